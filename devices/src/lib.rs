@@ -1,0 +1,3 @@
+//! The devices of a prebake machine.
+
+pub mod platform;
