@@ -1,3 +1,13 @@
 //! The devices of a prebake machine.
+//!
+//! A device sees what [`platform`] lends it for the length of one call: guest memory, an interrupt line and the time. What it
+//! needs from the host is a backend trait beside the device. It works on the vCPU's thread at the moment it is notified, so
+//! between two instructions a request is either still in the available ring or completed, and nothing in flight is ever saved.
+//!
+//! Each device has a plain public record in its `state` module. Records are untrusted: `restore` checks them.
 
+mod error;
 pub mod platform;
+pub mod virtio;
+
+pub use error::RestoreError;
