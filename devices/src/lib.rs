@@ -6,6 +6,7 @@
 //!
 //! Each device has a plain public record in its `state` module. Records are untrusted: `restore` checks them.
 
+pub mod console;
 mod error;
 pub mod platform;
 pub mod virtio;

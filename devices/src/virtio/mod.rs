@@ -130,6 +130,7 @@ pub struct Virtqueues<'a> {
     /// Bit per queue: a buffer was used during this call.
     used: u64,
     completed: u64,
+    rejected: u64,
     config_changed: bool,
 }
 
@@ -163,6 +164,11 @@ impl Virtqueues<'_> {
             self.completed += 1;
         }
         Ok(())
+    }
+
+    /// Counts a request that made no sense and was answered with an error, or ignored where the protocol has no answer.
+    pub fn count_rejected(&mut self) {
+        self.rejected += 1;
     }
 
     /// The configuration space has changed: the driver is told.

@@ -1,5 +1,6 @@
 //! A small virtio driver, to test devices with: it lays queues and buffers out in RAM and moves the registers as Linux does.
 #![allow(dead_code, reason = "each test binary uses its own part of the driver")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use devices::platform::{BusDevice, GuestMemory, GuestPhysAddr, InterruptLine, Platform, VecMemory, VirtualTime};
 use devices::virtio::spec::mmio;
@@ -286,4 +287,21 @@ impl<D: VirtioDevice> Guest<D> {
         assert!(!self.line.high);
         reasons
     }
+}
+
+snapshot::saved! {
+    struct Section<T> {
+        record: T,
+    }
+}
+
+impl<T: snapshot::Encode + snapshot::Decode<()>> snapshot::Record for Section<T> {
+    const ID: snapshot::SectionId = snapshot::SectionId::new(*b"TEST");
+    const VERSION: u16 = 1;
+}
+
+/// A record after a trip through the bytes of a snapshot.
+pub fn reencode<T: Clone + snapshot::Encode + snapshot::Decode<()>>(record: &T) -> T {
+    let body = snapshot::encode_record(&Section { record: record.clone() }).unwrap();
+    snapshot::decode_record::<Section<T>>(&body).unwrap().record
 }

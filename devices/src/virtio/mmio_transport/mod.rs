@@ -26,6 +26,7 @@ pub struct MmioTransport<D> {
     interrupt_status: u32,
     config_generation: u32,
     work_done: u64,
+    rejected: u64,
     faults: u64,
     last_fault: Option<DriverFault>,
 }
@@ -46,6 +47,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
             interrupt_status: 0,
             config_generation: 0,
             work_done: 0,
+            rejected: 0,
             faults: 0,
             last_fault: None,
         }
@@ -59,6 +61,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
     /// Requests completed since this object was made. Not part of the saved record.
     pub fn work_done(&self) -> u64 {
         self.work_done
+    }
+
+    /// Requests answered with an error, or ignored, because they made no sense; since this object was made.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
     }
 
     /// Times that the driver broke the protocol since this object was made. Not part of the saved record.
@@ -95,11 +102,13 @@ impl<D: VirtioDevice> MmioTransport<D> {
             features: self.driver_features,
             used: 0,
             completed: 0,
+            rejected: 0,
             config_changed: false,
         };
         let result = work(&mut self.device, &mut queues);
-        let Virtqueues { used, completed, config_changed, .. } = queues;
+        let Virtqueues { used, completed, rejected, config_changed, .. } = queues;
         self.work_done += completed;
+        self.rejected += rejected;
         if config_changed {
             self.config_generation = self.config_generation.wrapping_add(1);
             if self.status.driver_ok() {
