@@ -1,0 +1,7 @@
+//! Guest RAM, and the board that answers everything that is not RAM.
+
+mod board;
+mod ram;
+
+pub use board::{Board, Space};
+pub use ram::{PAGE_SHIFT, PAGE_SIZE, Ram, RamBacking, VecBacking};

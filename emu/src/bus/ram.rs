@@ -1,0 +1,198 @@
+//! Guest RAM: one flat range from guest-physical 0, with what the engine must know about each page.
+
+use std::ptr::NonNull;
+
+use devices::platform::{GuestMemory, GuestPhysAddr, MemoryError};
+
+/// log2 of the page size.
+pub const PAGE_SHIFT: u32 = 12;
+/// Bytes in a page.
+pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
+
+/// Memory that backs guest RAM.
+///
+/// # Safety
+/// `pointer` must stay valid for reads and writes of `length` bytes, page-aligned and not aliased by any reference, until `self` is dropped.
+pub unsafe trait RamBacking {
+    /// First byte of RAM.
+    fn pointer(&self) -> NonNull<u8>;
+    /// Bytes of RAM.
+    fn length(&self) -> usize;
+}
+
+/// RAM from the allocator, zeroed.
+pub struct VecBacking {
+    pointer: NonNull<u8>,
+    layout: std::alloc::Layout,
+}
+
+impl VecBacking {
+    /// Allocates `length` zeroed bytes, a multiple of the page size and not 0; `None` when the allocator has no room.
+    pub fn new(length: usize) -> Option<Self> {
+        let layout = std::alloc::Layout::from_size_align(length, 1 << 16).ok()?;
+        if length == 0 || length as u64 % PAGE_SIZE != 0 {
+            return None;
+        }
+        // SAFETY: the layout has a non-zero size.
+        let pointer = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })?;
+        Some(Self { pointer, layout })
+    }
+}
+
+impl Drop for VecBacking {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this very layout, and freed once.
+        unsafe { std::alloc::dealloc(self.pointer.as_ptr(), self.layout) }
+    }
+}
+
+// SAFETY: the allocation lives as long as `self`, is 64 KiB aligned, and no reference to it is ever made here.
+unsafe impl RamBacking for VecBacking {
+    fn pointer(&self) -> NonNull<u8> {
+        self.pointer
+    }
+    fn length(&self) -> usize {
+        self.layout.size()
+    }
+}
+
+/// Guest RAM.
+pub struct Ram {
+    base: *mut u8,
+    length: u64,
+    /// One flag per page: decoded instructions of this page are cached, so stores to it must be reported.
+    code: Vec<bool>,
+    /// One flag per page: written since the machine started or was restored.
+    dirty: Vec<bool>,
+    /// Pages with cached code that were written and not yet taken by [`Ram::take_code_writes`].
+    code_writes: Vec<u32>,
+    _backing: Box<dyn RamBacking>,
+}
+
+impl Ram {
+    /// Takes over `backing`.
+    pub fn new(backing: Box<dyn RamBacking>) -> Self {
+        let pages = backing.length() >> PAGE_SHIFT;
+        Self {
+            base: backing.pointer().as_ptr(),
+            length: backing.length() as u64,
+            code: vec![false; pages],
+            dirty: vec![false; pages],
+            code_writes: Vec::new(),
+            _backing: backing,
+        }
+    }
+
+    /// Bytes of RAM.
+    pub fn size(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether the whole range `address..address + length` is RAM.
+    #[inline]
+    pub fn contains(&self, address: u64, length: u64) -> bool {
+        address < self.length && length <= self.length - address
+    }
+
+    /// Address in this process of the page at `page`, for the TLB; the page must be RAM.
+    #[inline]
+    pub fn host_page(&self, page: u64) -> usize {
+        debug_assert!(self.contains(page, PAGE_SIZE));
+        self.base as usize + page as usize
+    }
+
+    /// Reads a little-endian number of `N` bytes, or `None` outside RAM.
+    #[inline]
+    pub fn load<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        if !self.contains(address, N as u64) {
+            return None;
+        }
+        let mut bytes = [0; N];
+        // SAFETY: the range was just checked to lie in the backing, and nothing else touches it during the copy.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.add(address as usize), bytes.as_mut_ptr(), N) };
+        Some(bytes)
+    }
+
+    /// Stores bytes, reporting the pages as dirty and, where they hold cached code, as code writes. `false` outside RAM.
+    #[inline]
+    pub fn store(&mut self, address: u64, bytes: &[u8]) -> bool {
+        if !self.contains(address, bytes.len() as u64) {
+            return false;
+        }
+        if !bytes.is_empty() {
+            for page in (address >> PAGE_SHIFT)..=((address + bytes.len() as u64 - 1) >> PAGE_SHIFT) {
+                self.mark_written(page);
+            }
+        }
+        // SAFETY: the range was just checked to lie in the backing, and nothing else touches it during the copy.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(address as usize), bytes.len()) };
+        true
+    }
+
+    /// All of RAM as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the backing is valid for `length` bytes, and `&self` keeps every writer out.
+        unsafe { std::slice::from_raw_parts(self.base, self.length as usize) }
+    }
+
+    /// All of RAM, to be filled before the machine runs.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the backing is valid for `length` bytes, and `&mut self` keeps every other user out.
+        unsafe { std::slice::from_raw_parts_mut(self.base, self.length as usize) }
+    }
+
+    /// Notes a store to page number `page`, wherever the bytes come from.
+    #[inline]
+    pub fn mark_written(&mut self, page: u64) {
+        self.dirty[page as usize] = true;
+        if self.code[page as usize] {
+            // The blocks are dropped before the next instruction, so one report per page is enough.
+            self.code[page as usize] = false;
+            self.code_writes.push(page as u32);
+        }
+    }
+
+    /// Whether decoded instructions of page number `page` are cached.
+    #[inline]
+    pub fn is_code(&self, page: u64) -> bool {
+        self.code[page as usize]
+    }
+
+    /// Says that decoded instructions of page number `page` are now cached, or no longer.
+    pub fn set_code(&mut self, page: u64, code: bool) {
+        self.code[page as usize] = code;
+    }
+
+    /// Whether a store hit a page with cached code since the last [`Ram::take_code_writes`].
+    #[inline]
+    pub fn has_code_writes(&self) -> bool {
+        !self.code_writes.is_empty()
+    }
+
+    /// Numbers of the pages with cached code that were written since the last call.
+    pub fn take_code_writes(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.code_writes)
+    }
+
+    /// One flag per page: written since the machine started or was restored.
+    pub fn dirty_pages(&self) -> &[bool] {
+        &self.dirty
+    }
+}
+
+impl GuestMemory for Ram {
+    fn size(&self) -> u64 {
+        self.length
+    }
+    fn read(&mut self, address: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), MemoryError> {
+        if !self.contains(address.get(), bytes.len() as u64) {
+            return Err(MemoryError { address, length: bytes.len() as u64 });
+        }
+        // SAFETY: the range was just checked to lie in the backing; `bytes` is a distinct exclusive borrow.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.add(address.get() as usize), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+    fn write(&mut self, address: GuestPhysAddr, bytes: &[u8]) -> Result<(), MemoryError> {
+        if self.store(address.get(), bytes) { Ok(()) } else { Err(MemoryError { address, length: bytes.len() as u64 }) }
+    }
+}

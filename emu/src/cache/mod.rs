@@ -1,0 +1,173 @@
+//! Decoded blocks: where they are kept, how they are found, how they are dropped.
+
+mod jump;
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::decode::Op;
+use crate::exec::Handler;
+use jump::JumpTable;
+
+/// Most instructions in a block.
+pub const MAX_BLOCK: usize = 64;
+
+/// How blocks are cut; any choice gives the same guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most instructions in a block: 1 to [`MAX_BLOCK`].
+    pub block: usize,
+    /// Ops that the block cache holds.
+    pub cache: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { block: MAX_BLOCK, cache: 512 * 1024 }
+    }
+}
+
+/// One op with the handler that was derived from it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Slot {
+    /// Runs the op and goes on to the next.
+    pub run: Handler,
+    /// The op.
+    pub op: Op,
+}
+
+/// What a block's bytes are: a guest-physical address, and how they were decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BlockKey {
+    /// Guest-physical address of the first instruction.
+    pub address: u64,
+    /// The mode key without the privilege level.
+    pub mode: u8,
+}
+
+/// A cached block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Index of its first slot.
+    pub start: u32,
+    /// Page number of the second page, for a block that is one instruction across two.
+    pub second_page: Option<u32>,
+}
+
+/// The block cache.
+pub struct Cache {
+    limits: Limits,
+    /// Slots of all blocks; slot 0 is never used, so that 0 can mean "no link". Never reallocated.
+    arena: Vec<Slot>,
+    blocks: HashMap<BlockKey, Block>,
+    /// Blocks by the page numbers that their bytes lie on.
+    pages: HashMap<u32, Vec<BlockKey>>,
+    jump: JumpTable,
+    /// How often each instruction that is not implemented was met, by the number of its `Code`.
+    pub gaps: BTreeMap<u16, u64>,
+}
+
+impl Cache {
+    /// An empty cache; `filler` goes into the slot that is never used.
+    pub fn new(limits: Limits, filler: Slot) -> Self {
+        let mut arena = Vec::with_capacity(limits.cache.max(4 * MAX_BLOCK));
+        arena.push(filler);
+        Self { limits, arena, blocks: HashMap::new(), pages: HashMap::new(), jump: JumpTable::default(), gaps: BTreeMap::new() }
+    }
+
+    /// The limits it was made with.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Says how code is decoded from now on, and at which privilege: entries of other modes no longer match.
+    pub fn set_mode(&mut self, key: u64) {
+        self.jump.set_mode(key);
+    }
+
+    /// The block at linear `rip`, if the way there is known.
+    #[inline(always)]
+    pub fn find(&self, rip: u64) -> Option<*const Slot> {
+        self.jump.find(rip)
+    }
+
+    /// Remembers that linear `rip` leads to `slot`; `global` if a load of CR3 does not change that.
+    pub fn remember(&mut self, rip: u64, slot: u32, global: bool) {
+        let slot = self.slot(slot);
+        self.jump.insert(rip, slot, global);
+    }
+
+    /// Forgets every way from an address to a block; the blocks stay.
+    pub fn forget_addresses(&mut self) {
+        self.jump.clear();
+    }
+
+    /// Forgets the ways that a load of CR3 may change.
+    pub fn forget_local_addresses(&mut self) {
+        self.jump.clear_local();
+    }
+
+    /// Forgets the ways into the page of linear `address`.
+    pub fn forget_page(&mut self, address: u64) {
+        self.jump.clear_page(address);
+    }
+
+    /// The slot with a given index.
+    #[inline(always)]
+    pub fn slot(&self, index: u32) -> *const Slot {
+        debug_assert!((index as usize) < self.arena.len());
+        // SAFETY: indices come from `insert` and the links made from them, and the arena never shrinks below them while they are in use:
+        // `clear` drops all of them together. For speed: the index into the vector would add a load and a compare to every taken branch.
+        unsafe { self.arena.as_ptr().add(index as usize) }
+    }
+
+    /// A block's place, if its bytes are decoded.
+    pub fn block(&self, key: BlockKey) -> Option<Block> {
+        self.blocks.get(&key).copied()
+    }
+
+    /// Whether a block of the greatest length still fits.
+    pub fn has_room(&self) -> bool {
+        self.arena.len() + 2 * MAX_BLOCK <= self.arena.capacity()
+    }
+
+    /// Keeps a block that lies on page number `page` and perhaps on `second_page`. There must be room.
+    pub fn insert(&mut self, key: BlockKey, page: u32, second_page: Option<u32>, slots: &[Slot]) -> Block {
+        debug_assert!(self.arena.len() + slots.len() <= self.arena.capacity());
+        let block = Block { start: self.arena.len() as u32, second_page };
+        self.arena.extend_from_slice(slots);
+        self.blocks.insert(key, block);
+        for page in std::iter::once(page).chain(second_page) {
+            self.pages.entry(page).or_default().push(key);
+        }
+        block
+    }
+
+    /// Changes the op in a slot of this arena: a link.
+    ///
+    /// # Safety
+    /// `slot` must have come from this cache since it was last cleared.
+    pub unsafe fn update(&mut self, slot: *const Slot, change: impl FnOnce(&mut Op)) {
+        // SAFETY: the caller vouches that the pointer lies in the arena; no reference into the arena is held across calls.
+        let index = unsafe { slot.offset_from(self.arena.as_ptr()) } as usize;
+        change(&mut self.arena[index].op);
+    }
+
+    /// Drops the blocks on page number `page`: links into them lead to `stale`.
+    pub fn drop_page(&mut self, page: u32, stale: Slot) {
+        for key in self.pages.remove(&page).unwrap_or_default() {
+            if let Some(block) = self.blocks.remove(&key) {
+                self.arena[block.start as usize] = stale;
+            }
+        }
+        self.jump.clear();
+    }
+
+    /// Drops everything. Returns the numbers of the pages that held code, in no particular order.
+    pub fn clear(&mut self) -> Vec<u32> {
+        self.arena.truncate(1);
+        self.blocks.clear();
+        self.jump.clear();
+        self.pages.drain().map(|(page, _)| page).collect()
+    }
+}

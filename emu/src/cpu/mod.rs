@@ -1,0 +1,17 @@
+//! Architectural state of the CPU: registers, flags, segments, control registers, MSRs.
+
+mod control;
+mod exception;
+mod flags;
+mod fpu;
+mod regs;
+mod segment;
+mod word;
+
+pub use control::{Control, Cr0, Cr4, Efer, Msrs};
+pub use exception::{Exception, Vector};
+pub use flags::{Condition, FlagOp, LazyFlags, Rflags};
+pub use fpu::Fpu;
+pub use regs::{Regs, slot};
+pub use segment::{DescriptorTable, Segment, SegmentName};
+pub use word::{Datum, Word};

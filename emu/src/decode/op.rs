@@ -1,0 +1,120 @@
+//! The op: one decoded instruction as plain data, the input of the interpreter and of any later translator.
+
+use iced_x86::Code;
+
+/// Number of an op's meaning. The first numbers are those of iced-x86's `Code`, doubled, plus one for the form with a memory operand; what
+/// has no `Code` of its own comes after [`Opcode::SYNTHETIC`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opcode(pub u16);
+
+impl Opcode {
+    /// First number of ops that are not one instruction.
+    pub const SYNTHETIC: u16 = 0x4000;
+    /// Goes on at the instruction behind the block.
+    pub const FALL_THROUGH: Self = Self(Self::SYNTHETIC);
+    /// Raises #UD: no instruction.
+    pub const INVALID: Self = Self(Self::SYNTHETIC + 1);
+    /// Raises #UD and is counted: an instruction that is not implemented.
+    pub const UNIMPLEMENTED: Self = Self(Self::SYNTHETIC + 2);
+    /// Raises #UD or #NM: an instruction on registers that CR0 or CR4 have switched off.
+    pub const UNAVAILABLE: Self = Self(Self::SYNTHETIC + 3);
+    /// Raises #GP(0): an instruction longer than 15 bytes.
+    pub const TOO_LONG: Self = Self(Self::SYNTHETIC + 4);
+    /// Stands at the start of a block whose bytes have changed.
+    pub const STALE: Self = Self(Self::SYNTHETIC + 5);
+
+    /// The number of an instruction's register or memory form.
+    pub const fn of(code: Code, memory: bool) -> Self {
+        Self(code as u16 * 2 + memory as u16)
+    }
+}
+
+/// How an op forms its effective address: operand `scale` of [`Op`].
+///
+/// Bits 0 and 1: log2 of the scale. Bits 2 and 3: address size. Bit 4: linear addresses wrap at 4 GiB.
+pub struct AddressMode;
+
+impl AddressMode {
+    /// 64-bit addresses.
+    pub const BITS64: u8 = 0;
+    /// Offsets wrap at 4 GiB.
+    pub const BITS32: u8 = 1 << 2;
+    /// Offsets wrap at 64 KiB.
+    pub const BITS16: u8 = 2 << 2;
+    /// Linear addresses wrap at 4 GiB: not in 64-bit mode.
+    pub const LEGACY: u8 = 1 << 4;
+
+    /// Mask of offsets for an op's `scale`.
+    #[inline(always)]
+    pub fn offset_mask(scale: u8) -> u64 {
+        [u64::MAX, 0xffff_ffff, 0xffff, 0xffff][(scale >> 2 & 3) as usize]
+    }
+
+    /// Mask of linear addresses for an op's `scale`.
+    #[inline(always)]
+    pub fn linear_mask(scale: u8) -> u64 {
+        if scale & Self::LEGACY != 0 { 0xffff_ffff } else { u64::MAX }
+    }
+}
+
+/// One op. 24 bytes, no host address in it; fields that an instruction does not need are 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Op {
+    /// What it does.
+    pub code: Opcode,
+    /// First register operand, as `Word::read` wants it for the operand's width.
+    pub a: u8,
+    /// Second register operand; for string instructions the prefix: 0 none, 1 REP or REPE, 2 REPNE.
+    pub b: u8,
+    /// Register-file slot of the memory operand's base.
+    pub base: u8,
+    /// Register-file slot of the memory operand's index.
+    pub index: u8,
+    /// See [`AddressMode`].
+    pub scale: u8,
+    /// Register-file slot of the memory operand's segment base.
+    pub segment: u8,
+    /// Displacement; in a direct branch the link to its target.
+    pub displacement: i32,
+    /// Bytes from the block's first instruction to this one.
+    pub offset: u16,
+    /// Instructions of the block before this one: its retire index.
+    pub retired: u8,
+    /// Bytes of the instruction.
+    pub length: u8,
+    /// Immediate; in a direct branch the target, in bytes from the block's first instruction.
+    pub immediate: u64,
+}
+
+impl Op {
+    /// Bytes from the block's first instruction to the one after this.
+    #[inline(always)]
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
+    /// Link of a direct branch to its target: index of a slot, 0 where there is none yet.
+    #[inline(always)]
+    pub fn link_taken(&self) -> u32 {
+        self.displacement as u32
+    }
+
+    /// Link to the instruction after a conditional branch or the block's end: index of a slot, 0 where there is none yet.
+    #[inline(always)]
+    pub fn link_next(&self) -> u32 {
+        u32::from_le_bytes([self.base, self.index, self.scale, self.segment])
+    }
+
+    /// Sets [`Op::link_taken`].
+    pub fn set_link_taken(&mut self, slot: u32) {
+        self.displacement = slot as i32;
+    }
+
+    /// Sets [`Op::link_next`].
+    pub fn set_link_next(&mut self, slot: u32) {
+        [self.base, self.index, self.scale, self.segment] = slot.to_le_bytes();
+    }
+}
+
+const _: () = assert!(size_of::<Op>() == 24);

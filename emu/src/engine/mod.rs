@@ -1,0 +1,228 @@
+//! The loop around the dispatcher: finds or builds the block that is wanted, delivers what is due between blocks.
+
+mod build;
+
+use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
+use crate::cpu::{Exception, Rflags, SegmentName, slot};
+use crate::decode::{Op, Opcode};
+use crate::delivery::{self, Shutdown};
+use crate::exec::{ExitReason, Link, handler};
+use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+
+/// Why [`Vcpu::run`] returned. The CPU stands at an instruction boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The count that was asked for is reached.
+    Due,
+    /// HLT, and no interrupt is pending.
+    Halted,
+    /// A fault while delivering a double fault (SDM Vol. 3, 6.15): only a reset would help.
+    Shutdown,
+}
+
+/// An empty block cache for `limits`.
+pub fn new_cache(limits: Limits) -> Cache {
+    Cache::new(limits, stale_slot())
+}
+
+fn stale_slot() -> Slot {
+    let op = Op {
+        code: Opcode::STALE,
+        a: 0,
+        b: 0,
+        base: slot::ZERO,
+        index: slot::ZERO,
+        scale: 0,
+        segment: slot::ZERO,
+        displacement: 0,
+        offset: 0,
+        retired: 0,
+        length: 0,
+        immediate: 0,
+    };
+    Slot { run: handler(&op), op }
+}
+
+impl Vcpu {
+    /// Runs until `count` reaches `until`, or until something else stops it.
+    pub fn run(&mut self, until: u64) -> Stop {
+        let count = self.count();
+        self.due = until;
+        self.left = until.wrapping_sub(count) as i64;
+        loop {
+            self.attend();
+            if self.left <= 0 {
+                return Stop::Due;
+            }
+            if self.shadow {
+                self.shadow = false;
+                if self.step().is_err() {
+                    return Stop::Shutdown;
+                }
+                continue;
+            }
+            if self.system_flags & Rflags::IF != 0 && self.board.interrupt_pending() {
+                self.halted = false;
+                let vector = self.board.acknowledge_interrupt();
+                if delivery::interrupt(self, vector).is_err() {
+                    return Stop::Shutdown;
+                }
+                continue;
+            }
+            if self.halted {
+                return Stop::Halted;
+            }
+            let result = if self.system_flags & Rflags::TF != 0 {
+                self.step_traced()
+            } else if self.left < MAX_BLOCK as i64 {
+                self.run_bounded(self.left)
+            } else {
+                self.run_blocks()
+            };
+            if result.is_err() {
+                return Stop::Shutdown;
+            }
+        }
+    }
+
+    /// Takes care of what was noted while instructions ran.
+    fn attend(&mut self) {
+        self.attention = false;
+        if self.ram.has_code_writes() {
+            for page in self.ram.take_code_writes() {
+                self.cache.drop_page(page, stale_slot());
+            }
+        }
+    }
+
+    /// Runs cached blocks until the dispatcher is left for something else than the next block.
+    fn run_blocks(&mut self) -> Result<(), Shutdown> {
+        let mut link = Link::None;
+        loop {
+            let slot = match self.cache.find(self.rip) {
+                Some(slot) if link == Link::None => slot,
+                _ => match self.block_at(self.rip, link) {
+                    Ok(slot) => slot,
+                    Err(exception) => return delivery::exception(self, exception),
+                },
+            };
+            self.regs[slot::BLOCK] = self.rip;
+            // SAFETY: the slot starts a block of the cache, and nothing has been dropped since it was found.
+            let _done = unsafe { ((*slot).run)(self, slot) };
+            match self.exit {
+                ExitReason::Block(wanted) if !self.attention && self.left >= MAX_BLOCK as i64 => link = wanted,
+                ExitReason::Block(_) | ExitReason::Sync => return Ok(()),
+                ExitReason::Fault(exception) => return delivery::exception(self, exception),
+            }
+        }
+    }
+
+    /// Runs one instruction.
+    fn step(&mut self) -> Result<(), Shutdown> {
+        // Branches leave the dispatcher when less than a block's worth is left: so a step cannot run away.
+        let rest = self.left - 1;
+        self.due = self.due.wrapping_sub(rest as u64);
+        self.left = 1;
+        let result = self.run_bounded(1);
+        self.due = self.due.wrapping_add(rest as u64);
+        self.left += rest;
+        result
+    }
+
+    /// Runs one instruction under RFLAGS.TF: #DB after it.
+    fn step_traced(&mut self) -> Result<(), Shutdown> {
+        let before = self.count();
+        self.step()?;
+        // An instruction that faulted, or a REP that is not finished, has not retired: no trap yet.
+        if self.count() != before && !self.repeat_pending {
+            self.control.dr6 |= 1 << 14;
+            return delivery::exception(self, Exception::DEBUG);
+        }
+        Ok(())
+    }
+
+    /// Runs at most `limit` instructions, fewer than a full block.
+    fn run_bounded(&mut self, limit: i64) -> Result<(), Shutdown> {
+        let limit = (limit as usize).min(self.cache.limits().block);
+        let slots = match self.translate_rip(self.rip).and_then(|(address, linear, _)| self.build(address, linear, limit)) {
+            Ok(built) => built.slots,
+            Err(exception) => return delivery::exception(self, exception),
+        };
+        self.regs[slot::BLOCK] = self.rip;
+        let first = slots.as_ptr();
+        // SAFETY: `slots` lives until the dispatcher has returned; its links are empty and the budget is below a block's worth, so it
+        // cannot be left other than by its last op.
+        let _done = unsafe { ((*first).run)(self, first) };
+        match self.exit {
+            ExitReason::Block(_) | ExitReason::Sync => Ok(()),
+            ExitReason::Fault(exception) => delivery::exception(self, exception),
+        }
+    }
+
+    /// Physical and linear address of the instruction at `rip`, and whether the translation is global.
+    fn translate_rip(&mut self, rip: u64) -> Result<(u64, u64, bool), Exception> {
+        let linear = if self.code_size == CodeSize::Bits64 {
+            if !is_canonical(rip) {
+                return Err(Exception::GP0);
+            }
+            rip
+        } else {
+            let cs = self.segment(SegmentName::Cs);
+            if rip > u64::from(cs.limit) {
+                return Err(Exception::GP0);
+            }
+            cs.base.wrapping_add(rip) & 0xffff_ffff
+        };
+        let (address, global) = self.translate_fetch(linear)?;
+        Ok((address, linear, global))
+    }
+
+    /// The block at `rip`, built if need be; the link that asked for it is made if it may be.
+    fn block_at(&mut self, rip: u64, link: Link) -> Result<*const Slot, Exception> {
+        let (address, linear, global) = self.translate_rip(rip)?;
+        let key = BlockKey { address, mode: self.decode_mode() };
+        let (block, cleared) = match self.cache.block(key) {
+            Some(block) if self.second_page_matches(&block, linear) => (block, false),
+            _ => self.build_cached(key, linear)?,
+        };
+        self.cache.remember(rip, block.start, global);
+        if block.second_page.is_none() && !cleared {
+            let start = block.start;
+            // SAFETY: the link's slot ran just before, and the cache was not cleared since.
+            unsafe {
+                match link {
+                    Link::None => {}
+                    Link::Taken(slot) => self.cache.update(slot, |op| op.set_link_taken(start)),
+                    Link::Next(slot) => self.cache.update(slot, |op| op.set_link_next(start)),
+                }
+            }
+        }
+        Ok(self.cache.slot(block.start))
+    }
+
+    /// Whether the page behind a block's first is still the one that holds the rest of its instruction.
+    fn second_page_matches(&mut self, block: &Block, linear: u64) -> bool {
+        let Some(page) = block.second_page else { return true };
+        let next = build::next_page(linear);
+        self.translate_fetch(next).is_ok_and(|(address, _)| address >> 12 == u64::from(page))
+    }
+
+    /// Builds a block into the cache. Says whether the cache was cleared for it.
+    fn build_cached(&mut self, key: BlockKey, linear: u64) -> Result<(Block, bool), Exception> {
+        let built = self.build(key.address, linear, self.cache.limits().block)?;
+        let cleared = !self.cache.has_room();
+        if cleared {
+            for page in self.cache.clear() {
+                self.ram.set_code(u64::from(page), false);
+            }
+        }
+        let page = (key.address >> 12) as u32;
+        for page in std::iter::once(page).chain(built.second_page) {
+            if !self.ram.is_code(u64::from(page)) {
+                self.ram.set_code(u64::from(page), true);
+                self.tlb.protect(self.ram.host_page(u64::from(page) << 12));
+            }
+        }
+        Ok((self.cache.insert(key, page, built.second_page, &built.slots), cleared))
+    }
+}

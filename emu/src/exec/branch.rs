@@ -1,0 +1,381 @@
+//! Jumps, calls and returns within a code segment.
+//!
+//! The block builder tells direct branches where they lead: `a` is 1 when the target lies on another page than the block, `b` when the
+//! next instruction does. What stays on the page can be linked for good, since it moves with the page; the rest asks the jump table.
+
+use super::table::rows;
+use super::{Done, EffectiveAddress, ExitReason, Flow, Link, Path, fault, leave};
+use crate::cache::{MAX_BLOCK, Slot};
+use crate::cpu::{Condition, Exception, Word, slot};
+use crate::decode::{AddressMode, Op};
+use crate::vcpu::{Vcpu, is_canonical};
+
+/// A condition code as a type, for rows.
+struct Cc<const CODE: u8>;
+trait Cond {
+    const CODE: u8;
+}
+impl<const CODE: u8> Cond for Cc<CODE> {
+    const CODE: u8 = CODE;
+}
+
+/// Takes the ops up to and with `op` off the budget.
+#[inline(always)]
+fn retire(cx: &mut Vcpu, op: &Op) {
+    cx.left -= i64::from(op.retired) + 1;
+}
+
+/// Goes to `target` in the same page, by the link if there is one.
+#[inline(always)]
+fn linked(cx: &mut Vcpu, target: u64, index: u32, link: Link) -> Flow {
+    cx.regs[slot::BLOCK] = target;
+    if cx.left >= MAX_BLOCK as i64 && index != 0 {
+        return Flow::Goto(cx.cache.slot(index));
+    }
+    cx.rip = target;
+    Flow::Leave(leave(cx, ExitReason::Block(link)))
+}
+
+/// Goes to `target` anywhere, by the jump table if it knows the way.
+#[inline(always)]
+fn looked_up(cx: &mut Vcpu, target: u64) -> Flow {
+    cx.regs[slot::BLOCK] = target;
+    if cx.left >= MAX_BLOCK as i64
+        && let Some(slot) = cx.cache.find(target)
+    {
+        return Flow::Goto(slot);
+    }
+    cx.rip = target;
+    Flow::Leave(leave(cx, ExitReason::Block(Link::None)))
+}
+
+#[inline(always)]
+fn direct<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
+    // SAFETY: the dispatcher hands over a valid slot; what is read from it is copied before anything else happens.
+    let op = unsafe { (*slot).op };
+    let target = cx.regs[slot::BLOCK].wrapping_add(op.immediate) & W::MASK;
+    if op.a == 0 { linked(cx, target, op.link_taken(), Link::Taken(slot)) } else { looked_up(cx, target) }
+}
+
+#[inline(always)]
+fn fall_through<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
+    // SAFETY: as in `direct`.
+    let op = unsafe { (*slot).op };
+    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & W::MASK;
+    if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) }
+}
+
+/// Ends a slow `branch` op.
+///
+/// # Safety
+/// As for `Handler`.
+pub unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<Flow, Exception>) -> Done {
+    cx.partial = 0;
+    match result {
+        Ok(Flow::Goto(_)) if cx.attention => {
+            cx.rip = cx.regs[slot::BLOCK];
+            leave(cx, ExitReason::Sync)
+        }
+        // SAFETY: `Goto` carries a valid slot.
+        Ok(Flow::Goto(target)) => unsafe { ((*target).run)(cx, target) },
+        Ok(Flow::Leave(done)) => done,
+        // SAFETY: the caller vouches for `slot`.
+        Err(exception) => fault(cx, unsafe { &(*slot).op }, exception),
+    }
+}
+
+/// Goes on behind a block that ended for no reason of its own: no instruction, so nothing retires but what went before.
+///
+/// # Safety
+/// As for `Handler`.
+pub unsafe fn run_fall_through(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { (*slot).op };
+    cx.left -= i64::from(op.retired);
+    let mask = AddressMode::linear_mask(op.a);
+    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & mask;
+    let flow = if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) };
+    match flow {
+        // SAFETY: `Goto` carries a valid slot.
+        Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+        Flow::Leave(done) => done,
+    }
+}
+
+fn jmp<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    retire(cx, unsafe { &(*slot).op });
+    Ok(direct::<W>(cx, slot))
+}
+
+#[inline(always)]
+fn conditional<W: Word>(cx: &mut Vcpu, slot: *const Slot, taken: bool) -> Flow {
+    // SAFETY: the dispatcher hands over a valid slot.
+    retire(cx, unsafe { &(*slot).op });
+    if taken { direct::<W>(cx, slot) } else { fall_through::<W>(cx, slot) }
+}
+
+fn jcc<W: Word, C: Cond, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    let taken = Condition::holds(C::CODE, &cx.flags);
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
+/// JCXZ, JECXZ, JRCXZ: `C` is the width of the counter.
+fn jrcxz<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    let taken = C::read(&cx.regs, slot::RCX).zero_extend() == 0;
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
+/// Counts RCX down; whether it is not 0 then.
+#[inline(always)]
+fn count_down<C: Word>(cx: &mut Vcpu) -> bool {
+    let count = C::truncate(C::read(&cx.regs, slot::RCX).zero_extend().wrapping_sub(1));
+    count.write(&mut cx.regs, slot::RCX);
+    count.zero_extend() != 0
+}
+
+fn loop_<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    let taken = count_down::<C>(cx);
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
+fn loope<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    let taken = count_down::<C>(cx) && cx.flags.zero();
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
+fn loopne<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    let taken = count_down::<C>(cx) && !cx.flags.zero();
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
+/// The stack pointer `bytes` away, wrapped as the stack's size asks.
+#[inline(always)]
+fn stack_pointer<W: Word>(cx: &Vcpu, delta: u64) -> u64 {
+    let mask = if W::BITS == 64 { u64::MAX } else { cx.stack_mask() };
+    cx.regs[slot::RSP].wrapping_add(delta) & mask
+}
+
+#[inline(always)]
+fn set_stack_pointer<W: Word>(cx: &mut Vcpu, value: u64) {
+    if W::BITS == 64 { cx.regs[slot::RSP] = value } else { cx.set_stack_pointer(value) }
+}
+
+#[inline(always)]
+fn push_return<W: Word, P: Path>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    let back = W::truncate(cx.regs[slot::BLOCK].wrapping_add(op.end()));
+    let top = stack_pointer::<W>(cx, W::BYTES.wrapping_neg());
+    P::store(cx, slot::SS, cx.regs[slot::SS].wrapping_add(top), back)?;
+    set_stack_pointer::<W>(cx, top);
+    Ok(())
+}
+
+fn call<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    push_return::<W, P>(cx, op)?;
+    retire(cx, op);
+    Ok(direct::<W>(cx, slot))
+}
+
+/// Checks the target of an indirect branch before anything is committed.
+#[inline(always)]
+fn check_target<P: Path>(cx: &Vcpu, target: u64) -> Result<(), P::Error> {
+    // A known way leads to a canonical address.
+    if is_canonical(target) || cx.cache.find(target).is_some() { Ok(()) } else { Err(P::raise(Exception::GP0)) }
+}
+
+fn jmp_register<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    let target = W::read(&cx.regs, op.a).zero_extend();
+    check_target::<P>(cx, target)?;
+    retire(cx, op);
+    Ok(looked_up(cx, target))
+}
+
+fn jmp_memory<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    let target = P::load::<W>(cx, op.segment, E::linear(cx, op))?.zero_extend();
+    check_target::<P>(cx, target)?;
+    retire(cx, op);
+    Ok(looked_up(cx, target))
+}
+
+fn call_register<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    let target = W::read(&cx.regs, op.a).zero_extend();
+    check_target::<P>(cx, target)?;
+    push_return::<W, P>(cx, op)?;
+    retire(cx, op);
+    Ok(looked_up(cx, target))
+}
+
+fn call_memory<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    let target = P::load::<W>(cx, op.segment, E::linear(cx, op))?.zero_extend();
+    check_target::<P>(cx, target)?;
+    push_return::<W, P>(cx, op)?;
+    retire(cx, op);
+    Ok(looked_up(cx, target))
+}
+
+/// RET, with the bytes of parameters to drop as immediate.
+fn ret<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let op = unsafe { &(*slot).op };
+    let top = stack_pointer::<W>(cx, 0);
+    let target = P::load::<W>(cx, slot::SS, cx.regs[slot::SS].wrapping_add(top))?.zero_extend();
+    check_target::<P>(cx, target)?;
+    let above = stack_pointer::<W>(cx, W::BYTES + op.immediate);
+    set_stack_pointer::<W>(cx, above);
+    retire(cx, op);
+    Ok(looked_up(cx, target))
+}
+
+rows! {
+    Jmp_rel8_16 => branch jmp[u16];
+    Jmp_rel8_32 => branch jmp[u32];
+    Jmp_rel8_64 => branch jmp[u64];
+    Jmp_rel16 => branch jmp[u16];
+    Jmp_rel32_32 => branch jmp[u32];
+    Jmp_rel32_64 => branch jmp[u64];
+    Jmp_rm16 => branch jmp_register[u16], branch_memory jmp_memory[u16];
+    Jmp_rm32 => branch jmp_register[u32], branch_memory jmp_memory[u32];
+    Jmp_rm64 => branch jmp_register[u64], branch_memory jmp_memory[u64];
+    Call_rel16 => branch call[u16];
+    Call_rel32_32 => branch call[u32];
+    Call_rel32_64 => branch call[u64];
+    Call_rm16 => branch call_register[u16], branch_memory call_memory[u16];
+    Call_rm32 => branch call_register[u32], branch_memory call_memory[u32];
+    Call_rm64 => branch call_register[u64], branch_memory call_memory[u64];
+    Retnw => branch ret[u16];
+    Retnd => branch ret[u32];
+    Retnq => branch ret[u64];
+    Retnw_imm16 => branch ret[u16];
+    Retnd_imm16 => branch ret[u32];
+    Retnq_imm16 => branch ret[u64];
+    Jcxz_rel8_16 => branch jrcxz[u16, u16];
+    Jcxz_rel8_32 => branch jrcxz[u32, u16];
+    Jecxz_rel8_16 => branch jrcxz[u16, u32];
+    Jecxz_rel8_32 => branch jrcxz[u32, u32];
+    Jecxz_rel8_64 => branch jrcxz[u64, u32];
+    Jrcxz_rel8_64 => branch jrcxz[u64, u64];
+    Loop_rel8_16_CX => branch loop_[u16, u16];
+    Loop_rel8_32_CX => branch loop_[u32, u16];
+    Loop_rel8_16_ECX => branch loop_[u16, u32];
+    Loop_rel8_32_ECX => branch loop_[u32, u32];
+    Loop_rel8_64_ECX => branch loop_[u64, u32];
+    Loop_rel8_64_RCX => branch loop_[u64, u64];
+    Loope_rel8_16_CX => branch loope[u16, u16];
+    Loope_rel8_32_CX => branch loope[u32, u16];
+    Loope_rel8_16_ECX => branch loope[u16, u32];
+    Loope_rel8_32_ECX => branch loope[u32, u32];
+    Loope_rel8_64_ECX => branch loope[u64, u32];
+    Loope_rel8_64_RCX => branch loope[u64, u64];
+    Loopne_rel8_16_CX => branch loopne[u16, u16];
+    Loopne_rel8_32_CX => branch loopne[u32, u16];
+    Loopne_rel8_16_ECX => branch loopne[u16, u32];
+    Loopne_rel8_32_ECX => branch loopne[u32, u32];
+    Loopne_rel8_64_ECX => branch loopne[u64, u32];
+    Loopne_rel8_64_RCX => branch loopne[u64, u64];
+    Jo_rel8_16 => branch jcc[u16, Cc<0>];
+    Jno_rel8_16 => branch jcc[u16, Cc<1>];
+    Jb_rel8_16 => branch jcc[u16, Cc<2>];
+    Jae_rel8_16 => branch jcc[u16, Cc<3>];
+    Je_rel8_16 => branch jcc[u16, Cc<4>];
+    Jne_rel8_16 => branch jcc[u16, Cc<5>];
+    Jbe_rel8_16 => branch jcc[u16, Cc<6>];
+    Ja_rel8_16 => branch jcc[u16, Cc<7>];
+    Js_rel8_16 => branch jcc[u16, Cc<8>];
+    Jns_rel8_16 => branch jcc[u16, Cc<9>];
+    Jp_rel8_16 => branch jcc[u16, Cc<10>];
+    Jnp_rel8_16 => branch jcc[u16, Cc<11>];
+    Jl_rel8_16 => branch jcc[u16, Cc<12>];
+    Jge_rel8_16 => branch jcc[u16, Cc<13>];
+    Jle_rel8_16 => branch jcc[u16, Cc<14>];
+    Jg_rel8_16 => branch jcc[u16, Cc<15>];
+    Jo_rel16 => branch jcc[u16, Cc<0>];
+    Jno_rel16 => branch jcc[u16, Cc<1>];
+    Jb_rel16 => branch jcc[u16, Cc<2>];
+    Jae_rel16 => branch jcc[u16, Cc<3>];
+    Je_rel16 => branch jcc[u16, Cc<4>];
+    Jne_rel16 => branch jcc[u16, Cc<5>];
+    Jbe_rel16 => branch jcc[u16, Cc<6>];
+    Ja_rel16 => branch jcc[u16, Cc<7>];
+    Js_rel16 => branch jcc[u16, Cc<8>];
+    Jns_rel16 => branch jcc[u16, Cc<9>];
+    Jp_rel16 => branch jcc[u16, Cc<10>];
+    Jnp_rel16 => branch jcc[u16, Cc<11>];
+    Jl_rel16 => branch jcc[u16, Cc<12>];
+    Jge_rel16 => branch jcc[u16, Cc<13>];
+    Jle_rel16 => branch jcc[u16, Cc<14>];
+    Jg_rel16 => branch jcc[u16, Cc<15>];
+    Jo_rel8_32 => branch jcc[u32, Cc<0>];
+    Jno_rel8_32 => branch jcc[u32, Cc<1>];
+    Jb_rel8_32 => branch jcc[u32, Cc<2>];
+    Jae_rel8_32 => branch jcc[u32, Cc<3>];
+    Je_rel8_32 => branch jcc[u32, Cc<4>];
+    Jne_rel8_32 => branch jcc[u32, Cc<5>];
+    Jbe_rel8_32 => branch jcc[u32, Cc<6>];
+    Ja_rel8_32 => branch jcc[u32, Cc<7>];
+    Js_rel8_32 => branch jcc[u32, Cc<8>];
+    Jns_rel8_32 => branch jcc[u32, Cc<9>];
+    Jp_rel8_32 => branch jcc[u32, Cc<10>];
+    Jnp_rel8_32 => branch jcc[u32, Cc<11>];
+    Jl_rel8_32 => branch jcc[u32, Cc<12>];
+    Jge_rel8_32 => branch jcc[u32, Cc<13>];
+    Jle_rel8_32 => branch jcc[u32, Cc<14>];
+    Jg_rel8_32 => branch jcc[u32, Cc<15>];
+    Jo_rel32_32 => branch jcc[u32, Cc<0>];
+    Jno_rel32_32 => branch jcc[u32, Cc<1>];
+    Jb_rel32_32 => branch jcc[u32, Cc<2>];
+    Jae_rel32_32 => branch jcc[u32, Cc<3>];
+    Je_rel32_32 => branch jcc[u32, Cc<4>];
+    Jne_rel32_32 => branch jcc[u32, Cc<5>];
+    Jbe_rel32_32 => branch jcc[u32, Cc<6>];
+    Ja_rel32_32 => branch jcc[u32, Cc<7>];
+    Js_rel32_32 => branch jcc[u32, Cc<8>];
+    Jns_rel32_32 => branch jcc[u32, Cc<9>];
+    Jp_rel32_32 => branch jcc[u32, Cc<10>];
+    Jnp_rel32_32 => branch jcc[u32, Cc<11>];
+    Jl_rel32_32 => branch jcc[u32, Cc<12>];
+    Jge_rel32_32 => branch jcc[u32, Cc<13>];
+    Jle_rel32_32 => branch jcc[u32, Cc<14>];
+    Jg_rel32_32 => branch jcc[u32, Cc<15>];
+    Jo_rel8_64 => branch jcc[u64, Cc<0>];
+    Jno_rel8_64 => branch jcc[u64, Cc<1>];
+    Jb_rel8_64 => branch jcc[u64, Cc<2>];
+    Jae_rel8_64 => branch jcc[u64, Cc<3>];
+    Je_rel8_64 => branch jcc[u64, Cc<4>];
+    Jne_rel8_64 => branch jcc[u64, Cc<5>];
+    Jbe_rel8_64 => branch jcc[u64, Cc<6>];
+    Ja_rel8_64 => branch jcc[u64, Cc<7>];
+    Js_rel8_64 => branch jcc[u64, Cc<8>];
+    Jns_rel8_64 => branch jcc[u64, Cc<9>];
+    Jp_rel8_64 => branch jcc[u64, Cc<10>];
+    Jnp_rel8_64 => branch jcc[u64, Cc<11>];
+    Jl_rel8_64 => branch jcc[u64, Cc<12>];
+    Jge_rel8_64 => branch jcc[u64, Cc<13>];
+    Jle_rel8_64 => branch jcc[u64, Cc<14>];
+    Jg_rel8_64 => branch jcc[u64, Cc<15>];
+    Jo_rel32_64 => branch jcc[u64, Cc<0>];
+    Jno_rel32_64 => branch jcc[u64, Cc<1>];
+    Jb_rel32_64 => branch jcc[u64, Cc<2>];
+    Jae_rel32_64 => branch jcc[u64, Cc<3>];
+    Je_rel32_64 => branch jcc[u64, Cc<4>];
+    Jne_rel32_64 => branch jcc[u64, Cc<5>];
+    Jbe_rel32_64 => branch jcc[u64, Cc<6>];
+    Ja_rel32_64 => branch jcc[u64, Cc<7>];
+    Js_rel32_64 => branch jcc[u64, Cc<8>];
+    Jns_rel32_64 => branch jcc[u64, Cc<9>];
+    Jp_rel32_64 => branch jcc[u64, Cc<10>];
+    Jnp_rel32_64 => branch jcc[u64, Cc<11>];
+    Jl_rel32_64 => branch jcc[u64, Cc<12>];
+    Jge_rel32_64 => branch jcc[u64, Cc<13>];
+    Jle_rel32_64 => branch jcc[u64, Cc<14>];
+    Jg_rel32_64 => branch jcc[u64, Cc<15>];
+}

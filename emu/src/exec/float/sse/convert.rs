@@ -1,0 +1,107 @@
+//! CVTxx2xx and ROUNDxx.
+
+use super::super::arith::Outcome;
+use super::super::env::{Flags, Mxcsr};
+use super::super::format::Format;
+use super::super::integer::{self, Width};
+use super::super::operand::{Kind, Operand};
+use super::super::round::{Exact, Rounding};
+use super::arith::{finish, is_ample, is_zero};
+
+/// CVTxx2SI, CVTxx2DQ and their truncating forms (`rounding` = zero). A result beyond `width` is the integer indefinite, the most negative
+/// number, with #I. A denormal operand is not reported.
+///
+/// Truncation by the host's cast is exact wherever it does not saturate.
+#[inline(always)]
+pub fn to_int<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
+    let truncated = F::host_truncate(F::host(a));
+    if F::host_from_int(truncated) == F::host(a) && width.holds(truncated) && truncated != i64::MAX {
+        return (truncated, Flags::NONE);
+    }
+    to_int_inexact::<F>(a, width, rounding, mxcsr)
+}
+
+#[inline(never)]
+fn to_int_inexact<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
+    let (value, flags) = integer::from_operand(&Operand::unpack::<F>(a, mxcsr.denormals_are_zero()), width, rounding);
+    (value, flags & Flags::EXCEPTIONS)
+}
+
+/// CVTSI2xx and CVTDQ2xx.
+///
+/// The host's cast rounds to nearest, and of an integer never gives a tiny or infinite result; below the format's precision it is exact.
+#[inline(always)]
+pub fn from_int<F: Format>(value: i64, mxcsr: Mxcsr) -> (F::Bits, Flags) {
+    if mxcsr.inexact_is_settled() || value.unsigned_abs() >> F::TARGET.precision == 0 {
+        return (F::bits(F::host_from_int(value)), Flags::NONE);
+    }
+    from_large_int::<F>(value, mxcsr)
+}
+
+#[cold]
+#[inline(never)]
+fn from_large_int<F: Format>(value: i64, mxcsr: Mxcsr) -> (F::Bits, Flags) {
+    let operand = Operand::integer(value);
+    let significand = u128::from(operand.significand) << 64;
+    let exact = Exact { negative: operand.negative, exponent: operand.exponent, significand };
+    finish::<F>(Outcome::Finite(exact), Flags::NONE, mxcsr)
+}
+
+/// CVTSS2SD, CVTSD2SS and their packed forms.
+///
+/// Fast under the conditions of the arithmetic; to the wider format a number that is not denormal is always exact.
+#[inline(always)]
+pub fn resize<F: Format, T: Format>(a: F::Bits, mxcsr: Mxcsr) -> (T::Bits, Flags) {
+    let wide: f64 = F::host(a).into();
+    let result = T::bits(T::host_from_f64(wide));
+    let exact = T::WIDTH > F::WIDTH;
+    if (exact || mxcsr.inexact_is_settled()) && is_ample::<T>(result) && !F::is_denormal(a) || is_zero::<F>(a) {
+        return (result, Flags::NONE);
+    }
+    resize_soft::<F, T>(a, mxcsr)
+}
+
+#[cold]
+#[inline(never)]
+fn resize_soft<F: Format, T: Format>(a: F::Bits, mxcsr: Mxcsr) -> (T::Bits, Flags) {
+    let operand = Operand::unpack::<F>(a, mxcsr.denormals_are_zero());
+    let significand = u128::from(operand.significand) << 64;
+    let outcome = match operand.kind {
+        Kind::Zero => Outcome::Zero(operand.negative),
+        Kind::Infinite => Outcome::Infinity(operand.negative),
+        Kind::Finite => Outcome::Finite(Exact { negative: operand.negative, exponent: operand.exponent, significand }),
+        Kind::Nan { .. } | Kind::Unsupported => {
+            return (T::encode_nan(&operand), Flags::INVALID.when(operand.is_signaling()));
+        }
+    };
+    finish::<T>(outcome, outcome.flags(operand.denormal), mxcsr)
+}
+
+/// ROUNDxx. With `suppress_inexact` (bit 3 of the immediate) #P is not reported. A denormal operand is not reported.
+pub fn round_to_integral<F: Format>(a: F::Bits, rounding: Rounding, suppress_inexact: bool, mxcsr: Mxcsr) -> (F::Bits, Flags) {
+    if F::is_nan(a) {
+        return (F::from_raw(a.into() | F::QUIET), Flags::INVALID.when(F::is_signaling(a)));
+    }
+    let a = F::flush(a, mxcsr.denormals_are_zero());
+    let (magnitude, negative) = (F::magnitude(a), F::is_negative(a));
+    let exponent = F::biased_exponent(a) as i32 - F::TARGET.max_exponent;
+    // The magnitude as an encoding of integer part and fraction: adding one unit carries into the exponent field by itself.
+    let (kept, unit, rest) = match u32::try_from(exponent) {
+        Ok(exponent) if exponent >= F::FRACTION_BITS => return (a, Flags::NONE),
+        Ok(exponent) => {
+            let shift = F::FRACTION_BITS - exponent;
+            let unit = 1u64 << shift;
+            (magnitude & !(unit - 1), unit, u128::from(magnitude & (unit - 1)) << (128 - shift))
+        }
+        Err(_) => {
+            let one = (F::TARGET.max_exponent as u64) << F::FRACTION_BITS;
+            let half_to_one = u128::from(magnitude & ((1 << F::FRACTION_BITS) - 1) | 1 << F::FRACTION_BITS) << (127 - F::FRACTION_BITS);
+            let rest = if exponent == -1 { half_to_one } else { u128::from(magnitude != 0) };
+            (0, one, rest)
+        }
+    };
+    let up = rounding.away(negative, kept & unit != 0, rest);
+    let rounded = kept + if up { unit } else { 0 };
+    let inexact = rest != 0 && !suppress_inexact;
+    (F::from_raw(rounded | a.into() & F::SIGN), Flags::PRECISION.when(inexact))
+}

@@ -1,0 +1,232 @@
+//! What ops do, and the dispatcher that runs them.
+//!
+//! Every instruction form stands in one row of a table in one of the files here: its `Code`, then the handler of its register form, of its
+//! memory form or of both. Row kinds, and the signature of what they name (`W` stands for the types in brackets):
+//!
+//! | row | handler | for |
+//! |---|---|---|
+//! | `register f[W]` | `fn<W>(&mut Vcpu, &Op)`, or `-> Result<(), Exception>` | registers and immediates only |
+//! | `memory f[W]`, `stack f[W]` | `fn<W, P: Path, E: EffectiveAddress>(&mut Vcpu, &Op) -> Result<(), P::Error>` | reads or writes memory: an operand; the stack or another implied address |
+//! | `branch f[W]`, `branch_memory f[W]` | `fn<W, P, E>(&mut Vcpu, *const Slot) -> Result<Flow, P::Error>` | ends a block, goes on in another |
+//! | `system f[W]`, `system_memory f[W]` | `fn<W>(&mut Vcpu, &Op) -> Result<(), Exception>` | ends a block; the engine looks at everything afterwards |
+//!
+//! `memory` and `branch` handlers are compiled for two paths: [`Fast`] knows only TLB hits and gives up at the first miss; then the same
+//! handler runs again as [`Slow`], which knows everything else. So a handler must not change anything before its last access to memory.
+//! A `system` handler finds `rip` at the next instruction and may set it; counts are exact. When it fails, `rip` is put back.
+//!
+//! The dispatcher: every handler ends in a call of the next op's, which optimised builds turn into a jump.
+
+pub mod alu;
+mod arith;
+mod branch;
+mod path;
+mod table;
+
+use crate::cache::Slot;
+use crate::cpu::{Exception, slot};
+use crate::decode::{Op, Opcode};
+use crate::vcpu::{CodeSize, Vcpu};
+
+pub use path::{Based, EffectiveAddress, Fast, General, Indexed, Miss, Path, Slow};
+pub use table::{handler, implemented, implements, is_direct_branch, is_terminal};
+
+/// Runs one op and all that follow it, until something leaves the dispatcher.
+///
+/// # Safety
+/// The pointer is a slot of the CPU's block cache, or of a block that ends in an op that leaves.
+pub type Handler = unsafe fn(&mut Vcpu, *const Slot) -> Done;
+
+/// Proof that whoever left the dispatcher said why: only [`leave`] makes it.
+pub struct Done(());
+
+/// Why the dispatcher was left. `rip` and `left` are exact.
+#[derive(Clone, Copy, Debug)]
+pub enum ExitReason {
+    /// The block at `rip` is wanted.
+    Block(Link),
+    /// An exception of the instruction at `rip`.
+    Fault(Exception),
+    /// Anything may have changed: look at it all.
+    Sync,
+}
+
+/// The link, if any, that would have led to the block that is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// None: the way there depends on the mapping.
+    None,
+    /// The target of the branch in this slot.
+    Taken(*const Slot),
+    /// What follows the branch or block end in this slot.
+    Next(*const Slot),
+}
+
+/// Where a `branch` handler goes.
+pub enum Flow {
+    /// On in another block.
+    Goto(*const Slot),
+    /// Out of the dispatcher; the exit is recorded.
+    Leave(Done),
+}
+
+/// Leaves the dispatcher.
+#[inline(always)]
+pub fn leave(cx: &mut Vcpu, reason: ExitReason) -> Done {
+    cx.exit = reason;
+    Done(())
+}
+
+/// RIP of an op of the running block.
+#[inline(always)]
+fn rip_of(cx: &Vcpu, op: &Op) -> u64 {
+    wrap(cx, cx.regs[slot::BLOCK].wrapping_add(u64::from(op.offset)))
+}
+
+/// An instruction pointer as the mode keeps it.
+#[inline(always)]
+pub(crate) fn wrap(cx: &Vcpu, rip: u64) -> u64 {
+    match cx.code_size {
+        CodeSize::Bits64 => rip,
+        CodeSize::Bits32 | CodeSize::Bits16 => rip & 0xffff_ffff,
+    }
+}
+
+/// Leaves at an op that raised an exception.
+#[cold]
+#[inline(never)]
+fn fault(cx: &mut Vcpu, op: &Op, exception: Exception) -> Done {
+    cx.partial = 0;
+    cx.left -= i64::from(op.retired);
+    cx.rip = rip_of(cx, op);
+    leave(cx, ExitReason::Fault(exception))
+}
+
+/// Leaves behind an op that is done, for the engine to look at everything.
+#[cold]
+#[inline(never)]
+fn interrupt_block(cx: &mut Vcpu, op: &Op) -> Done {
+    cx.partial = 0;
+    cx.left -= i64::from(op.retired) + 1;
+    cx.rip = wrap(cx, cx.regs[slot::BLOCK].wrapping_add(op.end()));
+    leave(cx, ExitReason::Sync)
+}
+
+/// What a `register` handler may return.
+trait Outcome {
+    fn exception(self) -> Option<Exception>;
+}
+impl Outcome for () {
+    #[inline(always)]
+    fn exception(self) -> Option<Exception> {
+        None
+    }
+}
+impl Outcome for Result<(), Exception> {
+    #[inline(always)]
+    fn exception(self) -> Option<Exception> {
+        self.err()
+    }
+}
+
+/// Goes on with the op after `slot`.
+///
+/// # Safety
+/// As for [`Handler`]; `slot` is not the last of its block.
+#[inline(always)]
+unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    // SAFETY: every block ends in an op that does not come here, so there is a next slot.
+    unsafe {
+        let slot = slot.add(1);
+        ((*slot).run)(cx, slot)
+    }
+}
+
+/// Ends a slow `memory` op: on, unless the engine must look first.
+///
+/// # Safety
+/// As for [`next`].
+#[inline(always)]
+unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<(), Exception>) -> Done {
+    // SAFETY: `slot` is valid, as the caller vouches.
+    let op = unsafe { &(*slot).op };
+    match result {
+        Ok(()) if cx.attention => interrupt_block(cx, op),
+        Ok(()) => {
+            cx.partial = 0;
+            // SAFETY: as the caller vouches.
+            unsafe { next(cx, slot) }
+        }
+        Err(exception) => fault(cx, op, exception),
+    }
+}
+
+/// Runs a `system` op.
+fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exception>) -> Done {
+    cx.left -= i64::from(op.retired);
+    cx.partial = 0;
+    let here = rip_of(cx, op);
+    cx.rip = wrap(cx, here.wrapping_add(u64::from(op.length)));
+    match body(cx, op) {
+        Ok(()) => {
+            cx.left -= 1;
+            leave(cx, ExitReason::Sync)
+        }
+        Err(exception) => {
+            cx.rip = here;
+            leave(cx, ExitReason::Fault(exception))
+        }
+    }
+}
+
+/// What ops do that are no instruction: see [`Opcode`].
+mod synthetic {
+    use super::*;
+
+    pub fn invalid(_: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+        Err(Exception::INVALID_OPCODE)
+    }
+
+    pub fn unimplemented(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+        *cx.cache.gaps.entry(op.immediate as u16).or_default() += 1;
+        Err(Exception::INVALID_OPCODE)
+    }
+
+    pub fn unavailable(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+        // `a` says whether it is SSE, which is also switched off by CR4.
+        let checked = if op.a != 0 { cx.check_sse() } else { cx.check_mmx() };
+        checked.and(Err(Exception::INVALID_OPCODE))
+    }
+
+    pub fn too_long(_: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+        Err(Exception::GP0)
+    }
+
+    pub unsafe fn stale(cx: &mut Vcpu, _: *const Slot) -> Done {
+        cx.rip = cx.regs[slot::BLOCK];
+        leave(cx, ExitReason::Block(Link::None))
+    }
+}
+
+/// Handler of an op that has no `Code`.
+fn synthetic_handler(code: Opcode) -> Handler {
+    match code {
+        Opcode::FALL_THROUGH => branch::run_fall_through,
+        Opcode::UNIMPLEMENTED => |cx, slot| {
+            // SAFETY: the dispatcher hands over a valid slot.
+            run_system(cx, unsafe { &(*slot).op }, synthetic::unimplemented)
+        },
+        Opcode::UNAVAILABLE => |cx, slot| {
+            // SAFETY: the dispatcher hands over a valid slot.
+            run_system(cx, unsafe { &(*slot).op }, synthetic::unavailable)
+        },
+        Opcode::TOO_LONG => |cx, slot| {
+            // SAFETY: the dispatcher hands over a valid slot.
+            run_system(cx, unsafe { &(*slot).op }, synthetic::too_long)
+        },
+        Opcode::STALE => synthetic::stale,
+        _ => |cx, slot| {
+            // SAFETY: the dispatcher hands over a valid slot.
+            run_system(cx, unsafe { &(*slot).op }, synthetic::invalid)
+        },
+    }
+}

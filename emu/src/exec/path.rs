@@ -1,0 +1,149 @@
+//! How handlers reach memory: a fast path that knows TLB hits alone, and a slow path that knows everything.
+
+use crate::cpu::{Datum, Exception, slot};
+use crate::decode::{AddressMode, Op};
+use crate::vcpu::Vcpu;
+
+/// The fast path met something that it does not handle. The slow path runs the op again from its start.
+pub struct Miss;
+
+/// A way to memory. `segment` is the register-file slot of the segment; `linear` has its base added already.
+pub trait Path {
+    /// What stops an op on this path.
+    type Error;
+    /// Whether this is the path that handles everything.
+    const SLOW: bool;
+    /// Reads.
+    fn load<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64) -> Result<T, Self::Error>;
+    /// Writes.
+    fn store<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64, value: T) -> Result<(), Self::Error>;
+    /// Reads, checks that it may write, writes what `change` makes of it, and passes on the second result.
+    fn modify<T: Datum, R>(cx: &mut Vcpu, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Self::Error>;
+    /// Raises an exception; nothing has been changed yet.
+    fn raise(exception: Exception) -> Self::Error;
+}
+
+/// TLB hits only.
+pub struct Fast;
+
+impl Path for Fast {
+    type Error = Miss;
+    const SLOW: bool = false;
+
+    #[inline(always)]
+    fn load<T: Datum>(cx: &mut Vcpu, _: u8, linear: u64) -> Result<T, Miss> {
+        match cx.tlb.read(linear, T::BYTES) {
+            // SAFETY: a TLB hit points at `BYTES` readable bytes of guest RAM.
+            Some(pointer) => Ok(unsafe { T::load(pointer) }),
+            None => Err(Miss),
+        }
+    }
+
+    #[inline(always)]
+    fn store<T: Datum>(cx: &mut Vcpu, _: u8, linear: u64, value: T) -> Result<(), Miss> {
+        match cx.tlb.write(linear, T::BYTES) {
+            Some(pointer) => {
+                // SAFETY: a TLB hit points at `BYTES` writable bytes of guest RAM.
+                unsafe { value.store(pointer) };
+                Ok(())
+            }
+            None => Err(Miss),
+        }
+    }
+
+    #[inline(always)]
+    fn modify<T: Datum, R>(cx: &mut Vcpu, _: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Miss> {
+        match cx.tlb.write(linear, T::BYTES) {
+            Some(pointer) => {
+                // SAFETY: a TLB hit for writing points at `BYTES` readable and writable bytes of guest RAM.
+                let (value, result) = change(unsafe { T::load(pointer) });
+                // SAFETY: as above.
+                unsafe { value.store(pointer) };
+                Ok(result)
+            }
+            None => Err(Miss),
+        }
+    }
+
+    #[inline(always)]
+    fn raise(_: Exception) -> Miss {
+        Miss
+    }
+}
+
+/// Every check, every kind of page.
+pub struct Slow;
+
+impl Path for Slow {
+    type Error = Exception;
+    const SLOW: bool = true;
+
+    fn load<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64) -> Result<T, Exception> {
+        cx.load_slow(segment, linear)
+    }
+    fn store<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
+        cx.store_slow(segment, linear, value)
+    }
+    fn modify<T: Datum, R>(cx: &mut Vcpu, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Exception> {
+        cx.modify_slow(segment, linear, change)
+    }
+    fn raise(exception: Exception) -> Exception {
+        exception
+    }
+}
+
+/// A way to form an op's linear address. All give the same answer; the narrower ones serve the ops that need no more.
+pub trait EffectiveAddress {
+    /// Offset in the segment.
+    fn offset(cx: &Vcpu, op: &Op) -> u64;
+    /// Linear address.
+    fn linear(cx: &Vcpu, op: &Op) -> u64;
+}
+
+/// Base and displacement, 64-bit, no segment base.
+pub struct Based;
+
+impl EffectiveAddress for Based {
+    #[inline(always)]
+    fn offset(cx: &Vcpu, op: &Op) -> u64 {
+        cx.regs[op.base].wrapping_add(i64::from(op.displacement) as u64)
+    }
+    #[inline(always)]
+    fn linear(cx: &Vcpu, op: &Op) -> u64 {
+        Self::offset(cx, op)
+    }
+}
+
+/// Base, scaled index and displacement, 64-bit, no segment base.
+pub struct Indexed;
+
+impl EffectiveAddress for Indexed {
+    #[inline(always)]
+    fn offset(cx: &Vcpu, op: &Op) -> u64 {
+        let index = cx.regs[op.index] << (op.scale & 3);
+        cx.regs[op.base].wrapping_add(index).wrapping_add(i64::from(op.displacement) as u64)
+    }
+    #[inline(always)]
+    fn linear(cx: &Vcpu, op: &Op) -> u64 {
+        Self::offset(cx, op)
+    }
+}
+
+/// Everything: any address size, any segment.
+pub struct General;
+
+impl EffectiveAddress for General {
+    #[inline(always)]
+    fn offset(cx: &Vcpu, op: &Op) -> u64 {
+        Indexed::offset(cx, op) & AddressMode::offset_mask(op.scale)
+    }
+    #[inline(always)]
+    fn linear(cx: &Vcpu, op: &Op) -> u64 {
+        cx.regs[op.segment].wrapping_add(Self::offset(cx, op)) & AddressMode::linear_mask(op.scale)
+    }
+}
+
+/// Whether an op's address is 64-bit without a segment base that could be other than 0.
+pub fn is_plain(op: &Op) -> bool {
+    op.scale & !3 == 0 && matches!(op.segment, slot::ZERO | slot::SS)
+}

@@ -1,0 +1,221 @@
+//! The table of handlers, built at compile time from the rows of the instruction files.
+
+use iced_x86::Code;
+
+use super::path::is_plain;
+use super::{Handler, arith, branch, synthetic_handler};
+use crate::cpu::slot;
+use crate::decode::{Op, Opcode};
+
+/// Handlers of one opcode number.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// For any operand.
+    pub general: Handler,
+    /// For a memory operand with base and displacement alone.
+    pub based: Handler,
+    /// For a memory operand without a segment base.
+    pub indexed: Handler,
+    /// The op ends its block.
+    pub terminal: bool,
+}
+
+/// One row: an instruction and what its forms do.
+pub struct Row {
+    /// The instruction.
+    pub code: Code,
+    /// The form without a memory operand.
+    pub register: Option<Entry>,
+    /// The form with a memory operand.
+    pub memory: Option<Entry>,
+}
+
+const COUNT: usize = Opcode::SYNTHETIC as usize;
+
+const FILES: &[&[Row]] = &[arith::ROWS, branch::ROWS];
+
+static TABLE: [Option<Entry>; COUNT] = build();
+
+const fn build() -> [Option<Entry>; COUNT] {
+    let mut table = [None; COUNT];
+    let mut file = 0;
+    while file < FILES.len() {
+        let rows = FILES[file];
+        let mut i = 0;
+        while i < rows.len() {
+            let row = &rows[i];
+            let register = Opcode::of(row.code, false).0 as usize;
+            let memory = Opcode::of(row.code, true).0 as usize;
+            assert!(table[register].is_none() && table[memory].is_none(), "two rows for one Code");
+            table[register] = row.register;
+            table[memory] = row.memory;
+            i += 1;
+        }
+        file += 1;
+    }
+    table
+}
+
+fn entry(code: Opcode) -> Option<&'static Entry> {
+    TABLE.get(code.0 as usize).and_then(Option::as_ref)
+}
+
+/// The handler of an op.
+pub fn handler(op: &Op) -> Handler {
+    match entry(op.code) {
+        Some(entry) if !is_plain(op) => entry.general,
+        Some(entry) if op.index == slot::ZERO => entry.based,
+        Some(entry) => entry.indexed,
+        None => synthetic_handler(op.code),
+    }
+}
+
+/// Whether an op ends its block.
+pub fn is_terminal(op: &Op) -> bool {
+    entry(op.code).is_none_or(|entry| entry.terminal)
+}
+
+/// Whether an op is a branch with its target as immediate.
+pub fn is_direct_branch(code: Opcode) -> bool {
+    Code::try_from(usize::from(code.0 / 2)).is_ok_and(|code| {
+        code.is_jcc_short_or_near()
+            || code.is_jmp_short_or_near()
+            || code.is_call_near()
+            || code.is_jcx_short()
+            || code.is_loop()
+            || code.is_loopcc()
+    })
+}
+
+/// Whether a form of an instruction is implemented.
+pub fn implements(code: Code, memory: bool) -> bool {
+    entry(Opcode::of(code, memory)).is_some()
+}
+
+/// Every implemented form: the instruction, and whether it is the form with a memory operand.
+pub fn implemented() -> impl Iterator<Item = (Code, bool)> {
+    Code::values().flat_map(|code| [(code, false), (code, true)]).filter(|&(code, memory)| implements(code, memory))
+}
+
+/// Builds the rows of a file; the kinds of handlers are described at the top of this module's parent.
+macro_rules! rows {
+    ($( $code:ident => $($kind:ident $name:ident $([$($type:ty),*])?),+ ; )*) => {
+        pub const ROWS: &[$crate::exec::table::Row] = &[$({
+            #[allow(unused_mut)]
+            let mut row = $crate::exec::table::Row { code: iced_x86::Code::$code, register: None, memory: None };
+            $( $crate::exec::table::form!(row, $kind $name $([$($type),*])?); )+
+            row
+        }),*];
+    };
+}
+
+macro_rules! form {
+    ($row:ident, register $name:ident $([$($type:ty),*])?) => {{
+        unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot that is not the last.
+            unsafe {
+                let outcome = $name $(::<$($type),*>)? (cx, &(*slot).op);
+                match $crate::exec::Outcome::exception(outcome) {
+                    None => $crate::exec::next(cx, slot),
+                    Some(exception) => $crate::exec::fault(cx, &(*slot).op, exception),
+                }
+            }
+        }
+        $row.register = Some($crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: false });
+    }};
+    ($row:ident, stack $name:ident $([$($type:ty),*])?) => {
+        $row.register = Some($crate::exec::table::memory_entry!($name [$($($type,)*)?]));
+    };
+    ($row:ident, memory $name:ident $([$($type:ty),*])?) => {
+        $row.memory = Some($crate::exec::table::memory_entry!($name [$($($type,)*)?]));
+    };
+    ($row:ident, branch $name:ident $([$($type:ty),*])?) => {
+        $row.register = Some($crate::exec::table::branch_entry!($name [$($($type,)*)?]));
+    };
+    ($row:ident, branch_memory $name:ident $([$($type:ty),*])?) => {
+        $row.memory = Some($crate::exec::table::branch_entry!($name [$($($type,)*)?]));
+    };
+    ($row:ident, system $name:ident $([$($type:ty),*])?) => {
+        $row.register = Some($crate::exec::table::system_entry!($name [$($($type,)*)?]));
+    };
+    ($row:ident, system_memory $name:ident $([$($type:ty),*])?) => {
+        $row.memory = Some($crate::exec::table::system_entry!($name [$($($type,)*)?]));
+    };
+}
+
+macro_rules! memory_entry {
+    ($name:ident [$($type:ty,)*]) => {{
+        #[cold]
+        unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot that is not the last.
+            unsafe {
+                cx.partial = i64::from((*slot).op.retired);
+                let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, &(*slot).op);
+                $crate::exec::finish_slow(cx, slot, result)
+            }
+        }
+        unsafe fn fast<E: $crate::exec::EffectiveAddress>(
+            cx: &mut $crate::vcpu::Vcpu,
+            slot: *const $crate::cache::Slot,
+        ) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot that is not the last.
+            unsafe {
+                match $name::<$($type,)* $crate::exec::Fast, E>(cx, &(*slot).op) {
+                    Ok(()) => $crate::exec::next(cx, slot),
+                    Err($crate::exec::Miss) => slow(cx, slot),
+                }
+            }
+        }
+        $crate::exec::table::Entry {
+            general: fast::<$crate::exec::General>,
+            based: fast::<$crate::exec::Based>,
+            indexed: fast::<$crate::exec::Indexed>,
+            terminal: false,
+        }
+    }};
+}
+
+macro_rules! branch_entry {
+    ($name:ident [$($type:ty,)*]) => {{
+        #[cold]
+        unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot.
+            unsafe {
+                cx.partial = i64::from((*slot).op.retired);
+                let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, slot);
+                $crate::exec::branch::finish_slow(cx, slot, result)
+            }
+        }
+        unsafe fn fast<E: $crate::exec::EffectiveAddress>(
+            cx: &mut $crate::vcpu::Vcpu,
+            slot: *const $crate::cache::Slot,
+        ) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot; `Goto` carries a valid slot too.
+            unsafe {
+                match $name::<$($type,)* $crate::exec::Fast, E>(cx, slot) {
+                    Ok($crate::exec::Flow::Goto(target)) => ((*target).run)(cx, target),
+                    Ok($crate::exec::Flow::Leave(done)) => done,
+                    Err($crate::exec::Miss) => slow(cx, slot),
+                }
+            }
+        }
+        $crate::exec::table::Entry {
+            general: fast::<$crate::exec::General>,
+            based: fast::<$crate::exec::Based>,
+            indexed: fast::<$crate::exec::Indexed>,
+            terminal: true,
+        }
+    }};
+}
+
+macro_rules! system_entry {
+    ($name:ident [$($type:ty,)*]) => {{
+        unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot.
+            $crate::exec::run_system(cx, unsafe { &(*slot).op }, $name::<$($type,)*>)
+        }
+        $crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: true }
+    }};
+}
+
+pub(super) use {branch_entry, form, memory_entry, rows, system_entry};

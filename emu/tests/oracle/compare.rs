@@ -1,0 +1,59 @@
+//! Differences between two worlds, apart from what is undefined.
+
+use super::field::Field;
+use super::undefined::Undefined;
+use super::world::*;
+
+/// One line for each difference, `expected` first. Empty: the same.
+pub fn differences(expected: &World, got: &World, undefined: &Undefined) -> Vec<String> {
+    let mut out = Vec::new();
+    if expected.stop != got.stop {
+        out.push(format!("stop: {} / {}", expected.stop.describe(), got.stop.describe()));
+    }
+    let narrow = expected.state.bits() == 32;
+    for field in Field::all() {
+        let (a, b) = (field.get(&expected.state), field.get(&got.state));
+        if a == b || same(field, a, b, narrow, undefined) {
+            continue;
+        }
+        out.push(format!("{}: {a:x} / {b:x}", field.name()));
+    }
+    for ((start, a), (_, b)) in expected.memory.windows().iter().zip(got.memory.windows()) {
+        if *a != b {
+            memory_differences(*start, a, b, undefined, &mut out);
+        }
+    }
+    out
+}
+
+fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> bool {
+    match field {
+        // 32-bit code has no upper halves and no R8 to R15.
+        Field::Gpr(number) if narrow => number >= 8 || (a ^ b) as u32 & !undefined.gpr[number] as u32 == 0,
+        Field::Gpr(number) => (a ^ b) as u64 & !undefined.gpr[number] == 0,
+        Field::Flag(bit) => undefined.rflags & bit != 0,
+        Field::Fsw => (a ^ b) as u16 & !undefined.fsw == 0,
+        Field::Xmm(_) => undefined.xmm_relative.is_some_and(|bound| (0..4).all(|lane| near(lane_of(a, lane), lane_of(b, lane), bound))),
+        Field::St(_) => a.abs_diff(b) <= undefined.st_ulps.into(),
+        _ => false,
+    }
+}
+
+fn lane_of(vector: u128, lane: u32) -> f32 {
+    f32::from_bits((vector >> (32 * lane)) as u32)
+}
+
+fn near(a: f32, b: f32, bound: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_normal() && b.is_normal() && (a - b).abs() <= a.abs() * bound)
+}
+
+fn memory_differences(start: u64, a: &[u8], b: &[u8], undefined: &Undefined, out: &mut Vec<String>) {
+    const SHOWN: usize = 24;
+    let hidden = |at: u64| undefined.memory.iter().any(|(from, len)| at.wrapping_sub(*from) < *len);
+    let differ = |at: &usize| a[*at] != b[*at] && !hidden(start + *at as u64);
+    let Some(first) = (0..a.len()).find(differ) else { return };
+    let last = (0..a.len()).rev().find(differ).unwrap_or(first);
+    let shown = first..(last + 1).min(first + SHOWN);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    out.push(format!("[{:x}]: {} / {}", start + first as u64, hex(&a[shown.clone()]), hex(&b[shown])));
+}

@@ -1,0 +1,205 @@
+//! What the manuals leave undefined, in one table: the only differences between the host and us that are no mistakes.
+//!
+//! Flags follow the instruction reference of the SDM (vol. 2) and of the APM (vol. 3): what either leaves open is open.
+
+use iced_x86::{Instruction, Mnemonic as M, OpKind};
+
+use super::corners::{effective, number};
+use super::world::flag::{AF, CF, OF, PF, SF, ZF};
+use super::world::*;
+
+/// x87 condition codes in FSW.
+const C0: u16 = 1 << 8;
+const C1: u16 = 1 << 9;
+const C2: u16 = 1 << 10;
+const C3: u16 = 1 << 14;
+
+/// Parts of the result that are not compared, or not exactly.
+#[derive(Clone, Default)]
+pub struct Undefined {
+    /// Bits of RFLAGS.
+    pub rflags: u64,
+    /// Bits of each general register.
+    pub gpr: [u64; 16],
+    /// Bits of FSW.
+    pub fsw: u16,
+    /// Start and length of memory.
+    pub memory: Vec<(u64, u64)>,
+    /// 32-bit lanes of XMM registers may differ by this much, relatively.
+    pub xmm_relative: Option<f32>,
+    /// ST(0) to ST(7) may differ by so many units in the last place.
+    pub st_ulps: u64,
+}
+
+impl Undefined {
+    /// Of a whole sequence that starts in `before`.
+    pub fn of(code: &[Instruction], before: &State) -> Undefined {
+        let mut all = Undefined::default();
+        for (at, instruction) in code.iter().enumerate() {
+            all.add(instruction, (at == 0).then_some(before));
+        }
+        all
+    }
+
+    /// One more instruction. `before` is known for the first of a sequence only; then counts and addresses are too.
+    fn add(&mut self, instruction: &Instruction, before: Option<&State>) {
+        let flags = undefined_flags(instruction, before);
+        self.rflags = (self.rflags & !u64::from(rflags_modified(instruction))) | flags;
+        self.fsw |= undefined_conditions(instruction.mnemonic());
+        let destination = instruction.op0_kind() == OpKind::Register;
+        match instruction.mnemonic() {
+            // BSWAP of 16 bits.
+            M::Bswap if instruction.op0_register().size() == 2 => self.whole_destination(instruction, 0xffff),
+            // A count beyond the operand's size.
+            M::Shld | M::Shrd if width(instruction) == 16 && shift_count(instruction, before).is_none_or(|count| count > 16) => {
+                if destination {
+                    self.whole_destination(instruction, 0xffff);
+                } else if let Some(at) = before.and_then(|before| effective(instruction, before)) {
+                    self.memory.push((at, 2));
+                }
+            }
+            // AMD saves the last instruction's and operand's address and opcode only when an exception is pending, and older processors fill the selectors. The mask of
+            // MXCSR tells which features the processor has. What is reserved is nobody's.
+            M::Fxsave | M::Fxsave64 => self.parts(instruction, before, &[(5, 1), (6, 18), (28, 4), (416, 96)]),
+            M::Fnstenv | M::Fnsave if width_of_environment(instruction) == 14 => self.parts(instruction, before, &[(6, 8)]),
+            M::Fnstenv | M::Fnsave => self.parts(instruction, before, &[(2, 2), (6, 2), (10, 2), (12, 16)]),
+            // Relative error of at most 1.5 * 2^-12, on either side.
+            M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => self.xmm_relative = Some(3.0 / 4096.0),
+            // "Less than 1 ulp" (SDM vol. 1, 8.3.10), on either side.
+            M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => self.st_ulps = 2,
+            _ => {}
+        }
+    }
+
+    fn whole_destination(&mut self, instruction: &Instruction, mask: u64) {
+        if let Some(number) = number(instruction.op0_register()) {
+            self.gpr[number] |= mask;
+        }
+    }
+
+    fn parts(&mut self, instruction: &Instruction, before: Option<&State>, parts: &[(u64, u64)]) {
+        if let Some(at) = before.and_then(|before| effective(instruction, before)) {
+            self.memory.extend(parts.iter().map(|(offset, len)| (at.wrapping_add(*offset), *len)));
+        }
+    }
+}
+
+/// Flags that `instruction` leaves undefined.
+fn undefined_flags(instruction: &Instruction, before: Option<&State>) -> u64 {
+    let width = width(instruction);
+    match instruction.mnemonic() {
+        M::Aaa | M::Aas => OF | SF | ZF | PF,
+        M::Aad | M::Aam => OF | AF | CF,
+        M::Daa | M::Das => OF,
+        M::And | M::Or | M::Xor | M::Test => AF,
+        M::Bsf | M::Bsr => OF | SF | AF | PF | CF,
+        M::Bt | M::Bts | M::Btr | M::Btc => OF | SF | AF | PF,
+        M::Div | M::Idiv => OF | SF | ZF | AF | PF | CF,
+        M::Mul | M::Imul => SF | ZF | AF | PF,
+        M::Rol | M::Ror | M::Rcl | M::Rcr => match shift_count(instruction, before) {
+            Some(0 | 1) => 0,
+            _ => OF,
+        },
+        // Intel leaves CF open too where SHL and SHR shift more than everything out; every processor gives the last bit of an endless row of zeros.
+        M::Shl | M::Sal | M::Shr | M::Sar => match shift_count(instruction, before) {
+            Some(0) => 0,
+            Some(1) => AF,
+            _ => AF | OF,
+        },
+        M::Shld | M::Shrd => match shift_count(instruction, before) {
+            Some(0) => 0,
+            Some(1) => AF,
+            Some(count) if count <= width => AF | OF,
+            _ => OF | SF | ZF | AF | PF | CF,
+        },
+        _ => 0,
+    }
+}
+
+/// Width of the first operand in bits.
+fn width(instruction: &Instruction) -> u32 {
+    let bytes = match instruction.op0_kind() {
+        OpKind::Register => instruction.op0_register().size(),
+        _ => instruction.memory_size().size(),
+    };
+    8 * bytes as u32
+}
+
+/// The count of a shift as the CPU takes it, if it is known.
+fn shift_count(instruction: &Instruction, before: Option<&State>) -> Option<u32> {
+    let last = instruction.op_count() - 1;
+    let count = match instruction.op_kind(last) {
+        OpKind::Register => before?.gpr[gpr::RCX] as u8,
+        _ => instruction.immediate8(),
+    };
+    Some(u32::from(count) & if width(instruction) == 64 { 63 } else { 31 })
+}
+
+fn width_of_environment(instruction: &Instruction) -> usize {
+    match instruction.memory_size().size() {
+        14 | 94 => 14,
+        _ => 28,
+    }
+}
+
+/// Condition codes that an x87 instruction leaves undefined (SDM vol. 2; C1 is that of stack faults and of rounding).
+fn undefined_conditions(mnemonic: M) -> u16 {
+    match mnemonic {
+        M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ftst | M::Fxam | M::Fprem | M::Fprem1 => 0,
+        M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => 0,
+        M::Fsin | M::Fcos | M::Fsincos | M::Fptan => C0 | C1 | C3,
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fpatan => C0 | C1 | C2 | C3,
+        M::Fldcw | M::Fnstcw | M::Fnclex | M::Fnop | M::Ffree | M::Ffreep | M::Wait | M::Fnstenv | M::Fnstsw => C0 | C1 | C2 | C3,
+        M::Fninit | M::Fldenv | M::Frstor | M::Fxrstor | M::Fxrstor64 | M::Fxsave | M::Fxsave64 | M::Fnsave => 0,
+        mnemonic if is_x87(mnemonic) => C0 | C2 | C3,
+        _ => 0,
+    }
+}
+
+/// x87 instructions that calculate or move data.
+fn is_x87(mnemonic: M) -> bool {
+    format!("{mnemonic:?}").starts_with('F') && !matches!(mnemonic, M::Femms)
+}
+
+fn rflags_modified(instruction: &Instruction) -> u32 {
+    use iced_x86::RflagsBits as Bits;
+    let modified = instruction.rflags_modified();
+    [(Bits::OF, OF), (Bits::SF, SF), (Bits::ZF, ZF), (Bits::AF, AF), (Bits::PF, PF), (Bits::CF, CF)]
+        .iter()
+        .filter(|(bit, _)| modified & bit != 0)
+        .fold(0, |sum, (_, flag)| sum | *flag as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate;
+    use crate::rng::Rng;
+    use iced_x86::{Code, RflagsBits};
+
+    /// The table must not hide what is defined: iced's own table, drawn from the SDM, is the second opinion.
+    #[test]
+    fn no_flag_is_masked_that_is_defined() {
+        let mut rng = Rng::new(1);
+        for code in Code::values().filter(|code| generate::is_legacy(*code)) {
+            // Of RCL and RCR iced takes the count modulo the width first; the manuals define OF by the count itself.
+            if matches!(code.mnemonic(), M::Rcl | M::Rcr) {
+                continue;
+            }
+            for encoding in generate::encodings(code, 4, &mut rng) {
+                let masked = undefined_flags(&encoding.instruction, None) as u32;
+                let undefined = encoding.instruction.rflags_undefined();
+                let open = [
+                    (RflagsBits::OF, OF),
+                    (RflagsBits::SF, SF),
+                    (RflagsBits::ZF, ZF),
+                    (RflagsBits::AF, AF),
+                    (RflagsBits::PF, PF),
+                    (RflagsBits::CF, CF),
+                ];
+                let open = open.iter().filter(|(bit, _)| undefined & bit != 0).fold(0, |sum, (_, flag)| sum | *flag as u32);
+                assert_eq!(masked & !open, 0, "{} masks {:x} beyond {open:x}", crate::case::text(&[encoding.instruction]), masked & !open);
+            }
+        }
+    }
+}
