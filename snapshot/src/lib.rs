@@ -1,14 +1,70 @@
 //! The prebake snapshot: sections, pages and bytes, as `FORMAT.md` specifies them. This crate has never heard of a CPU
 //! or a disk.
 //!
-//! State that is to be saved is plain data under [`saved!`], with a [`Record`] implementation for each section.
+//! State that is to be saved is plain data under [`saved!`], with a [`Record`] implementation for each section. A
+//! [`Writer`] takes a machine's records and its memory; a [`Snapshot`] gives them back.
+//!
+//! ```
+//! use snapshot::{MachineId, Model, Ram, Record, SectionId, Snapshot, Writer};
+//!
+//! snapshot::saved! {
+//!     /// The timer.
+//!     #[derive(Debug, PartialEq)]
+//!     struct TimerState {
+//!         deadline: Option<u64>,
+//!     }
+//! }
+//!
+//! impl Record for TimerState {
+//!     const ID: SectionId = SectionId::new(*b"TIMR");
+//!     const VERSION: u16 = 1;
+//! }
+//!
+//! # fn main() -> Result<(), snapshot::Error> {
+//! # let model = Model::new("pc1-v2/1").unwrap();
+//! let machine = MachineId { model, ram_size: 4 << 20, devices: 0 };
+//! let mut ram = vec![0; 4 << 20];
+//! ram[0x12345] = 1;
+//!
+//! let mut writer = Writer::new(machine);
+//! writer.add(0, &TimerState { deadline: Some(7) })?;
+//! let mut file = std::io::Cursor::new(Vec::new());
+//! writer.write(Ram::new(&ram), &mut file)?;
+//!
+//! let snapshot = Snapshot::open(file.get_ref().as_slice())?;
+//! snapshot.machine().require(&machine)?;
+//! let mut sections = snapshot.sections();
+//! assert_eq!(sections.take::<TimerState>(0)?, TimerState { deadline: Some(7) });
+//! assert!(sections.finish()?.is_empty());
+//!
+//! snapshot.verify_all()?;
+//! for run in snapshot.runs() {
+//!     assert_eq!((run.guest_address, run.len), (0x10000, 0x10000)); // map or copy it
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+mod bytes;
 mod codec;
+mod content;
+mod diff;
 mod digest;
 mod error;
+mod header;
+mod index;
+mod pages;
+mod reader;
 mod section;
+mod writer;
 
 pub use codec::{__codec, Decode, Encode, MAX_SECTIONS_LEN, Record, decode_record, encode_record};
+pub use diff::{Diff, FieldDifference, PageDifference, PageDifferences, SectionDifference, Side, diff};
 pub use digest::{Digest, Digester};
-pub use error::Error;
-pub use section::SectionId;
+pub use error::{Error, Part};
+pub use header::{FORMAT_VERSION, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
+pub use index::{MAX_RUNS, Run};
+pub use pages::{GROUP_SIZE, PAGE_SIZE, PAGES_PER_GROUP, Ram};
+pub use reader::{ReadAt, Sections, Snapshot};
+pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
+pub use writer::{Writer, Written};

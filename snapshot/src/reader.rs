@@ -1,0 +1,226 @@
+//! Bytes to a machine.
+
+use crate::content::content_digest;
+use crate::error::Part;
+use crate::header::{HEADER_LEN, Header, MachineId};
+use crate::index::{Group, Run, decode_index, runs};
+use crate::pages::{GROUP_SIZE, PageSet, digest_group, is_zero};
+use crate::section::{SectionEntry, SectionName, decode_table};
+use crate::{Error, Record, decode_record};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Bytes that can be read at any offset: a file, a mapping, a slice.
+pub trait ReadAt {
+    /// How many bytes there are.
+    fn byte_len(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `offset`. An end before that is [`io::ErrorKind::UnexpectedEof`].
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl ReadAt for [u8] {
+    fn byte_len(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let bytes = self.get(start..).and_then(|rest| rest.get(..buffer.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn byte_len(&self) -> u64 {
+        (**self).byte_len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
+/// An open snapshot: its header, table, sections and index are verified; its pages are not yet.
+#[derive(Debug)]
+pub struct Snapshot<S> {
+    source: S,
+    header: Header,
+    entries: Vec<SectionEntry>,
+    bodies: Vec<u8>,
+    groups: Vec<Group>,
+}
+
+impl<S: ReadAt> Snapshot<S> {
+    /// Opens a snapshot, reading and verifying all but the pages.
+    ///
+    /// Memory taken is bounded by the length of the source and by [`MAX_SECTIONS_LEN`](crate::MAX_SECTIONS_LEN).
+    pub fn open(source: S) -> Result<Self, Error> {
+        let len = source.byte_len();
+        let start = read(&source, 0, len.min(HEADER_LEN as u64))?;
+        let header = Header::decode(&start, len)?;
+
+        let table = read(&source, HEADER_LEN as u64, header.table_len())?;
+        Part::Table.verify(&table, header.table_digest)?;
+        let entries = decode_table(&table, header.sections_len)?;
+
+        let index = read(&source, header.index_offset(), header.index_len())?;
+        Part::Index.verify(&index, header.index_digest)?;
+        let groups = decode_index(&index, header.machine.ram_size, header.slot_count)?;
+
+        let content = content_digest(&header.machine, header.section_count, &table, &groups);
+        Part::Content.require(content, header.content_digest)?;
+
+        let bodies = read(&source, header.bodies_offset(), header.sections_len)?;
+        let snapshot = Self { source, header, entries, bodies, groups };
+        for (entry, body) in snapshot.sections_with_bodies() {
+            Part::Section(entry.name).verify(body, entry.digest)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// The header.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The machine that was saved; see [`MachineId::require`].
+    pub const fn machine(&self) -> &MachineId {
+        &self.header.machine
+    }
+
+    /// What the snapshot is read from.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The section table, in order of name.
+    pub fn entries(&self) -> &[SectionEntry] {
+        &self.entries
+    }
+
+    /// The records, to be taken one by one.
+    pub fn sections(&self) -> Sections<'_> {
+        Sections { left: self.sections_with_bodies().map(|(entry, body)| (entry.name, (entry, body))).collect() }
+    }
+
+    /// Every entry of the table and the bytes of its section.
+    pub(crate) fn sections_with_bodies(&self) -> impl Iterator<Item = (&SectionEntry, &[u8])> {
+        let mut rest = self.bodies.as_slice();
+        self.entries.iter().map(move |entry| {
+            let (body, tail) = rest.split_at(entry.len as usize);
+            rest = tail;
+            (entry, body)
+        })
+    }
+
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Pages that are not all zero.
+    pub fn page_count(&self) -> u64 {
+        self.groups.iter().map(|group| u64::from(group.present.len())).sum()
+    }
+
+    /// The stretches of guest memory that the file holds, in ascending order of both; memory outside of them is zero.
+    /// At most [`MAX_RUNS`](crate::MAX_RUNS). Nothing of them is verified: map only a file that [`Self::verify_all`]
+    /// has passed and that has not changed since.
+    pub fn runs(&self) -> impl Iterator<Item = Run> {
+        runs(&self.groups, self.header.pages_offset())
+    }
+
+    /// Reads the group of pages that begins at guest-physical address `number` × [`GROUP_SIZE`], and verifies it.
+    /// `false`: nothing in it is in the snapshot, and `buffer` is zero.
+    pub fn read_group(&self, number: u64, buffer: &mut [u8; GROUP_SIZE]) -> Result<bool, Error> {
+        match self.groups.binary_search_by_key(&number, |group| u64::from(group.number)) {
+            Ok(found) => self.read_verified(&self.groups[found], buffer).map(|()| true),
+            Err(_) => {
+                buffer.fill(0);
+                Ok(false)
+            }
+        }
+    }
+
+    pub(crate) fn read_verified(&self, group: &Group, buffer: &mut [u8; GROUP_SIZE]) -> Result<(), Error> {
+        let offset = self.slot_offset(group.slot);
+        self.source.read_exact_at(buffer, offset).map_err(Error::reading)?;
+        let part = Part::Pages { guest_address: group.guest_address() };
+        part.require(digest_group(buffer, group.present), group.digest)?;
+        require_holes(buffer, group.present.complement(), offset)
+    }
+
+    /// Verifies every byte of the file that [`Self::open`] did not: all pages, and that all between them is zero.
+    pub fn verify_all(&self) -> Result<(), Error> {
+        let index_end = self.header.index_offset() + self.header.index_len();
+        let padding = read(&self.source, index_end, self.header.pages_offset() - index_end)?;
+        if !is_zero(&padding) {
+            return Err(Error::HoleNotEmpty { offset: index_end, len: padding.len() as u64 });
+        }
+        let mut buffer = [0; GROUP_SIZE];
+        let mut slot = 0;
+        for group in &self.groups {
+            for hole in slot..group.slot {
+                let offset = self.slot_offset(hole);
+                self.source.read_exact_at(&mut buffer, offset).map_err(Error::reading)?;
+                require_holes(&buffer, PageSet::EMPTY.complement(), offset)?;
+            }
+            self.read_verified(group, &mut buffer)?;
+            slot = group.slot + 1;
+        }
+        Ok(())
+    }
+
+    const fn slot_offset(&self, slot: u32) -> u64 {
+        self.header.pages_offset() + slot as u64 * GROUP_SIZE as u64
+    }
+}
+
+/// Checks that the pages in `holes` of a group that stands at `offset` of the file are zero.
+fn require_holes(group: &[u8; GROUP_SIZE], holes: PageSet, offset: u64) -> Result<(), Error> {
+    match holes.ranges().find(|range| !is_zero(&group[range.clone()])) {
+        None => Ok(()),
+        Some(range) => Err(Error::HoleNotEmpty { offset: offset + range.start as u64, len: range.len() as u64 }),
+    }
+}
+
+/// Reads `len` bytes, which the header was checked to place inside the source.
+fn read(source: &impl ReadAt, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+    let len = usize::try_from(len).map_err(|_| Error::reading(io::ErrorKind::OutOfMemory.into()))?;
+    let mut bytes = vec![0; len];
+    source.read_exact_at(&mut bytes, offset).map_err(Error::reading)?;
+    Ok(bytes)
+}
+
+/// The records of a snapshot that were not taken yet.
+#[derive(Debug)]
+pub struct Sections<'a> {
+    left: BTreeMap<SectionName, (&'a SectionEntry, &'a [u8])>,
+}
+
+impl<'a> Sections<'a> {
+    /// Takes the state of the machine's `instance`-th device of a kind; an error if there is none.
+    pub fn take<R: Record>(&mut self, instance: u16) -> Result<R, Error> {
+        let name = SectionName { id: R::ID, instance };
+        self.take_if_present(instance)?.ok_or(Error::MissingSection { name })
+    }
+
+    /// Takes the state of the machine's `instance`-th device of a kind, if there is one.
+    pub fn take_if_present<R: Record>(&mut self, instance: u16) -> Result<Option<R>, Error> {
+        let name = SectionName { id: R::ID, instance };
+        let Some((entry, body)) = self.left.remove(&name) else { return Ok(None) };
+        if entry.version != R::VERSION {
+            return Err(Error::SectionVersion { name, found: entry.version, supported: R::VERSION });
+        }
+        decode_record(body).map(Some)
+    }
+
+    /// Ends taking: a critical section that nobody took is an error. Returns the others, which were skipped.
+    pub fn finish(self) -> Result<Vec<&'a SectionEntry>, Error> {
+        match self.left.values().find(|(entry, _)| entry.critical) {
+            Some((entry, _)) => Err(Error::UnknownCriticalSection { name: entry.name, version: entry.version }),
+            None => Ok(self.left.into_values().map(|(entry, _)| entry).collect()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A machine to bytes.
+
+use crate::content::content_digest;
+use crate::header::{Header, MachineId};
+use crate::index::{Group, encode_index, place, runs, scan};
+use crate::pages::{GROUP_SIZE, Ram};
+use crate::section::{MAX_SECTIONS, SectionEntry, SectionName};
+use crate::{Digest, Error, MAX_SECTIONS_LEN, Record, encode_record};
+use std::collections::BTreeMap;
+use std::io::{self, Seek, SeekFrom, Write};
+
+/// Collects a machine's records and writes them with its memory. The same machine gives the same bytes, in whatever
+/// order its records come.
+#[derive(Debug)]
+pub struct Writer {
+    machine: MachineId,
+    sections: BTreeMap<SectionName, Section>,
+}
+
+#[derive(Debug)]
+struct Section {
+    version: u16,
+    critical: bool,
+    body: Vec<u8>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of the file, holes included.
+    pub file_length: u64,
+    /// The name of the snapshot.
+    pub content_digest: Digest,
+    /// Pages that were not all zero.
+    pub pages: u64,
+    /// Mappings that a restore takes.
+    pub runs: usize,
+}
+
+impl Writer {
+    /// A snapshot of `machine`, without any state yet.
+    pub const fn new(machine: MachineId) -> Self {
+        Self { machine, sections: BTreeMap::new() }
+    }
+
+    /// Adds the state of the machine's `instance`-th device of a kind, from 0.
+    pub fn add<R: Record>(&mut self, instance: u16, record: &R) -> Result<(), Error> {
+        let name = SectionName { id: R::ID, instance };
+        let section = Section { version: R::VERSION, critical: R::CRITICAL, body: encode_record(record)? };
+        match self.sections.insert(name, section) {
+            None => Ok(()),
+            Some(_) => Err(Error::DuplicateSection { name }),
+        }
+    }
+
+    /// Writes the snapshot to `sink`, which is empty: zeroes between pages are skipped by seeking forward. The bytes are
+    /// handed over when this returns; making them durable is up to whoever owns the sink.
+    pub fn write<W: Write + Seek>(&self, ram: Ram<'_>, sink: &mut W) -> Result<Written, Error> {
+        self.machine.check_ram_size()?;
+        if ram.len() != self.machine.ram_size {
+            return Err(Error::WrongRamSize { found: ram.len(), wanted: self.machine.ram_size });
+        }
+        if self.sections.len() > MAX_SECTIONS as usize {
+            return Err(Error::TooManySections { found: self.sections.len() as u64 });
+        }
+        let bodies = self.sections.values().map(|section| section.body.as_slice()).collect::<Vec<_>>().concat();
+        if bodies.len() > MAX_SECTIONS_LEN {
+            return Err(Error::SectionsTooLong { found: bodies.len() as u64 });
+        }
+        let mut table = Vec::new();
+        for (name, Section { version, critical, body }) in &self.sections {
+            let entry =
+                SectionEntry { name: *name, version: *version, critical: *critical, len: body.len() as u32, digest: Digest::of(body) };
+            entry.encode(&mut table);
+        }
+        let mut groups = scan(ram);
+        let slot_count = place(&mut groups);
+        let index = encode_index(&groups);
+        let section_count = self.sections.len() as u32;
+        let header = Header {
+            machine: self.machine,
+            section_count,
+            sections_len: bodies.len() as u64,
+            group_count: groups.len() as u32,
+            slot_count,
+            table_digest: Digest::of(&table),
+            index_digest: Digest::of(&index),
+            content_digest: content_digest(&self.machine, section_count, &table, &groups),
+        };
+
+        let mut start = header.encode();
+        start.extend(table);
+        start.extend(bodies);
+        start.extend(index);
+        start.resize(header.pages_offset() as usize, 0);
+        write_all(sink, &start, ram, &groups, slot_count).map_err(Error::writing)?;
+
+        Ok(Written {
+            file_length: header.file_length(),
+            content_digest: header.content_digest,
+            pages: groups.iter().map(|group| u64::from(group.present.len())).sum(),
+            runs: runs(&groups, 0).count(),
+        })
+    }
+}
+
+fn write_all<W: Write + Seek>(sink: &mut W, start: &[u8], ram: Ram<'_>, groups: &[Group], slot_count: u32) -> io::Result<()> {
+    sink.write_all(start)?;
+    // Both count bytes of the page area.
+    let mut written = 0;
+    let end = u64::from(slot_count) * GROUP_SIZE as u64;
+    for group in groups {
+        let bytes = &ram.groups()[group.number as usize];
+        for range in group.present.ranges() {
+            let offset = u64::from(group.slot) * GROUP_SIZE as u64 + range.start as u64;
+            if offset != written {
+                sink.seek(SeekFrom::Current((offset - written) as i64))?;
+            }
+            written = offset + range.len() as u64;
+            sink.write_all(&bytes[range])?;
+        }
+    }
+    // A hole at the very end would leave the file too short.
+    sink.write_all(&vec![0; (end - written) as usize])?;
+    sink.flush()
+}

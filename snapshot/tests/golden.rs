@@ -1,0 +1,104 @@
+//! The bytes of format 1. A difference here is a change of the format: read the last chapter of FORMAT.md, then run with
+//! `UPDATE_GOLDEN=1`.
+
+mod common;
+
+use common::{Counter, Hint, Shapes, machine, ram, shapes, small};
+use snapshot::{Digest, GROUP_SIZE, Ram, Snapshot, Writer};
+use std::fmt::Write as _;
+use std::{env, fs, path::PathBuf};
+
+/// Sixteen bytes a line after their offset; lines of zeroes are left out, and the length is last.
+fn to_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (n, line) in bytes.chunks(16).enumerate().filter(|(_, line)| line.iter().any(|&byte| byte != 0)) {
+        let hex: String = line.iter().map(|byte| format!(" {byte:02x}")).collect();
+        let ascii: String = line.iter().map(|&byte| if byte.is_ascii_graphic() { byte as char } else { '.' }).collect();
+        writeln!(text, "{:06x}:{hex:48}  {ascii}", n * 16).unwrap();
+    }
+    writeln!(text, "{:06x}:", bytes.len()).unwrap();
+    text
+}
+
+fn from_text(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in text.lines() {
+        let (offset, line) = line.split_once(':').unwrap();
+        bytes.resize(usize::from_str_radix(offset, 16).unwrap(), 0);
+        let hex = line.get(..48).unwrap_or_default();
+        bytes.extend(hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    bytes
+}
+
+/// The committed bytes, which `written` must equal.
+fn golden(name: &str, written: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, to_text(written)).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(to_text(written), text, "{name} changed");
+    from_text(&text)
+}
+
+#[test]
+fn sections_and_pages() {
+    let bytes = golden("v1-sections-and-pages.hex", &small());
+    let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
+    snapshot.verify_all().unwrap();
+    snapshot.machine().require(&machine(common::RAM_SIZE)).unwrap();
+
+    let mut sections = snapshot.sections();
+    assert_eq!(sections.take::<Shapes>(0).unwrap(), shapes());
+    assert_eq!(sections.take::<Counter>(0).unwrap(), Counter { count: 1 });
+    assert_eq!(sections.take::<Counter>(1).unwrap(), Counter { count: 2 });
+    assert_eq!(sections.take::<Hint>(0).unwrap(), Hint { text: "of no weight".to_string() });
+    assert!(sections.finish().unwrap().is_empty());
+
+    let mut restored = vec![0; common::RAM_SIZE];
+    for run in snapshot.runs() {
+        let (from, to, len) = (run.file_offset as usize, run.guest_address as usize, run.len as usize);
+        restored[to..to + len].copy_from_slice(&bytes[from..from + len]);
+    }
+    assert!(restored == ram());
+}
+
+#[test]
+fn nothing_at_all() {
+    let zeroes = vec![0; common::RAM_SIZE];
+    let bytes = golden("v1-empty.hex", &common::write(&Writer::new(machine(common::RAM_SIZE)), Ram::new(&zeroes)));
+    let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
+    snapshot.verify_all().unwrap();
+    assert_eq!((snapshot.page_count(), snapshot.runs().count(), snapshot.entries().len()), (0, 0, 0));
+}
+
+#[test]
+fn gaps_kept_as_holes() {
+    // Every second group of 512 holds its number: more runs than are allowed, so the gaps stay.
+    let mut ram = vec![0; 32 << 20];
+    for (n, group) in ram.chunks_mut(GROUP_SIZE).enumerate().step_by(2) {
+        group[..4].copy_from_slice(&(n as u32 + 1).to_le_bytes());
+    }
+    let bytes = common::write(&Writer::new(machine(ram.len())), Ram::new(&ram));
+    assert_eq!(Snapshot::open(bytes.as_slice()).unwrap().runs().count(), 1);
+    assert_eq!(Digest::of(&bytes).to_string(), "blake3:ccce859cbe1a5a69ad9eaaad57381f850b614ff06e7f3811f2cc5372399a9f40");
+}
+
+#[test]
+fn a_committed_byte_that_differs_is_noticed() {
+    let mut bytes = small();
+    assert_eq!(from_text(&to_text(&bytes)), bytes);
+    let before = to_text(&bytes);
+    *bytes.last_mut().unwrap() = 1;
+    assert_ne!(to_text(&bytes), before);
+}
+
+#[test]
+fn digests_are_those_of_the_specification() {
+    let mut bytes = small();
+    let written = bytes.clone();
+    bytes[128..256].fill(0);
+    common::reseal(&mut bytes);
+    assert!(bytes == written, "content, table, index and header digest as FORMAT.md defines them");
+}
