@@ -1,5 +1,7 @@
 //! Nothing that is wrong with a file goes unnoticed, and nothing in it does harm.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::{Counter, Hint, Shapes, index, pages, reseal, small};

@@ -1,5 +1,7 @@
 //! What was saved is what is restored.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::{Counter, Hint, RAM_SIZE, machine, write, writer};
