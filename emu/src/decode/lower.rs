@@ -125,7 +125,8 @@ fn memory_operand(instruction: &Instruction, size: CodeSize, op: &mut Op) {
         return;
     }
     op.base = gpr_slot(base);
-    op.index = gpr_slot(index);
+    // XLAT has AL for an index, which its handler adds itself.
+    op.index = if index == Register::AL { slot::ZERO } else { gpr_slot(index) };
     let displacement = instruction.memory_displacement64();
     op.displacement = displacement as i32;
     if bytes == 8 && i64::from(op.displacement) as u64 != displacement {

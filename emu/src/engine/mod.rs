@@ -133,8 +133,8 @@ impl Vcpu {
     fn step_traced(&mut self) -> Result<(), Shutdown> {
         let before = self.count();
         self.step()?;
-        // An instruction that faulted, or a REP that is not finished, has not retired: no trap yet.
-        if self.count() != before && !self.repeat_pending {
+        // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
+        if self.count() != before {
             self.control.dr6 |= 1 << 14;
             return delivery::exception(self, Exception::DEBUG);
         }

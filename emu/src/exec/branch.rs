@@ -11,8 +11,10 @@ use crate::decode::{AddressMode, Op};
 use crate::vcpu::{Vcpu, is_canonical};
 
 /// A condition code as a type, for rows.
-struct Cc<const CODE: u8>;
-trait Cond {
+pub struct Cc<const CODE: u8>;
+/// See [`Cc`].
+pub trait Cond {
+    /// The condition's encoding.
     const CODE: u8;
 }
 impl<const CODE: u8> Cond for Cc<CODE> {

@@ -18,8 +18,13 @@
 
 pub mod alu;
 mod arith;
+mod bits;
 mod branch;
+mod data;
 mod path;
+mod shift;
+mod stack;
+mod string;
 mod table;
 
 use crate::cache::Slot;
@@ -164,9 +169,14 @@ unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<(), Excep
 fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exception>) -> Done {
     cx.left -= i64::from(op.retired);
     cx.partial = 0;
+    cx.repeat_pending = false;
     let here = rip_of(cx, op);
     cx.rip = wrap(cx, here.wrapping_add(u64::from(op.length)));
     match body(cx, op) {
+        Ok(()) if cx.repeat_pending => {
+            cx.rip = here;
+            leave(cx, ExitReason::Sync)
+        }
         Ok(()) => {
             cx.left -= 1;
             leave(cx, ExitReason::Sync)

@@ -3,7 +3,7 @@
 use iced_x86::Code;
 
 use super::path::is_plain;
-use super::{Handler, arith, branch, synthetic_handler};
+use super::{Handler, arith, bits, branch, data, shift, stack, string, synthetic_handler};
 use crate::cpu::slot;
 use crate::decode::{Op, Opcode};
 
@@ -32,7 +32,7 @@ pub struct Row {
 
 const COUNT: usize = Opcode::SYNTHETIC as usize;
 
-const FILES: &[&[Row]] = &[arith::ROWS, branch::ROWS];
+const FILES: &[&[Row]] = &[arith::ROWS, bits::ROWS, branch::ROWS, data::ROWS, shift::ROWS, stack::ROWS, string::ROWS];
 
 static TABLE: [Option<Entry>; COUNT] = build();
 
