@@ -1,1 +1,122 @@
-fn main() {}
+//! Process 1 of the machine. It makes the machine ready, waits at the barrier where the snapshot is taken, starts the program as the host
+//! says, and ends the machine with the program's status. PROTOCOL.md says what passes between it and the host.
+
+mod barrier;
+mod control;
+mod entropy;
+mod error;
+mod mounts;
+mod ports;
+mod program;
+mod sys;
+mod terminal;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::ExitCode;
+
+use rustix::system::RebootCommand;
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use control::{Lines, Request, Start, Streams};
+use error::{Context, Error, Result};
+use ports::Ports;
+use program::Program;
+use terminal::Terminal;
+
+/// `TERM` where the host does not say.
+const TERMINAL_NAME: &str = "xterm";
+
+/// Timers that would wake an idle machine; the last is the writing back of dirty pages, which the end of the machine does anyway.
+const QUIET: [(&str, &str); 3] =
+    [("vm/compaction_proactiveness", "0"), ("vm/stat_interval", "1000"), ("vm/dirty_writeback_centisecs", "0")];
+
+fn main() -> ExitCode {
+    if !rustix::process::getpid().is_init() {
+        eprintln!("init: this is process 1 of a prebake machine and runs nowhere else");
+        return ExitCode::from(2);
+    }
+    let mut control = None;
+    let last_line = match live(&mut control) {
+        Ok(status) => format!("exit {status}"),
+        Err(error) => {
+            eprintln!("init: {error}");
+            control::failed_line(&error)
+        }
+    };
+    if let Some(port) = &mut control {
+        // A host that is not listening any more sees the machine halt.
+        let _ = writeln!(port, "{last_line}");
+    }
+    power_off()
+}
+
+/// The machine's life up to the program's end; the program's status. Leaves the control port in `control` as soon as it is open.
+fn live(control: &mut Option<File>) -> Result<u8> {
+    mounts::set_up()?;
+    for (name, value) in QUIET {
+        // A kernel without this timer is quiet already.
+        let _ = fs::write(format!("/proc/sys/{name}"), value);
+    }
+    let mut ports = Ports::open()?;
+    *control = ports.control.take();
+    mounts::enter_root()?;
+    mounts::host_share("wasi0")?;
+    let from_host = mounts::host_share("wasi1")?;
+    let terminal = Terminal::open()?;
+    program::warm_up();
+    if control.is_none() && from_host.is_none() {
+        return Program::on_terminal(terminal, TERMINAL_NAME)?.finish();
+    }
+
+    terminal.make_raw()?;
+    barrier::pass(&mut terminal.handle()?)?;
+
+    // Nothing below may draw random numbers before the generator has its new key.
+    let mut requests = None;
+    let mut start = Start { on: Streams::Terminal { name: None }, time: None };
+    if let Some(port) = control {
+        let lines = requests.insert(Lines::new(port.try_clone().context("duplicate", "the control port")?));
+        start = first_request(lines)?;
+    }
+    if let Some(folder) = from_host {
+        entropy::rekey_from(&folder.join("entropy"))?;
+    }
+    if let Some(nanoseconds) = start.time {
+        set_clock(nanoseconds)?;
+    }
+    let program = match start.on {
+        Streams::Terminal { name } => Program::on_terminal(terminal, name.as_deref().unwrap_or(TERMINAL_NAME))?,
+        Streams::Ports => Program::on_ports(ports.into_streams()?)?,
+    };
+    if let Some(lines) = requests {
+        program.obey(lines)?;
+    }
+    program.finish()
+}
+
+fn first_request(lines: &mut Lines<File>) -> Result<Start> {
+    let line = lines.next_line().context("read", "the control port")?.ok_or(Error::NoStart)?;
+    match Request::parse(line) {
+        Some(Request::Start(start)) => Ok(start),
+        _ => Err(Error::NotAStart(line.to_owned())),
+    }
+}
+
+fn set_clock(nanoseconds: u64) -> Result<()> {
+    const SECOND: u64 = 1_000_000_000;
+    // Both parts fit: 2^64 ns are 585 years.
+    let time = Timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 };
+    clock_settime(ClockId::Realtime, time).context("set", "the clock")
+}
+
+fn power_off() -> ! {
+    rustix::fs::sync();
+    // The kernel's last message must not get into the terminal's output.
+    let _ = fs::write("/proc/sys/kernel/printk", "0");
+    let _ = rustix::system::reboot(RebootCommand::PowerOff);
+    // Not reached: without a way to switch the power off the kernel halts. If ever it were, process 1 must not return.
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,182 @@
+//! The lines on `prebake.control`, as PROTOCOL.md defines them.
+
+use std::io::{self, Read};
+
+use crate::error::Error;
+
+/// Longest line that is believed, without its `\n`.
+const LINE_MAX: usize = 255;
+
+/// A line from the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Start the program.
+    Start(Start),
+    /// Send this signal to the program.
+    Signal(i32),
+}
+
+/// How to start the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// What the program's standard streams are.
+    pub on: Streams,
+    /// The host's clock, in nanoseconds since 1970.
+    pub time: Option<u64>,
+}
+
+/// What a program's standard streams are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Streams {
+    /// The machine's terminal, called by this name in `TERM`.
+    Terminal {
+        /// `TERM`, if the host knows.
+        name: Option<String>,
+    },
+    /// The three byte-exact ports.
+    Ports,
+}
+
+impl Request {
+    /// Understands one line, without its `\n`. `None` is anything else.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        match words.next()? {
+            "start" => {
+                let kind = words.next()?;
+                let (mut name, mut time) = (None, None);
+                for word in words {
+                    match word.split_once('=')? {
+                        ("term", value) => name = Some(value.to_owned()),
+                        ("time", value) => time = Some(value.parse().ok()?),
+                        _ => {}
+                    }
+                }
+                let on = match kind {
+                    "tty" => Streams::Terminal { name },
+                    "streams" => Streams::Ports,
+                    _ => return None,
+                };
+                Some(Self::Start(Start { on, time }))
+            }
+            "signal" => {
+                let number = words.next()?.parse().ok().filter(|number| (1..=31).contains(number))?;
+                words.next().is_none().then_some(Self::Signal(number))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The line that tells the host why the program was not started.
+pub fn failed_line(reason: &Error) -> String {
+    format!("failed {reason}").chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(LINE_MAX).collect()
+}
+
+/// Cuts a port's bytes into lines of bounded length.
+#[derive(Debug)]
+pub struct Lines<R> {
+    port: R,
+    line: Vec<u8>,
+    chunk: [u8; 64],
+    unread: std::ops::Range<usize>,
+}
+
+impl<R: Read> Lines<R> {
+    /// Reads lines from `port`.
+    pub fn new(port: R) -> Self {
+        Self { port, line: Vec::with_capacity(LINE_MAX), chunk: [0; 64], unread: 0..0 }
+    }
+
+    /// The next line, without its `\n`; `None` at the port's end. A line that is too long or is not ASCII comes back as an empty one,
+    /// which no parser understands.
+    pub fn next_line(&mut self) -> io::Result<Option<&str>> {
+        self.line.clear();
+        let mut too_long = false;
+        loop {
+            if self.unread.is_empty() {
+                self.unread = 0..self.port.read(&mut self.chunk)?;
+                if self.unread.is_empty() {
+                    return Ok(None);
+                }
+            }
+            let byte = self.chunk[self.unread.start];
+            self.unread.start += 1;
+            match byte {
+                b'\n' => break,
+                _ if self.line.len() < LINE_MAX => self.line.push(byte),
+                _ => too_long = true,
+            }
+        }
+        if too_long || !self.line.is_ascii() {
+            self.line.clear();
+        }
+        Ok(std::str::from_utf8(&self.line).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn terminal(name: Option<&str>, time: Option<u64>) -> Option<Request> {
+        Some(Request::Start(Start { on: Streams::Terminal { name: name.map(str::to_owned) }, time }))
+    }
+
+    #[test]
+    fn every_line_of_the_protocol_is_understood() {
+        assert_eq!(Request::parse("start tty"), terminal(None, None));
+        assert_eq!(Request::parse("start tty term=xterm-256color time=17"), terminal(Some("xterm-256color"), Some(17)));
+        assert_eq!(Request::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
+        assert_eq!(Request::parse("start streams"), Some(Request::Start(Start { on: Streams::Ports, time: None })));
+        assert_eq!(Request::parse("signal 15"), Some(Request::Signal(15)));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for line in ["", " ", "start", "start ", "start vga", "start tty 24 80", "start tty time=x", "start tty time=-1", "Start tty"] {
+            assert_eq!(Request::parse(line), None, "{line:?}");
+        }
+        for line in ["signal", "signal 0", "signal 32", "signal -1", "signal 9 9", "signal x", "exit 3"] {
+            assert_eq!(Request::parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_bounded_and_the_next_one_is_whole() {
+        let mut bytes = vec![b'x'; LINE_MAX];
+        bytes.push(b'\n');
+        bytes.extend([b'y'; LINE_MAX + 1]);
+        bytes.extend(b"\nsignal 2\n\xff\nunfinished");
+        let mut lines = Lines::new(&bytes[..]);
+        assert_eq!(lines.next_line().unwrap().map(str::len), Some(LINE_MAX));
+        assert_eq!(lines.next_line().unwrap(), Some(""));
+        assert_eq!(lines.next_line().unwrap(), Some("signal 2"));
+        assert_eq!(lines.next_line().unwrap(), Some(""));
+        assert_eq!(lines.next_line().unwrap(), None);
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let line = failed_line(&Error::NotAStart("\u{7}\n".repeat(LINE_MAX)));
+        assert!(line.starts_with("failed ") && line.len() == LINE_MAX && line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line:?}");
+        assert_eq!(failed_line(&Error::UnknownRoot("\n".into())).matches('?').count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_and_stay_bounded(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            let mut lines = Lines::new(&bytes[..]);
+            let mut count = 0;
+            while let Some(line) = lines.next_line().unwrap() {
+                prop_assert!(line.len() <= LINE_MAX);
+                let _ = Request::parse(line);
+                count += 1;
+            }
+            prop_assert_eq!(count, newlines);
+        }
+    }
+}
