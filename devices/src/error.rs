@@ -15,6 +15,14 @@ pub enum RestoreError {
         /// What would have been right.
         wanted: &'static str,
     },
+    /// A backend could not take what the record holds.
+    #[error("saved {device}: {problem}; make room for it or give the machine a larger store")]
+    Backend {
+        /// Kind of device.
+        device: &'static str,
+        /// What the backend said.
+        problem: crate::blk::BlockError,
+    },
     /// The record is for another shape of device.
     #[error("saved {device}: {field} is {found}, but this machine's is {wanted}; restore it on the machine that it was taken from")]
     Mismatch {

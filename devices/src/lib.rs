@@ -6,9 +6,13 @@
 //!
 //! Each device has a plain public record in its `state` module. Records are untrusted: `restore` checks them.
 
+pub mod blk;
+pub mod cmos;
 pub mod console;
 mod error;
 pub mod platform;
+pub mod rng;
+pub mod serial;
 pub mod virtio;
 
 pub use error::RestoreError;
