@@ -106,7 +106,7 @@ fn keeps_memory_but_not_the_time() {
 fn goes_on_after_a_restore() {
     let mut clock = Clock::new();
     clock.set(0x20, 0x77);
-    let state = clock.cmos.save();
+    let state: CmosState = snapshot::decode_record(&snapshot::encode_record(&clock.cmos.save()).unwrap()).unwrap();
     let mut restored = Clock { cmos: Cmos::restore(&state).unwrap(), now: clock.now };
     assert_eq!(restored.input(1), 0x77);
     assert_eq!(restored.time(), clock.time());

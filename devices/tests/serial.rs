@@ -241,6 +241,7 @@ proptest! {
         for (number, (kind, offset, size, value)) in accesses.into_iter().enumerate() {
             if number == cut {
                 let state = twin.serial.save();
+                let state: SerialState = snapshot::decode_record(&snapshot::encode_record(&state).unwrap()).unwrap();
                 twin.serial = Serial::restore(twin.serial.sink_mut().clone(), &state).unwrap();
                 prop_assert_eq!(twin.serial.save(), state);
             }

@@ -3,6 +3,7 @@
 use super::request::VIRTIO_BLK_ID_BYTES;
 use super::{Blk, BlockBackend};
 use crate::RestoreError;
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "disk";
 
@@ -17,6 +18,11 @@ snapshot::saved! {
         /// The serial number that the guest reads.
         pub id: [u8; VIRTIO_BLK_ID_BYTES],
     }
+}
+
+impl Record for BlkState {
+    const ID: SectionId = SectionId::new(*b"DISK");
+    const VERSION: u16 = 1;
 }
 
 impl<B: BlockBackend> Blk<B> {

@@ -2,6 +2,7 @@
 
 use super::{Cmos, REGISTERS, STATUS_B, STATUS_B_WRITABLE};
 use crate::RestoreError;
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "CMOS clock";
 
@@ -16,6 +17,11 @@ snapshot::saved! {
         /// Time of day at power-on, in nanoseconds since the start of 1970.
         pub epoch: u64,
     }
+}
+
+impl Record for CmosState {
+    const ID: SectionId = SectionId::new(*b"CMOS");
+    const VERSION: u16 = 1;
 }
 
 impl Cmos {

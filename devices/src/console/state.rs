@@ -3,6 +3,7 @@
 use super::port::{Announcement, PortStatus};
 use super::{Console, ConsoleSink, INPUT_CAPACITY, PORTS, WindowSize};
 use crate::RestoreError;
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "console";
 
@@ -33,6 +34,11 @@ snapshot::saved! {
         /// 2 whether it is open, 3 its name, 4 its size.
         pub announcements: u8,
     }
+}
+
+impl Record for ConsoleState {
+    const ID: SectionId = SectionId::new(*b"CONS");
+    const VERSION: u16 = 1;
 }
 
 impl<S: ConsoleSink> Console<S> {

@@ -1,6 +1,7 @@
 //! The saved record of a deterministic stream. The entropy device itself has none: between requests it is all transport.
 
 use super::DeterministicStream;
+use snapshot::{Record, SectionId};
 
 snapshot::saved! {
     /// Where a [`DeterministicStream`] stands. Untrusted, but every value of it is a stream.
@@ -11,6 +12,11 @@ snapshot::saved! {
         /// Words of 32 bits drawn so far.
         pub words_drawn: u64,
     }
+}
+
+impl Record for StreamState {
+    const ID: SectionId = SectionId::new(*b"RAND");
+    const VERSION: u16 = 1;
 }
 
 impl DeterministicStream {

@@ -3,6 +3,7 @@
 use super::registers::{FCR_KEPT, IER_MASK, MCR_MASK};
 use super::{FIFO_SIZE, Serial, SerialSink};
 use crate::RestoreError;
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "serial port";
 
@@ -31,6 +32,11 @@ snapshot::saved! {
         /// Divisor latch.
         pub divisor: u16,
     }
+}
+
+impl Record for SerialState {
+    const ID: SectionId = SectionId::new(*b"UART");
+    const VERSION: u16 = 1;
 }
 
 impl<S: SerialSink> Serial<S> {

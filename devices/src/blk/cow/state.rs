@@ -3,6 +3,7 @@
 use super::{BLOCK_SIZE, BlockStore, CowBackend, Place};
 use crate::RestoreError;
 use crate::blk::backend::{BlockError, BlockSource};
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "disk overlay";
 
@@ -26,6 +27,11 @@ snapshot::saved! {
         /// Contents; past the end of the disk, zeroes.
         pub bytes: [u8; BLOCK_SIZE],
     }
+}
+
+impl Record for CowState {
+    const ID: SectionId = SectionId::new(*b"CHNG");
+    const VERSION: u16 = 1;
 }
 
 impl<S: BlockSource, T: BlockStore> CowBackend<S, T> {

@@ -5,11 +5,12 @@ use crate::RestoreError;
 use crate::virtio::queue::Queue;
 use crate::virtio::spec::interrupt;
 use crate::virtio::{DeviceStatus, QueueState, VirtioDevice};
+use snapshot::{Record, SectionId};
 
 const DEVICE: &str = "virtio transport";
 
 snapshot::saved! {
-    /// The registers and queues of a virtio device. Untrusted.
+    /// The registers and queues of a virtio device. Its section's instance is the device's place on the bus. Untrusted.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct TransportState {
         /// Device status bits.
@@ -29,6 +30,11 @@ snapshot::saved! {
         /// One record per queue.
         pub queues: Vec<QueueState>,
     }
+}
+
+impl Record for TransportState {
+    const ID: SectionId = SectionId::new(*b"VIRT");
+    const VERSION: u16 = 1;
 }
 
 impl<D: VirtioDevice> MmioTransport<D> {
