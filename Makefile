@@ -1,0 +1,87 @@
+# The commands that people run. Each says what it is doing, sets up what it
+# needs and is quick the second time; `make help` lists them.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PREBAKE := $(TARGET)/release/prebake
+GUEST := $(TARGET)/guest
+DEMO := $(TARGET)/demo
+
+# The init is static and not relocatable: nothing is left to do when it starts.
+INIT_TARGET := x86_64-unknown-linux-gnu
+INIT := $(TARGET)/$(INIT_TARGET)/init/init
+INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
+
+PACKAGES := gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio
+
+.PHONY: help
+help:
+	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
+	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
+	@echo 'make bench   speed beside QEMU, on the same kernel and workloads'
+	@echo 'make build   the program: $(PREBAKE)'
+	@echo 'make guest   kernel and root file system: $(GUEST)'
+	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
+
+.PHONY: packages
+packages:
+	@guest/apt install $(PACKAGES)
+	@command -v cargo >/dev/null || { echo 'Rust is missing: install rustup and its stable toolchain' >&2; exit 1; }
+
+.PHONY: build
+build: packages
+	@echo 'build: prebake, optimised'
+	@cargo build --release --bin prebake
+
+.PHONY: guest
+guest: kernel $(GUEST)/initramfs.cpio
+
+.PHONY: kernel
+kernel: packages
+	@mkdir -p $(GUEST)
+	@kernel=$$(guest/kernel/build) && for file in vmlinux System.map; do \
+	    cmp -s $$kernel/$$file $(GUEST)/$$file || cp $$kernel/$$file $(GUEST)/$$file || exit 1; \
+	done
+
+$(GUEST)/initramfs.cpio: $(INIT) guest/initramfs $(shell find guest/demo)
+	@echo 'guest: initramfs of busybox and init'
+	@mkdir -p $(GUEST)
+	@guest/initramfs guest/demo $@ $(INIT)
+
+# Cargo knows whether there is anything to do, and leaves the file alone if not.
+$(INIT): packages
+	@echo 'guest: init'
+	@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
+
+.PHONY: demo
+demo: build guest
+	@mkdir -p $(DEMO)
+	@echo 'demo: booting Linux and saving a snapshot of it: $(DEMO)/demo.snap'
+	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.snap
+	@if [ -t 0 ]; then \
+	    echo 'demo: a shell out of the snapshot; leave it with "exit" or Ctrl-A x'; \
+	    $(PREBAKE) run $(DEMO)/demo.snap; \
+	else \
+	    echo 'demo: a script through a shell out of the snapshot'; \
+	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run $(DEMO)/demo.snap; \
+	fi
+
+.PHONY: test
+test: packages guest build
+	@echo 'test: formatting'
+	@cargo fmt --all --check
+	@echo 'test: lints'
+	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@echo 'test: units'
+	@cargo test --quiet --workspace
+
+.PHONY: bench
+bench: packages guest build
+	@guest/apt install qemu-system-x86
+	@benches/peers/run
+
+.PHONY: clean
+clean:
+	rm -rf $(TARGET)
