@@ -21,11 +21,13 @@ mod arith;
 mod bits;
 mod branch;
 mod data;
+pub mod float;
 mod path;
 mod shift;
 mod stack;
 mod string;
 mod table;
+mod vector;
 
 use crate::cache::Slot;
 use crate::cpu::{Exception, slot};

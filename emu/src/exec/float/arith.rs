@@ -140,7 +140,7 @@ pub(super) fn divide(a: &Operand, b: &Operand, _: Rounding) -> Outcome {
             let divisor = u128::from(b.significand);
             let dividend = u128::from(a.significand) << 63;
             let (upper, rest) = (dividend / divisor, (dividend % divisor) << 63);
-            let quotient = upper << 63 | rest / divisor | u128::from(rest % divisor != 0);
+            let quotient = (upper << 63) | (rest / divisor) | u128::from(rest % divisor != 0);
             Outcome::Finite(Exact::normalized(negative, a.exponent - b.exponent + 1, quotient))
         }
     }

@@ -247,6 +247,13 @@ impl ControlWord {
         }
     }
 
+    /// The response to a load from memory that converts: only an unmasked invalid operation, not a denormal operand, keeps the value off
+    /// the stack.
+    pub fn respond_load(self, raised: Flags) -> Response {
+        let unmasked = self.unmasked(raised);
+        Response { flags: raised, commit: !unmasked.intersects(Flags::INVALID), error: !unmasked.is_empty() }
+    }
+
     /// The response to an operation that stores to memory: after an unmasked overflow or underflow nothing is stored or popped, and
     /// nothing was rounded.
     pub fn respond_store(self, raised: Flags) -> Response {

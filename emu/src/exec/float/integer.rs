@@ -75,7 +75,7 @@ pub(super) fn to_bcd(operand: &Operand, rounding: Rounding) -> ([u8; 10], Flags)
     }
     let mut bytes = [0; 10];
     for byte in &mut bytes[..9] {
-        *byte = (rest % 10 | rest / 10 % 10 << 4) as u8;
+        *byte = (rest % 10 + (rest / 10 % 10) * 16) as u8;
         rest /= 100;
     }
     bytes[9] = u8::from(operand.negative) << 7;

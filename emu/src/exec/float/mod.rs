@@ -27,7 +27,8 @@ mod round;
 pub mod sse;
 pub mod x87;
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod oracle;
 #[cfg(test)]
 mod tests;

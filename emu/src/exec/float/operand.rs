@@ -87,8 +87,8 @@ impl Operand {
                 let exponent = F::TARGET.min_exponent - 1 - shift as i32;
                 Self { denormal: true, ..operand(Kind::Finite, exponent, fraction << shift) }
             }
-            F::EXPONENT_MAX if fraction == 0 => operand(Kind::Infinite, 0, 0),
-            F::EXPONENT_MAX => operand(Kind::Nan { signaling: fraction >> 63 == 0 }, 0, fraction >> 1 | 1 << 63),
+            biased if biased == F::EXPONENT_MAX && fraction == 0 => operand(Kind::Infinite, 0, 0),
+            biased if biased == F::EXPONENT_MAX => operand(Kind::Nan { signaling: fraction >> 63 == 0 }, 0, fraction >> 1 | 1 << 63),
             biased => operand(Kind::Finite, biased as i32 - F::TARGET.max_exponent, fraction >> 1 | 1 << 63),
         }
     }

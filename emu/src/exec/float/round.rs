@@ -152,8 +152,12 @@ pub(super) fn round(value: Exact, target: Target, policy: Policy) -> (Magnitude,
         if policy.flush_to_zero {
             return (Magnitude::Zero, Flags::UNDERFLOW | Flags::PRECISION);
         }
-        let adjusted = rounded_exponent + EXPONENT_ADJUSTMENT;
-        if !policy.underflow_masked && adjusted >= target.min_exponent {
+        if !policy.underflow_masked {
+            let adjusted = rounded_exponent + EXPONENT_ADJUSTMENT;
+            // FSCALE alone goes so far: "massive underflow" is zero.
+            if adjusted < target.min_exponent {
+                return (Magnitude::Zero, Flags::UNDERFLOW | Flags::PRECISION);
+            }
             return (Magnitude::Finite { exponent: adjusted, significand: rounded.significand }, Flags::UNDERFLOW | inexact);
         }
         let shifted = shift_right_jam(significand, exponent.abs_diff(target.min_exponent));
@@ -163,8 +167,7 @@ pub(super) fn round(value: Exact, target: Target, policy: Policy) -> (Magnitude,
             significand => Magnitude::Finite { exponent: target.min_exponent, significand },
         };
         let inexact = Flags::PRECISION.when(denormal.inexact) | Flags::ROUNDED_UP.when(denormal.up);
-        let underflow = Flags::UNDERFLOW.when(denormal.inexact || !policy.underflow_masked);
-        return (magnitude, underflow | inexact);
+        return (magnitude, Flags::UNDERFLOW.when(denormal.inexact) | inexact);
     }
 
     if rounded_exponent > target.max_exponent {
@@ -173,6 +176,8 @@ pub(super) fn round(value: Exact, target: Target, policy: Policy) -> (Magnitude,
             return (Magnitude::Finite { exponent: adjusted, significand: rounded.significand }, Flags::OVERFLOW | inexact);
         }
         let away = match policy.rounding {
+            // FSCALE alone goes so far: "massive overflow" is an infinity.
+            _ if !policy.overflow_masked => true,
             Rounding::Nearest => true,
             Rounding::Down => negative,
             Rounding::Up => !negative,

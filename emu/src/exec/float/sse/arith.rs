@@ -15,14 +15,14 @@ use super::super::round::{Rounding, round};
 
 /// At least twice the smallest normal number, and finite.
 #[inline(always)]
-fn is_ample<F: Format>(bits: F::Bits) -> bool {
+pub(super) fn is_ample<F: Format>(bits: F::Bits) -> bool {
     let floor = 2u64 << F::FRACTION_BITS;
     F::magnitude(bits).wrapping_sub(floor) < F::INFINITY - floor
 }
 
 /// ±0.
 #[inline(always)]
-fn is_zero<F: Format>(bits: F::Bits) -> bool {
+pub(super) fn is_zero<F: Format>(bits: F::Bits) -> bool {
     F::magnitude(bits) == 0
 }
 
@@ -108,7 +108,9 @@ fn add_checked<F: Format>(a: F::Bits, b: F::Bits, sum: F::Bits, mxcsr: Mxcsr) ->
 fn sub_checked<F: Format>(a: F::Bits, b: F::Bits, difference: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
     let host = mxcsr.rounds_to_nearest() && !F::is_denormal(a) && !F::is_denormal(b);
     let negated = F::from_raw(b.into() ^ F::SIGN);
-    if host && (is_zero::<F>(difference) || is_ample::<F>(difference) && sum_is_exact::<F>(F::host(a), F::host(negated), F::host(difference))) {
+    if host
+        && (is_zero::<F>(difference) || is_ample::<F>(difference) && sum_is_exact::<F>(F::host(a), F::host(negated), F::host(difference)))
+    {
         return (difference, Flags::NONE);
     }
     soft::<F>(a, b, mxcsr, |a, b, rounding| arith::add(a, &b.negated(), rounding))

@@ -11,18 +11,20 @@ use super::arith::{finish, is_ample, is_zero};
 /// CVTxx2SI, CVTxx2DQ and their truncating forms (`rounding` = zero). A result beyond `width` is the integer indefinite, the most negative
 /// number, with #I. A denormal operand is not reported.
 ///
-/// Truncation by the host's cast is exact wherever it does not saturate.
+/// The host's cast truncates; it saturates (and gives 0 for a NaN) instead of reporting what does not fit.
 #[inline(always)]
 pub fn to_int<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
     let truncated = F::host_truncate(F::host(a));
-    if F::host_from_int(truncated) == F::host(a) && width.holds(truncated) && truncated != i64::MAX {
+    let exact = F::host_from_int(truncated) == F::host(a);
+    let settled = rounding == Rounding::Zero && mxcsr.inexact_is_settled() && !F::is_nan(a) && truncated != i64::MIN;
+    if (exact || settled) && width.holds(truncated) && truncated != i64::MAX {
         return (truncated, Flags::NONE);
     }
-    to_int_inexact::<F>(a, width, rounding, mxcsr)
+    to_int_soft::<F>(a, width, rounding, mxcsr)
 }
 
 #[inline(never)]
-fn to_int_inexact<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
+fn to_int_soft<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
     let (value, flags) = integer::from_operand(&Operand::unpack::<F>(a, mxcsr.denormals_are_zero()), width, rounding);
     (value, flags & Flags::EXCEPTIONS)
 }

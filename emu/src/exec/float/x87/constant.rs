@@ -1,10 +1,10 @@
 //! The constants of FLD1, FLDL2T, FLDL2E, FLDPI, FLDLG2, FLDLN2 and FLDZ.
 
+use super::super::arith::Outcome;
 use super::super::env::ControlWord;
+use super::super::env::Flags;
 use super::super::f80::F80;
 use super::super::round::{EXTENDED, Exact};
-use super::super::arith::Outcome;
-use super::super::env::Flags;
 use super::finish;
 
 /// A constant that the x87 loads.

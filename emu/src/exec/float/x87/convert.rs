@@ -1,13 +1,12 @@
 //! Loads, stores and FRNDINT.
 
-use super::super::arith::Outcome;
 use super::super::env::{ControlWord, Flags};
 use super::super::f80::F80;
 use super::super::format::Format;
 use super::super::integer::{self, Width, split};
 use super::super::operand::{Kind, Operand};
-use super::super::round::{EXTENDED, Magnitude, Rounding, round};
-use super::{exact, finish, not_a_number};
+use super::super::round::{Magnitude, Rounding, round};
+use super::{exact, not_a_number};
 
 /// FLD m32 and FLD m64: exact. FLD m80 and register moves copy bits and have no semantics here.
 pub fn load(a: &Operand) -> (F80, Flags) {

@@ -20,7 +20,7 @@ impl Fixed {
     pub(super) const QUARTER_PI: Self = Self::PI.shr(2);
     pub(super) const LN_2: Self = Self([0x40F3_4326_7298_B62D, 0xC9E3_B398_03F2_F6AF, 0xB172_17F7_D1CF_79AB, 0]);
     /// 2 / ln 2.
-    pub(super) const TWO_LOG2_E: Self = Self([0x3AD5_DEAA_375A_5696, 0xEFA1_FFB4_1A47_4FA2, 0xE2A8_ECA5_705F_C2EE, 2]);
+    pub(super) const TWO_LOG2_E: Self = Self([0xAD5D_EAA3_75A5_6962, 0xFA1F_FB41_A474_FA23, 0xE2A8_ECA5_705F_C2EE, 2]);
     /// √2 − 1 = tan(π/8).
     pub(super) const TAN_EIGHTH_PI: Self = Self([0x3ADE_C175_1277_5099, 0xB2FB_1366_EA95_7D3E, 0x6A09_E667_F3BC_C908, 0]);
     /// √2.

@@ -249,7 +249,9 @@ enum Argument {
     Invalid,
     Zero,
     /// The logarithm is this zero's sign and no more.
-    One { negative_zero: bool },
+    One {
+        negative_zero: bool,
+    },
     /// The logarithm is finite and not zero.
     Positive(Logarithm),
     Infinite,
@@ -258,9 +260,9 @@ enum Argument {
 /// `y` × the logarithm of an argument.
 fn times_logarithm(y: &Operand, argument: Argument, denormal: bool, control: ControlWord) -> (F80, Flags) {
     let outcome = match (argument, y.kind) {
-        (Argument::Invalid, _)
-        | (Argument::Zero | Argument::Infinite, Kind::Zero)
-        | (Argument::One { .. }, Kind::Infinite) => Outcome::Invalid,
+        (Argument::Invalid, _) | (Argument::Zero | Argument::Infinite, Kind::Zero) | (Argument::One { .. }, Kind::Infinite) => {
+            Outcome::Invalid
+        }
         (Argument::Zero, Kind::Infinite) => Outcome::Infinity(!y.negative),
         (Argument::Zero, _) => Outcome::DivisionByZero(!y.negative),
         (Argument::One { negative_zero }, _) => Outcome::Zero(y.negative != negative_zero),
