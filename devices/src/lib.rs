@@ -5,11 +5,13 @@
 //! between two instructions a request is either still in the available ring or completed, and nothing in flight is ever saved.
 //!
 //! Each device has a plain public record in its `state` module. Records are untrusted: `restore` checks them.
+//! Where a machine has several devices of a type, the instance of a section tells them apart.
 
 pub mod blk;
 pub mod cmos;
 pub mod console;
 mod error;
+pub mod p9;
 pub mod platform;
 pub mod rng;
 pub mod serial;
