@@ -3,7 +3,7 @@
 use iced_x86::Code;
 
 use super::path::is_plain;
-use super::{Handler, arith, bits, branch, data, shift, stack, string, synthetic_handler};
+use super::{Handler, arith, bits, branch, data, shift, stack, string, synthetic_handler, vector};
 use crate::cpu::slot;
 use crate::decode::{Op, Opcode};
 
@@ -32,7 +32,19 @@ pub struct Row {
 
 const COUNT: usize = Opcode::SYNTHETIC as usize;
 
-const FILES: &[&[Row]] = &[arith::ROWS, bits::ROWS, branch::ROWS, data::ROWS, shift::ROWS, stack::ROWS, string::ROWS];
+const FILES: &[&[Row]] = &[
+    arith::ROWS,
+    bits::ROWS,
+    branch::ROWS,
+    data::ROWS,
+    shift::ROWS,
+    stack::ROWS,
+    string::ROWS,
+    vector::compare::ROWS,
+    vector::logic::ROWS,
+    vector::moves::ROWS,
+    vector::shift::ROWS,
+];
 
 static TABLE: [Option<Entry>; COUNT] = build();
 

@@ -1,0 +1,20 @@
+//! What all MMX instructions do to the x87 (SDM Vol. 3, 13.2), and those that are about just that.
+
+use crate::cpu::{Cr0, Exception};
+use crate::vcpu::Vcpu;
+
+/// ES, the status word's summary of unmasked exceptions.
+const ERROR_SUMMARY: u16 = 1 << 7;
+
+/// Raises the exception that an x87 instruction has left behind.
+#[inline(always)]
+pub fn begin(cx: &Vcpu) -> Result<(), Exception> {
+    if cx.fpu.status & ERROR_SUMMARY != 0 && cx.control.cr0 & Cr0::NE != 0 { Err(Exception::FLOATING_POINT) } else { Ok(()) }
+}
+
+/// Makes all x87 registers valid, and MM0 the top of their stack.
+#[inline(always)]
+pub fn end(cx: &mut Vcpu) {
+    cx.fpu.top = 0;
+    cx.fpu.valid = 0xff;
+}
