@@ -89,6 +89,12 @@ impl<F: FileSystem> P9<F> {
         &mut self.server.fs
     }
 
+    /// Serves one message, whole in `message`; the reply has at most `room` bytes, none if not even an error fits.
+    pub fn serve(&mut self, message: &[u8], room: usize) -> &[u8] {
+        self.server.handle(message, room, &mut self.reply);
+        &self.reply
+    }
+
     /// Messages that broke the protocol since this object was made. Not part of the saved record.
     pub fn protocol_errors(&self) -> u64 {
         self.server.protocol_errors
