@@ -12,5 +12,7 @@ pub mod decode;
 pub mod delivery;
 pub mod engine;
 pub mod exec;
+pub mod intc;
+pub mod machine;
 pub mod mmu;
 pub mod vcpu;

@@ -162,6 +162,27 @@ impl Vcpu {
         base.wrapping_add(self.skew)
     }
 
+    /// Takes over the progress of a saved machine.
+    pub fn resume_count(&mut self, count: u64, repeated: u64, halts: u64) {
+        self.due = count;
+        self.left = 0;
+        self.partial = 0;
+        self.repeated = repeated.min(count);
+        self.halts = halts;
+    }
+
+    /// Makes the TSC go on from `tsc`, whatever the clock shows.
+    pub fn restart_clock(&mut self, tsc: u64) {
+        self.skew = 0;
+        self.skew = tsc.wrapping_sub(self.now());
+    }
+
+    /// Under the virtual clock: lets time pass up to `tick`.
+    pub fn skip_to(&mut self, tick: u64) {
+        let now = self.now();
+        self.skew = self.skew.wrapping_add(tick.saturating_sub(now));
+    }
+
     /// RFLAGS in full.
     pub fn rflags(&self) -> u64 {
         self.system_flags & !Rflags::ARITHMETIC | self.flags.evaluate() | Rflags::FIXED
@@ -262,12 +283,6 @@ impl Vcpu {
         self.cache.forget_addresses();
     }
 
-    /// Makes everything before the current boundary count, so that `count` needs no `partial`.
-    pub(crate) fn settle_count(&mut self) {
-        self.left -= self.partial;
-        self.partial = 0;
-    }
-
     // ---- memory, the slow way: every check, every kind of page ----
 
     /// Checks canonicality (64-bit mode) or segment rights and limit, as SDM Vol. 3, 5.3 and Vol. 1, 3.3.7.1 say. Offsets arrive with
@@ -290,14 +305,7 @@ impl Vcpu {
             return Err(fault);
         }
         let offset = u64::from((linear as u32).wrapping_sub(register.base as u32));
-        let last = offset + length - 1;
-        let inside = if register.is_expand_down() {
-            let top = if register.is_big() { u64::from(u32::MAX) } else { 0xffff };
-            offset > u64::from(register.limit) && last <= top
-        } else {
-            last <= u64::from(register.limit)
-        };
-        if inside { Ok(()) } else { Err(fault) }
+        if register.covers(offset, length) { Ok(()) } else { Err(fault) }
     }
 
     fn explicit_access(&self, kind: AccessKind) -> Access {

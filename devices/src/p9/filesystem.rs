@@ -338,3 +338,75 @@ pub trait FileSystem {
         false
     }
 }
+
+impl<F: FileSystem + ?Sized> FileSystem for Box<F> {
+    fn statistics(&mut self) -> Result<Statistics, Errno> {
+        (**self).statistics()
+    }
+    fn attributes(&mut self, target: &Target) -> Result<Attributes, Errno> {
+        (**self).attributes(target)
+    }
+    fn set_attributes(&mut self, target: &Target, changes: &SetAttributes) -> Result<(), Errno> {
+        (**self).set_attributes(target, changes)
+    }
+    fn open(&mut self, path: &RelativePath, flags: OpenFlags) -> Result<Handle, Errno> {
+        (**self).open(path, flags)
+    }
+    fn create(&mut self, path: &RelativePath, flags: OpenFlags, creation: &Creation) -> Result<Handle, Errno> {
+        (**self).create(path, flags, creation)
+    }
+    fn close(&mut self, handle: Handle) {
+        (**self).close(handle)
+    }
+    fn read(&mut self, handle: Handle, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        (**self).read(handle, offset, bytes)
+    }
+    fn write(&mut self, handle: Handle, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        (**self).write(handle, offset, bytes)
+    }
+    fn sync(&mut self, target: &Target, data_only: bool) -> Result<(), Errno> {
+        (**self).sync(target, data_only)
+    }
+    fn read_directory(&mut self, path: &RelativePath, each: &mut dyn FnMut(Name, FileKind) -> Result<(), Errno>) -> Result<(), Errno> {
+        (**self).read_directory(path, each)
+    }
+    fn read_symlink(&mut self, path: &RelativePath) -> Result<Vec<u8>, Errno> {
+        (**self).read_symlink(path)
+    }
+    fn make_directory(&mut self, path: &RelativePath, creation: &Creation) -> Result<(), Errno> {
+        (**self).make_directory(path, creation)
+    }
+    fn make_symlink(&mut self, path: &RelativePath, text: &[u8], creation: &Creation) -> Result<(), Errno> {
+        (**self).make_symlink(path, text, creation)
+    }
+    fn make_node(&mut self, path: &RelativePath, kind: FileKind, device: DeviceNumber, creation: &Creation) -> Result<(), Errno> {
+        (**self).make_node(path, kind, device, creation)
+    }
+    fn link(&mut self, existing: &RelativePath, path: &RelativePath) -> Result<(), Errno> {
+        (**self).link(existing, path)
+    }
+    fn rename(&mut self, from: &RelativePath, to: &RelativePath) -> Result<(), Errno> {
+        (**self).rename(from, to)
+    }
+    fn remove_file(&mut self, path: &RelativePath) -> Result<(), Errno> {
+        (**self).remove_file(path)
+    }
+    fn remove_directory(&mut self, path: &RelativePath) -> Result<(), Errno> {
+        (**self).remove_directory(path)
+    }
+    fn xattr(&mut self, target: &Target, name: &[u8], limit: usize) -> Result<Vec<u8>, Errno> {
+        (**self).xattr(target, name, limit)
+    }
+    fn xattr_names(&mut self, target: &Target, limit: usize) -> Result<Vec<u8>, Errno> {
+        (**self).xattr_names(target, limit)
+    }
+    fn set_xattr(&mut self, target: &Target, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), Errno> {
+        (**self).set_xattr(target, name, value, mode)
+    }
+    fn remove_xattr(&mut self, target: &Target, name: &[u8]) -> Result<(), Errno> {
+        (**self).remove_xattr(target, name)
+    }
+    fn is_saved(&self, handle: Handle) -> bool {
+        (**self).is_saved(handle)
+    }
+}

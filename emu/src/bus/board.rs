@@ -1,5 +1,7 @@
 //! What the CPU sees of the rest of the machine.
 
+use std::any::Any;
+
 use super::Ram;
 
 /// Address space of an access that left the CPU and missed RAM.
@@ -12,7 +14,7 @@ pub enum Space {
 }
 
 /// The board: devices, interrupt controllers and timers behind the CPU. Times are TSC ticks.
-pub trait Board {
+pub trait Board: Any {
     /// Reads `size` bytes (1, 2, 4 or 8), zero-extended. Unclaimed addresses read as all ones.
     fn read(&mut self, space: Space, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64;
     /// Writes the low `size` bytes of `value`. Writes to unclaimed addresses are dropped.
@@ -33,4 +35,6 @@ pub trait Board {
     fn deadline(&self) -> Option<u64>;
     /// Fires what is due at `now`.
     fn advance(&mut self, now: u64);
+    /// Whether the machine is to stop: the guest has powered off or reset it.
+    fn wants_stop(&self) -> bool;
 }

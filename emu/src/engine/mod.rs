@@ -7,7 +7,7 @@ use crate::cpu::{Exception, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
 use crate::delivery::{self, Shutdown};
 use crate::exec::{ExitReason, Link, handler};
-use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+use crate::vcpu::{Clock, CodeSize, Vcpu, is_canonical};
 
 /// Why [`Vcpu::run`] returned. The CPU stands at an instruction boundary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,9 +16,14 @@ pub enum Stop {
     Due,
     /// HLT, and no interrupt is pending.
     Halted,
+    /// The board asked for it.
+    Board,
     /// A fault while delivering a double fault (SDM Vol. 3, 6.15): only a reset would help.
     Shutdown,
 }
+
+/// Counts between two looks at the host's clock while a timer runs.
+const HOST_SLICE: u64 = 100_000;
 
 /// An empty block cache for `limits`.
 pub fn new_cache(limits: Limits) -> Cache {
@@ -46,13 +51,22 @@ fn stale_slot() -> Slot {
 impl Vcpu {
     /// Runs until `count` reaches `until`, or until something else stops it.
     pub fn run(&mut self, until: u64) -> Stop {
-        let count = self.count();
-        self.due = until;
-        self.left = until.wrapping_sub(count) as i64;
+        self.set_due(until);
         loop {
-            self.attend();
+            if self.attention || self.ram.has_code_writes() {
+                self.attend();
+                if self.board.wants_stop() {
+                    return Stop::Board;
+                }
+                self.set_due(until);
+            }
             if self.left <= 0 {
-                return Stop::Due;
+                let now = self.now();
+                self.board.advance(now);
+                if self.count() >= until {
+                    return Stop::Due;
+                }
+                self.set_due(until);
             }
             if self.shadow {
                 self.shadow = false;
@@ -83,6 +97,21 @@ impl Vcpu {
                 return Stop::Shutdown;
             }
         }
+    }
+
+    /// Sets the budget up to `until` or to the next timer, whichever comes first.
+    fn set_due(&mut self, until: u64) {
+        let count = self.count();
+        let mut target = until.max(count);
+        if let Some(deadline) = self.board.deadline() {
+            let wait = match self.clock {
+                Clock::Virtual => deadline.saturating_sub(self.now()),
+                Clock::Host(_) => HOST_SLICE,
+            };
+            target = target.min(count.saturating_add(wait));
+        }
+        self.left = (target - count).min(i64::MAX as u64) as i64;
+        self.due = count.wrapping_add(self.left as u64);
     }
 
     /// Takes care of what was noted while instructions ran.

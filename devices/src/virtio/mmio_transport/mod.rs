@@ -58,6 +58,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
         &self.device
     }
 
+    /// The device type behind the registers, for work that needs no queues: see [`Self::with_device`] for the rest.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// Requests completed since this object was made. Not part of the saved record.
     pub fn work_done(&self) -> u64 {
         self.work_done

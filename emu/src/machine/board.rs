@@ -1,0 +1,205 @@
+//! The board: which device answers at which address, and how their interrupts reach the CPU.
+
+use devices::blk::Blk;
+use devices::cmos::Cmos;
+use devices::console::{Console, ConsoleSink};
+use devices::p9::{FileSystem, P9};
+use devices::platform::{BusDevice, Platform, VirtualTime};
+use devices::rng::Rng;
+use devices::serial::{Serial, SerialSink};
+use devices::virtio::MmioTransport;
+use snapshot::Digest;
+
+use super::disk::DiskBackend;
+use super::{EntropyPort, model};
+use crate::bus::{Board, Ram, Space};
+use crate::intc::{Lapic, Pic, PicLine};
+
+/// The console with its transport.
+pub type ConsoleDevice = MmioTransport<Console<Box<dyn ConsoleSink>>>;
+/// The entropy device with its transport.
+pub type EntropyDevice = MmioTransport<Rng<EntropyPort>>;
+/// A share with its transport.
+pub type ShareDevice = MmioTransport<P9<Box<dyn FileSystem>>>;
+/// A disk with its transport.
+pub struct DiskSlot {
+    /// Digest of the unchanged contents.
+    pub digest: Digest,
+    /// The device.
+    pub device: MmioTransport<Blk<DiskBackend>>,
+}
+
+/// Everything on the machine's buses but CPU and RAM.
+pub struct PcBoard {
+    pub(super) pic: Pic,
+    pub(super) lapic: Lapic,
+    pub(super) serial: Serial<Box<dyn SerialSink>>,
+    pub(super) cmos: Cmos,
+    pub(super) console: ConsoleDevice,
+    pub(super) entropy: EntropyDevice,
+    pub(super) shares: Vec<ShareDevice>,
+    pub(super) disks: Vec<DiskSlot>,
+    /// The exit status that the guest powered off with.
+    pub(super) power_off: Option<u32>,
+    /// The guest pulled the reset line.
+    pub(super) reset: bool,
+}
+
+const PORT_KEYBOARD: u64 = 0x64;
+const KEYBOARD_RESET: u64 = 0xfe;
+const PORT_POWER_OFF: u64 = 0x600;
+
+impl PcBoard {
+    /// Requests that the devices have completed since the machine was made.
+    pub fn work_done(&self) -> u64 {
+        let shares: u64 = self.shares.iter().map(MmioTransport::work_done).sum();
+        let disks: u64 = self.disks.iter().map(|disk| disk.device.work_done()).sum();
+        self.console.work_done() + self.entropy.work_done() + shares + disks
+    }
+
+    /// The device at a memory address, its interrupt line and the offset into its registers.
+    fn virtio(&mut self, address: u64) -> Option<(&mut dyn BusDevice, PicLine<'_>, u64)> {
+        let offset = address.checked_sub(model::VIRTIO_BASE)?;
+        let (slot, offset) = ((offset / model::VIRTIO_STRIDE) as usize, offset % model::VIRTIO_STRIDE);
+        if offset >= model::VIRTIO_SIZE {
+            return None;
+        }
+        let device: &mut dyn BusDevice = match slot {
+            model::SLOT_CONSOLE => &mut self.console,
+            model::SLOT_ENTROPY => &mut self.entropy,
+            _ if slot >= model::SLOT_DISKS => &mut self.disks.get_mut(slot - model::SLOT_DISKS)?.device,
+            _ => self.shares.get_mut(slot - model::SLOT_SHARES)?,
+        };
+        Some((device, PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[slot] }, offset))
+    }
+
+    /// Lets the host work on the console between instructions.
+    pub(super) fn with_console<R>(&mut self, ram: &mut Ram, now: u64, work: impl FnOnce(&mut ConsoleDevice, &mut Platform<'_>) -> R) -> R {
+        let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[model::SLOT_CONSOLE] };
+        work(&mut self.console, &mut Platform { memory: ram, line: &mut line, now: time(now) })
+    }
+
+    /// Gives the serial port input. Returns how many bytes were taken.
+    pub(super) fn push_serial(&mut self, bytes: &[u8]) -> usize {
+        self.serial.push_input(bytes, &mut PicLine { pic: &mut self.pic, irq: model::SERIAL_IRQ })
+    }
+
+    fn read_memory(&mut self, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+        if self.lapic.claims(address) {
+            let register = u64::from(self.lapic.read(address & 0xfff, now));
+            return truncate(register >> (8 * (address & 3)), size);
+        }
+        match self.virtio(address) {
+            Some((device, mut line, offset)) => device.read(offset, size, &mut Platform { memory: ram, line: &mut line, now: time(now) }),
+            None => truncate(u64::MAX, size),
+        }
+    }
+
+    fn write_memory(&mut self, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+        if self.lapic.claims(address) {
+            if size == 4 && address % 16 == 0 {
+                self.lapic.write(address & 0xfff, value as u32, now);
+            }
+        } else if let Some((device, mut line, offset)) = self.virtio(address) {
+            device.write(offset, size, value, &mut Platform { memory: ram, line: &mut line, now: time(now) });
+        }
+    }
+
+    /// The device behind a port, its interrupt line if it has one, and the offset into its registers.
+    fn port_device(&mut self, port: u64) -> Option<(&mut dyn BusDevice, PicLine<'_>, u64)> {
+        match port {
+            0x70 | 0x71 => Some((&mut self.cmos, PicLine { pic: &mut self.pic, irq: 8 }, port - 0x70)),
+            0x3f8..=0x3ff => Some((&mut self.serial, PicLine { pic: &mut self.pic, irq: model::SERIAL_IRQ }, port - 0x3f8)),
+            _ => None,
+        }
+    }
+
+    fn read_port(&mut self, port: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+        match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => u64::from(self.pic.read(port)),
+            // The keyboard controller's input buffer is always empty, so that its reset command can be sent.
+            PORT_KEYBOARD => 0,
+            _ => match self.port_device(port) {
+                Some((device, mut line, offset)) => {
+                    device.read(offset, size, &mut Platform { memory: ram, line: &mut line, now: time(now) })
+                }
+                None => truncate(u64::MAX, size),
+            },
+        }
+    }
+
+    fn write_port(&mut self, port: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+        match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.pic.write(port, value as u8),
+            PORT_KEYBOARD if value == KEYBOARD_RESET => self.reset = true,
+            PORT_POWER_OFF if size == 4 => self.power_off = Some(value as u32),
+            _ => {
+                if let Some((device, mut line, offset)) = self.port_device(port) {
+                    device.write(offset, size, value, &mut Platform { memory: ram, line: &mut line, now: time(now) });
+                }
+            }
+        }
+    }
+}
+
+/// Ticks are nanoseconds on this model.
+fn time(ticks: u64) -> VirtualTime {
+    const { assert!(model::TSC_HZ == 1_000_000_000) };
+    VirtualTime::from_nanos(ticks)
+}
+
+fn truncate(value: u64, size: u8) -> u64 {
+    if size >= 8 { value } else { value & ((1 << (8 * size)) - 1) }
+}
+
+impl Board for PcBoard {
+    fn read(&mut self, space: Space, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+        match space {
+            Space::Memory => self.read_memory(address, size, ram, now),
+            Space::Port => self.read_port(address, size, ram, now),
+        }
+    }
+
+    fn write(&mut self, space: Space, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+        match space {
+            Space::Memory => self.write_memory(address, size, value, ram, now),
+            Space::Port => self.write_port(address, size, value, ram, now),
+        }
+    }
+
+    fn read_msr(&mut self, index: u32, _now: u64) -> Option<u64> {
+        self.lapic.read_msr(index)
+    }
+
+    fn write_msr(&mut self, index: u32, value: u64, _now: u64) -> Option<()> {
+        self.lapic.write_msr(index, value)
+    }
+
+    fn task_priority(&self) -> u8 {
+        self.lapic.task_priority_class()
+    }
+
+    fn set_task_priority(&mut self, priority: u8) {
+        self.lapic.set_task_priority_class(priority);
+    }
+
+    fn interrupt_pending(&self) -> bool {
+        self.lapic.pending().is_some() || self.lapic.passes_external() && self.pic.output()
+    }
+
+    fn acknowledge_interrupt(&mut self) -> u8 {
+        self.lapic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.lapic.deadline()
+    }
+
+    fn advance(&mut self, now: u64) {
+        self.lapic.advance(now);
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.power_off.is_some() || self.reset
+    }
+}

@@ -1,0 +1,68 @@
+//! The machine model `pc1-v2/1`: what the guest sees and what never changes with the emulator's version.
+//!
+//! | address | what |
+//! |---|---|
+//! | memory 0 | RAM |
+//! | memory 0xfeb00000 + 4096 × slot | virtio-mmio: slot 0 console, 1 entropy, 2 to 5 shares, 6 to 9 disks |
+//! | memory 0xfee00000 | local APIC |
+//! | ports 0x20, 0xa0, 0x4d0 | pair of 8259s |
+//! | port 0x70 | CMOS clock |
+//! | port 0x3f8 | 16550, IRQ 4 |
+//! | port 0x64 | keyboard controller's reset line |
+//! | port 0x600 | power-off: a doubleword write ends the machine with that exit status |
+
+use snapshot::Model;
+
+/// Name and revision.
+pub const NAME: &str = "pc1-v2/1";
+
+/// The model as a snapshot's header names it.
+pub const MODEL: Model = match Model::new(NAME) {
+    Some(model) => model,
+    None => unreachable!(),
+};
+
+/// TSC ticks per second; under the virtual clock an instruction takes one tick.
+pub const TSC_HZ: u64 = 1_000_000_000;
+
+/// First virtio-mmio register page.
+pub const VIRTIO_BASE: u64 = 0xfeb0_0000;
+/// Bytes between two virtio-mmio devices.
+pub const VIRTIO_STRIDE: u64 = 0x1000;
+/// Bytes of a virtio-mmio device's registers.
+pub const VIRTIO_SIZE: u64 = 0x200;
+/// Interrupt lines of the virtio slots.
+pub const VIRTIO_IRQS: [u8; 10] = [5, 6, 9, 10, 11, 12, 14, 15, 3, 7];
+/// Slot of the console.
+pub const SLOT_CONSOLE: usize = 0;
+/// Slot of the entropy device.
+pub const SLOT_ENTROPY: usize = 1;
+/// First slot of a share (9P mount).
+pub const SLOT_SHARES: usize = 2;
+/// Most shares.
+pub const MAX_SHARES: usize = 4;
+/// First slot of a disk.
+pub const SLOT_DISKS: usize = 6;
+/// Most disks.
+pub const MAX_DISKS: usize = 4;
+
+/// Interrupt line of the serial port.
+pub const SERIAL_IRQ: u8 = 4;
+
+/// Least RAM in bytes.
+pub const MIN_RAM: u64 = 32 << 20;
+/// Most RAM in bytes: it ends below the devices.
+pub const MAX_RAM: u64 = 3 << 30;
+/// RAM is a multiple of this many bytes.
+pub const RAM_UNIT: u64 = snapshot::RAM_SIZE_UNIT;
+
+/// Words that every guest's command line starts with: no timer to calibrate against, no IOAPIC.
+pub const COMMAND_LINE: &str = "noapic tsc=reliable";
+
+/// The words of a command line that announce the virtio devices in `slots`.
+pub fn virtio_words(slots: impl Iterator<Item = usize>) -> String {
+    slots.fold(String::new(), |words, slot| {
+        let address = VIRTIO_BASE + slot as u64 * VIRTIO_STRIDE;
+        format!("{words} virtio_mmio.device={VIRTIO_SIZE}@{address:#x}:{}", VIRTIO_IRQS[slot])
+    })
+}
