@@ -8,6 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREBAKE := $(TARGET)/release/prebake
 GUEST := $(TARGET)/guest
 DEMO := $(TARGET)/demo
+BENCH := $(TARGET)/bench
 
 # The init is static and not relocatable: nothing is left to do when it starts.
 INIT_TARGET := x86_64-unknown-linux-gnu
@@ -76,11 +77,17 @@ test: packages guest build
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@echo 'test: units'
 	@cargo test --quiet --workspace
+	@echo 'test: guest'
+	@guest/tests/boot $(PREBAKE) $(GUEST)
 
 .PHONY: bench
-bench: packages guest build
+bench: kernel build
 	@guest/apt install qemu-system-x86
-	@benches/peers/run
+	@mkdir -p $(BENCH)
+	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
+	@echo 'bench: six workloads on QEMU and on prebake, in turns'
+	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) \
+	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
 
 .PHONY: clean
 clean:
