@@ -24,11 +24,10 @@ pub struct Cr4;
 #[allow(missing_docs)]
 impl Cr4 {
     pub const TSD: u64 = 1 << 2;
-    pub const DE: u64 = 1 << 3;
     pub const PSE: u64 = 1 << 4;
     pub const PAE: u64 = 1 << 5;
-    pub const MCE: u64 = 1 << 6;
     pub const PGE: u64 = 1 << 7;
+    pub const PCE: u64 = 1 << 8;
     pub const OSFXSR: u64 = 1 << 9;
     pub const OSXMMEXCPT: u64 = 1 << 10;
     pub const SMEP: u64 = 1 << 20;
@@ -68,7 +67,7 @@ impl Default for Control {
 }
 
 /// Model-specific registers that are plain storage for the CPU's own instructions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct Msrs {
     pub star: u64,
@@ -82,4 +81,24 @@ pub struct Msrs {
     pub pat: u64,
     pub tsc_aux: u64,
     pub misc_enable: u64,
+}
+
+impl Default for Msrs {
+    fn default() -> Self {
+        Self {
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            fmask: 0,
+            kernel_gs_base: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            // PA0 to PA7: WB, WT, UC-, UC, twice (SDM Vol. 3, table 12-12).
+            pat: 0x0007_0406_0007_0406,
+            tsc_aux: 0,
+            // Fast strings; branch trace and precise event sampling are unavailable.
+            misc_enable: 1 | 1 << 11 | 1 << 12,
+        }
+    }
 }

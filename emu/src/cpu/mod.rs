@@ -1,6 +1,7 @@
 //! Architectural state of the CPU: registers, flags, segments, control registers, MSRs.
 
 mod control;
+pub mod cpuid;
 mod exception;
 mod flags;
 mod fpu;

@@ -81,6 +81,16 @@ impl Segment {
     pub fn is_flat(&self) -> bool {
         self.base == 0 && self.limit == u32::MAX && self.is_present() && !self.is_expand_down()
     }
+    /// Whether `length` bytes from `offset` lie within the limit.
+    pub fn covers(&self, offset: u64, length: u64) -> bool {
+        let last = offset + (length - 1);
+        if self.is_expand_down() {
+            let top = if self.is_big() { u64::from(u32::MAX) } else { 0xffff };
+            offset > u64::from(self.limit) && last <= top
+        } else {
+            last <= u64::from(self.limit)
+        }
+    }
     /// Reads an 8-byte descriptor (SDM Vol. 3, figure 3-8).
     pub fn from_descriptor(selector: u16, descriptor: u64) -> Self {
         let base = (descriptor >> 16 & 0xff_ffff) | (descriptor >> 32 & 0xff00_0000);

@@ -1,18 +1,137 @@
-//! Delivery of exceptions and interrupts through the IDT.
+//! Delivery of exceptions and interrupts through the IDT (SDM Vol. 3, chapter 6).
+//!
+//! All checks, and all pushes onto the new stack, come before the first change of a register: a delivery that faults leaves the CPU where it
+//! was. Task gates and hardware task switches are not supported: a task gate raises #GP, as it would in long mode. RF is never kept in
+//! RFLAGS: there are no instruction breakpoints that it could hold off. So it only appears in the images that delivery pushes.
 
-use crate::cpu::Exception;
+pub mod descriptor;
+pub mod legacy;
+pub mod long;
+pub mod stack;
+
+use crate::cpu::{Exception, Rflags, Vector};
 use crate::vcpu::Vcpu;
 
 /// The CPU met a fault while it delivered a double fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shutdown;
 
+/// DR7.GD.
+const GENERAL_DETECT: u64 = 1 << 13;
+
+/// Bit 0 of an error code: an event outside of the program.
+const EXTERNAL: u32 = 1;
+
+/// Bit 1 of an error code: its index is that of an IDT entry.
+const IN_IDT: u32 = 1 << 1;
+
+/// What is to be delivered.
+#[derive(Clone, Copy)]
+struct Event {
+    vector: u8,
+    error_code: Option<u32>,
+    /// INT n, INT3, INTO: the gate's DPL counts.
+    software: bool,
+    /// RFLAGS as pushed.
+    rflags: u64,
+}
+
+impl Event {
+    /// Error code that names the event's gate.
+    fn gate_code(&self) -> u32 {
+        u32::from(self.vector) << 3 | IN_IDT
+    }
+
+    /// The exception that stopped this event's delivery.
+    fn stopped_by(&self, mut exception: Exception) -> Exception {
+        if !self.software && exception.vector != Vector::PageFault {
+            exception.error_code = exception.error_code.map(|code| code | EXTERNAL);
+        }
+        exception
+    }
+}
+
 /// Delivers an exception of the instruction at `rip`.
-pub fn exception(_cx: &mut Vcpu, _exception: Exception) -> Result<(), Shutdown> {
-    Err(Shutdown)
+pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Shutdown> {
+    let mut current = exception;
+    loop {
+        if current.vector == Vector::PageFault {
+            cx.control.cr2 = current.address;
+        }
+        let fault = !matches!(current.vector, Vector::Debug | Vector::Breakpoint | Vector::Overflow | Vector::DoubleFault);
+        let event = Event {
+            vector: current.vector as u8,
+            error_code: current.error_code,
+            software: false,
+            rflags: if fault { cx.rflags() | Rflags::RF } else { cx.rflags() },
+        };
+        match deliver(cx, &event) {
+            Ok(()) => {
+                if current.vector == Vector::Debug {
+                    cx.control.dr7 &= !GENERAL_DETECT;
+                }
+                return Ok(());
+            }
+            Err(next) => {
+                if next.vector == Vector::PageFault {
+                    cx.control.cr2 = next.address;
+                }
+                current = combine(current.vector, next)?;
+            }
+        }
+    }
 }
 
 /// Delivers an external interrupt.
-pub fn interrupt(_cx: &mut Vcpu, _vector: u8) -> Result<(), Shutdown> {
-    Err(Shutdown)
+pub fn interrupt(cx: &mut Vcpu, vector: u8) -> Result<(), Shutdown> {
+    let rflags = if cx.repeat_pending { cx.rflags() | Rflags::RF } else { cx.rflags() };
+    let event = Event { vector, error_code: None, software: false, rflags };
+    deliver(cx, &event).or_else(|fault| exception(cx, fault))
+}
+
+/// INT n, INT3 and INTO: `rip` is that of the next instruction.
+pub fn software(cx: &mut Vcpu, vector: u8) -> Result<(), Exception> {
+    let event = Event { vector, error_code: None, software: true, rflags: cx.rflags() };
+    deliver(cx, &event)
+}
+
+/// INT1: like an exception, but behind its instruction. `rip` is that of the next instruction.
+pub fn debug_interrupt(cx: &mut Vcpu) -> Result<(), Exception> {
+    let event = Event { vector: Vector::Debug as u8, error_code: None, software: false, rflags: cx.rflags() };
+    deliver(cx, &event)?;
+    cx.control.dr7 &= !GENERAL_DETECT;
+    Ok(())
+}
+
+fn deliver(cx: &mut Vcpu, event: &Event) -> Result<(), Exception> {
+    let delivered = if cx.long_mode() { long::deliver(cx, event) } else { legacy::deliver(cx, event) };
+    delivered.map_err(|exception| event.stopped_by(exception))?;
+    cx.shadow = false;
+    cx.repeat_pending = false;
+    Ok(())
+}
+
+/// What an exception during the delivery of another becomes (SDM Vol. 3, table 6-5).
+fn combine(first: Vector, second: Exception) -> Result<Exception, Shutdown> {
+    const DOUBLE_FAULT: Exception = Exception { vector: Vector::DoubleFault, error_code: Some(0), address: 0 };
+    let contributory = |vector| {
+        matches!(
+            vector,
+            Vector::DivideError | Vector::InvalidTss | Vector::SegmentNotPresent | Vector::StackFault | Vector::GeneralProtection
+        )
+    };
+    match (first, second.vector) {
+        (Vector::DoubleFault, _) => Err(Shutdown),
+        (Vector::PageFault, Vector::PageFault) => Ok(DOUBLE_FAULT),
+        (first, second) if (contributory(first) || first == Vector::PageFault) && contributory(second) => Ok(DOUBLE_FAULT),
+        _ => Ok(second),
+    }
+}
+
+/// RFLAGS in an event's handler.
+fn enter_handler(cx: &mut Vcpu, interrupt_gate: bool) {
+    cx.system_flags &= !(Rflags::TF | Rflags::NT | Rflags::RF | Rflags::VM);
+    if interrupt_gate {
+        cx.system_flags &= !Rflags::IF;
+    }
 }

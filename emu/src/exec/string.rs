@@ -22,12 +22,12 @@ fn offset(cx: &Vcpu, op: &Op, register: u8) -> u64 {
 
 /// Linear address that an index register points at in a segment.
 #[inline(always)]
-fn pointed(cx: &Vcpu, op: &Op, segment: u8, register: u8) -> u64 {
+pub fn pointed(cx: &Vcpu, op: &Op, segment: u8, register: u8) -> u64 {
     cx.regs[segment].wrapping_add(offset(cx, op, register)) & AddressMode::linear_mask(op.scale)
 }
 
 /// Segment of the destination: always ES.
-fn destination_segment(op: &Op) -> u8 {
+pub fn destination_segment(op: &Op) -> u8 {
     if op.scale & AddressMode::LEGACY != 0 { slot::SEGMENT } else { slot::ZERO }
 }
 
@@ -40,7 +40,7 @@ fn set_offset(cx: &mut Vcpu, op: &Op, register: u8, value: u64) {
 }
 
 #[inline(always)]
-fn advance(cx: &mut Vcpu, op: &Op, register: u8, bytes: u64) {
+pub fn advance(cx: &mut Vcpu, op: &Op, register: u8, bytes: u64) {
     let down = cx.system_flags & Rflags::DF != 0;
     let value = cx.regs[register];
     set_offset(cx, op, register, if down { value.wrapping_sub(bytes) } else { value.wrapping_add(bytes) });
@@ -67,7 +67,7 @@ fn spend(cx: &mut Vcpu, op: &Op, iterations: u64) {
 
 /// Runs `once` as the prefix says. `bulk` may do several iterations at a stroke, at most as many as it is given, and says how many it did;
 /// `goes_on` is asked after each single iteration.
-fn repeat(
+pub fn repeat(
     cx: &mut Vcpu,
     op: &Op,
     bulk: impl Fn(&mut Vcpu, &Op, u64) -> u64,
@@ -104,7 +104,7 @@ fn until_page_end(linear: u64, size: u64) -> u64 {
     (PAGE_SIZE - linear % PAGE_SIZE) / size
 }
 
-fn always(_: &Vcpu, _: u8) -> bool {
+pub fn always(_: &Vcpu, _: u8) -> bool {
     true
 }
 
@@ -113,7 +113,7 @@ fn while_flag(cx: &Vcpu, prefix: u8) -> bool {
     cx.flags.zero() != (prefix == REPNE)
 }
 
-fn no_bulk(_: &mut Vcpu, _: &Op, _: u64) -> u64 {
+pub fn no_bulk(_: &mut Vcpu, _: &Op, _: u64) -> u64 {
     0
 }
 

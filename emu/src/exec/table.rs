@@ -3,7 +3,10 @@
 use iced_x86::Code;
 
 use super::path::is_plain;
-use super::{Handler, arith, bits, branch, data, shift, stack, string, synthetic_handler, vector};
+use super::{
+    Handler, arith, bits, branch, control, data, far, flag, hint, msr, port, segment, shift, sse42, stack, string, synthetic_handler, syscall,
+    vector,
+};
 use crate::cpu::slot;
 use crate::decode::{Op, Opcode};
 
@@ -36,14 +39,30 @@ const FILES: &[&[Row]] = &[
     arith::ROWS,
     bits::ROWS,
     branch::ROWS,
+    control::ROWS,
     data::ROWS,
+    far::ROWS,
+    flag::ROWS,
+    hint::ROWS,
+    msr::ROWS,
+    port::ROWS,
+    segment::ROWS,
     shift::ROWS,
+    sse42::ROWS,
     stack::ROWS,
     string::ROWS,
+    syscall::ROWS,
+    vector::arith::ROWS,
     vector::compare::ROWS,
+    vector::element::ROWS,
     vector::logic::ROWS,
     vector::moves::ROWS,
+    vector::multiply::ROWS,
+    vector::pack::ROWS,
     vector::shift::ROWS,
+    vector::shuffle::ROWS,
+    vector::state::ROWS,
+    vector::string::ROWS,
 ];
 
 static TABLE: [Option<Entry>; COUNT] = build();

@@ -1,10 +1,8 @@
 //! The 4-level page walk (SDM Vol. 3, 4.5 to 4.8).
 
 use crate::bus::{PAGE_SIZE, Ram};
+use crate::cpu::cpuid::PHYSICAL_BITS;
 use crate::cpu::{Control, Cr0, Cr4, Efer, Exception};
-
-/// Width of physical addresses that CPUID advertises; higher bits in entries are reserved.
-pub const PHYSICAL_BITS: u32 = 39;
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;

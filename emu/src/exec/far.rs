@@ -1,0 +1,327 @@
+//! Transfers to another code segment: far JMP, CALL and RET, IRET.
+
+use super::segment::part;
+use super::stack::stack_linear;
+use super::table::rows;
+use super::{Fast, Path};
+use crate::cpu::{Exception, Rflags, Segment, SegmentName, Word, slot};
+use crate::decode::Op;
+use crate::delivery::descriptor::{self, Descriptor, is_null, require, rpl, system_type};
+use crate::delivery::stack::{Stack, Width};
+use crate::delivery::{legacy, long};
+use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+
+/// Checks an instruction pointer against the code segment that it will run in.
+fn check_offset(cx: &Vcpu, code: &Segment, offset: u64) -> Result<(), Exception> {
+    let valid = if cx.long_mode() && code.is_long() { is_canonical(offset) } else { offset <= u64::from(code.limit) };
+    if valid { Ok(()) } else { Err(Exception::GP0) }
+}
+
+/// L and D together are reserved in long mode.
+fn check_size(cx: &Vcpu, code: &Segment) -> Result<(), Exception> {
+    require(!(cx.long_mode() && code.is_long() && code.is_big()), Exception::gp, code.selector)
+}
+
+/// Goes to `offset` in `code` at privilege level `cpl`.
+fn enter(cx: &mut Vcpu, mut code: Segment, cpl: u8, offset: u64) {
+    code.selector = code.selector & !3 | u16::from(cpl);
+    cx.segments[SegmentName::Cs as usize] = code;
+    cx.cpl = cpl;
+    cx.rip = offset;
+    cx.mode_changed();
+}
+
+/// A call gate.
+struct CallGate {
+    code: Segment,
+    offset: u64,
+    width: Width,
+    /// Words or doublewords to copy to an inner stack.
+    parameters: u64,
+}
+
+fn call_gate(cx: &mut Vcpu, gate: &Descriptor) -> Result<CallGate, Exception> {
+    let selector = gate.segment.selector;
+    let width = match (gate.segment.is_code_or_data(), gate.segment.kind(), cx.long_mode()) {
+        (false, system_type::CALL_GATE, true) => Width::Quadword,
+        (false, system_type::CALL_GATE, false) => Width::Doubleword,
+        (false, system_type::CALL_GATE16, false) => Width::Word,
+        _ => return Err(Exception::gp(descriptor::error_code(selector))),
+    };
+    require(gate.segment.dpl() >= cx.cpl.max(rpl(selector)), Exception::gp, selector)?;
+    require(gate.segment.is_present(), Exception::np, selector)?;
+    let high = match width {
+        Width::Word => 0,
+        Width::Doubleword => gate.raw >> 32 & 0xffff_0000,
+        Width::Quadword => gate.raw >> 32 & 0xffff_0000 | gate.upper_half(cx, Exception::gp)? << 32,
+    };
+    let offset = gate.raw & 0xffff | high;
+    let code = descriptor::gate_code(cx, (gate.raw >> 16) as u16)?;
+    check_offset(cx, &code, offset)?;
+    Ok(CallGate { code, offset, width, parameters: gate.raw >> 32 & 0x1f })
+}
+
+/// The entry that a far JMP or CALL names.
+fn target(cx: &mut Vcpu, selector: u16) -> Result<Descriptor, Exception> {
+    if is_null(selector) { Err(Exception::GP0) } else { Descriptor::read(cx, selector, Exception::gp) }
+}
+
+/// The code segment of a far JMP or CALL without a gate, which keeps the privilege level.
+fn direct_code(cx: &mut Vcpu, target: Descriptor, offset: u64) -> Result<Segment, Exception> {
+    let (segment, selector) = (target.segment, target.segment.selector);
+    let privileged = if segment.is_conforming() { segment.dpl() <= cx.cpl } else { rpl(selector) <= cx.cpl && segment.dpl() == cx.cpl };
+    require(privileged, Exception::gp, selector)?;
+    check_size(cx, &segment)?;
+    require(segment.is_present(), Exception::np, selector)?;
+    check_offset(cx, &segment, offset)?;
+    target.accessed(cx)
+}
+
+fn jump(cx: &mut Vcpu, selector: u16, offset: u64) -> Result<(), Exception> {
+    let target = target(cx, selector)?;
+    let (code, offset) = if target.segment.is_code() {
+        (direct_code(cx, target, offset)?, offset)
+    } else {
+        let gate = call_gate(cx, &target)?;
+        require(gate.code.is_conforming() || gate.code.dpl() == cx.cpl, Exception::gp, gate.code.selector)?;
+        (gate.code, gate.offset)
+    };
+    let cpl = cx.cpl;
+    enter(cx, code, cpl, offset);
+    Ok(())
+}
+
+fn call(cx: &mut Vcpu, selector: u16, offset: u64, width: Width) -> Result<(), Exception> {
+    let target = target(cx, selector)?;
+    if !target.segment.is_code() {
+        let gate = call_gate(cx, &target)?;
+        return call_through(cx, &gate);
+    }
+    let code = direct_code(cx, target, offset)?;
+    let mut stack = Stack::current(cx);
+    push_return(cx, &mut stack, width)?;
+    cx.regs[slot::RSP] = stack.pointer;
+    let cpl = cx.cpl;
+    enter(cx, code, cpl, offset);
+    Ok(())
+}
+
+fn push_return(cx: &mut Vcpu, stack: &mut Stack, width: Width) -> Result<(), Exception> {
+    stack.push(cx, width, u64::from(cx.segment(SegmentName::Cs).selector))?;
+    stack.push(cx, width, cx.rip)
+}
+
+fn call_through(cx: &mut Vcpu, gate: &CallGate) -> Result<(), Exception> {
+    let cpl = if gate.code.is_conforming() { cx.cpl } else { gate.code.dpl() };
+    let inner = cpl < cx.cpl;
+    let wide = gate.width == Width::Quadword;
+    let (segment, mut stack) = match (inner, wide) {
+        (true, true) => {
+            let pointer = long::stack_pointer(cx, long::level_offset(cpl))?;
+            (descriptor::null_segment(u16::from(cpl)), Stack::flat(pointer, cpl))
+        }
+        (true, false) => {
+            let (segment, pointer) = legacy::inner_stack(cx, cpl)?;
+            (segment, Stack::new(segment, pointer, cpl))
+        }
+        (false, true) => (*cx.segment(SegmentName::Ss), Stack::flat(cx.regs[slot::RSP], cpl)),
+        (false, false) => (*cx.segment(SegmentName::Ss), Stack::current(cx)),
+    };
+    if inner {
+        stack.push(cx, gate.width, u64::from(cx.segment(SegmentName::Ss).selector))?;
+        stack.push(cx, gate.width, cx.regs[slot::RSP])?;
+        for i in (0..if wide { 0 } else { gate.parameters }).rev() {
+            let value = match gate.width {
+                Width::Word => u64::from(popped::<u16>(cx, i * 2)?),
+                _ => u64::from(popped::<u32>(cx, i * 4)?),
+            };
+            stack.push(cx, gate.width, value)?;
+        }
+    }
+    push_return(cx, &mut stack, gate.width)?;
+    cx.segments[SegmentName::Ss as usize] = segment;
+    cx.regs[slot::RSP] = stack.pointer;
+    enter(cx, gate.code, cpl, gate.offset);
+    Ok(())
+}
+
+/// What lies `distance` bytes above the stack pointer.
+fn popped<W: Word>(cx: &mut Vcpu, distance: u64) -> Result<W, Exception> {
+    let offset = cx.regs[slot::RSP].wrapping_add(distance) & cx.stack_mask();
+    let linear = stack_linear(cx, offset);
+    Fast::load(cx, slot::SS, linear).or_else(|_| cx.load_slow(slot::SS, linear))
+}
+
+/// The code segment that RET or IRET goes back to: at the level of the selector's RPL.
+fn return_code(cx: &mut Vcpu, selector: u16, offset: u64) -> Result<Segment, Exception> {
+    let code = target(cx, selector)?;
+    let (segment, level) = (code.segment, rpl(selector));
+    let privileged = if segment.is_conforming() { segment.dpl() <= level } else { segment.dpl() == level };
+    require(segment.is_code() && level >= cx.cpl && privileged, Exception::gp, selector)?;
+    check_size(cx, &segment)?;
+    require(segment.is_present(), Exception::np, selector)?;
+    check_offset(cx, &segment, offset)?;
+    code.accessed(cx)
+}
+
+/// The stack segment that RET or IRET goes back to together with `code`.
+fn return_stack(cx: &mut Vcpu, selector: u16, code: &Segment) -> Result<Segment, Exception> {
+    let level = rpl(code.selector);
+    if is_null(selector) {
+        let allowed = cx.long_mode() && code.is_long() && level != 3 && rpl(selector) == level;
+        return if allowed { Ok(descriptor::null_segment(selector)) } else { Err(Exception::GP0) };
+    }
+    descriptor::stack_segment_for(cx, selector, level, Exception::gp)
+}
+
+/// Takes away the data segments that the new privilege level must not use.
+fn drop_privileged_segments(cx: &mut Vcpu) {
+    use SegmentName::{Ds, Es, Fs, Gs};
+    for name in [Es, Ds, Fs, Gs] {
+        let segment = &mut cx.segments[name as usize];
+        if segment.attributes != 0 && !segment.is_conforming() && segment.dpl() < cx.cpl {
+            *segment = Segment::default();
+        }
+    }
+}
+
+/// Goes back to `code` and, with `stack` given, to that stack: its segment and pointer.
+fn go_back(cx: &mut Vcpu, code: Segment, offset: u64, stack: Option<(Segment, u64)>) {
+    let level = rpl(code.selector);
+    let outer = level != cx.cpl;
+    cx.cpl = level;
+    if let Some((segment, _)) = stack {
+        cx.segments[SegmentName::Ss as usize] = segment;
+    }
+    if outer {
+        drop_privileged_segments(cx);
+    }
+    enter(cx, code, level, offset);
+    if let Some((_, pointer)) = stack {
+        cx.set_stack_pointer(pointer);
+    }
+}
+
+/// RET to another segment, with the bytes of parameters to drop as immediate.
+fn retf<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let offset = popped::<W>(cx, 0)?.zero_extend();
+    let selector = popped::<W>(cx, W::BYTES)?.zero_extend() as u16;
+    let code = return_code(cx, selector, offset)?;
+    let above = 2 * W::BYTES + op.immediate;
+    if rpl(selector) == cx.cpl {
+        cx.set_stack_pointer(cx.regs[slot::RSP].wrapping_add(above));
+        go_back(cx, code, offset, None);
+        return Ok(());
+    }
+    let pointer = popped::<W>(cx, above)?.zero_extend();
+    let selector = popped::<W>(cx, above + W::BYTES)?.zero_extend() as u16;
+    let segment = return_stack(cx, selector, &code)?;
+    go_back(cx, code, offset, Some((segment, pointer.wrapping_add(op.immediate))));
+    Ok(())
+}
+
+/// Bits of RFLAGS that IRET of operand size `W` loads at the current privilege level.
+fn loaded_flags<W: Word>(cx: &Vcpu) -> u64 {
+    let mut mask = Rflags::ARITHMETIC | Rflags::TF | Rflags::DF | Rflags::NT;
+    if W::BITS > 16 {
+        mask |= Rflags::AC | Rflags::ID;
+    }
+    if cx.cpl == 0 {
+        mask |= Rflags::IOPL;
+        if W::BITS > 16 {
+            mask |= Rflags::VIF | Rflags::VIP;
+        }
+    }
+    if u64::from(cx.cpl) <= (cx.system_flags & Rflags::IOPL) >> 12 {
+        mask |= Rflags::IF;
+    }
+    mask
+}
+
+/// IRET. A nested task to go back to (NT), or virtual-8086 mode, raise #GP: neither exists here.
+fn iret<W: Word>(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+    if cx.system_flags & Rflags::NT != 0 {
+        return Err(Exception::GP0);
+    }
+    let offset = popped::<W>(cx, 0)?.zero_extend();
+    let selector = popped::<W>(cx, W::BYTES)?.zero_extend() as u16;
+    let flags = popped::<W>(cx, 2 * W::BYTES)?.zero_extend();
+    if !cx.long_mode() && cx.cpl == 0 && flags & Rflags::VM != 0 {
+        return Err(Exception::GP0);
+    }
+    let code = return_code(cx, selector, offset)?;
+    let stack = if rpl(selector) != cx.cpl || cx.code_size == CodeSize::Bits64 {
+        let pointer = popped::<W>(cx, 3 * W::BYTES)?.zero_extend();
+        let selector = popped::<W>(cx, 4 * W::BYTES)?.zero_extend() as u16;
+        Some((return_stack(cx, selector, &code)?, pointer))
+    } else {
+        cx.set_stack_pointer(cx.regs[slot::RSP].wrapping_add(3 * W::BYTES));
+        None
+    };
+    let mask = loaded_flags::<W>(cx);
+    cx.set_rflags(cx.rflags() & !mask | flags & mask);
+    go_back(cx, code, offset, stack);
+    Ok(())
+}
+
+fn width<W: Word>() -> Width {
+    match W::BITS {
+        16 => Width::Word,
+        32 => Width::Doubleword,
+        _ => Width::Quadword,
+    }
+}
+
+/// The far pointer that stands in the instruction.
+fn immediate(op: &Op) -> (u16, u64) {
+    ((op.immediate >> 32) as u16, op.immediate & 0xffff_ffff)
+}
+
+/// The far pointer in memory.
+fn pointer<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(u16, u64), Exception> {
+    let offset = cx.load_slow::<W>(op.segment, part(cx, op, 0))?.zero_extend();
+    let selector = cx.load_slow::<u16>(op.segment, part(cx, op, W::BYTES))?;
+    Ok((selector, offset))
+}
+
+fn jmp_ptr(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (selector, offset) = immediate(op);
+    jump(cx, selector, offset)
+}
+
+fn jmp_far<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (selector, offset) = pointer::<W>(cx, op)?;
+    jump(cx, selector, offset)
+}
+
+fn call_ptr<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (selector, offset) = immediate(op);
+    call(cx, selector, offset, width::<W>())
+}
+
+fn call_far<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (selector, offset) = pointer::<W>(cx, op)?;
+    call(cx, selector, offset, width::<W>())
+}
+
+rows! {
+    Jmp_ptr1616 => system jmp_ptr;
+    Jmp_ptr1632 => system jmp_ptr;
+    Jmp_m1616 => system_memory jmp_far[u16];
+    Jmp_m1632 => system_memory jmp_far[u32];
+    Jmp_m1664 => system_memory jmp_far[u64];
+    Call_ptr1616 => system call_ptr[u16];
+    Call_ptr1632 => system call_ptr[u32];
+    Call_m1616 => system_memory call_far[u16];
+    Call_m1632 => system_memory call_far[u32];
+    Call_m1664 => system_memory call_far[u64];
+    Retfw => system retf[u16];
+    Retfd => system retf[u32];
+    Retfq => system retf[u64];
+    Retfw_imm16 => system retf[u16];
+    Retfd_imm16 => system retf[u32];
+    Retfq_imm16 => system retf[u64];
+    Iretw => system iret[u16];
+    Iretd => system iret[u32];
+    Iretq => system iret[u64];
+}

@@ -1,0 +1,433 @@
+//! Segment registers and descriptor tables: MOV, PUSH and POP of segment registers, far pointer loads, LGDT, LLDT, LTR and their
+//! stores, LAR, LSL, VERR, VERW, ARPL, SWAPGS.
+
+use super::stack::{peek, push};
+use super::table::rows;
+use super::{EffectiveAddress, General, Path, Slow};
+use crate::cpu::{DescriptorTable, Exception, LazyFlags, Rflags, Segment, SegmentName, Word, slot};
+use crate::decode::{AddressMode, Op};
+use crate::delivery::descriptor::{self, Descriptor, is_null, require, rpl, system_type};
+use crate::vcpu::{Vcpu, is_canonical};
+
+/// Linear address `distance` bytes into an op's memory operand.
+pub fn part(cx: &Vcpu, op: &Op, distance: u64) -> u64 {
+    let offset = General::offset(cx, op).wrapping_add(distance) & AddressMode::offset_mask(op.scale);
+    cx.regs[op.segment].wrapping_add(offset) & AddressMode::linear_mask(op.scale)
+}
+
+/// Raises #GP(0) unless the CPU runs at privilege level 0.
+#[inline(always)]
+pub fn privileged(cx: &Vcpu) -> Result<(), Exception> {
+    if cx.cpl == 0 { Ok(()) } else { Err(Exception::GP0) }
+}
+
+fn name(number: u8) -> SegmentName {
+    SegmentName::ALL[usize::from(number) % 6]
+}
+
+/// Loads a segment register other than CS. A load of SS holds interrupts off for one instruction.
+fn load(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception> {
+    let segment = match name {
+        SegmentName::Cs => return Err(Exception::INVALID_OPCODE),
+        SegmentName::Ss => descriptor::stack_segment(cx, selector)?,
+        _ => descriptor::data_segment(cx, selector)?,
+    };
+    cx.segments[name as usize] = segment;
+    if name == SegmentName::Ss {
+        cx.shadow = true;
+    }
+    cx.mode_changed();
+    Ok(())
+}
+
+fn mov_to_segment(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load(cx, name(op.a), u16::read(&cx.regs, op.b))
+}
+
+fn mov_to_segment_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = cx.load_slow(op.segment, General::linear(cx, op))?;
+    load(cx, name(op.a), selector)
+}
+
+fn mov_from_segment<W: Word>(cx: &mut Vcpu, op: &Op) {
+    let selector = cx.segment(name(op.b)).selector;
+    W::truncate(u64::from(selector)).write(&mut cx.regs, op.a);
+}
+
+fn mov_from_segment_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    let selector = cx.segment(name(op.a)).selector;
+    P::store(cx, op.segment, E::linear(cx, op), selector)
+}
+
+fn push_segment<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    let selector = cx.segment(name(op.a)).selector;
+    push::<W, P>(cx, W::truncate(u64::from(selector)))
+}
+
+fn pop_segment<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = peek::<W, Slow>(cx)?.zero_extend() as u16;
+    // A new SS decides how the stack pointer wraps only from the next instruction on.
+    let pointer = cx.regs[slot::RSP].wrapping_add(W::BYTES);
+    let before = cx.regs[slot::RSP];
+    cx.set_stack_pointer(pointer);
+    load(cx, name(op.a), selector).inspect_err(|_| cx.regs[slot::RSP] = before)
+}
+
+/// LDS, LES, LFS, LGS, LSS: a far pointer into a segment register and a general register.
+fn load_pointer<W: Word>(cx: &mut Vcpu, op: &Op, name: SegmentName) -> Result<(), Exception> {
+    let offset: W = cx.load_slow(op.segment, part(cx, op, 0))?;
+    let selector = cx.load_slow(op.segment, part(cx, op, W::BYTES))?;
+    load(cx, name, selector)?;
+    // LSS changes both halves of a stack at once, so it holds nothing off.
+    cx.shadow = false;
+    offset.write(&mut cx.regs, op.a);
+    Ok(())
+}
+
+fn lds<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load_pointer::<W>(cx, op, SegmentName::Ds)
+}
+fn les<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load_pointer::<W>(cx, op, SegmentName::Es)
+}
+fn lfs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load_pointer::<W>(cx, op, SegmentName::Fs)
+}
+fn lgs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load_pointer::<W>(cx, op, SegmentName::Gs)
+}
+fn lss<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    load_pointer::<W>(cx, op, SegmentName::Ss)
+}
+
+fn swapgs(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+    privileged(cx)?;
+    let base = &mut cx.segments[SegmentName::Gs as usize].base;
+    std::mem::swap(base, &mut cx.msrs.kernel_gs_base);
+    cx.regs[slot::GS] = *base;
+    Ok(())
+}
+
+/// Reads the operand of LGDT or LIDT; `W` is the width of the base, of which the 16-bit forms take 24 bits.
+fn table_operand<W: Word>(cx: &mut Vcpu, op: &Op, mask: u64) -> Result<DescriptorTable, Exception> {
+    privileged(cx)?;
+    let limit = cx.load_slow(op.segment, part(cx, op, 0))?;
+    let base = cx.load_slow::<W>(op.segment, part(cx, op, 2))?.zero_extend() & mask;
+    if is_canonical(base) { Ok(DescriptorTable { base, limit }) } else { Err(Exception::GP0) }
+}
+
+const BASE24: u64 = 0xff_ffff;
+
+fn lgdt<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    cx.gdtr = table_operand::<W>(cx, op, u64::MAX)?;
+    Ok(())
+}
+fn lgdt16(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    cx.gdtr = table_operand::<u32>(cx, op, BASE24)?;
+    Ok(())
+}
+fn lidt<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    cx.idtr = table_operand::<W>(cx, op, u64::MAX)?;
+    Ok(())
+}
+fn lidt16(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    cx.idtr = table_operand::<u32>(cx, op, BASE24)?;
+    Ok(())
+}
+
+fn store_table<W: Word>(cx: &mut Vcpu, op: &Op, table: DescriptorTable, mask: u64) -> Result<(), Exception> {
+    let (first, last) = (part(cx, op, 0), part(cx, op, 2));
+    // The base is checked before the limit is stored, so that a fault leaves nothing behind.
+    cx.modify_slow::<W, _>(op.segment, last, |value| (value, ()))?;
+    cx.store_slow(op.segment, first, table.limit)?;
+    cx.store_slow(op.segment, last, W::truncate(table.base & mask))
+}
+
+fn sgdt<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let table = cx.gdtr;
+    store_table::<W>(cx, op, table, u64::MAX)
+}
+fn sgdt16(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let table = cx.gdtr;
+    store_table::<u32>(cx, op, table, BASE24)
+}
+fn sidt<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let table = cx.idtr;
+    store_table::<W>(cx, op, table, u64::MAX)
+}
+fn sidt16(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let table = cx.idtr;
+    store_table::<u32>(cx, op, table, BASE24)
+}
+
+fn load_ldt(cx: &mut Vcpu, selector: u16) -> Result<(), Exception> {
+    if is_null(selector) {
+        cx.ldtr = descriptor::null_segment(selector);
+        return Ok(());
+    }
+    require(selector & 4 == 0, Exception::gp, selector)?;
+    let entry = Descriptor::read(cx, selector, Exception::gp)?;
+    let is_ldt = !entry.segment.is_code_or_data() && entry.segment.kind() == system_type::LDT;
+    require(is_ldt, Exception::gp, selector)?;
+    require(entry.segment.is_present(), Exception::np, selector)?;
+    cx.ldtr = entry.system_segment(cx)?;
+    Ok(())
+}
+
+fn lldt(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    privileged(cx)?;
+    load_ldt(cx, u16::read(&cx.regs, op.a))
+}
+
+fn lldt_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    privileged(cx)?;
+    let selector = cx.load_slow(op.segment, General::linear(cx, op))?;
+    load_ldt(cx, selector)
+}
+
+fn load_task(cx: &mut Vcpu, selector: u16) -> Result<(), Exception> {
+    if is_null(selector) {
+        return Err(Exception::GP0);
+    }
+    require(selector & 4 == 0, Exception::gp, selector)?;
+    let entry = Descriptor::read(cx, selector, Exception::gp)?;
+    let kind = entry.segment.kind();
+    let is_tss = kind == system_type::TSS || kind == system_type::TSS16 && !cx.long_mode();
+    require(is_tss && !entry.segment.is_code_or_data(), Exception::gp, selector)?;
+    require(entry.segment.is_present(), Exception::np, selector)?;
+    let mut segment = entry.system_segment(cx)?;
+    entry.busy(cx)?;
+    segment.attributes |= 2;
+    cx.tr = segment;
+    Ok(())
+}
+
+fn ltr(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    privileged(cx)?;
+    load_task(cx, u16::read(&cx.regs, op.a))
+}
+
+fn ltr_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    privileged(cx)?;
+    let selector = cx.load_slow(op.segment, General::linear(cx, op))?;
+    load_task(cx, selector)
+}
+
+fn sldt<W: Word>(cx: &mut Vcpu, op: &Op) {
+    W::truncate(u64::from(cx.ldtr.selector)).write(&mut cx.regs, op.a);
+}
+fn sldt_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    P::store(cx, op.segment, E::linear(cx, op), cx.ldtr.selector)
+}
+fn str_<W: Word>(cx: &mut Vcpu, op: &Op) {
+    W::truncate(u64::from(cx.tr.selector)).write(&mut cx.regs, op.a);
+}
+fn str_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    P::store(cx, op.segment, E::linear(cx, op), cx.tr.selector)
+}
+
+fn set_zero_flag(cx: &mut Vcpu, value: bool) {
+    let others = cx.flags.evaluate() & !Rflags::ZF;
+    cx.flags = LazyFlags::from_flags(if value { others | Rflags::ZF } else { others });
+}
+
+/// The entry of a selector, if the current level may look at it: what LAR, LSL, VERR and VERW have in common.
+fn visible(cx: &mut Vcpu, selector: u16) -> Result<Option<Segment>, Exception> {
+    if is_null(selector) {
+        return Ok(None);
+    }
+    let Some(entry) = Descriptor::find(cx, selector)? else { return Ok(None) };
+    let allowed = entry.segment.is_conforming() || entry.segment.dpl() >= cx.cpl.max(rpl(selector));
+    Ok(allowed.then_some(entry.segment))
+}
+
+fn is_system(segment: &Segment, kinds: &[u8]) -> bool {
+    !segment.is_code_or_data() && kinds.contains(&segment.kind())
+}
+
+/// LAR: the access rights of an entry.
+fn access_rights(cx: &mut Vcpu, selector: u16) -> Result<Option<u64>, Exception> {
+    use system_type::{CALL_GATE, CALL_GATE16, LDT, TASK_GATE, TSS, TSS_BUSY, TSS16, TSS16_BUSY};
+    let kinds: &[u8] = if cx.long_mode() {
+        &[LDT, TSS, TSS_BUSY, CALL_GATE]
+    } else {
+        &[TSS16, LDT, TSS16_BUSY, CALL_GATE16, TASK_GATE, TSS, TSS_BUSY, CALL_GATE]
+    };
+    let segment = visible(cx, selector)?.filter(|segment| segment.is_code_or_data() || is_system(segment, kinds));
+    Ok(segment.map(|segment| u64::from(segment.attributes) << 8))
+}
+
+/// LSL: the limit of an entry in bytes.
+fn limit(cx: &mut Vcpu, selector: u16) -> Result<Option<u64>, Exception> {
+    use system_type::{LDT, TSS, TSS_BUSY, TSS16, TSS16_BUSY};
+    let kinds: &[u8] = if cx.long_mode() { &[LDT, TSS, TSS_BUSY] } else { &[TSS16, LDT, TSS16_BUSY, TSS, TSS_BUSY] };
+    let segment = visible(cx, selector)?.filter(|segment| segment.is_code_or_data() || is_system(segment, kinds));
+    Ok(segment.map(|segment| u64::from(segment.limit)))
+}
+
+fn readable(cx: &mut Vcpu, selector: u16) -> Result<Option<u64>, Exception> {
+    Ok(visible(cx, selector)?.filter(Segment::is_readable).map(|_| 0))
+}
+
+fn writable(cx: &mut Vcpu, selector: u16) -> Result<Option<u64>, Exception> {
+    Ok(visible(cx, selector)?.filter(Segment::is_writable).map(|_| 0))
+}
+
+type Query = fn(&mut Vcpu, u16) -> Result<Option<u64>, Exception>;
+
+fn answer<W: Word>(cx: &mut Vcpu, op: &Op, selector: u16, query: Query) -> Result<(), Exception> {
+    let answer = query(cx, selector)?;
+    if let Some(value) = answer {
+        W::truncate(value).write(&mut cx.regs, op.a);
+    }
+    set_zero_flag(cx, answer.is_some());
+    Ok(())
+}
+
+fn memory_selector(cx: &mut Vcpu, op: &Op) -> Result<u16, Exception> {
+    cx.load_slow(op.segment, General::linear(cx, op))
+}
+
+fn lar<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = u16::read(&cx.regs, op.b);
+    answer::<W>(cx, op, selector, access_rights)
+}
+fn lar_memory<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = memory_selector(cx, op)?;
+    answer::<W>(cx, op, selector, access_rights)
+}
+fn lsl<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = u16::read(&cx.regs, op.b);
+    answer::<W>(cx, op, selector, limit)
+}
+fn lsl_memory<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = memory_selector(cx, op)?;
+    answer::<W>(cx, op, selector, limit)
+}
+
+fn verify(cx: &mut Vcpu, selector: u16, query: Query) -> Result<(), Exception> {
+    let verified = query(cx, selector)?.is_some();
+    set_zero_flag(cx, verified);
+    Ok(())
+}
+
+fn verr(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    verify(cx, u16::read(&cx.regs, op.a), readable)
+}
+fn verr_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = memory_selector(cx, op)?;
+    verify(cx, selector, readable)
+}
+fn verw(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    verify(cx, u16::read(&cx.regs, op.a), writable)
+}
+fn verw_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let selector = memory_selector(cx, op)?;
+    verify(cx, selector, writable)
+}
+
+/// ARPL's result: the selector with its RPL raised to `level`'s, and whether that changed it.
+fn adjusted(selector: u16, level: u16) -> (u16, bool) {
+    let raised = selector & 3 < level & 3;
+    (if raised { selector & !3 | level & 3 } else { selector }, raised)
+}
+
+fn arpl(cx: &mut Vcpu, op: &Op) {
+    let (selector, raised) = adjusted(u16::read(&cx.regs, op.a), u16::read(&cx.regs, op.b));
+    selector.write(&mut cx.regs, op.a);
+    set_zero_flag(cx, raised);
+}
+
+fn arpl_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    let level = u16::read(&cx.regs, op.a);
+    let raised = P::modify(cx, op.segment, E::linear(cx, op), |selector| adjusted(selector, level))?;
+    set_zero_flag(cx, raised);
+    Ok(())
+}
+
+rows! {
+    Mov_Sreg_rm16 => system mov_to_segment, system_memory mov_to_segment_memory;
+    Mov_Sreg_r32m16 => system mov_to_segment, system_memory mov_to_segment_memory;
+    Mov_Sreg_r64m16 => system mov_to_segment, system_memory mov_to_segment_memory;
+    Mov_rm16_Sreg => register mov_from_segment[u16], memory mov_from_segment_memory;
+    Mov_r32m16_Sreg => register mov_from_segment[u32], memory mov_from_segment_memory;
+    Mov_r64m16_Sreg => register mov_from_segment[u64], memory mov_from_segment_memory;
+    Pushw_ES => stack push_segment[u16];
+    Pushd_ES => stack push_segment[u32];
+    Pushw_CS => stack push_segment[u16];
+    Pushd_CS => stack push_segment[u32];
+    Pushw_SS => stack push_segment[u16];
+    Pushd_SS => stack push_segment[u32];
+    Pushw_DS => stack push_segment[u16];
+    Pushd_DS => stack push_segment[u32];
+    Pushw_FS => stack push_segment[u16];
+    Pushd_FS => stack push_segment[u32];
+    Pushq_FS => stack push_segment[u64];
+    Pushw_GS => stack push_segment[u16];
+    Pushd_GS => stack push_segment[u32];
+    Pushq_GS => stack push_segment[u64];
+    Popw_ES => system pop_segment[u16];
+    Popd_ES => system pop_segment[u32];
+    Popw_SS => system pop_segment[u16];
+    Popd_SS => system pop_segment[u32];
+    Popw_DS => system pop_segment[u16];
+    Popd_DS => system pop_segment[u32];
+    Popw_FS => system pop_segment[u16];
+    Popd_FS => system pop_segment[u32];
+    Popq_FS => system pop_segment[u64];
+    Popw_GS => system pop_segment[u16];
+    Popd_GS => system pop_segment[u32];
+    Popq_GS => system pop_segment[u64];
+    Lds_r16_m1616 => system_memory lds[u16];
+    Lds_r32_m1632 => system_memory lds[u32];
+    Les_r16_m1616 => system_memory les[u16];
+    Les_r32_m1632 => system_memory les[u32];
+    Lfs_r16_m1616 => system_memory lfs[u16];
+    Lfs_r32_m1632 => system_memory lfs[u32];
+    Lfs_r64_m1664 => system_memory lfs[u64];
+    Lgs_r16_m1616 => system_memory lgs[u16];
+    Lgs_r32_m1632 => system_memory lgs[u32];
+    Lgs_r64_m1664 => system_memory lgs[u64];
+    Lss_r16_m1616 => system_memory lss[u16];
+    Lss_r32_m1632 => system_memory lss[u32];
+    Lss_r64_m1664 => system_memory lss[u64];
+    Swapgs => register swapgs;
+    Lgdt_m1632_16 => system_memory lgdt16;
+    Lgdt_m1632 => system_memory lgdt[u32];
+    Lgdt_m1664 => system_memory lgdt[u64];
+    Lidt_m1632_16 => system_memory lidt16;
+    Lidt_m1632 => system_memory lidt[u32];
+    Lidt_m1664 => system_memory lidt[u64];
+    Sgdt_m1632_16 => system_memory sgdt16;
+    Sgdt_m1632 => system_memory sgdt[u32];
+    Sgdt_m1664 => system_memory sgdt[u64];
+    Sidt_m1632_16 => system_memory sidt16;
+    Sidt_m1632 => system_memory sidt[u32];
+    Sidt_m1664 => system_memory sidt[u64];
+    Lldt_rm16 => system lldt, system_memory lldt_memory;
+    Lldt_r32m16 => system lldt, system_memory lldt_memory;
+    Lldt_r64m16 => system lldt, system_memory lldt_memory;
+    Ltr_rm16 => system ltr, system_memory ltr_memory;
+    Ltr_r32m16 => system ltr, system_memory ltr_memory;
+    Ltr_r64m16 => system ltr, system_memory ltr_memory;
+    Sldt_rm16 => register sldt[u16], memory sldt_memory;
+    Sldt_r32m16 => register sldt[u32], memory sldt_memory;
+    Sldt_r64m16 => register sldt[u64], memory sldt_memory;
+    Str_rm16 => register str_[u16], memory str_memory;
+    Str_r32m16 => register str_[u32], memory str_memory;
+    Str_r64m16 => register str_[u64], memory str_memory;
+    Lar_r16_rm16 => system lar[u16], system_memory lar_memory[u16];
+    Lar_r32_r32m16 => system lar[u32], system_memory lar_memory[u32];
+    Lar_r64_r64m16 => system lar[u64], system_memory lar_memory[u64];
+    Lsl_r16_rm16 => system lsl[u16], system_memory lsl_memory[u16];
+    Lsl_r32_r32m16 => system lsl[u32], system_memory lsl_memory[u32];
+    Lsl_r64_r64m16 => system lsl[u64], system_memory lsl_memory[u64];
+    Verr_rm16 => system verr, system_memory verr_memory;
+    Verr_r32m16 => system verr, system_memory verr_memory;
+    Verr_r64m16 => system verr, system_memory verr_memory;
+    Verw_rm16 => system verw, system_memory verw_memory;
+    Verw_r32m16 => system verw, system_memory verw_memory;
+    Verw_r64m16 => system verw, system_memory verw_memory;
+    Arpl_rm16_r16 => register arpl, memory arpl_memory;
+    Arpl_r32m16_r32 => register arpl, memory arpl_memory;
+}
