@@ -6,6 +6,9 @@ use crate::vcpu::Vcpu;
 /// ES, the status word's summary of unmasked exceptions.
 const ERROR_SUMMARY: u16 = 1 << 7;
 
+/// ES and B, which is its copy.
+pub const ERROR_SUMMARY_AND_BUSY: u16 = ERROR_SUMMARY | 1 << 15;
+
 /// Raises the exception that an x87 instruction has left behind.
 #[inline(always)]
 pub fn begin(cx: &Vcpu) -> Result<(), Exception> {

@@ -6,12 +6,19 @@
 //!
 //! The first operand is the destination; where an operation has one operand only, that is the second.
 
+pub mod arith;
 pub mod compare;
-mod lanes;
+pub mod element;
+pub(super) mod lanes;
 pub mod logic;
 mod mmx;
 pub mod moves;
+pub mod multiply;
+pub mod pack;
 pub mod shift;
+pub mod shuffle;
+pub mod state;
+pub mod string;
 
 use super::{EffectiveAddress, Path};
 use crate::cpu::{Datum, Exception};
@@ -38,7 +45,7 @@ trait Immediate<V> {
 
 /// Reads a memory operand of an instruction that demands alignment: 16 bytes must be aligned, fewer need not be.
 #[inline(always)]
-fn load_aligned<V: Datum, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<V, P::Error> {
+pub(super) fn load_aligned<V: Datum, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<V, P::Error> {
     let linear = E::linear(cx, op);
     if V::BYTES == 16 && linear % 16 != 0 {
         return Err(P::raise(Exception::GP0));
