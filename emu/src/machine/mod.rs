@@ -205,7 +205,7 @@ pub struct Stats {
     pub retired: u64,
     /// HLT instructions since power-on.
     pub halts: u64,
-    /// Device requests completed since this machine was made.
+    /// Requests that console, shares and disks have completed since this machine was made.
     pub device_work: u64,
     /// Instructions that are not implemented and were met, with how often.
     pub gaps: Vec<(String, u64)>,
