@@ -15,4 +15,6 @@ pub mod exec;
 pub mod intc;
 pub mod machine;
 pub mod mmu;
+#[cfg(test)]
+mod testing;
 pub mod vcpu;

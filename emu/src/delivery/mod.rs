@@ -8,6 +8,8 @@ pub mod descriptor;
 pub mod legacy;
 pub mod long;
 pub mod stack;
+#[cfg(test)]
+mod tests;
 
 use crate::cpu::{Exception, Rflags, Vector};
 use crate::vcpu::Vcpu;

@@ -215,3 +215,192 @@ rows! {
     Wbinvd => system write_back;
     Hlt => system hlt;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::slot;
+    use crate::testing::*;
+
+    /// MOV CRn, RAX.
+    fn mov_to(number: u8) -> [u8; 3] {
+        [0x0f, 0x22, 0xc0 | number << 3]
+    }
+
+    #[test]
+    fn control_registers_refuse_reserved_bits_and_impossible_modes() {
+        let cr0 = Cr0::PE | Cr0::PG | Cr0::NE | Cr0::WP | Cr0::MP | Cr0::ET;
+        let cr4 = Cr4::PAE | Cr4::PGE | Cr4::OSFXSR;
+        let cases = [
+            (0, cr0 & !Cr0::PE),
+            (0, cr0 & !Cr0::PG),
+            (0, cr0 | Cr0::NW),
+            (0, cr0 | 1 << 32),
+            (3, 1 << 39),
+            (3, 1 << 63),
+            (4, cr4 & !Cr4::PAE),
+            (4, cr4 | 1),
+            (4, cr4 | 1 << 17),
+            (4, cr4 | 1 << 18),
+            (4, cr4 | 1 << 32),
+        ];
+        for (number, value) in cases {
+            let mut cx = long_mode();
+            let before = cx.control;
+            cx.regs[slot::RAX] = value;
+            expect_vector(&mut cx, &mov_to(number), 13);
+            assert_eq!(cx.control, before, "CR{number} {value:#x}");
+        }
+    }
+
+    #[test]
+    fn control_registers_belong_to_the_supervisor() {
+        for number in [0, 2, 3, 4, 8] {
+            let (code, rex): ([u8; 3], &[u8]) = if number == 8 { (mov_to(0), &[0x44]) } else { (mov_to(number), &[]) };
+            let mut cx = user_mode();
+            expect_vector(&mut cx, &[rex, &code].concat(), 13);
+        }
+    }
+
+    #[test]
+    fn control_register_1_is_undefined() {
+        let mut cx = long_mode();
+        expect_vector(&mut cx, &mov_to(1), 6);
+    }
+
+    #[test]
+    fn long_mode_is_entered_as_a_loader_does() {
+        // The tables of a CPU that is in long mode already serve one that is not yet.
+        let mut cx = long_mode();
+        let cr3 = cx.control.cr3;
+        cx.control.efer = 0;
+        cx.control.cr0 = Cr0::PE | Cr0::ET;
+        cx.control.cr4 = 0;
+        cx.control.cr3 = 0;
+        cx.segments[SegmentName::Cs as usize] = crate::cpu::Segment::from_descriptor(selector::CODE32, flat(0xc09b));
+        cx.mode_changed();
+        cx.flush_translations();
+        let mut code = Vec::new();
+        // MOV EAX, PAE; MOV CR4, EAX; MOV EAX, PML4; MOV CR3, EAX
+        code.extend([0xb8, 0x20, 0, 0, 0, 0x0f, 0x22, 0xe0, 0xb8]);
+        code.extend((cr3 as u32).to_le_bytes());
+        code.extend([0x0f, 0x22, 0xd8]);
+        // MOV ECX, IA32_EFER; RDMSR; BTS EAX, 8; WRMSR
+        code.extend([0xb9, 0x80, 0, 0, 0xc0, 0x0f, 0x32, 0x0f, 0xba, 0xe8, 8, 0x0f, 0x30]);
+        // MOV EAX, CR0; BTS EAX, 31; MOV CR0, EAX
+        code.extend([0x0f, 0x20, 0xc0, 0x0f, 0xba, 0xe8, 31, 0x0f, 0x22, 0xc0]);
+        // JMP FAR to 64-bit code, where MOV RAX, RSP; HLT waits.
+        code.push(0xea);
+        code.extend((CODE as u32 + 0x100).to_le_bytes());
+        code.extend(selector::CODE64.to_le_bytes());
+        cx.regs[slot::RSP] = 0xffff_8000_0000_0000;
+        store(&mut cx, CODE + 0x100, &[0x48, 0x89, 0xe0, 0xf4]);
+        assert_eq!(run(&mut cx, &code), crate::engine::Stop::Halted);
+        assert_eq!(cx.rip, CODE + 0x104);
+        assert_eq!(cx.control.efer, Efer::LME | Efer::LMA);
+        assert_eq!(cx.regs[slot::RAX], 0xffff_8000_0000_0000);
+    }
+
+    #[test]
+    fn paging_without_long_mode_raises_gp() {
+        let mut cx = protected_mode();
+        cx.regs[slot::RAX] = Cr0::PE | Cr0::PG;
+        expect_vector(&mut cx, &mov_to(0), 13);
+    }
+
+    #[test]
+    fn cr3_load_forgets_translations_that_are_not_global() {
+        let mut cx = long_mode();
+        let page = DATA + 0x1000;
+        cx.regs[slot::RBX] = page;
+        cx.regs[slot::RAX] = cx.control.cr3;
+        store64(&mut cx, page, 0x11);
+        store64(&mut cx, DATA, 0x22);
+        // MOV RCX, [RBX]; MOV [RDX], RSI (the page's entry: DATA instead); MOV RDI, [RBX]; MOV CR3, RAX; MOV RDI, [RBX]
+        let entry = 0x4000 + page / 4096 * 8;
+        cx.regs[slot::RDX] = entry;
+        cx.regs[slot::RSI] = DATA | PRESENT | WRITE;
+        expect_halt(&mut cx, &[0x48, 0x8b, 0x0b, 0x48, 0x89, 0x32, 0x0f, 0x22, 0xd8, 0x48, 0x8b, 0x3b, 0xf4]);
+        assert_eq!([cx.regs[slot::RCX], cx.regs[slot::RDI]], [0x11, 0x22]);
+    }
+
+    #[test]
+    fn invlpg_forgets_a_page_of_data_and_of_code() {
+        let mut cx = long_mode();
+        let page = DATA + 0x1000;
+        // Two functions: MOV EAX, n; RET.
+        store(&mut cx, page, &[0xb8, 1, 0, 0, 0, 0xc3]);
+        store(&mut cx, DATA, &[0xb8, 2, 0, 0, 0, 0xc3]);
+        cx.regs[slot::RBX] = page;
+        cx.regs[slot::RDX] = 0x4000 + page / 4096 * 8;
+        cx.regs[slot::RSI] = DATA | PRESENT | WRITE;
+        // CALL RBX; MOV ECX, EAX; MOV [RDX], RSI; INVLPG [RBX]; CALL RBX
+        expect_halt(&mut cx, &[0xff, 0xd3, 0x89, 0xc1, 0x48, 0x89, 0x32, 0x0f, 0x01, 0x3b, 0xff, 0xd3, 0xf4]);
+        assert_eq!([cx.regs[slot::RCX], cx.regs[slot::RAX]], [1, 2]);
+    }
+
+    #[test]
+    fn task_switched_flag_raises_nm_until_clts() {
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = cx.control.cr0 | Cr0::TS;
+        // MOV CR0, RAX; CLTS; MOVAPS XMM0, XMM1
+        expect_halt(&mut cx, &[0x0f, 0x22, 0xc0, 0x0f, 0x06, 0x0f, 0x28, 0xc1, 0xf4]);
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = cx.control.cr0 | Cr0::TS;
+        // The same instruction before and after TS is set: the decoded block must not be taken twice.
+        let function = [0x0f, 0x28, 0xc1, 0xc3];
+        store(&mut cx, DATA, &function);
+        cx.regs[slot::RBX] = DATA;
+        expect_vector(&mut cx, &[0xff, 0xd3, 0x0f, 0x22, 0xc0, 0xff, 0xd3], 7);
+    }
+
+    #[test]
+    fn debug_registers_keep_their_fixed_bits() {
+        let mut cx = long_mode();
+        // MOV DR6, RAX; MOV DR7, RAX; MOV RBX, DR6; MOV RCX, DR5
+        expect_halt(&mut cx, &[0x0f, 0x23, 0xf0, 0x0f, 0x23, 0xf8, 0x0f, 0x21, 0xf3, 0x0f, 0x21, 0xe9, 0xf4]);
+        assert_eq!([cx.regs[slot::RBX], cx.regs[slot::RCX]], [0xffff_0ff0, 0x400]);
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = 1 << 32;
+        expect_vector(&mut cx, &[0x0f, 0x23, 0xf8], 13);
+    }
+
+    #[test]
+    fn general_detect_traps_debug_register_accesses_once() {
+        let mut cx = long_mode();
+        cx.control.dr7 |= GENERAL_DETECT;
+        expect_vector(&mut cx, &[0x0f, 0x21, 0xc0], 1);
+        assert_eq!(cx.control.dr6 & GENERAL_DETECT, GENERAL_DETECT);
+        assert_eq!(cx.control.dr7 & GENERAL_DETECT, 0);
+        assert_eq!(frame::<1>(&cx), [CODE]);
+    }
+
+    #[test]
+    fn lmsw_does_not_leave_protected_mode() {
+        let mut cx = long_mode();
+        // LMSW AX; SMSW ECX
+        expect_halt(&mut cx, &[0x0f, 0x01, 0xf0, 0x0f, 0x01, 0xe1, 0xf4]);
+        assert_eq!(cx.control.cr0 & (Cr0::PE | Cr0::MP), Cr0::PE);
+        assert_eq!(cx.regs[slot::RCX], cx.control.cr0);
+    }
+
+    #[test]
+    fn task_priority_is_the_boards() {
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = 5;
+        // MOV CR8, RAX; MOV RBX, CR8
+        expect_halt(&mut cx, &[0x44, 0x0f, 0x22, 0xc0, 0x44, 0x0f, 0x20, 0xc3, 0xf4]);
+        assert_eq!([cx.regs[slot::RBX], u64::from(board(&mut cx).priority)], [5, 5]);
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = 16;
+        expect_vector(&mut cx, &[0x44, 0x0f, 0x22, 0xc0], 13);
+    }
+
+    #[test]
+    fn halt_and_cache_control_belong_to_the_supervisor() {
+        for code in [&[0xf4][..], &[0x0f, 0x08], &[0x0f, 0x09], &[0x0f, 0x06], &[0x0f, 0x01, 0x3b]] {
+            let mut cx = user_mode();
+            expect_vector(&mut cx, code, 13);
+        }
+    }
+}

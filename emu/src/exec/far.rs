@@ -325,3 +325,216 @@ rows! {
     Iretd => system iret[u32];
     Iretq => system iret[u64];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    /// Pushes a frame of quadwords, the first one lowest.
+    fn push_frame(cx: &mut Vcpu, values: &[u64]) {
+        cx.regs[slot::RSP] -= 8 * values.len() as u64;
+        let base = cx.regs[slot::RSP];
+        for (i, &value) in values.iter().enumerate() {
+            store64(cx, base + 8 * i as u64, value);
+        }
+    }
+
+    const IRETQ: &[u8] = &[0x48, 0xcf];
+    const RETFQ: &[u8] = &[0x48, 0xcb];
+
+    fn iret_to(code: u16, rip: u64, flags: u64, stack: u16, rsp: u64) -> Vcpu {
+        let mut cx = long_mode();
+        push_frame(&mut cx, &[rip, u64::from(code), flags, rsp, u64::from(stack)]);
+        cx
+    }
+
+    #[test]
+    fn iret_goes_to_user_mode_and_drops_the_supervisors_segments() {
+        let mut cx = iret_to(selector::USER_CODE64, USER_CODE, Rflags::IF | Rflags::CF | Rflags::ID, selector::USER_DATA, USER_STACK);
+        // UD2, to come back with the state on the stack.
+        store(&mut cx, USER_CODE, &[0x0f, 0x0b]);
+        expect_vector(&mut cx, IRETQ, 6);
+        let [rip, cs, rflags, rsp, ss] = frame(&cx);
+        assert_eq!([rip, cs, rsp, ss], [USER_CODE, u64::from(selector::USER_CODE64), USER_STACK, u64::from(selector::USER_DATA)]);
+        assert_eq!(rflags, Rflags::FIXED | Rflags::IF | Rflags::CF | Rflags::ID | Rflags::RF);
+        assert_eq!(cx.segment(SegmentName::Ds).attributes, 0, "DPL 0 must not be left to user mode");
+    }
+
+    #[test]
+    fn iret_to_compatibility_mode_runs_32_bit_code() {
+        let mut cx = iret_to(selector::USER_CODE32, USER_CODE, 0, selector::USER_DATA, USER_STACK);
+        // INC EAX in 32-bit code, a REX prefix in 64-bit code; then UD2.
+        store(&mut cx, USER_CODE, &[0x40, 0x0f, 0x0b]);
+        expect_vector(&mut cx, IRETQ, 6);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 1]);
+        assert_eq!(cx.regs[slot::RAX], 1);
+    }
+
+    #[test]
+    fn iret_to_the_same_level_accepts_a_null_stack_segment() {
+        let mut cx = iret_to(selector::CODE64, DATA, Rflags::IF, 0, STACK - 64);
+        store(&mut cx, DATA, &[0xf4]);
+        assert_eq!(run(&mut cx, IRETQ), crate::engine::Stop::Halted);
+        assert_eq!([cx.rip, cx.regs[slot::RSP]], [DATA + 1, STACK - 64]);
+        assert_eq!(cx.segment(SegmentName::Ss).selector, 0);
+    }
+
+    #[test]
+    fn iret_refuses_what_it_must_not_go_to() {
+        let user = selector::USER_CODE64;
+        let cases = [
+            (0, USER_CODE, selector::USER_DATA, 0),
+            (0xf8, USER_CODE, selector::USER_DATA, 0xf8),
+            (selector::DATA, USER_CODE, selector::DATA, selector::DATA),
+            (selector::CODE64 | 3, USER_CODE, selector::USER_DATA, selector::CODE64),
+            (user, 1 << 47, selector::USER_DATA, 0),
+            (user, USER_CODE, 0, 0),
+            (user, USER_CODE, selector::DATA, selector::DATA),
+            (user, USER_CODE, selector::USER_CODE32, selector::USER_CODE32 & !3),
+        ];
+        for (code, rip, stack, error) in cases {
+            let mut cx = iret_to(code, rip, 0, stack, USER_STACK);
+            let before = cx.regs[slot::RSP];
+            expect_vector(&mut cx, IRETQ, 13);
+            let [pushed, at, _, _, rsp] = frame(&cx);
+            assert_eq!([pushed, at, rsp], [u64::from(error), CODE, before], "code {code:#x}, stack {stack:#x}");
+        }
+    }
+
+    #[test]
+    fn iret_in_user_mode_keeps_if_and_iopl() {
+        let mut cx = user_mode();
+        cx.set_rflags(Rflags::IF);
+        let (code, stack) = (u64::from(selector::USER_CODE64), u64::from(selector::USER_DATA));
+        push_frame(&mut cx, &[USER_CODE + 2, code, Rflags::IOPL | Rflags::AC, USER_STACK, stack]);
+        expect_vector(&mut cx, &[0x48, 0xcf, 0x0f, 0x0b], 6);
+        assert_eq!(frame::<3>(&cx)[2] & (Rflags::IOPL | Rflags::IF | Rflags::AC), Rflags::IF | Rflags::AC);
+    }
+
+    #[test]
+    fn nested_task_flag_raises_gp() {
+        let mut cx = iret_to(selector::CODE64, CODE, 0, selector::DATA, STACK);
+        cx.set_rflags(Rflags::NT);
+        expect_vector(&mut cx, IRETQ, 13);
+    }
+
+    #[test]
+    fn far_return_to_user_mode_drops_parameters_on_both_stacks() {
+        let mut cx = long_mode();
+        let (code, stack) = (u64::from(selector::USER_CODE64), u64::from(selector::USER_DATA));
+        push_frame(&mut cx, &[USER_CODE, code, 0xdead, USER_STACK - 8, stack]);
+        store(&mut cx, USER_CODE, &[0x0f, 0x0b]);
+        // RETFQ 8
+        expect_vector(&mut cx, &[0x48, 0xca, 8, 0], 6);
+        assert_eq!(frame::<4>(&cx)[3], USER_STACK);
+    }
+
+    #[test]
+    fn far_return_to_the_same_level_leaves_the_stack_segment_alone() {
+        let mut cx = long_mode();
+        push_frame(&mut cx, &[DATA, u64::from(selector::CODE64)]);
+        store(&mut cx, DATA, &[0xf4]);
+        assert_eq!(run(&mut cx, RETFQ), crate::engine::Stop::Halted);
+        assert_eq!([cx.rip, cx.regs[slot::RSP]], [DATA + 1, STACK]);
+    }
+
+    #[test]
+    fn far_return_to_an_inner_level_raises_gp() {
+        let mut cx = user_mode();
+        push_frame(&mut cx, &[CODE, u64::from(selector::CODE64)]);
+        expect_vector(&mut cx, RETFQ, 13);
+        assert_eq!(frame::<1>(&cx), [u64::from(selector::CODE64)]);
+    }
+
+    /// A 16-byte call gate in the free entries, with a given DPL.
+    fn call_gate_to(cx: &mut Vcpu, target: u64, dpl: u64) {
+        let raw = target & 0xffff | u64::from(selector::CODE64) << 16 | (0x8c | dpl << 5) << 40 | (target >> 16 & 0xffff) << 48;
+        set_descriptor(cx, selector::FREE, raw);
+        set_descriptor(cx, selector::FREE + 8, target >> 32);
+    }
+
+    /// CALL FAR [RBX] with a 32-bit offset.
+    const CALL: &[u8] = &[0xff, 0x1b];
+
+    fn far_pointer_to(cx: &mut Vcpu, number: u16) {
+        cx.regs[slot::RBX] = USER_DATA;
+        store64(cx, USER_DATA, u64::from(number) << 32);
+    }
+
+    #[test]
+    fn call_gate_leads_to_the_inner_level_and_back() {
+        let mut cx = user_mode();
+        call_gate_to(&mut cx, DATA, 3);
+        far_pointer_to(&mut cx, selector::FREE | 3);
+        // At level 0: RETFQ. Back in user mode: UD2.
+        store(&mut cx, DATA, RETFQ);
+        expect_vector(&mut cx, &[CALL, &[0x0f, 0x0b]].concat(), 6);
+        let [rip, cs, _, rsp, ss] = frame(&cx);
+        assert_eq!([rip, cs], [USER_CODE + 2, u64::from(selector::USER_CODE64)]);
+        assert_eq!([rsp, ss], [USER_STACK, u64::from(selector::USER_DATA)]);
+        let inner: [u64; 4] = std::array::from_fn(|i| load64(&cx, LEVEL0_STACK - 32 + 8 * i as u64));
+        assert_ne!(inner, [0; 4], "the gate pushed onto the stack of level 0");
+    }
+
+    #[test]
+    fn call_gate_asks_for_its_dpl() {
+        let mut cx = user_mode();
+        call_gate_to(&mut cx, DATA, 0);
+        far_pointer_to(&mut cx, selector::FREE | 3);
+        expect_vector(&mut cx, CALL, 13);
+        assert_eq!(frame::<1>(&cx), [u64::from(selector::FREE)]);
+    }
+
+    #[test]
+    fn legacy_call_gate_copies_parameters() {
+        let mut cx = protected_user_mode();
+        let raw = DATA & 0xffff | u64::from(selector::CODE32) << 16 | 2 << 32 | 0xec << 40 | DATA >> 16 << 48;
+        set_descriptor(&mut cx, selector::FREE, raw);
+        cx.regs[slot::RSP] = USER_STACK - 8;
+        store64(&mut cx, USER_STACK - 8, 0x2222_2222_1111_1111);
+        store(&mut cx, DATA, &[0xf4]);
+        far_pointer_to(&mut cx, selector::FREE | 3);
+        assert_eq!(run(&mut cx, CALL), crate::engine::Stop::Halted);
+        assert_eq!(cx.regs[slot::RSP], LEVEL0_STACK - 24);
+        let pushed: [u32; 6] = std::array::from_fn(|i| load32(&cx, LEVEL0_STACK - 24 + 4 * i as u64));
+        let (code, stack) = (u32::from(selector::USER_CODE32), u32::from(selector::USER_DATA));
+        assert_eq!(pushed, [USER_CODE as u32 + 2, code, 0x1111_1111, 0x2222_2222, USER_STACK as u32 - 8, stack]);
+    }
+
+    #[test]
+    fn far_jump_enters_compatibility_mode_and_64_bit_mode() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA, u64::from(selector::CODE32) << 32 | (CODE + 0x100));
+        // In 32-bit code: INC EAX; JMP FAR to 64-bit code, where a HLT waits.
+        let mut code = vec![0x40, 0xea];
+        code.extend((CODE as u32 + 0x200).to_le_bytes());
+        code.extend(selector::CODE64.to_le_bytes());
+        store(&mut cx, CODE + 0x100, &code);
+        store(&mut cx, CODE + 0x200, &[0xf4]);
+        assert_eq!(run(&mut cx, &[0xff, 0x2b]), crate::engine::Stop::Halted);
+        assert_eq!([cx.rip, cx.regs[slot::RAX]], [CODE + 0x201, 1]);
+        assert_eq!(cx.code_size, CodeSize::Bits64);
+    }
+
+    #[test]
+    fn far_jump_to_a_tss_raises_gp() {
+        let mut cx = long_mode();
+        set_descriptor(&mut cx, selector::TSS, TSS << 16 | 0x89 << 40 | 103);
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA, u64::from(selector::TSS) << 32);
+        expect_vector(&mut cx, &[0xff, 0x2b], 13);
+        assert_eq!(frame::<1>(&cx), [u64::from(selector::TSS)]);
+    }
+
+    #[test]
+    fn accessed_flag_of_the_code_segment_is_set_in_the_table() {
+        let mut cx = long_mode();
+        set_descriptor(&mut cx, selector::FREE, flat(0xa09a));
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA, u64::from(selector::FREE) << 32 | CODE + 2);
+        expect_halt(&mut cx, &[0xff, 0x2b, 0xf4]);
+        assert_eq!(load64(&cx, GDT + u64::from(selector::FREE)), flat(0xa09b));
+    }
+}

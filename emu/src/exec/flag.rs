@@ -120,3 +120,91 @@ rows! {
     Clac => register clac;
     Stac => register stac;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn cli_and_sti_ask_for_iopl() {
+        for code in [[0xfa], [0xfb]] {
+            let mut cx = user_mode();
+            expect_vector(&mut cx, &code, 13);
+            let mut cx = user_mode();
+            cx.set_rflags(Rflags::IOPL);
+            // UD2 behind it.
+            expect_vector(&mut cx, &[code[0], 0x0f, 0x0b], 6);
+        }
+    }
+
+    /// POPFQ of `image` and UD2; the flags as they were then.
+    fn popped(mut cx: Vcpu, image: u64) -> u64 {
+        cx.regs[slot::RSP] -= 8;
+        let top = cx.regs[slot::RSP];
+        store64(&mut cx, top, image);
+        expect_vector(&mut cx, &[0x9d, 0x0f, 0x0b], 6);
+        frame::<3>(&cx)[2] & !Rflags::RF
+    }
+
+    const ALL: u64 = !Rflags::TF & 0x3f_ffff;
+
+    #[test]
+    fn popf_changes_what_the_level_may() {
+        let always = Rflags::FIXED | Rflags::ARITHMETIC | Rflags::DF | Rflags::NT | Rflags::AC | Rflags::ID;
+        assert_eq!(popped(long_mode(), ALL), always | Rflags::IF | Rflags::IOPL);
+        assert_eq!(popped(user_mode(), ALL), always);
+        let mut cx = user_mode();
+        cx.set_rflags(Rflags::IOPL);
+        assert_eq!(popped(cx, ALL & !Rflags::IOPL), always | Rflags::IOPL | Rflags::IF);
+        let mut cx = user_mode();
+        cx.set_rflags(Rflags::IF);
+        assert_eq!(popped(cx, 0), Rflags::FIXED | Rflags::IF);
+    }
+
+    #[test]
+    fn popf_that_sets_tf_traps_behind_the_next_instruction() {
+        let mut cx = long_mode();
+        cx.regs[slot::RSP] -= 8;
+        let top = cx.regs[slot::RSP];
+        store64(&mut cx, top, Rflags::TF);
+        expect_vector(&mut cx, &[0x9d, 0x90, 0x90], 1);
+        assert_eq!(frame::<1>(&cx), [CODE + 2]);
+    }
+
+    #[test]
+    fn pushf_pushes_all_but_rf_and_vm() {
+        let mut cx = long_mode();
+        cx.set_rflags(ALL);
+        expect_halt(&mut cx, &[0x9c, 0xf4]);
+        let visible = ALL & !(Rflags::RF | Rflags::VM) & !(1 << 3 | 1 << 5 | 1 << 15);
+        assert_eq!(load64(&cx, STACK - 8), visible);
+    }
+
+    #[test]
+    fn sixteen_bit_popf_leaves_the_upper_flags() {
+        let mut cx = long_mode();
+        cx.set_rflags(Rflags::AC | Rflags::ID);
+        cx.regs[slot::RSP] -= 2;
+        let top = cx.regs[slot::RSP];
+        store(&mut cx, top, &[1, 0]);
+        expect_halt(&mut cx, &[0x66, 0x9d, 0xf4]);
+        assert_eq!(cx.rflags(), Rflags::FIXED | Rflags::CF | Rflags::AC | Rflags::ID);
+    }
+
+    #[test]
+    fn lahf_and_sahf_exchange_five_flags() {
+        let mut cx = long_mode();
+        cx.set_rflags(Rflags::OF | Rflags::CF | Rflags::SF);
+        // LAHF; MOV BL, AH; MOV AH, 0x44; SAHF
+        expect_halt(&mut cx, &[0x9f, 0x88, 0xe3, 0xb4, 0x44, 0x9e, 0xf4]);
+        assert_eq!(cx.regs[slot::RBX], 0x83);
+        assert_eq!(cx.rflags(), Rflags::FIXED | Rflags::OF | Rflags::ZF | Rflags::PF);
+    }
+
+    #[test]
+    fn stac_is_undefined_in_user_mode() {
+        let mut cx = user_mode();
+        expect_vector(&mut cx, &[0x0f, 0x01, 0xcb], 6);
+    }
+}

@@ -127,3 +127,67 @@ rows! {
     Bound_r16_m1616 => memory bound[u16];
     Bound_r32_m3232 => memory bound[u32];
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::slot;
+    use crate::testing::*;
+
+    #[test]
+    fn hints_change_nothing() {
+        let hints: &[&[u8]] = &[
+            &[0x90],
+            &[0xf3, 0x90],
+            &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x0f, 0x1f, 0xc0],
+            &[0xf3, 0x0f, 0x1e, 0xfa],
+            &[0xf3, 0x0f, 0x1e, 0xfb],
+            &[0xf3, 0x48, 0x0f, 0x1e, 0xc8],
+            &[0x0f, 0x18, 0x08],
+            &[0x0f, 0x0d, 0x08],
+            &[0x0f, 0x1a, 0xc0],
+            &[0x0f, 0x1c, 0x00],
+            &[0x0f, 0xae, 0xe8],
+            &[0x0f, 0xae, 0xf0],
+            &[0x0f, 0xae, 0xf8],
+        ];
+        for hint in hints {
+            let mut cx = long_mode();
+            // RAX leads nowhere: a hint does not touch its operand.
+            cx.regs[slot::RAX] = 0x7000_0000;
+            let before = cx.regs.general();
+            expect_halt(&mut cx, &[hint, &[0xf4][..]].concat());
+            assert_eq!(cx.regs.general(), before, "{hint:x?}");
+        }
+    }
+
+    #[test]
+    fn cache_line_flush_faults_as_a_load_does() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = 0x7000_0000;
+        expect_vector(&mut cx, &[0x0f, 0xae, 0x3b], 14);
+        assert_eq!(frame::<1>(&cx), [0]);
+    }
+
+    #[test]
+    fn undefined_instructions_raise_ud() {
+        for code in [&[0x0f, 0x0b][..], &[0x0f, 0xb9, 0x00], &[0x0f, 0xff, 0xc0], &[0x0f, 0x01, 0xc8], &[0x0f, 0xaa]] {
+            let mut cx = long_mode();
+            cx.regs[slot::RAX] = 0x7000_0000;
+            expect_vector(&mut cx, code, 6);
+            assert_eq!(frame::<1>(&cx), [CODE]);
+        }
+    }
+
+    #[test]
+    fn bound_compares_signed_with_both_ends() {
+        for (index, vector) in [(-5i32, 6), (7, 6), (-6, 5), (8, 5)] {
+            let mut cx = protected_mode();
+            store64(&mut cx, DATA, 7 << 32 | u64::from(-5i32 as u32));
+            cx.regs[slot::RBX] = DATA;
+            cx.regs[slot::RAX] = u64::from(index as u32);
+            // BOUND EAX, [EBX]; UD2
+            expect_vector(&mut cx, &[0x62, 0x03, 0x0f, 0x0b], vector);
+        }
+    }
+}

@@ -114,6 +114,7 @@ fn write(cx: &mut Vcpu, number: u32, value: u64) -> Result<(), Exception> {
         index::TSC => {
             let now = cx.now();
             cx.skew = cx.skew.wrapping_add(value.wrapping_sub(now));
+            cx.attention = true;
         }
         // A loader of microcode writes 0 before it asks for the revision.
         index::MICROCODE_REVISION => {}
@@ -146,6 +147,7 @@ fn write(cx: &mut Vcpu, number: u32, value: u64) -> Result<(), Exception> {
         index::APIC_BASE | index::TSC_DEADLINE | index::X2APIC_FIRST..=index::X2APIC_LAST => {
             let now = cx.now();
             cx.board.write_msr(number, value, now).ok_or(Exception::GP0)?;
+            cx.attention = true;
         }
         _ => return Err(Exception::GP0),
     }
@@ -218,4 +220,137 @@ rows! {
     Rdpmc => register rdpmc;
     Rdmsr => system rdmsr;
     Wrmsr => system wrmsr;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    const RDMSR: &[u8] = &[0x0f, 0x32, 0xf4];
+    const WRMSR: &[u8] = &[0x0f, 0x30, 0xf4];
+
+    fn with_pair(number: u32, value: u64) -> Vcpu {
+        let mut cx = long_mode();
+        cx.regs[slot::RCX] = u64::from(number);
+        set_pair(&mut cx, value);
+        cx
+    }
+
+    fn pair(cx: &Vcpu) -> u64 {
+        cx.regs[slot::RDX] << 32 | cx.regs[slot::RAX]
+    }
+
+    #[test]
+    fn msrs_keep_what_is_written() {
+        use index::*;
+        let canonical = 0xffff_8000_1234_5678;
+        let cases = [
+            (SYSENTER_CS, 0x1234),
+            (SYSENTER_ESP, canonical),
+            (SYSENTER_EIP, canonical),
+            (MISC_ENABLE, 0x1800),
+            (PAT, 0x0001_0405_0607_0100),
+            (STAR, u64::MAX),
+            (LSTAR, canonical),
+            (CSTAR, canonical),
+            (FMASK, 0xffff_ffff),
+            (FS_BASE, canonical),
+            (GS_BASE, canonical),
+            (KERNEL_GS_BASE, canonical),
+            (TSC_AUX, 0xffff_ffff),
+        ];
+        for (number, value) in cases {
+            let mut cx = with_pair(number, value);
+            // WRMSR; XOR EAX, EAX; XOR EDX, EDX; RDMSR
+            expect_halt(&mut cx, &[0x0f, 0x30, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x32, 0xf4]);
+            assert_eq!(pair(&cx), value, "MSR {number:#x}");
+        }
+    }
+
+    #[test]
+    fn msrs_refuse_reserved_values() {
+        use index::*;
+        let cases = [
+            (SYSENTER_EIP, 1 << 47),
+            (MISC_ENABLE, 1 << 34 | 0x1801),
+            (PAT, 0x02),
+            (PAT, 0x08 << 56),
+            (LSTAR, 1 << 47),
+            (FMASK, 1 << 32),
+            (FS_BASE, 1 << 47),
+            (KERNEL_GS_BASE, 1 << 63),
+            (TSC_AUX, 1 << 32),
+            (ARCH_CAPABILITIES, 0),
+            (EFER, 1 << 1),
+            (0xfe, 0),
+            (0x802, 0),
+        ];
+        for (number, value) in cases {
+            let mut cx = with_pair(number, value);
+            let before = cx.msrs;
+            expect_vector(&mut cx, WRMSR, 13);
+            assert_eq!(cx.msrs, before, "MSR {number:#x}");
+        }
+        let mut cx = with_pair(0xfe, 0);
+        expect_vector(&mut cx, RDMSR, 13);
+    }
+
+    #[test]
+    fn efer_keeps_lma_and_refuses_to_change_lme_under_paging() {
+        let mut cx = with_pair(index::EFER, Efer::SCE | Efer::LME | Efer::NXE);
+        expect_halt(&mut cx, WRMSR);
+        assert_eq!(cx.control.efer, Efer::SCE | Efer::LME | Efer::LMA | Efer::NXE);
+        let mut cx = with_pair(index::EFER, Efer::SCE);
+        expect_vector(&mut cx, WRMSR, 13);
+    }
+
+    #[test]
+    fn msrs_belong_to_the_supervisor() {
+        for code in [RDMSR, WRMSR] {
+            let mut cx = user_mode();
+            cx.regs[slot::RCX] = u64::from(index::TSC);
+            expect_vector(&mut cx, code, 13);
+        }
+    }
+
+    #[test]
+    fn apic_base_is_the_boards() {
+        let mut cx = with_pair(index::APIC_BASE, 0);
+        expect_halt(&mut cx, RDMSR);
+        assert_eq!(pair(&cx), 0xfee0_0900);
+    }
+
+    #[test]
+    fn time_stamp_counts_instructions_within_a_block() {
+        let mut cx = long_mode();
+        cx.skew = 1000;
+        // NOP; NOP; RDTSC; MOV EBX, EAX; RDTSCP
+        expect_halt(&mut cx, &[0x90, 0x90, 0x0f, 0x31, 0x89, 0xc3, 0x0f, 0x01, 0xf9, 0xf4]);
+        assert_eq!([cx.regs[slot::RBX], cx.regs[slot::RAX]], [1002, 1004]);
+    }
+
+    #[test]
+    fn write_to_the_time_stamp_counter_sets_it() {
+        let mut cx = with_pair(index::TSC, 0x1_0000_0000);
+        // WRMSR; RDTSC
+        expect_halt(&mut cx, &[0x0f, 0x30, 0x0f, 0x31, 0xf4]);
+        assert_eq!(pair(&cx), 0x1_0000_0001);
+    }
+
+    #[test]
+    fn time_stamp_disable_is_for_user_mode() {
+        let mut cx = user_mode();
+        cx.control.cr4 |= Cr4::TSD;
+        expect_vector(&mut cx, &[0x0f, 0x31], 13);
+        let mut cx = long_mode();
+        cx.control.cr4 |= Cr4::TSD;
+        expect_halt(&mut cx, &[0x0f, 0x31, 0xf4]);
+    }
+
+    #[test]
+    fn performance_counters_do_not_exist() {
+        let mut cx = long_mode();
+        expect_vector(&mut cx, &[0x0f, 0x33], 13);
+    }
 }

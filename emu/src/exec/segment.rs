@@ -338,9 +338,13 @@ fn arpl(cx: &mut Vcpu, op: &Op) {
     set_zero_flag(cx, raised);
 }
 
+/// Writes only what it changes: a selector in a page that is read-only may be compared.
 fn arpl_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
-    let level = u16::read(&cx.regs, op.a);
-    let raised = P::modify(cx, op.segment, E::linear(cx, op), |selector| adjusted(selector, level))?;
+    let linear = E::linear(cx, op);
+    let (selector, raised) = adjusted(P::load(cx, op.segment, linear)?, u16::read(&cx.regs, op.a));
+    if raised {
+        P::store(cx, op.segment, linear, selector)?;
+    }
     set_zero_flag(cx, raised);
     Ok(())
 }
@@ -430,4 +434,244 @@ rows! {
     Verw_r64m16 => system verw, system_memory verw_memory;
     Arpl_rm16_r16 => register arpl, memory arpl_memory;
     Arpl_r32m16_r32 => register arpl, memory arpl_memory;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Cr4;
+    use crate::engine::Stop;
+    use crate::testing::*;
+
+    #[test]
+    fn load_of_a_data_segment_checks_type_level_and_presence() {
+        let cases = [(0x100, 13), (selector::CODE64 | 3, 13), (selector::DATA | 3, 13), (selector::FREE | 3, 11)];
+        for (number, vector) in cases {
+            let mut cx = user_mode();
+            set_descriptor(&mut cx, selector::FREE, flat(0xc073));
+            cx.regs[slot::RAX] = u64::from(number);
+            // MOV DS, EAX
+            expect_vector(&mut cx, &[0x8e, 0xd8], vector);
+            assert_eq!(frame::<1>(&cx), [u64::from(number & !3)], "selector {number:#x}");
+            assert_eq!(cx.segment(SegmentName::Ds).selector, selector::USER_DATA);
+        }
+    }
+
+    #[test]
+    fn load_of_the_stack_segment_checks_type_level_and_presence() {
+        for (number, vector) in [(selector::DATA, 13), (selector::USER_CODE32, 13), (selector::FREE | 3, 12)] {
+            let mut cx = user_mode();
+            set_descriptor(&mut cx, selector::FREE, flat(0xc073));
+            cx.regs[slot::RAX] = u64::from(number);
+            // MOV SS, EAX
+            expect_vector(&mut cx, &[0x8e, 0xd0], vector);
+            assert_eq!(frame::<1>(&cx), [u64::from(number & !3)], "selector {number:#x}");
+        }
+    }
+
+    #[test]
+    fn null_stack_segment_is_for_the_supervisor_in_64_bit_mode() {
+        let mut cx = long_mode();
+        expect_halt(&mut cx, &[0x8e, 0xd0, 0xf4]);
+        assert_eq!(cx.segment(SegmentName::Ss).attributes, 0);
+        let mut cx = user_mode();
+        expect_vector(&mut cx, &[0x8e, 0xd0], 13);
+        let mut cx = protected_mode();
+        expect_vector(&mut cx, &[0x8e, 0xd0], 13);
+    }
+
+    #[test]
+    fn mov_to_cs_is_undefined() {
+        let mut cx = long_mode();
+        expect_vector(&mut cx, &[0x8e, 0xc8], 6);
+    }
+
+    #[test]
+    fn load_of_the_stack_segment_holds_interrupts_off_for_one_instruction() {
+        let mut cx = long_mode();
+        cx.set_rflags(Rflags::IF);
+        cx.regs[slot::RAX] = u64::from(selector::DATA);
+        board(&mut cx).pending.push(0x40);
+        // Held off already, so that the load is the first to run.
+        cx.shadow = true;
+        // MOV SS, EAX; INC EAX; INC EAX
+        expect_vector(&mut cx, &[0x8e, 0xd0, 0xff, 0xc0, 0xff, 0xc0], 0x40);
+        assert_eq!(frame::<1>(&cx), [CODE + 4]);
+    }
+
+    #[test]
+    fn base_of_fs_comes_from_the_descriptor_and_a_null_selector_clears_it() {
+        let mut cx = user_mode();
+        set_descriptor(&mut cx, selector::FREE, flat(0xc0f3) | (USER_DATA & 0xff_ffff) << 16);
+        store64(&mut cx, USER_DATA + 8, 0x1234);
+        cx.regs[slot::RAX] = u64::from(selector::FREE | 3);
+        // MOV FS, EAX; MOV RBX, FS:[8]; XOR EAX, EAX; MOV FS, EAX; UD2
+        let code = [&[0x8e, 0xe0][..], &[0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0], &[0x31, 0xc0, 0x8e, 0xe0], &[0x0f, 0x0b]].concat();
+        expect_vector(&mut cx, &code, 6);
+        assert_eq!(cx.regs[slot::RBX], 0x1234);
+        assert_eq!(*cx.segment(SegmentName::Fs), Segment::default());
+    }
+
+    #[test]
+    fn swapgs_exchanges_the_bases_and_belongs_to_the_supervisor() {
+        let mut cx = long_mode();
+        cx.msrs.kernel_gs_base = DATA;
+        store64(&mut cx, DATA, 0x77);
+        // SWAPGS; MOV RAX, GS:[0]
+        expect_halt(&mut cx, &[0x0f, 0x01, 0xf8, 0x65, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0, 0xf4]);
+        assert_eq!([cx.regs[slot::RAX], cx.msrs.kernel_gs_base], [0x77, 0]);
+        let mut cx = user_mode();
+        expect_vector(&mut cx, &[0x0f, 0x01, 0xf8], 13);
+    }
+
+    #[test]
+    fn push_and_pop_of_a_segment_register_move_a_quadword() {
+        let mut cx = long_mode();
+        // PUSH FS; POP GS
+        expect_halt(&mut cx, &[0x0f, 0xa0, 0x0f, 0xa9, 0xf4]);
+        assert_eq!(cx.regs[slot::RSP], STACK);
+        assert_eq!(load64(&cx, STACK - 8), u64::from(selector::DATA));
+    }
+
+    #[test]
+    fn far_pointer_load_sets_both_registers_or_none() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA, u64::from(selector::DATA) << 32 | 0x1234_5678);
+        // LSS EAX, [RBX]
+        expect_halt(&mut cx, &[0x0f, 0xb2, 0x03, 0xf4]);
+        assert_eq!([cx.regs[slot::RAX], u64::from(cx.segment(SegmentName::Ss).selector)], [0x1234_5678, u64::from(selector::DATA)]);
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA, 0x100 << 32 | 0x1234_5678);
+        // LFS EAX, [RBX]
+        expect_vector(&mut cx, &[0x0f, 0xb4, 0x03], 13);
+        assert_eq!(cx.regs[slot::RAX], 0);
+    }
+
+    #[test]
+    fn descriptor_tables_are_stored_as_they_were_loaded() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        store(&mut cx, DATA, &[0xff, 0x0f]);
+        store64(&mut cx, DATA + 2, IDT + 0x10);
+        // LIDT [RBX]; SIDT [RBX + 16]
+        expect_halt(&mut cx, &[0x0f, 0x01, 0x1b, 0x0f, 0x01, 0x4b, 0x10, 0xf4]);
+        assert_eq!(cx.idtr, DescriptorTable { base: IDT + 0x10, limit: 0xfff });
+        assert_eq!(cx.ram.load::<10>(DATA), cx.ram.load::<10>(DATA + 16));
+    }
+
+    #[test]
+    fn table_base_must_be_canonical_and_the_level_0() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        store64(&mut cx, DATA + 2, 1 << 47);
+        expect_vector(&mut cx, &[0x0f, 0x01, 0x13], 13);
+        let mut cx = user_mode();
+        cx.regs[slot::RBX] = USER_DATA;
+        expect_vector(&mut cx, &[0x0f, 0x01, 0x13], 13);
+    }
+
+    fn tss_descriptor(cx: &mut Vcpu, attributes: u64) {
+        set_descriptor(cx, selector::TSS, (TSS & 0xff_ffff) << 16 | attributes << 40 | 103);
+        set_descriptor(cx, selector::TSS + 8, 0xffff_8000);
+    }
+
+    #[test]
+    fn ltr_takes_a_64_bit_base_and_marks_the_tss_busy() {
+        let mut cx = long_mode();
+        tss_descriptor(&mut cx, 0x89);
+        cx.regs[slot::RAX] = u64::from(selector::TSS);
+        // LTR AX; STR EDX
+        expect_halt(&mut cx, &[0x0f, 0x00, 0xd8, 0x0f, 0x00, 0xca, 0xf4]);
+        assert_eq!(cx.tr, Segment { selector: selector::TSS, base: 0xffff_8000_0000_0000 | TSS, limit: 103, attributes: 0x8b });
+        assert_eq!(cx.regs[slot::RDX], u64::from(selector::TSS));
+        assert_eq!(load64(&cx, GDT + u64::from(selector::TSS)) >> 40 & 0xff, 0x8b);
+    }
+
+    #[test]
+    fn ltr_refuses_a_busy_tss() {
+        let mut cx = long_mode();
+        tss_descriptor(&mut cx, 0x8b);
+        cx.regs[slot::RAX] = u64::from(selector::TSS);
+        expect_vector(&mut cx, &[0x0f, 0x00, 0xd8], 13);
+        assert_eq!(frame::<1>(&cx), [u64::from(selector::TSS)]);
+    }
+
+    #[test]
+    fn ldt_serves_selectors_with_the_table_indicator() {
+        let mut cx = long_mode();
+        set_descriptor(&mut cx, selector::FREE, DATA << 16 | 0x82 << 40 | 15);
+        set_descriptor(&mut cx, selector::FREE + 8, 0);
+        store64(&mut cx, DATA + 8, flat(0xc093));
+        cx.regs[slot::RAX] = u64::from(selector::FREE);
+        cx.regs[slot::RBX] = 0xc;
+        // LLDT AX; MOV FS, EBX; MOV EBX, 0x14; MOV GS, EBX
+        expect_vector(&mut cx, &[0x0f, 0x00, 0xd0, 0x8e, 0xe3, 0xbb, 0x14, 0, 0, 0, 0x8e, 0xeb], 13);
+        assert_eq!(cx.segment(SegmentName::Fs).selector, 0xc);
+        assert_eq!(frame::<1>(&cx), [0x14], "beyond the limit of the LDT");
+    }
+
+    #[test]
+    fn lar_and_lsl_answer_what_the_level_may_see() {
+        let mut cx = user_mode();
+        cx.regs[slot::RAX] = u64::from(selector::USER_DATA);
+        // LAR ECX, EAX; LSL EDX, EAX; SETZ BL; MOV EAX, DATA; LAR ESI, EAX; SETZ BH; UD2
+        let code = [
+            &[0x0f, 0x02, 0xc8, 0x0f, 0x03, 0xd0, 0x0f, 0x94, 0xc3][..],
+            &[0xb8, selector::DATA as u8, 0, 0, 0, 0x0f, 0x02, 0xf0, 0x0f, 0x94, 0xc7],
+            &[0x0f, 0x0b],
+        ]
+        .concat();
+        expect_vector(&mut cx, &code, 6);
+        assert_eq!([cx.regs[slot::RCX], cx.regs[slot::RDX]], [0x00c0_f300, 0xffff_ffff]);
+        assert_eq!([cx.regs[slot::RBX], cx.regs[slot::RSI]], [1, 0]);
+    }
+
+    #[test]
+    fn verr_and_verw_tell_code_from_data() {
+        let mut cx = long_mode();
+        cx.regs[slot::RAX] = u64::from(selector::CODE64);
+        // VERR AX; SETZ BL; VERW AX; SETZ BH
+        expect_halt(&mut cx, &[0x0f, 0x00, 0xe0, 0x0f, 0x94, 0xc3, 0x0f, 0x00, 0xe8, 0x0f, 0x94, 0xc7, 0xf4]);
+        assert_eq!(cx.regs[slot::RBX], 1);
+    }
+
+    #[test]
+    fn arpl_raises_the_requested_level() {
+        let mut cx = protected_mode();
+        cx.regs[slot::RAX] = 0x10;
+        cx.regs[slot::RCX] = 0x1b;
+        // ARPL AX, CX
+        expect_halt(&mut cx, &[0x63, 0xc8, 0xf4]);
+        assert_eq!(cx.regs[slot::RAX], 0x13);
+        assert!(cx.flags.zero());
+    }
+
+    #[test]
+    fn segment_limits_are_checked_in_protected_mode() {
+        let mut cx = protected_mode();
+        // One page of data from DATA.
+        set_descriptor(&mut cx, selector::FREE, 0xfff | DATA << 16 | 0x4093 << 40);
+        store64(&mut cx, DATA + 0xff8, 0x5555_6666_7777_8888);
+        cx.regs[slot::RAX] = u64::from(selector::FREE);
+        cx.regs[slot::RBX] = 0xffc;
+        // MOV DS, EAX; MOV ECX, [EBX]; INC EBX; MOV ECX, [EBX]
+        expect_vector(&mut cx, &[0x8e, 0xd8, 0x8b, 0x0b, 0x43, 0x8b, 0x0b], 13);
+        assert_eq!(cx.regs[slot::RCX], 0x5555_6666);
+        assert_eq!(load32(&cx, cx.regs[slot::RSP] + 4), CODE as u32 + 5);
+    }
+
+    #[test]
+    fn smap_protects_user_pages_from_implicit_accesses_even_with_ac() {
+        let mut cx = long_mode();
+        cx.control.cr4 |= Cr4::SMAP;
+        cx.mode_changed();
+        cx.gdtr.base = USER_DATA;
+        store64(&mut cx, USER_DATA + u64::from(selector::DATA), flat(0xc093));
+        cx.regs[slot::RAX] = u64::from(selector::DATA);
+        // An implicit access to a user page is refused by SMAP even with RFLAGS.AC set.
+        cx.set_rflags(Rflags::AC);
+        assert_eq!(run(&mut cx, &[0x8e, 0xd8]), Stop::Shutdown);
+    }
 }

@@ -7,8 +7,8 @@ use crate::delivery;
 use crate::vcpu::{CodeSize, Vcpu, is_canonical};
 
 /// Attributes of present, accessed segments with a limit in pages, DPL 0.
-const CODE: u16 = 0x809b;
-const DATA: u16 = 0xc093;
+const CODE_ATTRIBUTES: u16 = 0x809b;
+const DATA_ATTRIBUTES: u16 = 0xc093;
 const LONG: u16 = 0x2000;
 const BIG: u16 = 0x4000;
 
@@ -24,8 +24,8 @@ fn enter(cx: &mut Vcpu, selector: u64, stack: u64, cpl: u8, size: CodeSize, rip:
         attributes: attributes | u16::from(cpl) << 5,
     };
     let wide = size == CodeSize::Bits64;
-    cx.segments[SegmentName::Cs as usize] = flat(selector, CODE | if wide { LONG } else { BIG });
-    cx.segments[SegmentName::Ss as usize] = flat(stack, DATA);
+    cx.segments[SegmentName::Cs as usize] = flat(selector, CODE_ATTRIBUTES | if wide { LONG } else { BIG });
+    cx.segments[SegmentName::Ss as usize] = flat(stack, DATA_ATTRIBUTES);
     cx.cpl = cpl;
     cx.rip = rip;
     cx.mode_changed();
@@ -133,4 +133,118 @@ rows! {
     Int3 => system int3;
     Into => system into;
     Int1 => system int1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn syscall_and_sysret_go_there_and_back() {
+        let mut cx = user_mode();
+        cx.msrs.lstar = CODE;
+        cx.msrs.fmask = Rflags::IF | Rflags::DF;
+        cx.set_rflags(Rflags::IF | Rflags::DF | Rflags::ZF);
+        // MOV EAX, CS; MOV EDX, SS; PUSHFQ would use the user's stack: leave RFLAGS to R11; SYSRETQ.
+        store(&mut cx, CODE, &[0x8c, 0xc8, 0x8c, 0xd2, 0x48, 0x0f, 0x07]);
+        expect_vector(&mut cx, &[0x0f, 0x05, 0x0f, 0x0b], 6);
+        assert_eq!(cx.regs[slot::RAX], u64::from(selector::CODE64));
+        assert_eq!(cx.regs[slot::RDX], u64::from(selector::DATA));
+        assert_eq!(cx.regs[slot::RCX], USER_CODE + 2);
+        assert_eq!(cx.regs[slot::R11], Rflags::FIXED | Rflags::IF | Rflags::DF | Rflags::ZF);
+        let [rip, cs, rflags, rsp, ss] = frame(&cx);
+        assert_eq!([rip, cs], [USER_CODE + 2, u64::from(selector::USER_CODE64)]);
+        assert_eq!([rsp, ss], [USER_STACK, u64::from(selector::USER_DATA)]);
+        assert_eq!(rflags, Rflags::FIXED | Rflags::IF | Rflags::DF | Rflags::ZF | Rflags::RF);
+    }
+
+    #[test]
+    fn syscall_masks_flags() {
+        let mut cx = user_mode();
+        cx.msrs.lstar = CODE;
+        cx.msrs.fmask = Rflags::IF | Rflags::ZF;
+        cx.set_rflags(Rflags::IF | Rflags::ZF | Rflags::CF);
+        store(&mut cx, CODE, &[0xf4]);
+        assert_eq!(run(&mut cx, &[0x0f, 0x05]), crate::engine::Stop::Halted);
+        assert_eq!([cx.rip, cx.rflags()], [CODE + 1, Rflags::FIXED | Rflags::CF]);
+        assert_eq!(cx.cpl, 0);
+    }
+
+    #[test]
+    fn syscall_is_undefined_without_sce_and_outside_of_64_bit_mode() {
+        let mut cx = user_mode();
+        cx.control.efer &= !Efer::SCE;
+        expect_vector(&mut cx, &[0x0f, 0x05], 6);
+        let mut cx = compatibility_mode();
+        expect_vector(&mut cx, &[0x0f, 0x05], 6);
+    }
+
+    #[test]
+    fn sysret_refuses_user_mode_and_non_canonical_targets() {
+        let mut cx = user_mode();
+        expect_vector(&mut cx, &[0x48, 0x0f, 0x07], 13);
+        let mut cx = long_mode();
+        cx.regs[slot::RCX] = 1 << 47;
+        expect_vector(&mut cx, &[0x48, 0x0f, 0x07], 13);
+        assert_eq!(frame::<2>(&cx), [0, CODE]);
+    }
+
+    #[test]
+    fn sysret_with_32_bit_operands_goes_to_compatibility_mode() {
+        let mut cx = long_mode();
+        cx.regs[slot::RCX] = 0xffff_ffff_0000_0000 | USER_CODE;
+        // INC EAX in 32-bit code; UD2.
+        store(&mut cx, USER_CODE, &[0x40, 0x0f, 0x0b]);
+        expect_vector(&mut cx, &[0x0f, 0x07], 6);
+        assert_eq!(frame::<2>(&cx), [USER_CODE + 1, u64::from(selector::USER_CODE32)]);
+    }
+
+    #[test]
+    fn sysenter_and_sysexit_go_there_and_back() {
+        let mut cx = user_mode();
+        // SYSEXIT finds the user's 64-bit code 32 bytes above the selector, so the table is made to fit.
+        cx.msrs.sysenter_cs = u64::from(selector::CODE64);
+        set_descriptor(&mut cx, selector::CODE64 + 32, flat(0xa0fb));
+        set_descriptor(&mut cx, selector::CODE64 + 40, flat(0xc0f3));
+        cx.msrs.sysenter_esp = STACK;
+        cx.msrs.sysenter_eip = CODE;
+        cx.set_rflags(Rflags::IF);
+        cx.regs[slot::RCX] = USER_STACK - 64;
+        cx.regs[slot::RDX] = USER_CODE + 0x100;
+        store(&mut cx, USER_CODE + 0x100, &[0x0f, 0x0b]);
+        // PUSHFQ; POP RAX; SYSEXITQ
+        store(&mut cx, CODE, &[0x9c, 0x58, 0x48, 0x0f, 0x35]);
+        expect_vector(&mut cx, &[0x0f, 0x34], 6);
+        assert_eq!(cx.regs[slot::RAX] & Rflags::IF, 0);
+        let [rip, cs, _, rsp, ss] = frame(&cx);
+        assert_eq!([rip, rsp], [USER_CODE + 0x100, USER_STACK - 64]);
+        assert_eq!([cs, ss], [u64::from(selector::CODE64 + 32) | 3, u64::from(selector::CODE64 + 40) | 3]);
+    }
+
+    #[test]
+    fn sysenter_without_a_selector_raises_gp() {
+        let mut cx = user_mode();
+        cx.msrs.sysenter_cs = 3;
+        expect_vector(&mut cx, &[0x0f, 0x34], 13);
+    }
+
+    #[test]
+    fn into_traps_only_with_overflow() {
+        let mut cx = compatibility_mode();
+        set_gate(&mut cx, 4, handler(4), selector::CODE64, 14, 3, 0);
+        expect_vector(&mut cx, &[0xce, 0x0f, 0x0b], 6);
+        let mut cx = compatibility_mode();
+        set_gate(&mut cx, 4, handler(4), selector::CODE64, 14, 3, 0);
+        cx.set_rflags(Rflags::OF);
+        expect_vector(&mut cx, &[0xce], 4);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 1]);
+    }
+
+    #[test]
+    fn int1_needs_no_dpl() {
+        let mut cx = user_mode();
+        expect_vector(&mut cx, &[0xf1], 1);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 1]);
+    }
 }
