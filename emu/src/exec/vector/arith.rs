@@ -1,9 +1,8 @@
 //! Addition, subtraction, averages, extrema, signs: PADD, PSUB, PHADD, PHSUB, PAVG, PMIN, PMAX, PABS, PSIGN, PHMINPOSUW.
 
-use std::array::from_fn;
 use std::cmp::Ordering;
 
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use super::{Binary, lanewise, rm, rr};
 use crate::exec::table::rows;
 
@@ -29,7 +28,7 @@ lanewise! {
 /// Combines neighbours: those of the first operand into the lower half, those of the second into the upper.
 #[inline(always)]
 fn neighbours<L: Lane, const N: usize>(first: [L; N], second: [L; N], combine: impl Fn(L, L) -> L) -> [L; N] {
-    from_fn(|i| {
+    each(|i| {
         let (source, at) = if i < N / 2 { (&first, 2 * i) } else { (&second, 2 * i - N) };
         combine(source[at], source[at + 1])
     })
@@ -65,7 +64,7 @@ impl Binary<[u16; 8]> for Phminposuw {
     #[inline(always)]
     fn compute(_: [u16; 8], second: [u16; 8]) -> [u16; 8] {
         // The place in the low bits decides between equals.
-        let keys: [u32; 8] = from_fn(|i| u32::from(second[i]) << 16 | i as u32);
+        let keys: [u32; 8] = each(|i| u32::from(second[i]) << 16 | i as u32);
         let least = keys.into_iter().fold(u32::MAX, u32::min);
         [(least >> 16) as u16, least as u16, 0, 0, 0, 0, 0, 0]
     }

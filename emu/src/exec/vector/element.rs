@@ -1,6 +1,6 @@
 //! Single lanes in and out: PINSR, PEXTR, INSERTPS, EXTRACTPS.
 
-use super::lanes::Vector;
+use super::lanes::{Vector, each};
 use crate::cpu::{Exception, Word};
 use crate::decode::Op;
 use crate::exec::table::rows;
@@ -59,7 +59,7 @@ fn pextr_m<V: Vector<Lane: Word>, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, o
 #[inline(always)]
 fn insertps(mut vector: [u32; 4], value: u32, immediate: u8) -> [u32; 4] {
     vector[usize::from(immediate >> 4 & 3)] = value;
-    std::array::from_fn(|i| if immediate >> i & 1 != 0 { 0 } else { vector[i] })
+    each(|i| if immediate >> i & 1 != 0 { 0 } else { vector[i] })
 }
 
 fn insertps_r(cx: &mut Vcpu, op: &Op) {

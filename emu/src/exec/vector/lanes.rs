@@ -4,7 +4,6 @@
 //! Arrays go from registers and memory to the instruction and back without ever being one wide number: the optimiser makes vector
 //! registers of arrays in memory (PADDB is a load, an addition and a store), but not of a `u128` that is taken apart (107 instructions).
 
-use std::array::from_fn;
 use std::ops::{BitAnd, BitOr, BitXor, Not};
 
 use super::mmx;
@@ -119,7 +118,7 @@ where
     const BYTES: u64 = size_of::<[L; N]>() as u64;
     #[inline(always)]
     fn from_u128(value: u128) -> Self {
-        from_fn(|i| L::from_u128(value >> (i as u32 * L::BITS)))
+        each(|i| L::from_u128(value >> (i as u32 * L::BITS)))
     }
     #[inline(always)]
     fn to_u128(self) -> u128 {
@@ -135,6 +134,18 @@ where
         // SAFETY: the caller vouches for the pointer.
         unsafe { pointer.cast::<Self>().write_unaligned(self) }
     }
+}
+
+/// The array whose lane `i` is `lane(i)`. The library's `array::from_fn` does the same, but is not always inlined: every lane a call.
+#[inline(always)]
+pub fn each<L: Lane, const N: usize>(lane: impl Fn(usize) -> L) -> [L; N] {
+    let mut lanes = [L::default(); N];
+    let mut i = 0;
+    while i < N {
+        lanes[i] = lane(i);
+        i += 1;
+    }
+    lanes
 }
 
 /// The content of a register: of an XMM register if it has 16 bytes, of an MMX register if it has 8.

@@ -47,7 +47,7 @@ trait Immediate<V> {
 #[inline(always)]
 pub(super) fn load_aligned<V: Datum, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<V, P::Error> {
     let linear = E::linear(cx, op);
-    if V::BYTES == 16 && linear % 16 != 0 {
+    if V::BYTES == 16 && !linear.is_multiple_of(16) {
         return Err(P::raise(Exception::GP0));
     }
     P::load(cx, op.segment, linear)
@@ -57,7 +57,7 @@ pub(super) fn load_aligned<V: Datum, P: Path, E: EffectiveAddress>(cx: &mut Vcpu
 #[inline(always)]
 fn store_aligned<V: Datum, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, value: V) -> Result<(), P::Error> {
     let linear = E::linear(cx, op);
-    if V::BYTES == 16 && linear % 16 != 0 {
+    if V::BYTES == 16 && !linear.is_multiple_of(16) {
         return Err(P::raise(Exception::GP0));
     }
     P::store(cx, op.segment, linear, value)
@@ -113,7 +113,7 @@ macro_rules! lanewise {
             type Output = [L; N];
             #[inline(always)]
             fn compute(first: [L; N], second: [L; N]) -> [L; N] {
-                std::array::from_fn(|i| {
+                $crate::exec::vector::lanes::each(|i| {
                     let ($first, $second) = (first[i], second[i]);
                     $body
                 })

@@ -153,6 +153,8 @@ fn movdq2q(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 /// MASKMOVQ, MASKMOVDQU: bytes of the first register to DS:RDI where the second has its top bit set.
+// Not inlined: a handler with locals in memory would not end in a jump.
+#[inline(never)]
 fn maskmov<V: Vector, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     V::begin(cx).map_err(P::raise)?;
     let offset = cx.regs[slot::RDI] & AddressMode::offset_mask(op.scale);

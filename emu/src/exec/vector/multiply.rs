@@ -1,9 +1,8 @@
 //! Products and sums of products: PMUL, PMADD; sums of differences: PSADBW, MPSADBW.
 
-use std::array::from_fn;
 use std::marker::PhantomData;
 
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use super::{Binary, Immediate, lanewise, rm, rmi, rr, rri};
 use crate::exec::table::rows;
 
@@ -23,7 +22,7 @@ where
     type Output = [i16; N];
     #[inline(always)]
     fn compute(first: [i16; N], second: [i16; N]) -> [i16; N] {
-        from_fn(|i| (((i32::from(first[i]) * i32::from(second[i]) >> 14) + 1) >> 1) as i16)
+        each(|i| ((((i32::from(first[i]) * i32::from(second[i])) >> 14) + 1) >> 1) as i16)
     }
 }
 
@@ -37,7 +36,7 @@ where
     #[inline(always)]
     fn compute(first: [L; N], second: [L; N]) -> [R; M] {
         const { assert!(N == 2 * M) };
-        from_fn(|i| R::from(first[2 * i]).multiply_low(R::from(second[2 * i])))
+        each(|i| R::from(first[2 * i]).multiply_low(R::from(second[2 * i])))
     }
 }
 
@@ -52,7 +51,7 @@ where
     fn compute(first: [i16; N], second: [i16; N]) -> [i32; M] {
         const { assert!(N == 2 * M) };
         let product = |i: usize| i32::from(first[i]) * i32::from(second[i]);
-        from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1)))
+        each(|i| product(2 * i).wrapping_add(product(2 * i + 1)))
     }
 }
 
@@ -67,7 +66,7 @@ where
     fn compute(first: [u8; N], second: [u8; N]) -> [i16; M] {
         const { assert!(N == 2 * M) };
         let product = |i: usize| i16::from(first[i]) * i16::from(second[i].cast_signed());
-        from_fn(|i| product(2 * i).saturating_add(product(2 * i + 1)))
+        each(|i| product(2 * i).saturating_add(product(2 * i + 1)))
     }
 }
 
@@ -81,7 +80,7 @@ where
     #[inline(always)]
     fn compute(first: [u8; N], second: [u8; N]) -> [u64; M] {
         const { assert!(N == 8 * M) };
-        from_fn(|i| (8 * i..8 * i + 8).map(|at| u64::from(first[at].abs_diff(second[at]))).sum())
+        each(|i| (8 * i..8 * i + 8).map(|at| u64::from(first[at].abs_diff(second[at]))).sum())
     }
 }
 
@@ -92,7 +91,7 @@ impl Immediate<[u8; 16]> for Mpsadbw {
     #[inline(always)]
     fn compute(first: [u8; 16], second: [u8; 16], immediate: u8) -> [u16; 8] {
         let (start, block) = (usize::from(immediate >> 2 & 1) * 4, usize::from(immediate & 3) * 4);
-        from_fn(|i| (0..4).map(|at| u16::from(first[start + i + at].abs_diff(second[block + at]))).sum())
+        each(|i| (0..4).map(|at| u16::from(first[start + i + at].abs_diff(second[block + at]))).sum())
     }
 }
 

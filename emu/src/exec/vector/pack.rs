@@ -1,9 +1,8 @@
 //! From wide lanes to narrow ones and back: PACK, PUNPCK, UNPCK, PMOVSX, PMOVZX.
 
-use std::array::from_fn;
 use std::marker::PhantomData;
 
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use super::{Binary, rm, rr};
 use crate::cpu::Datum;
 use crate::decode::Op;
@@ -42,7 +41,7 @@ where
     #[inline(always)]
     fn compute(first: [L; N], second: [L; N]) -> [R; M] {
         const { assert!(M == 2 * N) };
-        from_fn(|i| if i < N { first[i] } else { second[i - N] }.saturate())
+        each(|i| if i < N { first[i] } else { second[i - N] }.saturate())
     }
 }
 
@@ -55,7 +54,7 @@ where
     type Output = [L; N];
     #[inline(always)]
     fn compute(first: [L; N], second: [L; N]) -> [L; N] {
-        from_fn(|i| if i % 2 == 0 { first[i / 2] } else { second[i / 2] })
+        each(|i| if i % 2 == 0 { first[i / 2] } else { second[i / 2] })
     }
 }
 
@@ -68,7 +67,7 @@ where
     type Output = [L; N];
     #[inline(always)]
     fn compute(first: [L; N], second: [L; N]) -> [L; N] {
-        from_fn(|i| if i % 2 == 0 { first[(N + i) / 2] } else { second[(N + i) / 2] })
+        each(|i| if i % 2 == 0 { first[(N + i) / 2] } else { second[(N + i) / 2] })
     }
 }
 
@@ -90,7 +89,7 @@ impl<L: Lane, R: Lane + From<L>, const N: usize, const M: usize> Extend<[R; M]> 
     #[inline(always)]
     fn extend(self) -> [R; M] {
         const { assert!(M <= N) };
-        from_fn(|i| R::from(self[i]))
+        each(|i| R::from(self[i]))
     }
 }
 

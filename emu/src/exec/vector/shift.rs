@@ -1,8 +1,6 @@
 //! Shifts: PSLL, PSRL, PSRA by an immediate or by a register or memory operand; PSLLDQ and PSRLDQ.
 
-use std::array::from_fn;
-
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use super::load_aligned;
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
@@ -24,7 +22,7 @@ where
 {
     #[inline(always)]
     fn compute(value: [L; N], count: u64) -> [L; N] {
-        if count >= u64::from(L::BITS) { Default::default() } else { from_fn(|i| value[i].shift_left(count as u32)) }
+        if count >= u64::from(L::BITS) { Default::default() } else { each(|i| value[i].shift_left(count as u32)) }
     }
 }
 
@@ -36,7 +34,7 @@ where
 {
     #[inline(always)]
     fn compute(value: [L; N], count: u64) -> [L; N] {
-        if count >= u64::from(L::BITS) { Default::default() } else { from_fn(|i| value[i].shift_right(count as u32)) }
+        if count >= u64::from(L::BITS) { Default::default() } else { each(|i| value[i].shift_right(count as u32)) }
     }
 }
 
@@ -46,7 +44,7 @@ impl<L: Lane, const N: usize> Shift<[L; N]> for Psra {
     #[inline(always)]
     fn compute(value: [L; N], count: u64) -> [L; N] {
         let count = count.min(u64::from(L::BITS) - 1) as u32;
-        from_fn(|i| value[i].shift_right(count))
+        each(|i| value[i].shift_right(count))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Lanes to other places: PSHUF, SHUF, PALIGNR, MOVSHDUP, MOVSLDUP, MOVDDUP; lanes from one operand or the other: BLEND, PBLEND.
 
-use std::array::from_fn;
-
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use super::{Binary, Immediate, load_aligned, rm, rmi, rr, rri};
 use crate::decode::Op;
 use crate::exec::table::rows;
@@ -24,7 +22,7 @@ where
     type Output = [L; 4];
     #[inline(always)]
     fn compute(_: [L; 4], second: [L; 4], immediate: u8) -> [L; 4] {
-        from_fn(|i| second[selector(immediate, i)])
+        each(|i| second[selector(immediate, i)])
     }
 }
 
@@ -33,7 +31,7 @@ impl Immediate<[u16; 8]> for Pshuflw {
     type Output = [u16; 8];
     #[inline(always)]
     fn compute(_: [u16; 8], second: [u16; 8], immediate: u8) -> [u16; 8] {
-        from_fn(|i| second[if i < 4 { selector(immediate, i) } else { i }])
+        each(|i| second[if i < 4 { selector(immediate, i) } else { i }])
     }
 }
 
@@ -42,7 +40,7 @@ impl Immediate<[u16; 8]> for Pshufhw {
     type Output = [u16; 8];
     #[inline(always)]
     fn compute(_: [u16; 8], second: [u16; 8], immediate: u8) -> [u16; 8] {
-        from_fn(|i| second[if i < 4 { i } else { 4 + selector(immediate, i - 4) }])
+        each(|i| second[if i < 4 { i } else { 4 + selector(immediate, i - 4) }])
     }
 }
 
@@ -54,7 +52,7 @@ where
     type Output = [u8; N];
     #[inline(always)]
     fn compute(first: [u8; N], second: [u8; N]) -> [u8; N] {
-        from_fn(|i| if second[i] & 0x80 != 0 { 0 } else { first[usize::from(second[i]) % N] })
+        each(|i| if second[i] & 0x80 != 0 { 0 } else { first[usize::from(second[i]) % N] })
     }
 }
 
@@ -64,7 +62,7 @@ impl Immediate<[u32; 4]> for Shufps {
     type Output = [u32; 4];
     #[inline(always)]
     fn compute(first: [u32; 4], second: [u32; 4], immediate: u8) -> [u32; 4] {
-        from_fn(|i| if i < 2 { first } else { second }[selector(immediate, i)])
+        each(|i| if i < 2 { first } else { second }[selector(immediate, i)])
     }
 }
 
@@ -132,7 +130,7 @@ where
     type Output = [L; N];
     #[inline(always)]
     fn compute(first: [L; N], second: [L; N], immediate: u8) -> [L; N] {
-        from_fn(|i| if immediate >> i & 1 != 0 { second[i] } else { first[i] })
+        each(|i| if immediate >> i & 1 != 0 { second[i] } else { first[i] })
     }
 }
 
@@ -146,7 +144,7 @@ where
 {
     #[inline(always)]
     fn blend(self, second: Self, mask: Self) -> Self {
-        from_fn(|i| if mask[i] < L::default() { second[i] } else { self[i] })
+        each(|i| if mask[i] < L::default() { second[i] } else { self[i] })
     }
 }
 

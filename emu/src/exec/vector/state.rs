@@ -39,6 +39,8 @@ fn emms(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 /// ST(0) to ST(7), then XMM0 to XMM15.
 type Image = [u128; IMAGE];
 const IMAGE: usize = 26;
+/// Bytes of the whole area, the reserved ones included.
+const AREA: u64 = 512;
 const STACK: usize = 2;
 const XMM: usize = 10;
 
@@ -88,23 +90,27 @@ fn restore(fpu: &mut Fpu, image: &Image, registers: usize, wide: bool) -> Result
 fn locate<P: Path, E: EffectiveAddress>(cx: &Vcpu, op: &Op) -> Result<(u64, usize), P::Error> {
     cx.check_x87().map_err(P::raise)?;
     let linear = E::linear(cx, op);
-    if linear % 16 != 0 {
+    if !linear.is_multiple_of(16) {
         return Err(P::raise(Exception::GP0));
     }
     Ok((linear, if cx.code_size == CodeSize::Bits64 { 16 } else { 8 }))
 }
 
-#[inline(always)]
+// Not inlined: a handler with locals in memory would not end in a jump.
+#[inline(never)]
 fn fxsave_image<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, wide: bool) -> Result<(), P::Error> {
     let (linear, registers) = locate::<P, E>(cx, op)?;
     let image = save(&cx.fpu, wide);
+    // Nothing is written unless all of the area may be.
+    P::modify::<u128, _>(cx, op.segment, linear.wrapping_add(AREA - 16), |value| (value, ()))?;
     for (i, value) in image[..XMM + registers].iter().enumerate() {
         P::store(cx, op.segment, linear.wrapping_add(16 * i as u64), *value)?;
     }
     Ok(())
 }
 
-#[inline(always)]
+// Not inlined: a handler with locals in memory would not end in a jump.
+#[inline(never)]
 fn fxrstor_image<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, wide: bool) -> Result<(), P::Error> {
     let (linear, registers) = locate::<P, E>(cx, op)?;
     let mut image = [0; IMAGE];

@@ -1,9 +1,8 @@
 //! Text comparisons of SSE4.2: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM Vol. 2, 4.1).
 
-use std::array::from_fn;
 use std::marker::PhantomData;
 
-use super::lanes::{Lane, Vector};
+use super::lanes::{Lane, Vector, each};
 use crate::cpu::{LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
 use crate::exec::table::rows;
@@ -144,14 +143,14 @@ impl Answer for Mask {
         let matched = |i: usize| matches >> i & 1 != 0;
         match (control.high(), control.words()) {
             (false, _) => [u64::from(matches), 0].write(cx, 0),
-            (true, false) => from_fn::<_, 16, _>(|i| u8::splat(matched(i))).write(cx, 0),
-            (true, true) => from_fn::<_, 8, _>(|i| u16::splat(matched(i))).write(cx, 0),
+            (true, false) => each::<_, 16>(|i| u8::splat(matched(i))).write(cx, 0),
+            (true, true) => each::<_, 8>(|i| u16::splat(matched(i))).write(cx, 0),
         }
     }
 }
 
 fn words(bytes: [u8; 16]) -> [u16; 8] {
-    from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]))
+    each(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]))
 }
 
 fn run<S: Lengths, A: Answer>(cx: &mut Vcpu, op: &Op, second: [u8; 16]) {
@@ -169,12 +168,16 @@ fn run<S: Lengths, A: Answer>(cx: &mut Vcpu, op: &Op, second: [u8; 16]) {
     cx.flags = found.flags();
 }
 
+// Not inlined: a handler with locals in memory would not end in a jump.
+#[inline(never)]
 fn rri<S: Lengths, A: Answer>(cx: &mut Vcpu, op: &Op) {
     let second = Vector::read(cx, op.b);
     run::<S, A>(cx, op, second);
 }
 
 /// The memory operand need not be aligned.
+// Not inlined: a handler with locals in memory would not end in a jump.
+#[inline(never)]
 fn rmi<S: Lengths, A: Answer, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let linear = E::linear(cx, op);
     let second = P::load(cx, op.segment, linear)?;
