@@ -6,7 +6,7 @@ use crate::bus::PAGE_SIZE;
 use crate::cache::Slot;
 use crate::cpu::{Cr0, Cr4, Exception};
 use crate::decode::{AddressMode, Op, Opcode, lower};
-use crate::exec::{handler, implements, is_terminal};
+use crate::exec::{fused_handler, handler, implements, is_terminal};
 use crate::vcpu::{CodeSize, Vcpu};
 
 /// Encodings whose meaning depends on what CPUID advertises: without BMI1 and LZCNT, TZCNT and LZCNT are BSF and BSR.
@@ -119,6 +119,11 @@ impl Builder {
             let terminal = is_terminal(&op);
             if terminal {
                 self.place_branch(&mut op);
+            }
+            if let Some(first) = self.slots.last_mut()
+                && let Some(run) = fused_handler(&first.op, &op)
+            {
+                first.run = run;
             }
             self.slots.push(Slot { run: handler(&op), op });
             if terminal {

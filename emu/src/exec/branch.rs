@@ -3,11 +3,14 @@
 //! The block builder tells direct branches where they lead: `a` is 1 when the target lies on another page than the block, `b` when the
 //! next instruction does. What stays on the page can be linked for good, since it moves with the page; the rest asks the jump table.
 
+use iced_x86::Code;
+
+use super::stack::{peek, push, set_stack_pointer, stack_pointer};
 use super::table::rows;
 use super::{Done, EffectiveAddress, ExitReason, Flow, Link, Path, fault, leave};
 use crate::cache::{MAX_BLOCK, Slot};
 use crate::cpu::{Condition, Exception, Word, slot};
-use crate::decode::{AddressMode, Op};
+use crate::decode::{AddressMode, Op, Opcode};
 use crate::vcpu::{Vcpu, is_canonical};
 
 /// A condition code as a type, for rows.
@@ -63,7 +66,9 @@ fn direct<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
 fn fall_through<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
     // SAFETY: as in `direct`.
     let op = unsafe { (*slot).op };
-    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & W::MASK;
+    // Only a branch that is taken cuts EIP to a 16-bit operand size.
+    let mask = if W::BITS == 64 { u64::MAX } else { 0xffff_ffff };
+    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & mask;
     if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) }
 }
 
@@ -117,6 +122,57 @@ fn conditional<W: Word>(cx: &mut Vcpu, slot: *const Slot, taken: bool) -> Flow {
     if taken { direct::<W>(cx, slot) } else { fall_through::<W>(cx, slot) }
 }
 
+/// The conditional jump in `slot`, the second of a fused pair, after the first has set the flags.
+///
+/// # Safety
+/// As for `Handler`; the slot holds a conditional jump of 64-bit code.
+#[inline(always)]
+pub unsafe fn jump_if<C: Cond>(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    let taken = Condition::holds(C::CODE, &cx.flags);
+    match conditional::<u64>(cx, slot, taken) {
+        // SAFETY: `Goto` carries a valid slot.
+        Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+        Flow::Leave(done) => done,
+    }
+}
+
+/// The condition code of a conditional jump of 64-bit code.
+pub fn condition(code: Opcode) -> Option<u8> {
+    const SHORT: u16 = Opcode::of(Code::Jo_rel8_64, false).0;
+    const NEAR: u16 = Opcode::of(Code::Jo_rel32_64, false).0;
+    // The sixteen conditions follow one another, each in three operand sizes.
+    [SHORT, NEAR].into_iter().find_map(|first| {
+        let distance = code.0.checked_sub(first)?;
+        (distance % 6 == 0 && distance < 16 * 6).then_some((distance / 6) as u8)
+    })
+}
+
+/// Handlers of a fused pair for the conditions that compilers use; overflow and parity are left to the jump alone.
+macro_rules! by_condition {
+    ($run:ident $(, $ea:ty)?) => {{
+        use $crate::exec::branch::Cc;
+        [
+            None,
+            None,
+            Some($run::<$($ea,)? Cc<2>>),
+            Some($run::<$($ea,)? Cc<3>>),
+            Some($run::<$($ea,)? Cc<4>>),
+            Some($run::<$($ea,)? Cc<5>>),
+            Some($run::<$($ea,)? Cc<6>>),
+            Some($run::<$($ea,)? Cc<7>>),
+            Some($run::<$($ea,)? Cc<8>>),
+            Some($run::<$($ea,)? Cc<9>>),
+            None,
+            None,
+            Some($run::<$($ea,)? Cc<12>>),
+            Some($run::<$($ea,)? Cc<13>>),
+            Some($run::<$($ea,)? Cc<14>>),
+            Some($run::<$($ea,)? Cc<15>>),
+        ]
+    }};
+}
+pub(super) use by_condition;
+
 fn jcc<W: Word, C: Cond, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     let taken = Condition::holds(C::CODE, &cx.flags);
     Ok(conditional::<W>(cx, slot, taken))
@@ -151,25 +207,10 @@ fn loopne<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *
     Ok(conditional::<W>(cx, slot, taken))
 }
 
-/// The stack pointer `bytes` away, wrapped as the stack's size asks.
-#[inline(always)]
-fn stack_pointer<W: Word>(cx: &Vcpu, delta: u64) -> u64 {
-    let mask = if W::BITS == 64 { u64::MAX } else { cx.stack_mask() };
-    cx.regs[slot::RSP].wrapping_add(delta) & mask
-}
-
-#[inline(always)]
-fn set_stack_pointer<W: Word>(cx: &mut Vcpu, value: u64) {
-    if W::BITS == 64 { cx.regs[slot::RSP] = value } else { cx.set_stack_pointer(value) }
-}
-
 #[inline(always)]
 fn push_return<W: Word, P: Path>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let back = W::truncate(cx.regs[slot::BLOCK].wrapping_add(op.end()));
-    let top = stack_pointer::<W>(cx, W::BYTES.wrapping_neg());
-    P::store(cx, slot::SS, cx.regs[slot::SS].wrapping_add(top), back)?;
-    set_stack_pointer::<W>(cx, top);
-    Ok(())
+    push::<W, P>(cx, back)
 }
 
 fn call<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
@@ -229,13 +270,34 @@ fn call_memory<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *cons
 fn ret<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
-    let top = stack_pointer::<W>(cx, 0);
-    let target = P::load::<W>(cx, slot::SS, cx.regs[slot::SS].wrapping_add(top))?.zero_extend();
+    let target = peek::<W, P>(cx)?.zero_extend();
     check_target::<P>(cx, target)?;
     let above = stack_pointer::<W>(cx, W::BYTES + op.immediate);
     set_stack_pointer::<W>(cx, above);
     retire(cx, op);
     Ok(looked_up(cx, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_off_the_numbers_of_their_codes() {
+        let cases = [
+            (Code::Jo_rel8_64, Some(Condition::O)),
+            (Code::Jne_rel8_64, Some(Condition::NE)),
+            (Code::Jg_rel8_64, Some(Condition::G)),
+            (Code::Jb_rel32_64, Some(Condition::B)),
+            (Code::Jle_rel32_64, Some(Condition::LE)),
+            (Code::Jne_rel8_32, None),
+            (Code::Jg_rel32_32, None),
+            (Code::Jmp_rel8_64, None),
+        ];
+        for (code, wanted) in cases {
+            assert_eq!(condition(Opcode::of(code, false)), wanted, "{code:?}");
+        }
+    }
 }
 
 rows! {

@@ -6,6 +6,7 @@
 //! | row | handler | for |
 //! |---|---|---|
 //! | `register f[W]` | `fn<W>(&mut Vcpu, &Op)`, or `-> Result<(), Exception>` | registers and immediates only |
+//! | `compare f[W]`, `compare_memory f[W]` | as `register` (without errors) and `memory` | sets flags that a conditional jump often reads: compiled together with that, too |
 //! | `memory f[W]`, `stack f[W]` | `fn<W, P: Path, E: EffectiveAddress>(&mut Vcpu, &Op) -> Result<(), P::Error>` | reads or writes memory: an operand; the stack or another implied address |
 //! | `branch f[W]`, `branch_memory f[W]` | `fn<W, P, E>(&mut Vcpu, *const Slot) -> Result<Flow, P::Error>` | ends a block, goes on in another |
 //! | `system f[W]`, `system_memory f[W]` | `fn<W>(&mut Vcpu, &Op) -> Result<(), Exception>` | ends a block; the engine looks at everything afterwards |
@@ -22,6 +23,7 @@ mod bits;
 mod branch;
 mod control;
 mod data;
+mod decimal;
 mod far;
 mod flag;
 pub mod float;
@@ -31,12 +33,14 @@ mod path;
 mod port;
 mod segment;
 mod shift;
+mod sse;
 mod sse42;
 mod stack;
 mod string;
 mod syscall;
 mod table;
 mod vector;
+mod x87;
 
 use crate::cache::Slot;
 use crate::cpu::{Exception, slot};
@@ -44,7 +48,7 @@ use crate::decode::{Op, Opcode};
 use crate::vcpu::{CodeSize, Vcpu};
 
 pub use path::{Based, EffectiveAddress, Fast, General, Indexed, Miss, Path, Slow};
-pub use table::{handler, implemented, implements, is_direct_branch, is_terminal};
+pub use table::{fused_handler, handler, implemented, implements, is_direct_branch, is_terminal};
 
 /// Runs one op and all that follow it, until something leaves the dispatcher.
 ///

@@ -12,19 +12,32 @@ pub fn stack_linear(cx: &Vcpu, offset: u64) -> u64 {
     cx.regs[slot::SS].wrapping_add(offset)
 }
 
+/// The stack pointer `bytes` further on, wrapped as the stack's size asks. 64-bit slots are for 64-bit mode, where nothing wraps.
+#[inline(always)]
+pub fn stack_pointer<W: Word>(cx: &Vcpu, bytes: u64) -> u64 {
+    let mask = if W::BITS == 64 { u64::MAX } else { cx.stack_mask() };
+    cx.regs[slot::RSP].wrapping_add(bytes) & mask
+}
+
+/// Sets as much of RSP as the stack's size covers; see [`stack_pointer`].
+#[inline(always)]
+pub fn set_stack_pointer<W: Word>(cx: &mut Vcpu, value: u64) {
+    if W::BITS == 64 { cx.regs[slot::RSP] = value } else { cx.set_stack_pointer(value) }
+}
+
 /// Stores `value` below the stack pointer and moves that.
 #[inline(always)]
 pub fn push<W: Word, P: Path>(cx: &mut Vcpu, value: W) -> Result<(), P::Error> {
-    let top = cx.regs[slot::RSP].wrapping_sub(W::BYTES) & cx.stack_mask();
+    let top = stack_pointer::<W>(cx, W::BYTES.wrapping_neg());
     P::store(cx, slot::SS, stack_linear(cx, top), value)?;
-    cx.set_stack_pointer(top);
+    set_stack_pointer::<W>(cx, top);
     Ok(())
 }
 
 /// Loads what the stack pointer points at, without moving it.
 #[inline(always)]
 pub fn peek<W: Word, P: Path>(cx: &mut Vcpu) -> Result<W, P::Error> {
-    let top = cx.regs[slot::RSP] & cx.stack_mask();
+    let top = stack_pointer::<W>(cx, 0);
     P::load(cx, slot::SS, stack_linear(cx, top))
 }
 
@@ -47,7 +60,8 @@ fn push_m<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Resu
 #[inline(always)]
 fn pop_r<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let value = peek::<W, P>(cx)?;
-    cx.set_stack_pointer(cx.regs[slot::RSP].wrapping_add(W::BYTES));
+    let above = stack_pointer::<W>(cx, W::BYTES);
+    set_stack_pointer::<W>(cx, above);
     value.write(&mut cx.regs, op.a);
     Ok(())
 }
@@ -115,9 +129,10 @@ fn enter<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Resul
 }
 
 fn leave<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, _: &Op) -> Result<(), P::Error> {
-    let frame = cx.regs[slot::RBP] & cx.stack_mask();
+    let mask = if W::BITS == 64 { u64::MAX } else { cx.stack_mask() };
+    let frame = cx.regs[slot::RBP] & mask;
     let base = P::load::<W>(cx, slot::SS, stack_linear(cx, frame))?;
-    cx.set_stack_pointer(frame.wrapping_add(W::BYTES));
+    set_stack_pointer::<W>(cx, frame.wrapping_add(W::BYTES));
     base.write(&mut cx.regs, slot::RBP);
     Ok(())
 }

@@ -4,11 +4,13 @@ use iced_x86::Code;
 
 use super::path::is_plain;
 use super::{
-    Handler, arith, bits, branch, control, data, far, flag, hint, msr, port, segment, shift, sse42, stack, string, synthetic_handler, syscall,
-    vector,
+    Done, Handler, arith, bits, branch, control, data, decimal, far, flag, hint, msr, port, segment, shift, sse, sse42, stack, string,
+    synthetic_handler, syscall, vector, x87,
 };
+use crate::cache::Slot;
 use crate::cpu::slot;
 use crate::decode::{Op, Opcode};
+use crate::vcpu::Vcpu;
 
 /// Handlers of one opcode number.
 #[derive(Clone, Copy)]
@@ -21,6 +23,16 @@ pub struct Entry {
     pub indexed: Handler,
     /// The op ends its block.
     pub terminal: bool,
+    /// The op together with a conditional jump behind it.
+    pub fused: Option<&'static Fused>,
+}
+
+/// Handlers of an op and the conditional jump behind it, by condition code; both ops stay in their slots, and the handler stands in the first.
+pub struct Fused {
+    /// For any operand.
+    pub general: [Option<Handler>; 16],
+    /// For a memory operand without a segment base.
+    pub indexed: [Option<Handler>; 16],
 }
 
 /// One row: an instruction and what its forms do.
@@ -41,6 +53,7 @@ const FILES: &[&[Row]] = &[
     branch::ROWS,
     control::ROWS,
     data::ROWS,
+    decimal::ROWS,
     far::ROWS,
     flag::ROWS,
     hint::ROWS,
@@ -48,6 +61,9 @@ const FILES: &[&[Row]] = &[
     port::ROWS,
     segment::ROWS,
     shift::ROWS,
+    sse::arith::ROWS,
+    sse::compare::ROWS,
+    sse::convert::ROWS,
     sse42::ROWS,
     stack::ROWS,
     string::ROWS,
@@ -63,6 +79,11 @@ const FILES: &[&[Row]] = &[
     vector::shuffle::ROWS,
     vector::state::ROWS,
     vector::string::ROWS,
+    x87::arith::ROWS,
+    x87::compare::ROWS,
+    x87::control::ROWS,
+    x87::transcendental::ROWS,
+    x87::transfer::ROWS,
 ];
 
 static TABLE: [Option<Entry>; COUNT] = build();
@@ -101,6 +122,14 @@ pub fn handler(op: &Op) -> Handler {
     }
 }
 
+/// The handler of two ops at once, if the first sets flags and the second is a conditional jump on them, both common.
+pub fn fused_handler(first: &Op, second: &Op) -> Option<Handler> {
+    let condition = branch::condition(second.code)?;
+    let fused = entry(first.code)?.fused?;
+    let handlers = if is_plain(first) { &fused.indexed } else { &fused.general };
+    handlers[usize::from(condition)]
+}
+
 /// Whether an op ends its block.
 pub fn is_terminal(op: &Op) -> bool {
     entry(op.code).is_none_or(|entry| entry.terminal)
@@ -128,6 +157,16 @@ pub fn implemented() -> impl Iterator<Item = (Code, bool)> {
     Code::values().flat_map(|code| [(code, false), (code, true)]).filter(|&(code, memory)| implements(code, memory))
 }
 
+/// Runs the first op of a fused pair alone; the jump follows in its own slot.
+///
+/// # Safety
+/// As for [`Handler`].
+#[cold]
+pub unsafe fn run_alone(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    // SAFETY: the caller vouches for the slot.
+    unsafe { handler(&(*slot).op)(cx, slot) }
+}
+
 /// Builds the rows of a file; the kinds of handlers are described at the top of this module's parent.
 macro_rules! rows {
     ($( $code:ident => $($kind:ident $name:ident $([$($type:ty),*])?),+ ; )*) => {
@@ -152,7 +191,46 @@ macro_rules! form {
                 }
             }
         }
-        $row.register = Some($crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: false });
+        $row.register = Some($crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: false, fused: None });
+    }};
+    ($row:ident, compare $name:ident $([$($type:ty),*])?) => {{
+        $crate::exec::table::form!($row, register $name $([$($type),*])?);
+        unsafe fn run<C: $crate::exec::branch::Cond>(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot, and the builder has put this handler before a conditional jump.
+            unsafe {
+                $name $(::<$($type),*>)? (cx, &(*slot).op);
+                $crate::exec::branch::jump_if::<C>(cx, slot.add(1))
+            }
+        }
+        const FUSED: &$crate::exec::table::Fused = &$crate::exec::table::Fused {
+            general: $crate::exec::branch::by_condition!(run),
+            indexed: $crate::exec::branch::by_condition!(run),
+        };
+        if let Some(entry) = &mut $row.register {
+            entry.fused = Some(FUSED);
+        }
+    }};
+    ($row:ident, compare_memory $name:ident $([$($type:ty),*])?) => {{
+        $crate::exec::table::form!($row, memory $name $([$($type),*])?);
+        unsafe fn run<E: $crate::exec::EffectiveAddress, C: $crate::exec::branch::Cond>(
+            cx: &mut $crate::vcpu::Vcpu,
+            slot: *const $crate::cache::Slot,
+        ) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot, and the builder has put this handler before a conditional jump.
+            unsafe {
+                match $name::<$($($type,)*)? $crate::exec::Fast, E>(cx, &(*slot).op) {
+                    Ok(()) => $crate::exec::branch::jump_if::<C>(cx, slot.add(1)),
+                    Err($crate::exec::Miss) => $crate::exec::table::run_alone(cx, slot),
+                }
+            }
+        }
+        const FUSED: &$crate::exec::table::Fused = &$crate::exec::table::Fused {
+            general: $crate::exec::branch::by_condition!(run, $crate::exec::General),
+            indexed: $crate::exec::branch::by_condition!(run, $crate::exec::Indexed),
+        };
+        if let Some(entry) = &mut $row.memory {
+            entry.fused = Some(FUSED);
+        }
     }};
     ($row:ident, stack $name:ident $([$($type:ty),*])?) => {
         $row.register = Some($crate::exec::table::memory_entry!($name [$($($type,)*)?]));
@@ -202,6 +280,7 @@ macro_rules! memory_entry {
             based: fast::<$crate::exec::Based>,
             indexed: fast::<$crate::exec::Indexed>,
             terminal: false,
+            fused: None,
         }
     }};
 }
@@ -235,6 +314,7 @@ macro_rules! branch_entry {
             based: fast::<$crate::exec::Based>,
             indexed: fast::<$crate::exec::Indexed>,
             terminal: true,
+            fused: None,
         }
     }};
 }
@@ -245,7 +325,7 @@ macro_rules! system_entry {
             // SAFETY: the dispatcher hands over a valid slot.
             $crate::exec::run_system(cx, unsafe { &(*slot).op }, $name::<$($type,)*>)
         }
-        $crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: true }
+        $crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: true, fused: None }
     }};
 }
 
