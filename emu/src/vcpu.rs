@@ -81,8 +81,8 @@ pub struct Vcpu {
     /// Interrupts are held off for one instruction (after STI, MOV SS, POP SS).
     pub shadow: bool,
 
-    /// The current instruction is a REP that was cut off before its last iteration.
-    pub repeat_pending: bool,
+    /// The single-step trap behind the current instruction has not been taken back, as by an instruction that enters a handler.
+    pub trap: bool,
 
     /// Count at which `left` reaches 0.
     pub due: u64,
@@ -129,7 +129,7 @@ impl Vcpu {
             code_size: CodeSize::Bits32,
             halted: false,
             shadow: false,
-            repeat_pending: false,
+            trap: false,
             due: 0,
             repeated: 0,
             skew: 0,
@@ -230,7 +230,7 @@ impl Vcpu {
     /// Brings the TLB's view up to date: CPL, RFLAGS.AC, CR4.SMAP or a segment changed.
     #[inline]
     pub fn view_changed(&mut self) {
-        let view = if self.code_size != CodeSize::Bits64 && !self.flat_segments() {
+        let view = if self.checks_alignment() || self.code_size != CodeSize::Bits64 && !self.flat_segments() {
             View::Checked
         } else if self.cpl == 3 {
             View::User
@@ -269,6 +269,18 @@ impl Vcpu {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether misaligned accesses raise #AC (SDM Vol. 3, 6.15).
+    fn checks_alignment(&self) -> bool {
+        self.cpl == 3 && self.system_flags & Rflags::AC != 0 && self.control.cr0 & Cr0::AM != 0
+    }
+
+    /// Raises #AC if the access is to be aligned and is not.
+    fn check_alignment(&self, linear: u64, length: u64) -> Result<(), Exception> {
+        // Ten bytes of an x87 register lie at multiples of eight.
+        let alignment = if length == 10 { 8 } else { length };
+        if self.checks_alignment() && linear % alignment != 0 { Err(Exception::ALIGNMENT) } else { Ok(()) }
     }
 
     fn flat_segments(&self) -> bool {
@@ -382,6 +394,7 @@ impl Vcpu {
     /// Reads with every check. `segment` is the register-file slot of the segment, `linear` has its base added.
     pub fn load_slow<T: Datum>(&mut self, segment: u8, linear: u64) -> Result<T, Exception> {
         self.check_segment(segment, linear, T::BYTES, false)?;
+        self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Read);
         self.load_as(linear, access)
     }
@@ -389,6 +402,7 @@ impl Vcpu {
     /// Writes with every check; see [`Vcpu::load_slow`].
     pub fn store_slow<T: Datum>(&mut self, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
         self.check_segment(segment, linear, T::BYTES, true)?;
+        self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Write);
         self.store_as(linear, value, access)
     }
@@ -396,6 +410,7 @@ impl Vcpu {
     /// Reads, modifies and writes with every check; what the modification returns is passed on.
     pub fn modify_slow<T: Datum, R>(&mut self, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Exception> {
         self.check_segment(segment, linear, T::BYTES, true)?;
+        self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Write);
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         let (value, result) = change(self.load_span(linear, first, second));

@@ -76,9 +76,10 @@ pub fn lower(instruction: &Instruction, size: CodeSize, offset: u16, retired: u8
 
 /// The number under which handlers find a register of whatever class.
 fn register_operand(register: Register) -> u8 {
-    let number = register.number() as u8;
+    // iced numbers SPL to R15L after AH to BH.
+    let number = register.full_register().number() as u8;
     match register {
-        Register::AH | Register::CH | Register::DH | Register::BH => (number & 3) * 8 + 1,
+        Register::AH | Register::CH | Register::DH | Register::BH => number * 8 + 1,
         _ if register.is_gpr8() => number * 8,
         _ => number,
     }

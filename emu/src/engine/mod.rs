@@ -70,7 +70,8 @@ impl Vcpu {
             }
             if self.shadow {
                 self.shadow = false;
-                if self.step().is_err() {
+                let result = if self.system_flags & Rflags::TF != 0 { self.step_traced() } else { self.step() };
+                if result.is_err() {
                     return Stop::Shutdown;
                 }
                 continue;
@@ -161,9 +162,10 @@ impl Vcpu {
     /// Runs one instruction under RFLAGS.TF: #DB after it.
     fn step_traced(&mut self) -> Result<(), Shutdown> {
         let before = self.count();
+        self.trap = true;
         self.step()?;
         // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
-        if self.count() != before {
+        if self.count() != before && self.trap {
             self.control.dr6 |= 1 << 14;
             return delivery::exception(self, Exception::DEBUG);
         }

@@ -70,6 +70,17 @@ fn bit_ri<B: BitOp, W: Word>(cx: &mut Vcpu, op: &Op) {
     bit_in_register::<B, W>(cx, op, op.immediate);
 }
 
+/// BT writes nothing, not even the upper half of a 32-bit register.
+fn test_bit_r<W: Word>(cx: &mut Vcpu, op: &Op) {
+    let (_, carry) = bit::<Test, W>(W::read(&cx.regs, op.a), W::read(&cx.regs, op.b).zero_extend());
+    set_carry(cx, carry);
+}
+
+fn test_bit_ri<W: Word>(cx: &mut Vcpu, op: &Op) {
+    let (_, carry) = bit::<Test, W>(W::read(&cx.regs, op.a), op.immediate);
+    set_carry(cx, carry);
+}
+
 /// Linear address of the operand-sized unit that holds bit number `a` of the bit string at the memory operand.
 #[inline(always)]
 fn bit_string<W: Word, E: EffectiveAddress>(cx: &Vcpu, op: &Op) -> (u64, u64) {
@@ -148,12 +159,12 @@ fn scan_m<S: Scan, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op
 }
 
 rows! {
-    Bt_rm16_r16 => register bit_r[Test, u16], memory test_bit_m[u16];
-    Bt_rm16_imm8 => register bit_ri[Test, u16], memory test_bit_mi[u16];
-    Bt_rm32_r32 => register bit_r[Test, u32], memory test_bit_m[u32];
-    Bt_rm32_imm8 => register bit_ri[Test, u32], memory test_bit_mi[u32];
-    Bt_rm64_r64 => register bit_r[Test, u64], memory test_bit_m[u64];
-    Bt_rm64_imm8 => register bit_ri[Test, u64], memory test_bit_mi[u64];
+    Bt_rm16_r16 => register test_bit_r[u16], memory test_bit_m[u16];
+    Bt_rm16_imm8 => register test_bit_ri[u16], memory test_bit_mi[u16];
+    Bt_rm32_r32 => register test_bit_r[u32], memory test_bit_m[u32];
+    Bt_rm32_imm8 => register test_bit_ri[u32], memory test_bit_mi[u32];
+    Bt_rm64_r64 => register test_bit_r[u64], memory test_bit_m[u64];
+    Bt_rm64_imm8 => register test_bit_ri[u64], memory test_bit_mi[u64];
     Bts_rm16_r16 => register bit_r[Set, u16], memory bit_m[Set, u16];
     Bts_rm16_imm8 => register bit_ri[Set, u16], memory bit_mi[Set, u16];
     Bts_rm32_r32 => register bit_r[Set, u32], memory bit_m[Set, u32];

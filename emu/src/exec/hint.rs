@@ -44,9 +44,9 @@ rows! {
     Nop_rm16 => register nop, memory nop_memory;
     Nop_rm32 => register nop, memory nop_memory;
     Nop_rm64 => register nop, memory nop_memory;
-    Reservednop_rm16_r16_0F0D => register nop, memory nop_memory;
-    Reservednop_rm32_r32_0F0D => register nop, memory nop_memory;
-    Reservednop_rm64_r64_0F0D => register nop, memory nop_memory;
+    Reservednop_rm16_r16_0F0D => register nop;
+    Reservednop_rm32_r32_0F0D => register nop;
+    Reservednop_rm64_r64_0F0D => register nop;
     Reservednop_rm16_r16_0F18 => register nop, memory nop_memory;
     Reservednop_rm32_r32_0F18 => register nop, memory nop_memory;
     Reservednop_rm64_r64_0F18 => register nop, memory nop_memory;
@@ -116,7 +116,6 @@ rows! {
     Sfence_FD => register nop;
     Sfence_FE => register nop;
     Sfence_FF => register nop;
-    Ud0 => register undefined;
     Ud0_r16_rm16 => register undefined, memory undefined_memory;
     Ud0_r32_rm32 => register undefined, memory undefined_memory;
     Ud0_r64_rm64 => register undefined, memory undefined_memory;

@@ -67,13 +67,14 @@ fn out_dx<W: Word>(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     write(cx, dx(cx), W::read(&cx.regs, slot::RAX))
 }
 
+/// The permission is checked first, also if nothing is to be repeated.
 fn ins<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    check_permission(cx, dx(cx), W::BYTES)?;
     string::repeat(cx, op, string::no_bulk, ins_once::<W>, string::always)
 }
 
 fn ins_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let port = dx(cx);
-    check_permission(cx, port, W::BYTES)?;
     let segment = destination_segment(op);
     let linear = pointed(cx, op, segment, slot::RDI);
     // What a device gives away must have a place to go to.
@@ -85,12 +86,12 @@ fn ins_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 fn outs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    check_permission(cx, dx(cx), W::BYTES)?;
     string::repeat(cx, op, string::no_bulk, outs_once::<W>, string::always)
 }
 
 fn outs_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let port = dx(cx);
-    check_permission(cx, port, W::BYTES)?;
     let value: W = cx.load_slow(op.segment, pointed(cx, op, op.segment, slot::RSI))?;
     write(cx, port, value)?;
     advance(cx, op, slot::RSI, W::BYTES);

@@ -1,6 +1,6 @@
 //! A case: code, where it comes from, and the world that it starts in.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, InstructionInfoFactory, IntelFormatter, Register};
 
 use super::corners;
 use super::field::Field;
@@ -61,26 +61,36 @@ impl Case {
         text(&self.code)
     }
 
+    /// The fields that the code uses, flags, and whatever else is not as it is mostly.
+    fn shown(&self) -> Vec<Field> {
+        let mut info = InstructionInfoFactory::new();
+        let mut used = Vec::new();
+        for instruction in &self.code {
+            used.extend(info.info(instruction).used_registers().iter().map(|used| used.register()));
+            used.extend(info.info(instruction).used_memory().iter().flat_map(|memory| [memory.base(), memory.index(), memory.segment()]));
+        }
+        let x87 = used.iter().any(|register| register.is_st() || register.is_mm())
+            || self.code.iter().any(|i| format!("{:?}", i.mnemonic()).starts_with('F'));
+        let vector = used.iter().any(|register| register.is_xmm());
+        let reset = State::new(self.before.state.bits());
+        let shown = |field: &Field| match *field {
+            Field::Gpr(number) => used.iter().any(|register| corners::number(*register) == Some(number)),
+            Field::Xmm(number) => used.iter().any(|register| register.is_xmm() && register.number() == number),
+            Field::FsBase => used.contains(&Register::FS),
+            Field::GsBase => used.contains(&Register::GS),
+            Field::Mxcsr => vector,
+            Field::St(_) | Field::Fcw | Field::Fsw | Field::Ftw => x87,
+            field => field.get(&self.before.state) != field.get(&reset),
+        };
+        Field::all().into_iter().filter(shown).collect()
+    }
+
     /// The case and its differences, for people.
     pub fn report(&self, differences: &[String]) -> String {
         let bytes: Vec<String> = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut out = format!("{}: mode {}: {} \"{}\"\n  given:", self.place, self.before.state.bits(), bytes.join(" "), self.text());
-        let reset = State::new(self.before.state.bits());
-        let vector = self.code.iter().any(|i| (0..i.op_count()).any(|op| i.op_register(op).is_vector_register()));
-        let x87 = self
-            .code
-            .iter()
-            .any(|i| format!("{:?}", i.mnemonic()).starts_with('F') || (0..i.op_count()).any(|op| i.op_register(op).is_mm()));
-        for field in Field::all() {
-            let shown = match field {
-                Field::Xmm(_) | Field::Mxcsr => vector,
-                Field::St(_) | Field::Fcw | Field::Fsw | Field::Ftw => x87,
-                _ => true,
-            };
-            let value = field.get(&self.before.state);
-            if shown && value != field.get(&reset) {
-                out += &format!(" {}={value:#x}", field.name());
-            }
+        for field in self.shown() {
+            out += &format!(" {}={:#x}", field.name(), field.get(&self.before.state));
         }
         for instruction in &self.code {
             if let Some(at) = corners::effective(instruction, &self.before.state) {
@@ -126,7 +136,8 @@ pub fn unmet(expected: &Expected, before: &World, len: usize, got: &World) -> Ve
         out.push(format!("stop: {} / {}", stop.describe(), got.stop.describe()));
     }
     let end = if expected.stop.is_some() { before.state.rip } else { before.state.rip + len as u64 };
-    let rip = (!expected.fields.iter().any(|(field, _)| *field == Field::Rip)).then_some((Field::Rip, end.into()));
+    let open = stop.vector == Stop::SYSTEM_CALL || expected.fields.iter().any(|(field, _)| *field == Field::Rip);
+    let rip = (!open).then_some((Field::Rip, end.into()));
     for (field, value) in expected.fields.iter().copied().chain(rip) {
         let mut wanted = got.state;
         field.set(&mut wanted, value);

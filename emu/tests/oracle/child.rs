@@ -40,8 +40,8 @@ unsafe impl Sync for Cell {}
 // SAFETY: all of it is integers and raw pointers, for which zero is a value.
 static GLOBALS: Cell = Cell(UnsafeCell::new(unsafe { zeroed() }));
 
-/// Where the signal handler's stack lies: in a case's sight, but out of its way.
-const SIGNAL_STACK: u64 = 0x7000_0000;
+/// Where the signal handler's stack lies: where no case's RSP goes.
+const SIGNAL_STACK: u64 = 0x1a5a_5a5a_0000;
 const SIGNAL_STACK_LEN: usize = 0x2_0000;
 
 /// The order of the kernel's register array, by our numbers.

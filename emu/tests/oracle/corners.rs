@@ -321,7 +321,7 @@ impl Filler<'_> {
             9 => READ_ONLY + 16 * self.rng.below(16),
             10 => READ_ONLY + PAGE as u64 - 1 - self.rng.below(size),
             11 => self.rng.pick(&[NOWHERE, 0x800, 0x8000_0000, DATA - 1 - self.rng.clone().below(size)]),
-            12 if self.world.state.bits() == 64 => self.rng.pick(&[1 << 47, u64::MAX << 63, !(u64::MAX >> 17) - 1]),
+            12 if self.world.state.bits() == 64 => self.rng.pick(&[1 << 47, u64::MAX << 63]),
             _ => inside,
         }
     }
@@ -335,15 +335,13 @@ impl Filler<'_> {
                     let place = self.place(if instruction.mnemonic() == Mnemonic::Lea { 1 } else { size });
                     self.solve(instruction, place);
                 }
-                OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegRSI => self.string_pointer(instruction, gpr::RSI, size),
-                OpKind::MemorySegDI
-                | OpKind::MemorySegEDI
-                | OpKind::MemorySegRDI
-                | OpKind::MemoryESDI
-                | OpKind::MemoryESEDI
-                | OpKind::MemoryESRDI => {
-                    self.string_pointer(instruction, gpr::RDI, size);
+                OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegRSI => {
+                    self.string_pointer(instruction, gpr::RSI, instruction.memory_segment());
                 }
+                OpKind::MemorySegDI | OpKind::MemorySegEDI | OpKind::MemorySegRDI => {
+                    self.string_pointer(instruction, gpr::RDI, instruction.memory_segment());
+                }
+                OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI => self.string_pointer(instruction, gpr::RDI, Register::ES),
                 _ => {}
             }
         }
@@ -369,14 +367,18 @@ impl Filler<'_> {
         }
     }
 
-    /// Chooses base and index so that the operand lies at `place`.
-    fn solve(&mut self, instruction: &Instruction, place: u64) {
-        let (base, index) = (instruction.memory_base(), instruction.memory_index());
-        let segment = match instruction.memory_segment() {
+    fn segment_base(&self, segment: Register) -> u64 {
+        match segment {
             Register::FS => self.world.state.fs_base,
             Register::GS => self.world.state.gs_base,
             _ => 0,
-        };
+        }
+    }
+
+    /// Chooses base and index so that the operand lies at `place`.
+    fn solve(&mut self, instruction: &Instruction, place: u64) {
+        let (base, index) = (instruction.memory_base(), instruction.memory_index());
+        let segment = self.segment_base(instruction.memory_segment());
         let scale = u64::from(instruction.memory_index_scale());
         let offset = place.wrapping_sub(segment).wrapping_sub(instruction.memory_displacement64());
         if base == index && base != Register::None {
@@ -409,14 +411,14 @@ impl Filler<'_> {
         }
     }
 
-    fn string_pointer(&mut self, instruction: &Instruction, which: usize, size: u64) {
-        let segment = match instruction.memory_segment() {
-            Register::FS if which == gpr::RSI => self.world.state.fs_base,
-            Register::GS if which == gpr::RSI => self.world.state.gs_base,
-            _ => 0,
-        };
-        let place = self.place(size).wrapping_sub(segment);
-        self.set(which, place);
+    fn string_pointer(&mut self, instruction: &Instruction, which: usize, segment: Register) {
+        let base = self.segment_base(segment);
+        let mut place = self.place(instruction.memory_size().size() as u64);
+        if instruction.mnemonic() == Mnemonic::Maskmovq {
+            // AMD changes the MMX state also if the instruction faults.
+            place = DATA + self.rng.below(PAGE as u64);
+        }
+        self.set(which, place.wrapping_sub(base));
     }
 
     /// What particular instructions want in their registers, before their memory operands are placed.
@@ -462,10 +464,6 @@ impl Filler<'_> {
             Mnemonic::Leave | Mnemonic::Enter => {
                 let frame = STACK_TOP + 8 * self.rng.below(32);
                 self.set(gpr::RBP, frame);
-            }
-            Mnemonic::Maskmovdqu | Mnemonic::Maskmovq => {
-                let place = self.place(16);
-                self.set(gpr::RDI, place);
             }
             _ => {}
         }

@@ -31,9 +31,26 @@ const EXCLUDED: &[(&str, &[Mnemonic])] = &[
     ("is the virtual machine's, not the CPU's", &[Mnemonic::Vmcall, Mnemonic::Vmmcall, Mnemonic::Monitor, Mnemonic::Mwait]),
 ];
 
+/// Single forms that have none.
+const EXCLUDED_FORMS: &[(&str, &[Code])] = &[
+    ("AMD reads 32 bits where Intel reads 16", &[Code::Movsxd_r16_rm16]),
+    (
+        "AMD knows no far pointers with 64-bit offsets",
+        &[Code::Call_m1664, Code::Jmp_m1664, Code::Lss_r64_m1664, Code::Lfs_r64_m1664, Code::Lgs_r64_m1664],
+    ),
+    ("AMD allows it, and then refuses it, in 32-bit code too; to Intel it is undefined there", &[Code::Sysretd]),
+    (
+        "without a memory operand AMD refuses it",
+        &[Code::Reservednop_rm16_r16_0F0D, Code::Reservednop_rm32_r32_0F0D, Code::Reservednop_rm64_r64_0F0D],
+    ),
+    ("an alias that no manual describes, with stack faults of its own", &[Code::Fstpnce_sti]),
+    ("a hypervisor may stand between the processor and us, and gets RIP wrong", &[Code::Int1]),
+];
+
 /// Why `code` has no generated cases, if it has none.
 pub fn excluded(code: Code) -> Option<&'static str> {
-    EXCLUDED.iter().find(|(_, mnemonics)| mnemonics.contains(&code.mnemonic())).map(|(reason, _)| *reason)
+    let mnemonics = EXCLUDED.iter().find(|(_, mnemonics)| mnemonics.contains(&code.mnemonic())).map(|(reason, _)| *reason);
+    mnemonics.or_else(|| EXCLUDED_FORMS.iter().find(|(_, codes)| codes.contains(&code)).map(|(reason, _)| *reason))
 }
 
 /// One encoding.
@@ -326,13 +343,14 @@ fn address(out: &mut Instruction, kind: Kind, bits: u32, narrow: bool, rng: &mut
         }
         _ => out.set_memory_base(first + rng.below(count) as u32),
     }
-    if out.memory_index() as u32 == first as u32 + 4 {
-        // RSP is no index.
+    if out.memory_index() == first + 4 {
+        // RSP is no index, but a base.
         out.set_memory_index(Register::None);
+        out.set_memory_base(first + 4);
     } else if out.memory_index() != Register::None {
         out.set_memory_index_scale(1 << rng.below(4));
     }
-    if out.memory_base() != Register::None || out.memory_index() == Register::None {
+    if out.memory_base() != Register::None {
         displacement(out, rng, wide);
     }
 }

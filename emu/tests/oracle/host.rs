@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::child;
-use super::world::{Stop, World};
+use super::world::{Stop, USER_SPACE, World};
 
 /// Cases in one exchange with the child.
 pub const BATCH: usize = 64;
@@ -72,6 +72,8 @@ impl Host {
 
     fn run_batch(&mut self, batch: &mut [Box<World>]) {
         for (at, world) in batch.iter().enumerate() {
+            let bases = [world.state.fs_base, world.state.gs_base];
+            assert!(bases.iter().all(|base| *base < USER_SPACE), "{bases:x?}: Linux takes no such base of FS or GS");
             // SAFETY: `at` is below BATCH, and the child, if there is one, waits for its line.
             unsafe { (*self.shared).worlds[at].clone_from(world) };
         }

@@ -9,7 +9,7 @@
 //! ```
 //! Bytes, their disassembly (instructions separated by `;`), then what is given: registers, flags by name, `[address]=bytes` in memory order, `rip=` the place of
 //! the code. `a|b|c` makes a case of each. What is not given gets corner values and numbers without pattern. After `=>` stands what our CPU must answer where the
-//! host's cannot be asked; such a line does not run on the host. An exception leaves RIP at the first instruction unless `rip=` says otherwise.
+//! host's cannot be asked; such a line does not run on the host. `#SYSCALL` stands for the kernel's entry. An exception leaves RIP at the first instruction unless `rip=` says otherwise.
 //!
 //! Numbers are decimal or `0x`; `_` may separate digits. `code`, `entry`, `data`, `guard`, `stack`, `top`, `ro` and `nowhere` are the addresses of [`super::world`], `+` or `-` a number.
 
@@ -135,7 +135,7 @@ fn parse_stop(item: &str) -> Result<Stop, String> {
         None => (item, "0"),
     };
     let error = u32::from_str_radix(error, 16).map_err(|_| format!("`{error}` is not an error code"))?;
-    let vector = (0..32).find(|vector| {
+    let vector = (0..=Stop::SYSTEM_CALL).find(|vector| {
         let stop = Stop { vector: *vector, ..Stop::default() };
         stop.describe().split('(').next() == Some(name)
     });

@@ -19,6 +19,8 @@ pub const PAGE: usize = 0x1000;
 pub const GUARD: u64 = DATA + WINDOW as u64;
 /// An address with nothing near it.
 pub const NOWHERE: u64 = 0x3f00_0000;
+/// What lies from here on is Linux's own.
+pub const USER_SPACE: u64 = 0x7fff_ffff_f000;
 /// Where the code of a case starts unless it says otherwise.
 pub const ENTRY: u64 = CODE + 0x800;
 /// The stack pointer a case starts with unless it says otherwise.
@@ -230,10 +232,12 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// No exception: SYSCALL or SYSENTER entered the kernel.
+    pub const SYSTEM_CALL: u32 = 256;
     /// The CPU never came back: the process that ran the case died.
-    pub const DIED: u32 = 256;
+    pub const DIED: u32 = 257;
     /// The case did not end in time.
-    pub const HUNG: u32 = 257;
+    pub const HUNG: u32 = 258;
 
     /// `#PF(6) at 20002000`, for people.
     pub fn describe(&self) -> String {
@@ -253,6 +257,7 @@ impl Stop {
             16 => "#MF",
             17 => "#AC",
             19 => "#XM",
+            Stop::SYSTEM_CALL => "#SYSCALL",
             Stop::DIED => "died",
             Stop::HUNG => "hung",
             _ => "?",

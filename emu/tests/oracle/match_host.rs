@@ -1,0 +1,115 @@
+//! Our CPU against the host's.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::case::Case;
+use super::compare::differences;
+use super::host::Host;
+use super::ours::{Drive, Ours};
+use super::suite::{self, DRIVES};
+use super::undefined::Undefined;
+use super::world::{Stop, World, flag};
+
+/// The two CPUs.
+struct Pair {
+    host: Host,
+    ours: Ours,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        Pair { host: Host::new(), ours: Ours::new() }
+    }
+
+    /// Reports of the cases in which they differ.
+    fn mismatches(&mut self, cases: &[Case]) -> Vec<String> {
+        let mut expected: Vec<Box<World>> = cases.iter().map(|case| case.before.clone()).collect();
+        self.host.run(&mut expected);
+        let mut reports = Vec::new();
+        for (case, expected) in cases.iter().zip(&expected) {
+            if matches!(expected.stop.vector, Stop::DIED | Stop::HUNG) {
+                reports.push(case.report(&[format!("not a case for the host: {}", expected.stop.describe())]));
+                continue;
+            }
+            let undefined = case.undefined();
+            for drive in DRIVES {
+                let differences = differences(expected, &suite::run(&mut self.ours, case, drive), &undefined);
+                if !differences.is_empty() {
+                    reports.push(format!("{drive:?} {}", case.report(&differences)));
+                    break;
+                }
+            }
+        }
+        reports
+    }
+}
+
+/// One mismatch of a line is enough.
+#[test]
+fn case_files_agree_with_the_host() {
+    let mut pair = Pair::new();
+    let reports: Vec<_> = suite::lines_for_the_host().filter_map(|cases| pair.mismatches(&cases).into_iter().next()).collect();
+    suite::assert_none(&reports);
+}
+
+/// Two at a time; the report names at most a few mismatches of each instruction.
+#[test]
+fn generated_cases_agree_with_the_host() {
+    const OF_ONE: usize = 3;
+    let codes: Vec<_> = suite::implemented().into_iter().collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut pair = Pair::new();
+        let mut reports = Vec::new();
+        while let Some(code) = codes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = pair.mismatches(&suite::generated(*code));
+            reports.extend(found.into_iter().take(OF_ONE).map(|report| (*code, report)));
+        }
+        reports
+    };
+    let mut reports = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let mut reports = work();
+        reports.extend(other.join().expect("the other half is done"));
+        reports
+    });
+    reports.sort();
+    suite::assert_none(&reports.into_iter().map(|(_, report)| report).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_wrong_bit_is_noticed() {
+    let mut pair = Pair::new();
+    let line = "48 f7 e3 \"mul rbx\" rax=3 rbx=5";
+    let case = &Case::of_line(&super::ins::parse("x.ins", line).expect("a case")[0], 1)[0];
+    let mut expected = [case.before.clone()];
+    pair.host.run(&mut expected);
+    let [expected] = expected;
+    let undefined = case.undefined();
+    let got = suite::run(&mut pair.ours, case, Drive::Cold);
+    assert_eq!(differences(&expected, &got, &undefined), [""; 0]);
+    let noticed = |spoil: fn(&mut World)| {
+        let mut spoiled = got.clone();
+        spoil(&mut spoiled);
+        differences(&expected, &spoiled, &undefined).len()
+    };
+    let wrong: [fn(&mut World); 10] = [
+        |world| world.state.rflags ^= flag::CF,
+        |world| world.state.rflags ^= flag::OF,
+        |world| world.state.gpr[15] ^= 1 << 63,
+        |world| world.state.rip += 1,
+        |world| world.state.fx.xmm[15] ^= 1,
+        |world| world.state.fx.st[7][9] ^= 1,
+        |world| world.state.fx.mxcsr ^= 1,
+        |world| world.state.segments[3] ^= 1,
+        |world| world.memory.data[0x1fff] ^= 1,
+        |world| world.stop.error ^= 1,
+    ];
+    assert_eq!(wrong.map(noticed), [1; 10]);
+    // MUL leaves ZF open.
+    assert_eq!(noticed(|world| world.state.rflags ^= flag::ZF), 0);
+    let closed = Undefined::default();
+    let mut spoiled = got.clone();
+    spoiled.state.rflags = expected.state.rflags ^ flag::ZF;
+    assert_eq!(differences(&expected, &spoiled, &closed).len(), 1);
+}
