@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 /// Most fids at a time.
 pub(super) const MAX_FIDS: usize = 1 << 16;
-/// Most open files at a time; each may cost the host a file descriptor.
-pub(super) const MAX_OPEN: usize = 512;
 /// Bytes that fids may hold in directory listings and extended attributes.
 pub(super) const MAX_HELD: usize = 8 << 20;
 /// What an entry of a listing counts besides its name.
@@ -27,7 +25,7 @@ pub(super) fn held_by_entry(name: &Name) -> usize {
 pub(super) enum Use {
     /// Not opened.
     Walked,
-    /// An open file. Without a handle it is opened again when it is next used.
+    /// An open file. Without a handle it is opened again when it is next needed.
     File { flags: OpenFlags, handle: Option<Handle> },
     /// An open directory, with its sorted entries as they were when reading began.
     Directory { listing: Option<Arc<[Entry]>> },
@@ -46,10 +44,6 @@ impl Use {
             Self::XattrWrite { name, value, .. } => name.len() + value.len(),
         }
     }
-
-    fn is_open_file(&self) -> bool {
-        matches!(self, Self::File { .. })
-    }
 }
 
 /// A fid.
@@ -67,7 +61,6 @@ pub(super) struct Fid {
 #[derive(Debug, Default)]
 pub(super) struct Fids {
     fids: BTreeMap<u32, Fid>,
-    open: usize,
     held: usize,
 }
 
@@ -86,36 +79,32 @@ impl Fids {
         MAX_HELD.saturating_sub(self.held - own)
     }
 
-    /// `ENFILE` if no further file may be opened.
-    pub fn check_can_open(&self) -> Result<(), Errno> {
-        if self.open < MAX_OPEN { Ok(()) } else { Err(Errno::ENFILE) }
-    }
-
     /// Adds a fid or changes it. `ENFILE` or `ENOMEM`, and nothing changed, where a bound would be passed.
     pub fn set(&mut self, number: u32, fid: Fid) -> Result<(), Errno> {
-        let new = !self.fids.contains_key(&number);
-        let already_open = self.fids.get(&number).is_some_and(|fid| fid.used.is_open_file());
-        if new && self.fids.len() == MAX_FIDS {
+        if !self.fids.contains_key(&number) && self.fids.len() == MAX_FIDS {
             return Err(Errno::ENFILE);
-        }
-        if fid.used.is_open_file() && !already_open {
-            self.check_can_open()?;
         }
         if fid.used.held() > self.room_for(number) {
             return Err(Errno::ENOMEM);
         }
         self.remove(number);
-        self.open += usize::from(fid.used.is_open_file());
         self.held += fid.used.held();
         self.fids.insert(number, fid);
         Ok(())
     }
 
-    /// Notes the handle of a file that was opened again.
-    pub fn set_handle(&mut self, number: u32, new: Handle) {
-        if let Some(Fid { used: Use::File { handle, .. }, .. }) = self.fids.get_mut(&number) {
-            *handle = Some(new);
+    /// The handle of an open file, to be noted when it is opened again and taken when it is given up.
+    pub fn handle_mut(&mut self, number: u32) -> Option<&mut Option<Handle>> {
+        match self.fids.get_mut(&number) {
+            Some(Fid { used: Use::File { handle, .. }, .. }) => Some(handle),
+            _ => None,
         }
+    }
+
+    /// The open files among the fids of a node that have no handle.
+    pub fn without_handle(&self, node: NodeId) -> Vec<u32> {
+        let open = self.iter().filter(|(_, fid)| fid.node == node && matches!(fid.used, Use::File { handle: None, .. }));
+        open.map(|(number, _)| number).collect()
     }
 
     /// The value that an attribute is to get, to be written into; its length is fixed.
@@ -129,14 +118,13 @@ impl Fids {
     /// Forgets a fid.
     pub fn remove(&mut self, number: u32) -> Option<Fid> {
         let fid = self.fids.remove(&number)?;
-        self.open -= usize::from(fid.used.is_open_file());
         self.held -= fid.used.held();
         Some(fid)
     }
 
     /// Forgets all fids.
-    pub fn take_all(&mut self) -> impl Iterator<Item = Fid> + use<> {
-        std::mem::take(self).fids.into_values()
+    pub fn take_all(&mut self) -> impl Iterator<Item = (u32, Fid)> + use<> {
+        std::mem::take(self).fids.into_iter()
     }
 
     /// A handle by which this file is open, for one that can be reached no other way: to write with, if there is one.
@@ -158,28 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn fids_open_files_and_bytes_are_bounded() {
+    fn fids_and_the_bytes_they_hold_are_bounded() {
         let mut fids = Fids::default();
         for number in 0..MAX_FIDS as u32 {
             fids.set(number, fid(Use::Walked)).unwrap();
         }
         assert_eq!(fids.set(u32::MAX - 1, fid(Use::Walked)), Err(Errno::ENFILE));
 
-        let open = Use::File { flags: OpenFlags::new(0).unwrap(), handle: None };
-        for number in 0..MAX_OPEN as u32 {
-            fids.set(number, fid(open.clone())).unwrap();
-        }
-        assert_eq!(fids.set(MAX_OPEN as u32, fid(open.clone())), Err(Errno::ENFILE));
-        fids.set(0, fid(open.clone())).unwrap();
-        fids.remove(0);
-        fids.set(MAX_OPEN as u32, fid(open)).unwrap();
-
         fids.set(1000, fid(Use::XattrRead { value: vec![0; MAX_HELD - 1] })).unwrap();
         assert_eq!(fids.set(1001, fid(Use::XattrRead { value: vec![0; 2] })), Err(Errno::ENOMEM));
         fids.set(1000, fid(Use::XattrRead { value: vec![0; MAX_HELD] })).unwrap();
         fids.set(1000, fid(Use::Walked)).unwrap();
         fids.set(1001, fid(Use::XattrRead { value: vec![0; 2] })).unwrap();
-        assert_eq!(fids.take_all().count(), MAX_FIDS - 1 + 1 - 1);
+        assert_eq!(fids.take_all().count(), MAX_FIDS);
         assert_eq!(fids.room_for(0), MAX_HELD);
     }
 }

@@ -865,6 +865,26 @@ mod tests {
     }
 
     #[test]
+    fn more_files_can_be_open_than_the_host_has_descriptors_for() {
+        let fixture = fixture();
+        for number in 1..=400 {
+            fs::write(fixture.host(&number.to_string()), number.to_string()).unwrap();
+        }
+        let (_outside, mut mount) = mount(fixture, Access::ReadWrite);
+        for fid in 1..=400u32 {
+            walk(&mut mount, fid, &fid.to_string());
+            assert_eq!(ask(&mut mount, 12, &[&fid.to_le_bytes(), &READ.to_le_bytes()]).0, 13);
+            assert_eq!(ask(&mut mount, 76, &[&[0; 4], &string(&(fid / 2).to_string()), &[0; 4]]).0, if fid % 2 == 0 { 77 } else { 7 });
+            assert!(mount.filesystem().files.len() <= 256);
+        }
+        for fid in 1..=400u32 {
+            let text = fid.to_string();
+            let data = [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+            assert_eq!(ask(&mut mount, 116, &[&fid.to_le_bytes(), &[0; 8], &[9, 0, 0, 0]]).1, data);
+        }
+    }
+
+    #[test]
     fn open_files_are_found_again_after_a_restore_or_stale() {
         let fixture = fixture();
         fs::write(fixture.host("kept"), "abc").unwrap();

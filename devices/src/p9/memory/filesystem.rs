@@ -69,9 +69,11 @@ impl FileSystem for MemoryFs {
     }
 
     fn close(&mut self, handle: Handle) {
-        if let Some(file) = self.handles.remove(&handle) {
-            self.end_if_unreachable(file.inode);
+        let Some(file) = self.handles.remove(&handle) else { return };
+        if let Some(inode) = self.inodes.get_mut(&file.inode) {
+            inode.opens -= 1;
         }
+        self.end_if_unreachable(file.inode);
     }
 
     fn read(&mut self, handle: Handle, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {

@@ -57,6 +57,8 @@ struct Inode {
     gid: u32,
     /// Names that lead here. The root has none, and stays.
     names: u64,
+    /// Handles that have it open.
+    opens: u64,
     accessed: Timestamp,
     modified: Timestamp,
     changed: Timestamp,
@@ -69,8 +71,8 @@ struct Inode {
 impl Inode {
     fn new(content: Content, creation: &Creation, now: Timestamp) -> Self {
         let Creation { permissions, uid, gid } = *creation;
-        let (names, version, xattrs) = (0, 0, BTreeMap::new());
-        Self { permissions, uid, gid, names, accessed: now, modified: now, changed: now, version, xattrs, content }
+        let (names, opens, version, xattrs) = (0, 0, 0, BTreeMap::new());
+        Self { permissions, uid, gid, names, opens, accessed: now, modified: now, changed: now, version, xattrs, content }
     }
 
     fn content_changed(&mut self, now: Timestamp) {
@@ -276,10 +278,9 @@ impl MemoryFs {
     }
 
     fn end_if_unreachable(&mut self, number: InodeNumber) {
-        let named = number == InodeNumber::ROOT || self.inodes.get(&number).is_some_and(|inode| inode.names > 0);
-        let open = self.handles.values().any(|file| file.inode == number);
-        if !named
-            && !open
+        let unreachable = self.inodes.get(&number).is_some_and(|inode| inode.names == 0 && inode.opens == 0);
+        if unreachable
+            && number != InodeNumber::ROOT
             && let Some(inode) = self.inodes.remove(&number)
         {
             self.used -= inode.cost();
@@ -322,6 +323,7 @@ impl MemoryFs {
     fn new_handle(&mut self, inode: InodeNumber, append: bool) -> Result<Handle, Errno> {
         let handle = Handle::new(self.next_handle);
         self.next_handle = self.next_handle.checked_add(1).ok_or(Errno::ENFILE)?;
+        self.inode_mut(inode)?.opens += 1;
         self.handles.insert(handle, OpenFile { inode, append });
         Ok(handle)
     }
@@ -335,15 +337,15 @@ impl MemoryFs {
             _ => return Err(Errno::EINVAL),
         }
         let before = inode.content.size();
+        let new_len = usize::try_from(length).map_err(|_| Errno::EFBIG)?;
         match length.checked_sub(before) {
             Some(more) => self.charge(more)?,
             None => self.used -= before - length,
         }
-        let length = usize::try_from(length).map_err(|_| Errno::EFBIG)?;
         let now = self.now;
         let inode = self.inode_mut(number)?;
         if let Content::Regular(bytes) = &mut inode.content {
-            bytes.resize(length, 0);
+            bytes.resize(new_len, 0);
         }
         inode.content_changed(now);
         Ok(())

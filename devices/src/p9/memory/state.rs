@@ -95,6 +95,10 @@ fn check(valid: bool, field: &'static str, found: u64, wanted: &'static str) -> 
     RestoreError::check(valid, DEVICE, field, found, wanted)
 }
 
+fn wrong(field: &'static str, found: u64, wanted: &'static str) -> RestoreError {
+    RestoreError::OutOfRange { device: DEVICE, field, found, wanted }
+}
+
 fn timestamp(seconds: i64, nanoseconds: u32) -> Result<Timestamp, RestoreError> {
     check(nanoseconds < 1_000_000_000, "nanoseconds", u64::from(nanoseconds), "below 10⁹")?;
     Ok(Timestamp { seconds, nanoseconds })
@@ -130,8 +134,8 @@ impl MemoryFs {
             let number = saved.handle;
             check(number < state.next_handle, "handle", number, "a number given before")?;
             let inode = InodeNumber(saved.inode);
-            let file = inodes.get(&inode).is_some_and(|inode| inode.content.kind() == FileKind::Regular);
-            check(file, "open file", saved.inode, "a regular file")?;
+            let file = inodes.get_mut(&inode).filter(|inode: &&mut Inode| inode.content.kind() == FileKind::Regular);
+            file.ok_or(wrong("open file", saved.inode, "a regular file"))?.opens += 1;
             let taken = handles.insert(Handle::new(number), OpenFile { inode, append: saved.append });
             check(taken.is_none(), "handle", number, "there once")?;
         }
@@ -158,9 +162,8 @@ impl MemoryFs {
         while let Some(directory) = open.pop() {
             let Ok(entries) = self.entries(directory).cloned() else { continue };
             for number in entries.into_values() {
-                let Some(inode) = self.inodes.get_mut(&number) else {
-                    return check(false, "directory entry", number.0, "a file of this file system");
-                };
+                let inode = self.inodes.get_mut(&number);
+                let inode = inode.ok_or(wrong("directory entry", number.0, "a file of this file system"))?;
                 inode.names += 1;
                 if inode.content.kind() == FileKind::Directory {
                     let first = inode.names == 1 && number != InodeNumber::ROOT;
@@ -170,8 +173,7 @@ impl MemoryFs {
             }
         }
         for (number, inode) in &self.inodes {
-            let open = self.handles.values().any(|file| file.inode == *number);
-            check(*number == InodeNumber::ROOT || inode.names > 0 || open, "inode", number.0, "in a directory or open")?;
+            check(*number == InodeNumber::ROOT || inode.names > 0 || inode.opens > 0, "inode", number.0, "in a directory or open")?;
         }
         Ok(())
     }
@@ -204,19 +206,12 @@ impl Inode {
         }
     }
 
-    /// All but the count of names.
+    /// All but what leads to it.
     fn restore(state: &InodeState) -> Result<Self, RestoreError> {
         let kind = FileKind::from_mode(state.mode);
         let permissions = state.mode & PERMISSION_BITS;
         let known = kind.map(|kind| (kind, kind.format_bits() | permissions)).filter(|(_, mode)| *mode == state.mode);
-        let Some((kind, _)) = known else {
-            return Err(RestoreError::OutOfRange {
-                device: DEVICE,
-                field: "mode",
-                found: u64::from(state.mode),
-                wanted: "a kind of file and permissions",
-            });
-        };
+        let (kind, _) = known.ok_or(wrong("mode", u64::from(state.mode), "a kind of file and permissions"))?;
         let device = DeviceNumber { major: state.device[0], minor: state.device[1] };
         let has_data = matches!(kind, FileKind::Regular | FileKind::Symlink);
         let has_device = matches!(kind, FileKind::CharacterDevice | FileKind::BlockDevice);
@@ -240,6 +235,7 @@ impl Inode {
             uid: state.uid,
             gid: state.gid,
             names: 0,
+            opens: 0,
             accessed: time(0)?,
             modified: time(1)?,
             changed: time(2)?,

@@ -30,14 +30,21 @@ impl<F: FileSystem> Server<F> {
                 if modifies {
                     self.check_writable()?;
                 }
-                self.fids.check_can_open()?;
+                self.make_room_for_handle()?;
                 let handle = self.fs.open(&path, flags)?;
                 attributes = self.fs.attributes(&Target::Handle(handle)).inspect_err(|_| self.fs.close(handle))?;
                 Use::File { flags, handle: Some(handle) }
             }
             _ => return Err(Errno::ENXIO.into()),
         };
+        let opened = match used {
+            Use::File { handle, .. } => handle,
+            _ => None,
+        };
         self.put_fid(number, Fid { node, uid, used })?;
+        if let Some(handle) = opened {
+            self.count_handle(number, handle);
+        }
         reply.qid(qid(node, &attributes));
         reply.u32(0); // no preferred size of transfers
         Ok(())

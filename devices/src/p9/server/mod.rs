@@ -11,13 +11,16 @@ mod tests;
 use super::fid::{Fid, Fids, Use};
 use super::nodes::{NodeId, Nodes};
 use super::wire::{self, Malformed, NO_FID, Qid, Reply, Request};
-use super::{Access, Attributes, Errno, FileSystem, Handle, OpenFlags, RelativePath, Target};
+use super::{Access, Attributes, Errno, FileSystem, Handle, Name, OpenFlags, RelativePath, Target};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 /// Largest message that is agreed to, whatever the client proposes.
 pub(super) const MAX_MSIZE: u32 = 1 << 20;
 /// Smallest proposal that is agreed to: every reply of a fixed size fits.
 const MIN_MSIZE: u32 = 256;
+/// Most handles that cost the host something (a file descriptor), at a time.
+const MAX_HANDLES: usize = 256;
 /// User numbers from here up mean that the client names none.
 const NO_USER: u32 = u32::MAX - 1;
 
@@ -51,6 +54,9 @@ pub(super) struct Server<F> {
     pub(super) msize: Option<u32>,
     pub(super) nodes: Nodes,
     pub(super) fids: Fids,
+    /// Fids with a handle that costs the host something, in the order in which they got it. At [`MAX_HANDLES`] the oldest
+    /// is given up, to be opened again when it is next needed: Linux keeps a fid open for every file that it caches.
+    costly: VecDeque<u32>,
     pub(super) protocol_errors: u64,
 }
 
@@ -59,14 +65,14 @@ impl<F: FileSystem> Server<F> {
     pub const MSIZES: RangeInclusive<u32> = MIN_MSIZE..=MAX_MSIZE;
 
     pub fn new(fs: F, access: Access) -> Self {
-        Self { fs, access, msize: None, nodes: Nodes::new(), fids: Fids::default(), protocol_errors: 0 }
+        Self { fs, access, msize: None, nodes: Nodes::new(), fids: Fids::default(), costly: VecDeque::new(), protocol_errors: 0 }
     }
 
     /// Ends the session. Files keep their numbers.
     pub fn reset(&mut self) {
         self.msize = None;
-        for fid in self.fids.take_all() {
-            self.release(&fid);
+        for (number, fid) in self.fids.take_all() {
+            self.release(number, &fid);
         }
     }
 
@@ -206,15 +212,47 @@ impl<F: FileSystem> Server<F> {
 
     fn drop_fid(&mut self, number: u32) -> Option<Fid> {
         let fid = self.fids.remove(number)?;
-        self.release(&fid);
+        self.release(number, &fid);
         Some(fid)
     }
 
     /// Gives back what a fid that was just removed had.
-    fn release(&mut self, fid: &Fid) {
+    fn release(&mut self, number: u32, fid: &Fid) {
         self.nodes.unpin(fid.node);
         if let Use::File { handle: Some(handle), .. } = fid.used {
+            self.costly.retain(|costly| *costly != number);
             self.fs.close(handle);
+        }
+    }
+
+    /// Sees to it that one more handle is possible. `ENFILE` if all there are belong to unlinked files, which could not be
+    /// opened again.
+    fn make_room_for_handle(&mut self) -> Result<(), Errno> {
+        if self.costly.len() < MAX_HANDLES {
+            return Ok(());
+        }
+        let can_be_reopened = |number: &u32| self.fids.get(*number).is_some_and(|fid| self.nodes.path(fid.node).is_ok());
+        let oldest = self.costly.iter().position(can_be_reopened).ok_or(Errno::ENFILE)?;
+        let handle = self.costly.remove(oldest).and_then(|number| self.fids.handle_mut(number)?.take());
+        if let Some(handle) = handle {
+            self.fs.close(handle);
+        }
+        Ok(())
+    }
+
+    /// Notes that a fid has got a handle.
+    fn count_handle(&mut self, number: u32, handle: Handle) {
+        if !self.fs.is_saved(handle) {
+            self.costly.push_back(number);
+        }
+    }
+
+    /// Opens what is open of a file but has no handle, for it is about to lose the path by which that could be done later.
+    fn keep_open(&mut self, parent: NodeId, name: &Name) {
+        let Some(node) = self.nodes.known_child(parent, name) else { return };
+        for number in self.fids.without_handle(node) {
+            // A file that cannot be opened now is stale from now on.
+            let _ = self.open_file(number);
         }
     }
 
@@ -246,11 +284,15 @@ impl<F: FileSystem> Server<F> {
             _ => return Err(Failure::Protocol(Errno::EBADF)),
         };
         let path = self.nodes.path(node)?;
+        self.make_room_for_handle()?;
         let handle = self.fs.open(&path, flags.for_reopening()).map_err(|errno| match errno {
             Errno::ENOENT | Errno::ENOTDIR | Errno::EISDIR | Errno::ELOOP | Errno::ENXIO => Errno::ESTALE,
             other => other,
         })?;
-        self.fids.set_handle(number, handle);
+        if let Some(noted) = self.fids.handle_mut(number) {
+            *noted = Some(handle);
+        }
+        self.count_handle(number, handle);
         Ok((flags, handle))
     }
 

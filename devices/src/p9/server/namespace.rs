@@ -78,7 +78,7 @@ impl<F: FileSystem> Server<F> {
         let uid = self.walked_fid(number)?.uid;
         let place = self.place(number, name, mode, gid)?;
         let flags = crate::p9::OpenFlags::new(flags)?;
-        self.fids.check_can_open()?;
+        self.make_room_for_handle()?;
         let handle = self.fs.create(&place.path, flags, &place.creation)?;
         if flags.exclusive() {
             self.nodes.remove(place.parent, &place.name);
@@ -89,6 +89,7 @@ impl<F: FileSystem> Server<F> {
             Ok(qid(node, &attributes))
         });
         let qid = opened.inspect_err(|_| self.fs.close(handle))?;
+        self.count_handle(number, handle);
         reply.qid(qid);
         reply.u32(0); // no preferred size of transfers
         Ok(())
@@ -171,6 +172,7 @@ impl<F: FileSystem> Server<F> {
         if self.nodes.known_child(from.0, from.1).is_some_and(|moved| self.nodes.is_within(to.0, moved)) {
             return Err(Errno::EINVAL);
         }
+        self.keep_open(to.0, to.1);
         self.fs.rename(&old_path, &new_path)?;
         self.nodes.rename(from, to);
         Ok(())
@@ -200,6 +202,7 @@ impl<F: FileSystem> Server<F> {
     fn remove_name(&mut self, parent: NodeId, name: &Name, is_directory: bool) -> Result<(), Errno> {
         self.check_writable()?;
         let path = self.nodes.path(parent)?.child(name)?;
+        self.keep_open(parent, name);
         if is_directory {
             self.fs.remove_directory(&path)?
         } else {

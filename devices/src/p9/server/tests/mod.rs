@@ -414,6 +414,21 @@ fn open_fids_are_reopened_after_a_restore_or_stale() {
 }
 
 #[test]
+fn files_unlinked_or_replaced_after_a_restore_stay_open() {
+    let mut client = Client::new();
+    for (fid, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        client.create(fid, name).unwrap();
+        client.write(fid, 0, name.as_bytes()).unwrap();
+    }
+    let mut client = client.restored_without_handles();
+    client.unlink("a").unwrap();
+    client.rename("b", "c").unwrap();
+    for (fid, content) in [(1, b"a"), (2, b"b"), (3, b"c")] {
+        assert_eq!(client.read(fid, 0, 9), Ok(content.to_vec()));
+    }
+}
+
+#[test]
 fn saving_changes_nothing() {
     let mut client = Client::new();
     client.mkdir("d").unwrap();
