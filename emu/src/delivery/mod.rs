@@ -1,8 +1,9 @@
 //! Delivery of exceptions and interrupts through the IDT (SDM Vol. 3, chapter 6).
 //!
 //! All checks, and all pushes onto the new stack, come before the first change of a register: a delivery that faults leaves the CPU where it
-//! was. Task gates and hardware task switches are not supported: a task gate raises #GP, as it would in long mode. RF is never kept in
-//! RFLAGS: there are no instruction breakpoints that it could hold off. So it only appears in the images that delivery pushes.
+//! was. Task gates and hardware task switches are not supported: a task gate raises #GP, as it would in long mode. There are no instruction
+//! breakpoints that RF could hold off, so nothing loads it: it is set in RFLAGS while a REP is cut off between two iterations, and in
+//! what delivery pushes for a fault.
 
 pub mod descriptor;
 pub mod legacy;
@@ -86,8 +87,7 @@ pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Shutdown> {
 
 /// Delivers an external interrupt.
 pub fn interrupt(cx: &mut Vcpu, vector: u8) -> Result<(), Shutdown> {
-    let rflags = if cx.repeat_pending { cx.rflags() | Rflags::RF } else { cx.rflags() };
-    let event = Event { vector, error_code: None, software: false, rflags };
+    let event = Event { vector, error_code: None, software: false, rflags: cx.rflags() };
     deliver(cx, &event).or_else(|fault| exception(cx, fault))
 }
 
@@ -109,7 +109,7 @@ fn deliver(cx: &mut Vcpu, event: &Event) -> Result<(), Exception> {
     let delivered = if cx.long_mode() { long::deliver(cx, event) } else { legacy::deliver(cx, event) };
     delivered.map_err(|exception| event.stopped_by(exception))?;
     cx.shadow = false;
-    cx.repeat_pending = false;
+    cx.trap = false;
     Ok(())
 }
 

@@ -217,6 +217,45 @@ fn single_step_traps_behind_the_instruction() {
 }
 
 #[test]
+fn single_step_does_not_follow_into_a_handler() {
+    let mut cx = user_mode();
+    set_gate(&mut cx, 0x80, handler(0x80), selector::CODE64, 14, 3, 0);
+    cx.set_rflags(Rflags::TF);
+    // INT 0x80; the handler's HLT is the next to run.
+    expect_vector(&mut cx, &[0xcd, 0x80], 0x80);
+    assert_eq!(cx.control.dr6 & 1 << 14, 0);
+}
+
+#[test]
+fn single_step_is_held_off_behind_a_load_of_the_stack_segment() {
+    let mut cx = long_mode();
+    cx.set_rflags(Rflags::TF);
+    cx.regs[slot::RAX] = u64::from(selector::DATA);
+    // MOV SS, EAX; NOP; NOP
+    expect_vector(&mut cx, &[0x8e, 0xd0, 0x90, 0x90], 1);
+    assert_eq!(frame::<1>(&cx), [CODE + 3]);
+}
+
+#[test]
+fn single_step_is_not_held_off_behind_sti() {
+    let mut cx = long_mode();
+    cx.set_rflags(Rflags::TF);
+    expect_vector(&mut cx, &[0xfb, 0x90], 1);
+    assert_eq!(frame::<1>(&cx), [CODE + 1]);
+}
+
+#[test]
+fn single_step_traps_behind_the_popf_that_ends_it() {
+    let mut cx = long_mode();
+    cx.set_rflags(Rflags::TF);
+    cx.regs[slot::RSP] -= 8;
+    // POPFQ of 0
+    expect_vector(&mut cx, &[0x9d, 0x90], 1);
+    let [rip, _, rflags] = frame(&cx);
+    assert_eq!([rip, rflags & Rflags::TF], [CODE + 1, 0]);
+}
+
+#[test]
 fn interrupt_waits_for_the_instruction_behind_sti() {
     let mut cx = long_mode();
     board(&mut cx).pending.push(0x40);

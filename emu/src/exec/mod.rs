@@ -43,7 +43,7 @@ mod vector;
 mod x87;
 
 use crate::cache::Slot;
-use crate::cpu::{Exception, slot};
+use crate::cpu::{Exception, Rflags, slot};
 use crate::decode::{Op, Opcode};
 use crate::vcpu::{CodeSize, Vcpu};
 
@@ -184,11 +184,12 @@ unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<(), Excep
 fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exception>) -> Done {
     cx.left -= i64::from(op.retired);
     cx.partial = 0;
-    cx.repeat_pending = false;
+    cx.system_flags &= !Rflags::RF;
     let here = rip_of(cx, op);
     cx.rip = wrap(cx, here.wrapping_add(u64::from(op.length)));
     match body(cx, op) {
-        Ok(()) if cx.repeat_pending => {
+        // A REP that was cut off has set RF.
+        Ok(()) if cx.system_flags & Rflags::RF != 0 => {
             cx.rip = here;
             leave(cx, ExitReason::Sync)
         }

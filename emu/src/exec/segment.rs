@@ -25,7 +25,7 @@ fn name(number: u8) -> SegmentName {
     SegmentName::ALL[usize::from(number) % 6]
 }
 
-/// Loads a segment register other than CS. A load of SS holds interrupts off for one instruction.
+/// Loads a segment register other than CS.
 fn load(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception> {
     let segment = match name {
         SegmentName::Cs => return Err(Exception::INVALID_OPCODE),
@@ -33,20 +33,27 @@ fn load(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception
         _ => descriptor::data_segment(cx, selector)?,
     };
     cx.segments[name as usize] = segment;
-    if name == SegmentName::Ss {
-        cx.shadow = true;
-    }
     cx.mode_changed();
     Ok(())
 }
 
+/// As [`load`]; a load of SS alone holds interrupts and the single-step trap off for one instruction, which sets the stack pointer.
+fn load_alone(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception> {
+    load(cx, name, selector)?;
+    if name == SegmentName::Ss {
+        cx.shadow = true;
+        cx.trap = false;
+    }
+    Ok(())
+}
+
 fn mov_to_segment(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    load(cx, name(op.a), u16::read(&cx.regs, op.b))
+    load_alone(cx, name(op.a), u16::read(&cx.regs, op.b))
 }
 
 fn mov_to_segment_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let selector = cx.load_slow(op.segment, General::linear(cx, op))?;
-    load(cx, name(op.a), selector)
+    load_alone(cx, name(op.a), selector)
 }
 
 fn mov_from_segment<W: Word>(cx: &mut Vcpu, op: &Op) {
@@ -70,7 +77,7 @@ fn pop_segment<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let pointer = cx.regs[slot::RSP].wrapping_add(W::BYTES);
     let before = cx.regs[slot::RSP];
     cx.set_stack_pointer(pointer);
-    load(cx, name(op.a), selector).inspect_err(|_| cx.regs[slot::RSP] = before)
+    load_alone(cx, name(op.a), selector).inspect_err(|_| cx.regs[slot::RSP] = before)
 }
 
 /// LDS, LES, LFS, LGS, LSS: a far pointer into a segment register and a general register.
@@ -78,8 +85,6 @@ fn load_pointer<W: Word>(cx: &mut Vcpu, op: &Op, name: SegmentName) -> Result<()
     let offset: W = cx.load_slow(op.segment, part(cx, op, 0))?;
     let selector = cx.load_slow(op.segment, part(cx, op, W::BYTES))?;
     load(cx, name, selector)?;
-    // LSS changes both halves of a stack at once, so it holds nothing off.
-    cx.shadow = false;
     offset.write(&mut cx.regs, op.a);
     Ok(())
 }

@@ -83,7 +83,7 @@ pub fn repeat(
             return Ok(());
         }
         if cx.left <= 0 || cx.attention {
-            cx.repeat_pending = true;
+            cx.system_flags |= Rflags::RF;
             return Ok(());
         }
         let done = bulk(cx, op, remaining.min(cx.left as u64));

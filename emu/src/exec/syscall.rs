@@ -42,6 +42,8 @@ fn syscall(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     cx.regs[slot::RCX] = cx.rip;
     cx.regs[slot::R11] = cx.rflags();
     cx.set_rflags(cx.rflags() & !cx.msrs.fmask);
+    // With TF masked the system's first instruction is not to be trapped.
+    cx.trap &= cx.system_flags & Rflags::TF != 0;
     let selector = cx.msrs.star >> 32;
     let rip = cx.msrs.lstar;
     enter(cx, selector & !3, (selector & !3) + 8, 0, CodeSize::Bits64, rip);
@@ -169,6 +171,18 @@ mod tests {
         assert_eq!(run(&mut cx, &[0x0f, 0x05]), crate::engine::Stop::Halted);
         assert_eq!([cx.rip, cx.rflags()], [CODE + 1, Rflags::FIXED | Rflags::CF]);
         assert_eq!(cx.cpl, 0);
+    }
+
+    #[test]
+    fn single_step_does_not_follow_into_a_system_call() {
+        let mut cx = user_mode();
+        cx.msrs.lstar = CODE;
+        cx.msrs.fmask = Rflags::TF;
+        cx.set_rflags(Rflags::TF);
+        // SYSRETQ: TF comes back with R11, and the trap behind the next instruction.
+        store(&mut cx, CODE, &[0x48, 0x0f, 0x07]);
+        expect_vector(&mut cx, &[0x0f, 0x05, 0x90, 0x90], 1);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 3]);
     }
 
     #[test]
