@@ -47,13 +47,15 @@ impl AddressMode {
     /// Mask of offsets for an op's `scale`.
     #[inline(always)]
     pub fn offset_mask(scale: u8) -> u64 {
-        [u64::MAX, 0xffff_ffff, 0xffff, 0xffff][(scale >> 2 & 3) as usize]
+        static MASKS: [u64; 4] = [u64::MAX, 0xffff_ffff, 0xffff, 0xffff];
+        MASKS[(scale >> 2 & 3) as usize]
     }
 
     /// Mask of linear addresses for an op's `scale`.
     #[inline(always)]
     pub fn linear_mask(scale: u8) -> u64 {
-        if scale & Self::LEGACY != 0 { 0xffff_ffff } else { u64::MAX }
+        static MASKS: [u64; 2] = [u64::MAX, 0xffff_ffff];
+        MASKS[(scale >> 4 & 1) as usize]
     }
 }
 

@@ -1,9 +1,11 @@
 //! The loop around the dispatcher: finds or builds the block that is wanted, delivers what is due between blocks.
 
 mod build;
+#[cfg(test)]
+mod tests;
 
 use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
-use crate::cpu::{Exception, Rflags, SegmentName, slot};
+use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
 use crate::delivery::{self, Shutdown};
 use crate::exec::{ExitReason, Link, handler};
@@ -98,6 +100,15 @@ impl Vcpu {
                 return Stop::Shutdown;
             }
         }
+    }
+
+    /// Drops everything that is kept for speed alone: blocks, translations, unevaluated flags. The guest cannot tell.
+    pub fn drop_caches(&mut self) {
+        for page in self.cache.clear() {
+            self.ram.set_code(u64::from(page), false);
+        }
+        self.flush_translations();
+        self.flags = LazyFlags::from_flags(self.flags.evaluate());
     }
 
     /// Sets the budget up to `until` or to the next timer, whichever comes first.

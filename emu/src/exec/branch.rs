@@ -72,22 +72,17 @@ fn fall_through<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
     if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) }
 }
 
-/// Ends a slow `branch` op.
-///
-/// # Safety
-/// As for `Handler`.
-pub unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<Flow, Exception>) -> Done {
+/// Ends a `branch` op that was run out of line.
+#[inline(always)]
+pub fn finish(cx: &mut Vcpu, op: &Op, result: Result<Flow, Exception>) -> Flow {
     cx.partial = 0;
     match result {
         Ok(Flow::Goto(_)) if cx.attention => {
             cx.rip = cx.regs[slot::BLOCK];
-            leave(cx, ExitReason::Sync)
+            Flow::Leave(leave(cx, ExitReason::Sync))
         }
-        // SAFETY: `Goto` carries a valid slot.
-        Ok(Flow::Goto(target)) => unsafe { ((*target).run)(cx, target) },
-        Ok(Flow::Leave(done)) => done,
-        // SAFETY: the caller vouches for `slot`.
-        Err(exception) => fault(cx, unsafe { &(*slot).op }, exception),
+        Ok(flow) => flow,
+        Err(exception) => Flow::Leave(fault(cx, op, exception)),
     }
 }
 

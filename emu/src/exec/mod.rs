@@ -6,17 +6,21 @@
 //! | row | handler | for |
 //! |---|---|---|
 //! | `register f[W]` | `fn<W>(&mut Vcpu, &Op)`, or `-> Result<(), Exception>` | registers and immediates only |
-//! | `compare f[W]`, `compare_memory f[W]` | as `register` (without errors) and `memory` | sets flags that a conditional jump often reads: compiled together with that, too |
 //! | `memory f[W]`, `stack f[W]` | `fn<W, P: Path, E: EffectiveAddress>(&mut Vcpu, &Op) -> Result<(), P::Error>` | reads or writes memory: an operand; the stack or another implied address |
+//! | `compare f[W]`, `compare_memory f[W]` | as `register` (without errors) and `memory` | sets flags that a conditional jump often reads: compiled together with that, too |
+//! | `call f[W]`, `call_memory f[W]` | as `register` (with errors) and `memory` | work that is worth a call, or keeps something on the host's stack |
 //! | `branch f[W]`, `branch_memory f[W]` | `fn<W, P, E>(&mut Vcpu, *const Slot) -> Result<Flow, P::Error>` | ends a block, goes on in another |
 //! | `system f[W]`, `system_memory f[W]` | `fn<W>(&mut Vcpu, &Op) -> Result<(), Exception>` | ends a block; the engine looks at everything afterwards |
 //!
 //! `memory` and `branch` handlers are compiled for two paths: [`Fast`] knows only TLB hits and gives up at the first miss; then the same
-//! handler runs again as [`Slow`], which knows everything else. So a handler must not change anything before its last access to memory.
+//! handler runs again as [`Slow`], which knows everything else (`call_memory` handlers run once, as [`Either`]). So a handler must not change anything before its last access to memory.
 //! A `system` handler finds `rip` at the next instruction and may set it; counts are exact. When it fails, `rip` is put back.
 //!
-//! The dispatcher: every handler ends in a call of the next op's, which optimised builds turn into a jump.
+//! The dispatcher: every handler ends in a call of the next op's, which optimised builds turn into a jump, provided that nothing on the
+//! host's stack has had its address taken by then. Handlers that are inlined must keep to that; a test looks at every one of them.
 
+#[cfg(test)]
+mod advertised;
 pub mod alu;
 mod arith;
 mod bits;
@@ -39,6 +43,8 @@ mod stack;
 mod string;
 mod syscall;
 mod table;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod x87;
 
@@ -47,7 +53,7 @@ use crate::cpu::{Exception, Rflags, slot};
 use crate::decode::{Op, Opcode};
 use crate::vcpu::{CodeSize, Vcpu};
 
-pub use path::{Based, EffectiveAddress, Fast, General, Indexed, Miss, Path, Slow};
+pub use path::{Based, EffectiveAddress, Either, Fast, General, Indexed, Miss, Path, Slow};
 pub use table::{fused_handler, handler, implemented, implements, is_direct_branch, is_terminal};
 
 /// Runs one op and all that follow it, until something leaves the dispatcher.
@@ -161,22 +167,16 @@ unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
     }
 }
 
-/// Ends a slow `memory` op: on, unless the engine must look first.
-///
-/// # Safety
-/// As for [`next`].
+/// Ends an op that was run out of line: `None` to go on with the next, unless the engine must look first.
 #[inline(always)]
-unsafe fn finish_slow(cx: &mut Vcpu, slot: *const Slot, result: Result<(), Exception>) -> Done {
-    // SAFETY: `slot` is valid, as the caller vouches.
-    let op = unsafe { &(*slot).op };
+fn finish(cx: &mut Vcpu, op: &Op, result: Result<(), Exception>) -> Option<Done> {
     match result {
-        Ok(()) if cx.attention => interrupt_block(cx, op),
+        Ok(()) if cx.attention => Some(interrupt_block(cx, op)),
         Ok(()) => {
             cx.partial = 0;
-            // SAFETY: as the caller vouches.
-            unsafe { next(cx, slot) }
+            None
         }
-        Err(exception) => fault(cx, op, exception),
+        Err(exception) => Some(fault(cx, op, exception)),
     }
 }
 

@@ -92,6 +92,29 @@ impl Path for Slow {
     }
 }
 
+/// A TLB hit where there is one, else everything.
+pub struct Either;
+
+impl Path for Either {
+    type Error = Exception;
+    const SLOW: bool = true;
+
+    #[inline(always)]
+    fn load<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64) -> Result<T, Exception> {
+        Fast::load(cx, segment, linear).or_else(|_| cx.load_slow(segment, linear))
+    }
+    #[inline(always)]
+    fn store<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
+        Fast::store(cx, segment, linear, value).or_else(|_| cx.store_slow(segment, linear, value))
+    }
+    fn modify<T: Datum, R>(cx: &mut Vcpu, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Exception> {
+        cx.modify_slow(segment, linear, change)
+    }
+    fn raise(exception: Exception) -> Exception {
+        exception
+    }
+}
+
 /// A way to form an op's linear address. All give the same answer; the narrower ones serve the ops that need no more.
 pub trait EffectiveAddress {
     /// Offset in the segment.

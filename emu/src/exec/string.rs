@@ -4,9 +4,9 @@
 //! event, or when an iteration reached a device. Runs within a page go in bulk.
 
 use super::table::rows;
-use super::{Fast, Path, alu};
+use super::{Either, Path, alu};
 use crate::bus::PAGE_SIZE;
-use crate::cpu::{Datum, Exception, Rflags, Word, slot};
+use crate::cpu::{Exception, Rflags, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::vcpu::Vcpu;
 
@@ -44,16 +44,6 @@ pub fn advance(cx: &mut Vcpu, op: &Op, register: u8, bytes: u64) {
     let down = cx.system_flags & Rflags::DF != 0;
     let value = cx.regs[register];
     set_offset(cx, op, register, if down { value.wrapping_sub(bytes) } else { value.wrapping_add(bytes) });
-}
-
-#[inline(always)]
-fn load<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64) -> Result<T, Exception> {
-    Fast::load(cx, segment, linear).or_else(|_| cx.load_slow(segment, linear))
-}
-
-#[inline(always)]
-fn store<T: Datum>(cx: &mut Vcpu, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
-    Fast::store(cx, segment, linear, value).or_else(|_| cx.store_slow(segment, linear, value))
 }
 
 /// Takes `iterations` off the count register and the budget.
@@ -138,9 +128,9 @@ fn movs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         count
     };
     let once = |cx: &mut Vcpu, op: &Op| {
-        let value: W = load(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?;
+        let value: W = Either::load(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?;
         let segment = destination_segment(op);
-        store(cx, segment, pointed(cx, op, segment, slot::RDI), value)?;
+        Either::store(cx, segment, pointed(cx, op, segment, slot::RDI), value)?;
         advance(cx, op, slot::RSI, W::BYTES);
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
@@ -166,7 +156,7 @@ fn stos<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     };
     let once = |cx: &mut Vcpu, op: &Op| {
         let segment = destination_segment(op);
-        store(cx, segment, pointed(cx, op, segment, slot::RDI), W::read(&cx.regs, slot::RAX))?;
+        Either::store(cx, segment, pointed(cx, op, segment, slot::RDI), W::read(&cx.regs, slot::RAX))?;
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
     };
@@ -180,7 +170,7 @@ fn wraps(op: &Op) -> bool {
 
 fn lods<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let once = |cx: &mut Vcpu, op: &Op| {
-        load::<W>(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?.write(&mut cx.regs, slot::RAX);
+        Either::load::<W>(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?.write(&mut cx.regs, slot::RAX);
         advance(cx, op, slot::RSI, W::BYTES);
         Ok(())
     };
@@ -190,7 +180,7 @@ fn lods<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 fn scas<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let once = |cx: &mut Vcpu, op: &Op| {
         let segment = destination_segment(op);
-        let value: W = load(cx, segment, pointed(cx, op, segment, slot::RDI))?;
+        let value: W = Either::load(cx, segment, pointed(cx, op, segment, slot::RDI))?;
         cx.flags = alu::sub(W::read(&cx.regs, slot::RAX), value).1;
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
@@ -200,9 +190,9 @@ fn scas<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 fn cmps<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let once = |cx: &mut Vcpu, op: &Op| {
-        let first: W = load(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?;
+        let first: W = Either::load(cx, op.segment, pointed(cx, op, op.segment, slot::RSI))?;
         let segment = destination_segment(op);
-        let second: W = load(cx, segment, pointed(cx, op, segment, slot::RDI))?;
+        let second: W = Either::load(cx, segment, pointed(cx, op, segment, slot::RDI))?;
         cx.flags = alu::sub(first, second).1;
         advance(cx, op, slot::RSI, W::BYTES);
         advance(cx, op, slot::RDI, W::BYTES);

@@ -238,6 +238,14 @@ macro_rules! form {
     ($row:ident, memory $name:ident $([$($type:ty),*])?) => {
         $row.memory = Some($crate::exec::table::memory_entry!($name [$($($type,)*)?]));
     };
+    ($row:ident, call $name:ident $([$($type:ty),*])?) => {
+        $row.register = Some($crate::exec::table::call_entry!(|cx, op| $name $(::<$($type),*>)? (cx, op)));
+    };
+    ($row:ident, call_memory $name:ident $([$($type:ty),*])?) => {
+        $row.memory = Some($crate::exec::table::call_entry!(
+            |cx, op| $name::<$($($type,)*)? $crate::exec::Either, $crate::exec::General>(cx, op)
+        ));
+    };
     ($row:ident, branch $name:ident $([$($type:ty),*])?) => {
         $row.register = Some($crate::exec::table::branch_entry!($name [$($($type,)*)?]));
     };
@@ -255,12 +263,20 @@ macro_rules! form {
 macro_rules! memory_entry {
     ($name:ident [$($type:ty,)*]) => {{
         #[cold]
+        #[inline(never)]
+        fn slow_body(cx: &mut $crate::vcpu::Vcpu, op: &$crate::decode::Op) -> Option<$crate::exec::Done> {
+            cx.partial = i64::from(op.retired);
+            let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, op);
+            $crate::exec::finish(cx, op, result)
+        }
+        #[cold]
         unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             // SAFETY: the dispatcher hands over a valid slot that is not the last.
             unsafe {
-                cx.partial = i64::from((*slot).op.retired);
-                let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, &(*slot).op);
-                $crate::exec::finish_slow(cx, slot, result)
+                match slow_body(cx, &(*slot).op) {
+                    None => $crate::exec::next(cx, slot),
+                    Some(done) => done,
+                }
             }
         }
         unsafe fn fast<E: $crate::exec::EffectiveAddress>(
@@ -285,15 +301,44 @@ macro_rules! memory_entry {
     }};
 }
 
+macro_rules! call_entry {
+    (|$cx:ident, $op:ident| $body:expr) => {{
+        #[inline(never)]
+        fn body($cx: &mut $crate::vcpu::Vcpu, $op: &$crate::decode::Op) -> Option<$crate::exec::Done> {
+            $cx.partial = i64::from($op.retired);
+            let result = $body;
+            $crate::exec::finish($cx, $op, result)
+        }
+        unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            // SAFETY: the dispatcher hands over a valid slot that is not the last.
+            unsafe {
+                match body(cx, &(*slot).op) {
+                    None => $crate::exec::next(cx, slot),
+                    Some(done) => done,
+                }
+            }
+        }
+        $crate::exec::table::Entry { general: run, based: run, indexed: run, terminal: false, fused: None }
+    }};
+}
+
 macro_rules! branch_entry {
     ($name:ident [$($type:ty,)*]) => {{
         #[cold]
-        unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+        #[inline(never)]
+        fn slow_body(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Flow {
             // SAFETY: the dispatcher hands over a valid slot.
-            unsafe {
-                cx.partial = i64::from((*slot).op.retired);
-                let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, slot);
-                $crate::exec::branch::finish_slow(cx, slot, result)
+            let op = unsafe { &(*slot).op };
+            cx.partial = i64::from(op.retired);
+            let result = $name::<$($type,)* $crate::exec::Slow, $crate::exec::General>(cx, slot);
+            $crate::exec::branch::finish(cx, op, result)
+        }
+        #[cold]
+        unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
+            match slow_body(cx, slot) {
+                // SAFETY: `Goto` carries a valid slot.
+                $crate::exec::Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+                $crate::exec::Flow::Leave(done) => done,
             }
         }
         unsafe fn fast<E: $crate::exec::EffectiveAddress>(
@@ -329,4 +374,4 @@ macro_rules! system_entry {
     }};
 }
 
-pub(super) use {branch_entry, form, memory_entry, rows, system_entry};
+pub(super) use {branch_entry, call_entry, form, memory_entry, rows, system_entry};

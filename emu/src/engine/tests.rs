@@ -1,0 +1,237 @@
+//! What must not show: how code is cut into blocks, where a run is interrupted, what the caches hold. And that ops end in jumps.
+
+use iced_x86::code_asm::*;
+use proptest::prelude::*;
+
+use super::{Stop, new_cache};
+use crate::cache::Limits;
+use crate::machine::CpuState;
+use crate::testing::{CODE, DATA, STACK, board, handler, load64, long_mode, store};
+use crate::vcpu::Vcpu;
+
+/// A CPU about to run `program`, with blocks of at most `block` instructions.
+fn cpu_with(program: &[u8], block: usize) -> Vcpu {
+    let mut cpu = long_mode();
+    cpu.cache = new_cache(Limits { block, cache: 4096 });
+    cpu.mode_changed();
+    store(&mut cpu, CODE, program);
+    cpu
+}
+
+fn assemble(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
+    let mut assembler = CodeAssembler::new(64).unwrap();
+    write(&mut assembler).unwrap();
+    assembler.assemble(CODE).unwrap()
+}
+
+/// Loops, calls, memory, strings, divisions that fault now and then, a page-crossing tail, and code that changes itself.
+fn busy_program() -> Vec<u8> {
+    assemble(|a| {
+        let (mut again, mut routine, mut patched, mut skip) = (a.create_label(), a.create_label(), a.create_label(), a.create_label());
+        a.mov(rbx, DATA)?;
+        a.mov(rcx, 40u64)?;
+        a.set_label(&mut again)?;
+        a.add(rax, rcx)?;
+        a.call(routine)?;
+        a.adc(qword_ptr(rbx + rcx * 8), rax)?;
+        a.test(rcx, 3)?;
+        a.jne(skip)?;
+        a.mov(rdx, rcx)?;
+        a.mov(rsi, rbx)?;
+        a.lea(rdi, qword_ptr(rbx + 0xff3))?;
+        a.mov(rcx, 77u64)?;
+        a.rep().movsb()?;
+        a.mov(rcx, rdx)?;
+        a.lea(rsi, qword_ptr(patched))?;
+        a.inc(byte_ptr(rsi + 2))?;
+        a.set_label(&mut skip)?;
+        a.dec(rcx)?;
+        a.jne(again)?;
+        a.hlt()?;
+        a.set_label(&mut routine)?;
+        a.push(rax)?;
+        a.set_label(&mut patched)?;
+        a.sub(eax, 17)?;
+        a.shl(rax, 3)?;
+        a.xor(rax, qword_ptr(rbx))?;
+        a.pop(rdx)?;
+        a.ret()
+    })
+}
+
+/// Runs until HLT, stopping at each of `stops` on the way; `at_stop` may do what must not show.
+fn run_with_stops(cpu: &mut Vcpu, stops: &[u64], mut at_stop: impl FnMut(&mut Vcpu)) {
+    let mut due = 0;
+    for stop in stops {
+        due += stop;
+        match cpu.run(due) {
+            Stop::Due => at_stop(cpu),
+            Stop::Halted => return,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(cpu.run(u64::MAX / 2), Stop::Halted);
+}
+
+fn outcome(cpu: &Vcpu) -> (CpuState, u64, u64, Vec<u8>) {
+    (CpuState::of(cpu), cpu.count(), cpu.retired(), cpu.ram.bytes().to_vec())
+}
+
+fn reference() -> (CpuState, u64, u64, Vec<u8>) {
+    let mut cpu = cpu_with(&busy_program(), 64);
+    run_with_stops(&mut cpu, &[], |_| {});
+    let outcome = outcome(&cpu);
+    assert!(outcome.1 > 1000 && outcome.2 < outcome.1, "the program loops, and REP counts its iterations");
+    outcome
+}
+
+#[test]
+fn blocks_of_any_length_give_the_same_guest() {
+    let wanted = reference();
+    for block in [1, 2, 3, 7, 64] {
+        let mut cpu = cpu_with(&busy_program(), block);
+        run_with_stops(&mut cpu, &[], |_| {});
+        assert!(outcome(&cpu) == wanted, "blocks of {block}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn interruptions_and_dropped_caches_do_not_show(
+        stops in prop::collection::vec(1u64..90, 0..60),
+        block in 1usize..=64,
+        drops in any::<u64>(),
+    ) {
+        let mut cpu = cpu_with(&busy_program(), block);
+        let mut number = 0;
+        run_with_stops(&mut cpu, &stops, |cpu| {
+            if drops >> (number % 64) & 1 != 0 {
+                cpu.drop_caches();
+            }
+            number += 1;
+        });
+        prop_assert!(outcome(&cpu) == reference());
+    }
+}
+
+#[test]
+fn a_run_stops_at_the_very_count_that_was_asked_for() {
+    let mut cpu = cpu_with(&busy_program(), 64);
+    for due in 1..400 {
+        assert_eq!(cpu.run(due), Stop::Due);
+        let inside_repeat = cpu.repeated;
+        assert!(cpu.count() == due || cpu.count() == due + 1 && inside_repeat > 0, "asked for {due}, stopped at {}", cpu.count());
+    }
+}
+
+#[test]
+fn an_instruction_may_rewrite_the_next_one() {
+    let program = assemble(|a| {
+        let mut target = a.create_label();
+        a.lea(rbx, qword_ptr(target))?;
+        a.mov(byte_ptr(rbx + 1), 42)?;
+        a.set_label(&mut target)?;
+        a.mov(al, 1)?;
+        a.hlt()
+    });
+    let mut cpu = cpu_with(&program, 64);
+    assert_eq!(cpu.run(100), Stop::Halted);
+    assert_eq!(cpu.regs[0] & 0xff, 42);
+}
+
+#[test]
+fn an_instruction_across_two_pages_follows_changes_of_either() {
+    let mut cpu = cpu_with(&[], 64);
+    // MOV EAX, imm32 with its last byte on the second page; RET.
+    let start = CODE + 0x1000 - 4;
+    store(&mut cpu, start, &[0xb8, 1, 0, 0, 0x11, 0xc3]);
+    let program = assemble(|a| {
+        a.mov(rbx, start)?;
+        a.call(rbx)?;
+        a.mov(r8d, eax)?;
+        a.mov(byte_ptr(CODE + 0x1000), 0x22)?;
+        a.call(rbx)?;
+        a.mov(r9d, eax)?;
+        a.mov(byte_ptr(start + 1), 2)?;
+        a.call(rbx)?;
+        a.hlt()
+    });
+    store(&mut cpu, CODE, &program);
+    assert_eq!(cpu.run(1000), Stop::Halted);
+    assert_eq!([cpu.regs[8], cpu.regs[9], cpu.regs[0]], [0x1100_0001, 0x2200_0001, 0x2200_0002]);
+}
+
+#[test]
+fn an_interrupt_comes_at_the_boundary_after_sti_s_shadow() {
+    let program = assemble(|a| {
+        a.sti()?;
+        a.inc(rax)?;
+        a.inc(rax)?;
+        a.hlt()
+    });
+    for block in [1, 64] {
+        let mut cpu = cpu_with(&program, block);
+        board(&mut cpu).pending.push(0x30);
+        assert_eq!(cpu.run(100), Stop::Halted);
+        assert_eq!(cpu.regs[0], 1, "one instruction after STI");
+        assert_eq!(cpu.rip, handler(0x30) + 1);
+        assert_eq!(load64(&cpu, STACK - 40), CODE + 1 + 3, "RIP pushed");
+    }
+}
+
+#[test]
+fn a_full_cache_is_emptied_and_filled_again() {
+    // More blocks than fit, each of them run twice.
+    let mut cpu = long_mode();
+    cpu.cache = new_cache(Limits { block: 64, cache: 256 });
+    cpu.mode_changed();
+    let program = assemble(|a| {
+        for _ in 0..2 {
+            for _ in 0..400 {
+                let mut next = a.create_label();
+                a.inc(rax)?;
+                a.jmp(next)?;
+                a.set_label(&mut next)?;
+            }
+        }
+        a.hlt()
+    });
+    store(&mut cpu, CODE, &program);
+    assert_eq!(cpu.run(10_000), Stop::Halted);
+    assert_eq!(cpu.regs[0], 800);
+}
+
+#[test]
+fn a_billion_ops_run_on_a_small_stack() {
+    let run = || {
+        let program = assemble(|a| {
+            let (mut again, mut routine) = (a.create_label(), a.create_label());
+            a.mov(rbx, DATA)?;
+            a.set_label(&mut again)?;
+            a.call(routine)?;
+            a.lea(rdx, qword_ptr(rax + rcx * 4 + 5))?;
+            a.cmp(rdx, qword_ptr(rbx))?;
+            a.cmovb(rsi, rdx)?;
+            a.setne(dl)?;
+            a.jmp(again)?;
+            a.set_label(&mut routine)?;
+            a.add(qword_ptr(rbx), rax)?;
+            a.imul_2(rax, rcx)?;
+            a.movdqu(xmm0, xmmword_ptr(rbx))?;
+            a.paddq(xmm0, xmm1)?;
+            a.rol(rcx, 7)?;
+            a.xchg(qword_ptr(rbx + 8), rcx)?;
+            a.bt(rax, 5)?;
+            a.adc(rcx, 1)?;
+            a.ret()
+        });
+        let mut cpu = cpu_with(&program, 64);
+        assert_eq!(cpu.run(1_000_000_000), Stop::Due);
+        cpu.retired()
+    };
+    // Were a single one of these ops to return into the one before it instead of jumping on, this would overflow.
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap();
+    assert_eq!(thread.join().unwrap(), 1_000_000_000);
+}
