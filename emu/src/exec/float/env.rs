@@ -104,10 +104,10 @@ impl Mxcsr {
     const ROUNDING: u32 = 0b11 << Self::ROUNDING_SHIFT;
     const FLUSH_TO_ZERO: u32 = 1 << 15;
 
-    /// The register with these bits, or nothing if a reserved bit is set.
+    /// The register with these bits, of which only [`Mxcsr::WRITABLE`] ones are set.
     #[inline(always)]
-    pub const fn from_bits(bits: u32) -> Option<Self> {
-        if bits & !Self::WRITABLE == 0 { Some(Self(bits)) } else { None }
+    pub const fn new(bits: u32) -> Self {
+        Self(bits)
     }
 
     /// The register's bits.

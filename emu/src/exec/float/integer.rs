@@ -63,7 +63,7 @@ pub(super) fn from_operand(operand: &Operand, width: Width, rounding: Rounding) 
 }
 
 /// The packed decimal indefinite.
-const BCD_INDEFINITE: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 0xC0, 0xFF, 0xFF];
+pub const BCD_INDEFINITE: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 0xC0, 0xFF, 0xFF];
 
 /// FBSTP: eighteen decimal digits, lowest first, and a sign byte.
 pub(super) fn to_bcd(operand: &Operand, rounding: Rounding) -> ([u8; 10], Flags) {

@@ -36,54 +36,57 @@ fn odd_product<F: Format>(a: F::Bits, b: F::Bits) -> u128 {
     u128::from(odd_part::<F>(a)) * u128::from(odd_part::<F>(b))
 }
 
-/// `a` + `b`.
+/// The host's result, where it is provably the right one and nothing changes but the destination.
 #[inline(always)]
-pub fn add<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    let sum = F::bits(F::host(a) + F::host(b));
-    if mxcsr.inexact_is_settled() && is_ample::<F>(sum) && !F::is_denormal(a) && !F::is_denormal(b) {
-        return (sum, Flags::NONE);
-    }
-    add_checked::<F>(a, b, sum, mxcsr)
+fn fast<F: Format>(a: F::Bits, b: F::Bits, result: F::Host, mxcsr: Mxcsr) -> Option<F::Bits> {
+    let result = F::bits(result);
+    let proved = mxcsr.inexact_is_settled() && is_ample::<F>(result) && !F::is_denormal(a) && !F::is_denormal(b);
+    proved.then_some(result)
 }
 
-/// `a` − `b`.
-#[inline(always)]
-pub fn sub<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    let difference = F::bits(F::host(a) - F::host(b));
-    if mxcsr.inexact_is_settled() && is_ample::<F>(difference) && !F::is_denormal(a) && !F::is_denormal(b) {
-        return (difference, Flags::NONE);
-    }
-    sub_checked::<F>(a, b, difference, mxcsr)
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident, $fast:ident, $checked:ident: $operator:tt;)*) => {$(
+        #[doc = concat!("As [`", stringify!($name), "`], but nothing unless the host's result is provably the same and raises nothing.")]
+        #[inline(always)]
+        pub fn $fast<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> Option<F::Bits> {
+            fast::<F>(a, b, F::host(a) $operator F::host(b), mxcsr)
+        }
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
+            match $fast::<F>(a, b, mxcsr) {
+                Some(result) => (result, Flags::NONE),
+                None => $checked::<F>(a, b, F::bits(F::host(a) $operator F::host(b)), mxcsr),
+            }
+        }
+    )*};
 }
 
-/// `a` × `b`.
-#[inline(always)]
-pub fn mul<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    let product = F::bits(F::host(a) * F::host(b));
-    if mxcsr.inexact_is_settled() && is_ample::<F>(product) && !F::is_denormal(a) && !F::is_denormal(b) {
-        return (product, Flags::NONE);
-    }
-    mul_checked::<F>(a, b, product, mxcsr)
+operations! {
+    /// `a` + `b`.
+    add, add_fast, add_checked: +;
+    /// `a` − `b`.
+    sub, sub_fast, sub_checked: -;
+    /// `a` × `b`.
+    mul, mul_fast, mul_checked: *;
+    /// `a` / `b`.
+    div, div_fast, div_checked: /;
 }
 
-/// `a` / `b`.
+/// As [`sqrt`], but nothing unless the host's result is provably the same and raises nothing.
 #[inline(always)]
-pub fn div<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    let quotient = F::bits(F::host(a) / F::host(b));
-    if mxcsr.inexact_is_settled() && is_ample::<F>(quotient) && !F::is_denormal(a) && !F::is_denormal(b) {
-        return (quotient, Flags::NONE);
-    }
-    div_checked::<F>(a, b, quotient, mxcsr)
+pub fn sqrt_fast<F: Format>(a: F::Bits, mxcsr: Mxcsr) -> Option<F::Bits> {
+    fast::<F>(a, a, F::host_sqrt(F::host(a)), mxcsr)
 }
 
 /// √`a`.
 #[inline(always)]
 pub fn sqrt<F: Format>(a: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    let root = F::bits(F::host_sqrt(F::host(a)));
-    if mxcsr.inexact_is_settled() && is_ample::<F>(root) && !F::is_denormal(a) {
-        return (root, Flags::NONE);
+    match sqrt_fast::<F>(a, mxcsr) {
+        Some(result) => (result, Flags::NONE),
+        None => sqrt_checked::<F>(a, F::bits(F::host_sqrt(F::host(a))), mxcsr),
     }
-    sqrt_checked::<F>(a, root, mxcsr)
 }
 
 /// The rounding error of `sum` = `a` + `b` is zero. TwoSum (Knuth) gives the error exactly as long as nothing overflows; where an

@@ -38,9 +38,18 @@ impl Predicate {
 /// The host's comparison of two operands that are neither denormal nor NaN is IEEE's and raises nothing.
 #[inline(always)]
 pub fn order<F: Format>(a: F::Bits, b: F::Bits, quiet: bool, mxcsr: Mxcsr) -> (Relation, Flags) {
+    match order_fast::<F>(a, b) {
+        Some(relation) => (relation, Flags::NONE),
+        None => order_special::<F>(a, b, quiet, mxcsr),
+    }
+}
+
+/// The relation of two operands that are neither denormal nor NaN: nothing is raised, and DAZ has no effect.
+#[inline(always)]
+pub fn order_fast<F: Format>(a: F::Bits, b: F::Bits) -> Option<Relation> {
     match F::host(a).partial_cmp(&F::host(b)) {
-        Some(ordering) if !F::is_denormal(a) && !F::is_denormal(b) => (ordering.into(), Flags::NONE),
-        _ => order_special::<F>(a, b, quiet, mxcsr),
+        Some(ordering) if !F::is_denormal(a) && !F::is_denormal(b) => Some(ordering.into()),
+        _ => None,
     }
 }
 
@@ -52,6 +61,12 @@ fn order_special<F: Format>(a: F::Bits, b: F::Bits, quiet: bool, mxcsr: Mxcsr) -
         Some(ordering) => (ordering.into(), Flags::DENORMAL.when(F::is_denormal(a) || F::is_denormal(b))),
         None => (Relation::Unordered, Flags::INVALID.when(!quiet || F::is_signaling(a) || F::is_signaling(b))),
     }
+}
+
+/// As [`compare`], for operands that are neither denormal nor NaN.
+#[inline(always)]
+pub fn compare_fast<F: Format>(a: F::Bits, b: F::Bits, predicate: Predicate) -> Option<bool> {
+    order_fast::<F>(a, b).map(|relation| predicate.holds(relation))
 }
 
 /// CMPxx: the mask's truth value.
@@ -67,10 +82,22 @@ pub fn min<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) 
     select::<F>(a, b, Relation::Less, mxcsr)
 }
 
+/// As [`min`], for operands that are neither denormal nor NaN.
+#[inline(always)]
+pub fn min_fast<F: Format>(a: F::Bits, b: F::Bits) -> Option<F::Bits> {
+    order_fast::<F>(a, b).map(|relation| if relation == Relation::Less { a } else { b })
+}
+
 /// MAXxx: `a` if it is greater, else `b`; so `b` for NaNs (unchanged, even signaling) and for two zeros.
 #[inline(always)]
 pub fn max<F: Format>(a: F::Bits, b: F::Bits, mxcsr: Mxcsr) -> (F::Bits, Flags) {
     select::<F>(a, b, Relation::Greater, mxcsr)
+}
+
+/// As [`max`], for operands that are neither denormal nor NaN.
+#[inline(always)]
+pub fn max_fast<F: Format>(a: F::Bits, b: F::Bits) -> Option<F::Bits> {
+    order_fast::<F>(a, b).map(|relation| if relation == Relation::Greater { a } else { b })
 }
 
 #[inline(always)]

@@ -8,19 +8,26 @@ use super::super::operand::{Kind, Operand};
 use super::super::round::{Exact, Rounding};
 use super::arith::{finish, is_ample, is_zero};
 
-/// CVTxx2SI, CVTxx2DQ and their truncating forms (`rounding` = zero). A result beyond `width` is the integer indefinite, the most negative
-/// number, with #I. A denormal operand is not reported.
+/// As [`to_int`], but nothing unless the host's cast is provably right and raises nothing.
 ///
-/// The host's cast truncates; it saturates (and gives 0 for a NaN) instead of reporting what does not fit.
+/// It truncates, and saturates (and gives 0 for a NaN) instead of reporting what does not fit. So a result that fits and does not look
+/// saturated is right if it equals the operand, or if truncation is asked for and being inexact changes nothing.
 #[inline(always)]
-pub fn to_int<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
+pub fn to_int_fast<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> Option<i64> {
     let truncated = F::host_truncate(F::host(a));
     let exact = F::host_from_int(truncated) == F::host(a);
     let settled = rounding == Rounding::Zero && mxcsr.inexact_is_settled() && !F::is_nan(a) && truncated != i64::MIN;
-    if (exact || settled) && width.holds(truncated) && truncated != i64::MAX {
-        return (truncated, Flags::NONE);
+    ((exact || settled) && width.holds(truncated) && truncated != i64::MAX).then_some(truncated)
+}
+
+/// CVTxx2SI, CVTxx2DQ and their truncating forms (`rounding` = zero). A result beyond `width` is the integer indefinite, the most negative
+/// number, with #I. A denormal operand is not reported.
+#[inline(always)]
+pub fn to_int<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: Mxcsr) -> (i64, Flags) {
+    match to_int_fast::<F>(a, width, rounding, mxcsr) {
+        Some(value) => (value, Flags::NONE),
+        None => to_int_soft::<F>(a, width, rounding, mxcsr),
     }
-    to_int_soft::<F>(a, width, rounding, mxcsr)
 }
 
 #[inline(never)]
@@ -29,15 +36,21 @@ fn to_int_soft<F: Format>(a: F::Bits, width: Width, rounding: Rounding, mxcsr: M
     (value, flags & Flags::EXCEPTIONS)
 }
 
+/// As [`from_int`], but nothing unless the host's cast is provably right and raises nothing: it rounds to nearest, of an integer never
+/// gives a tiny or infinite result, and below the format's precision is exact.
+#[inline(always)]
+pub fn from_int_fast<F: Format>(value: i64, mxcsr: Mxcsr) -> Option<F::Bits> {
+    let proved = mxcsr.inexact_is_settled() || value.unsigned_abs() >> F::TARGET.precision == 0;
+    proved.then(|| F::bits(F::host_from_int(value)))
+}
+
 /// CVTSI2xx and CVTDQ2xx.
-///
-/// The host's cast rounds to nearest, and of an integer never gives a tiny or infinite result; below the format's precision it is exact.
 #[inline(always)]
 pub fn from_int<F: Format>(value: i64, mxcsr: Mxcsr) -> (F::Bits, Flags) {
-    if mxcsr.inexact_is_settled() || value.unsigned_abs() >> F::TARGET.precision == 0 {
-        return (F::bits(F::host_from_int(value)), Flags::NONE);
+    match from_int_fast::<F>(value, mxcsr) {
+        Some(result) => (result, Flags::NONE),
+        None => from_large_int::<F>(value, mxcsr),
     }
-    from_large_int::<F>(value, mxcsr)
 }
 
 #[cold]
@@ -49,18 +62,23 @@ fn from_large_int<F: Format>(value: i64, mxcsr: Mxcsr) -> (F::Bits, Flags) {
     finish::<F>(Outcome::Finite(exact), Flags::NONE, mxcsr)
 }
 
-/// CVTSS2SD, CVTSD2SS and their packed forms.
-///
-/// Fast under the conditions of the arithmetic; to the wider format a number that is not denormal is always exact.
+/// As [`resize`], but nothing unless the host's conversion is provably the same and raises nothing: under the conditions of the
+/// arithmetic, except that to the wider format a number that is not denormal is always exact.
 #[inline(always)]
-pub fn resize<F: Format, T: Format>(a: F::Bits, mxcsr: Mxcsr) -> (T::Bits, Flags) {
+pub fn resize_fast<F: Format, T: Format>(a: F::Bits, mxcsr: Mxcsr) -> Option<T::Bits> {
     let wide: f64 = F::host(a).into();
     let result = T::bits(T::host_from_f64(wide));
-    let exact = T::WIDTH > F::WIDTH;
-    if (exact || mxcsr.inexact_is_settled()) && is_ample::<T>(result) && !F::is_denormal(a) || is_zero::<F>(a) {
-        return (result, Flags::NONE);
+    let settled = T::WIDTH > F::WIDTH || mxcsr.inexact_is_settled();
+    (settled && is_ample::<T>(result) && !F::is_denormal(a) || is_zero::<F>(a)).then_some(result)
+}
+
+/// CVTSS2SD, CVTSD2SS and their packed forms.
+#[inline(always)]
+pub fn resize<F: Format, T: Format>(a: F::Bits, mxcsr: Mxcsr) -> (T::Bits, Flags) {
+    match resize_fast::<F, T>(a, mxcsr) {
+        Some(result) => (result, Flags::NONE),
+        None => resize_soft::<F, T>(a, mxcsr),
     }
-    resize_soft::<F, T>(a, mxcsr)
 }
 
 #[cold]

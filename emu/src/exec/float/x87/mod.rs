@@ -19,6 +19,8 @@ pub use remainder::{Quotient, Remainder, remainder};
 pub use scale::{Extracted, extract, scale};
 pub use transcendental::{arctangent, cosine, exp2m1, log2, log2p1, sine, tangent};
 
+pub use super::integer::BCD_INDEFINITE;
+
 use super::arith::Outcome;
 use super::env::{ControlWord, Flags};
 use super::f80::F80;

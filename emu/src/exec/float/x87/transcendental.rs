@@ -9,6 +9,7 @@ use super::super::env::{ControlWord, Flags};
 use super::super::f80::F80;
 use super::super::operand::{Kind, Operand};
 use super::super::round::{EXTENDED, Exact};
+use super::convert::load;
 use super::fixed::{Fixed, OddTerms, arc_tangent_series, cosine_series, exponential_series, sine_series};
 use super::{exact, finish, not_a_number, not_numbers};
 
@@ -171,7 +172,7 @@ fn from_axis(angle: Fixed, steep: bool, x_negative: bool, y_negative: bool) -> E
     total.to_exact(y_negative, 0, false)
 }
 
-/// F2XM1: 2^`a` − 1. Beyond ±1 the manual leaves it open: the operand stays as it is.
+/// F2XM1: 2^`a` − 1. Beyond ±1 the manual leaves it open: the operand stays as it is, with #P.
 pub fn exp2m1(a: &Operand, control: ControlWord) -> (F80, Flags) {
     if let Some(result) = not_a_number(a) {
         return result;
@@ -183,7 +184,7 @@ pub fn exp2m1(a: &Operand, control: ControlWord) -> (F80, Flags) {
         (_, true) if a.exponent == 0 && a.significand == 1 << 63 => {
             Outcome::Finite(Exact { negative: true, exponent: -1, significand: 1 << 127 })
         }
-        _ if a.exponent >= 0 => Outcome::Finite(exact(a)),
+        _ if a.exponent >= 0 => return (load(a).0, Flags::PRECISION),
         _ => {
             let scaled = Fixed::LN_2.mul(Fixed::new(exact(a).significand, 0));
             let odd = if a.negative { OddTerms::Subtracted } else { OddTerms::Added };

@@ -1,0 +1,163 @@
+//! The x87: its register stack, its status word and what its exceptions do. What the instructions compute is in
+//! [`float::x87`](super::float::x87).
+//!
+//! An instruction with an unmasked exception sets ES, and the next one that waits raises #MF. Only then are the instruction and data
+//! pointers recorded (FOP, FCS and FDS always read as 0), which processors do too.
+
+pub mod arith;
+pub mod compare;
+pub mod control;
+pub mod transcendental;
+pub mod transfer;
+
+use super::float::{ControlWord, F80, Flags, Operand, Response};
+use super::{EffectiveAddress, rip_of};
+use crate::cpu::{Datum, Exception};
+use crate::decode::Op;
+use crate::vcpu::Vcpu;
+
+/// Bits of the status word (SDM Vol. 1, 8.1.3).
+mod status {
+    pub const INVALID: u16 = 1;
+    pub const STACK_FAULT: u16 = 1 << 6;
+    pub const ERROR_SUMMARY: u16 = 1 << 7;
+    pub const C0: u16 = 1 << 8;
+    pub const C1: u16 = 1 << 9;
+    pub const C2: u16 = 1 << 10;
+    pub const C3: u16 = 1 << 14;
+    pub const BUSY: u16 = 1 << 15;
+    pub const EXCEPTIONS: u16 = 0x3F;
+}
+
+impl Datum for F80 {
+    const BYTES: u64 = 10;
+
+    fn from_u128(value: u128) -> Self {
+        Self { significand: value as u64, sign_exponent: (value >> 64) as u16 }
+    }
+
+    fn to_u128(self) -> u128 {
+        u128::from(self.sign_exponent) << 64 | u128::from(self.significand)
+    }
+
+    unsafe fn load(pointer: *const u8) -> Self {
+        // SAFETY: the caller vouches for the pointer, and any ten bytes are a value.
+        Self::from_le_bytes(unsafe { pointer.cast::<[u8; 10]>().read_unaligned() })
+    }
+
+    unsafe fn store(self, pointer: *mut u8) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { pointer.cast::<[u8; 10]>().write_unaligned(self.to_le_bytes()) }
+    }
+}
+
+/// Comes first in every instruction that waits: #NM while the x87 is switched off, #MF for an exception that another one left.
+fn begin(cx: &Vcpu) -> Result<(), Exception> {
+    cx.check_x87()?;
+    if cx.fpu.status & status::ERROR_SUMMARY != 0 { Err(Exception::FLOATING_POINT) } else { Ok(()) }
+}
+
+fn control(cx: &Vcpu) -> ControlWord {
+    ControlWord::from_bits(cx.fpu.control)
+}
+
+/// The physical register of ST(`index`).
+fn physical(cx: &Vcpu, index: u8) -> usize {
+    usize::from((cx.fpu.top + index) & 7)
+}
+
+fn is_empty(cx: &Vcpu, index: u8) -> bool {
+    cx.fpu.valid >> physical(cx, index) & 1 == 0
+}
+
+/// The content of ST(`index`), empty or not.
+fn content(cx: &Vcpu, index: u8) -> F80 {
+    let register = physical(cx, index);
+    F80 { significand: cx.fpu.mantissa[register], sign_exponent: cx.fpu.exponent[register] }
+}
+
+/// ST(`index`), unless it is empty.
+fn read(cx: &Vcpu, index: u8) -> Option<F80> {
+    if is_empty(cx, index) { None } else { Some(content(cx, index)) }
+}
+
+/// ST(`index`) as an operand, unless it is empty.
+fn operand(cx: &Vcpu, index: u8) -> Option<Operand> {
+    read(cx, index).map(Operand::extended)
+}
+
+/// Fills ST(`index`).
+fn write(cx: &mut Vcpu, index: u8, value: F80) {
+    let register = physical(cx, index);
+    cx.fpu.mantissa[register] = value.significand;
+    cx.fpu.exponent[register] = value.sign_exponent;
+    cx.fpu.valid |= 1 << register;
+}
+
+/// Pushes a value; whether there is room is the caller's to check.
+fn push(cx: &mut Vcpu, value: F80) {
+    cx.fpu.top = cx.fpu.top.wrapping_sub(1) & 7;
+    write(cx, 0, value);
+}
+
+fn free(cx: &mut Vcpu, index: u8) {
+    let register = physical(cx, index);
+    cx.fpu.valid &= !(1 << register);
+}
+
+fn pop(cx: &mut Vcpu) {
+    free(cx, 0);
+    cx.fpu.top = (cx.fpu.top + 1) & 7;
+}
+
+/// Where a memory operand is, for the data pointer.
+type Data = Option<u64>;
+
+/// The data pointer of an op with a memory operand.
+fn data<E: EffectiveAddress>(cx: &Vcpu, op: &Op) -> Data {
+    Some(E::offset(cx, op))
+}
+
+/// Records what an operation raised, and says whether its result is delivered. C1 says whether the result was rounded up.
+fn settle(cx: &mut Vcpu, op: &Op, data: Data, response: Response) -> bool {
+    cx.fpu.status = cx.fpu.status & !status::C1 | response.flags.bits();
+    if response.error {
+        report(cx, op, data);
+    }
+    response.commit
+}
+
+/// Leaves an exception for the next instruction that waits.
+#[cold]
+fn report(cx: &mut Vcpu, op: &Op, data: Data) {
+    cx.fpu.status |= status::ERROR_SUMMARY | status::BUSY;
+    cx.fpu.instruction = rip_of(cx, op);
+    cx.fpu.data = data.unwrap_or(cx.fpu.data);
+}
+
+/// How the register stack was misused: what C1 says of a stack fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// An operand is empty.
+    Underflow,
+    /// There is no room to push.
+    Overflow,
+}
+
+/// Records a stack fault, and says whether it is masked: then the result is the default NaN.
+fn stack_fault(cx: &mut Vcpu, op: &Op, data: Data, fault: Fault) -> bool {
+    let overflow = if fault == Fault::Overflow { status::C1 } else { 0 };
+    cx.fpu.status = cx.fpu.status & !status::C1 | status::INVALID | status::STACK_FAULT | overflow;
+    let masked = control(cx).respond(Flags::INVALID).commit;
+    if !masked {
+        report(cx, op, data);
+    }
+    masked
+}
+
+/// Brings ES and B up to date after the control or the status word was replaced.
+fn update_summary(cx: &mut Vcpu) {
+    let pending = cx.fpu.status & !cx.fpu.control & status::EXCEPTIONS != 0;
+    let summary = status::ERROR_SUMMARY | status::BUSY;
+    cx.fpu.status = cx.fpu.status & !summary | if pending { summary } else { 0 };
+}
