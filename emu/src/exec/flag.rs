@@ -25,8 +25,7 @@ fn sti(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     if !may_do_io(cx) {
         return Err(Exception::GP0);
     }
-    // Under TF the trap comes first, and it ends the shadow.
-    cx.shadow = cx.system_flags & (Rflags::IF | Rflags::TF) == 0;
+    cx.shadow = cx.system_flags & Rflags::IF == 0;
     cx.system_flags |= Rflags::IF;
     Ok(())
 }

@@ -21,6 +21,8 @@
 
 #[cfg(test)]
 mod advertised;
+#[cfg(test)]
+mod advertised;
 pub mod alu;
 mod arith;
 mod bits;
