@@ -121,7 +121,7 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
         7 if subleaf == 0 => [0, FEATURES_7_EBX, 0, FEATURES_7_EDX],
         0x15 => [1, TSC_RATIO, CRYSTAL_HZ, 0],
         0x16 => [(TSC_HZ / 1_000_000) as u32, (TSC_HZ / 1_000_000) as u32, 100, 0],
-        0..HIGHEST_BASIC => [0; 4],
+        3 | 5 | 7..HIGHEST_BASIC => [0; 4],
         HYPERVISOR => [HYPERVISOR, text(b"preb", 0), text(b"ake ", 0), text(b"pc1\0", 0)],
         EXTENDED => [HIGHEST_EXTENDED, 0, 0, 0],
         0x8000_0001 => [0, 0, EXTENDED_ECX, EXTENDED_EDX],

@@ -533,7 +533,7 @@ mod tests {
         let mut cx = long_mode();
         set_descriptor(&mut cx, selector::FREE, flat(0xa09a));
         cx.regs[slot::RBX] = DATA;
-        store64(&mut cx, DATA, u64::from(selector::FREE) << 32 | CODE + 2);
+        store64(&mut cx, DATA, u64::from(selector::FREE) << 32 | (CODE + 2));
         expect_halt(&mut cx, &[0xff, 0x2b, 0xf4]);
         assert_eq!(load64(&cx, GDT + u64::from(selector::FREE)), flat(0xa09b));
     }
