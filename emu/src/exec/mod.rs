@@ -21,8 +21,6 @@
 
 #[cfg(test)]
 mod advertised;
-#[cfg(test)]
-mod advertised;
 pub mod alu;
 mod arith;
 mod bits;
