@@ -2,7 +2,7 @@
 
 use super::table::rows;
 use super::{EffectiveAddress, Path};
-use crate::cpu::{Word, slot};
+use crate::cpu::{Exception, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
 
@@ -106,6 +106,10 @@ fn popa<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, _: &Op) -> Result<
 fn enter<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let mask = cx.stack_mask();
     let level = op.displacement as u64 & 31;
+    if level > 1 && !P::SLOW {
+        // Links may be read from where others were just pushed: nothing for a path that starts anew when it misses.
+        return Err(P::raise(Exception::SS0));
+    }
     let frame = cx.regs[slot::RSP].wrapping_sub(W::BYTES) & mask;
     let base = W::read(&cx.regs, slot::RBP);
     P::store(cx, slot::SS, stack_linear(cx, frame), base)?;

@@ -6,7 +6,6 @@ use super::corners;
 use super::field::Field;
 use super::ins::{Expected, Given, Line};
 use super::rng::Rng;
-use super::undefined::Undefined;
 use super::world::*;
 
 /// A case.
@@ -49,11 +48,6 @@ impl Case {
         let mut rng = Rng::new(seed);
         let case = |given: &Vec<Given>, rng: &mut Rng| Case::new(line.place.clone(), line.bits, &line.bytes, given, false, rng);
         combinations.iter().flat_map(|given| (0..variants).map(|_| case(given, &mut rng)).collect::<Vec<_>>()).collect()
-    }
-
-    /// What may differ.
-    pub fn undefined(&self) -> Undefined {
-        Undefined::of(&self.code, &self.before.state)
     }
 
     /// The disassembly, instructions separated by `;`.

@@ -43,7 +43,7 @@ fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> 
         Field::Segment(seg::ES | seg::DS | seg::FS | seg::GS) => a <= 3 && b <= 3,
         Field::Fsw => (a ^ b) as u16 & !undefined.fsw == 0,
         Field::Xmm(_) => undefined.xmm_relative.is_some_and(|bound| (0..4).all(|lane| near(lane_of(a, lane), lane_of(b, lane), bound))),
-        Field::St(_) => rank(a).abs_diff(rank(b)) <= undefined.st_ulps.into() && a >> 79 == b >> 79 || undefined.st_ulps == u64::MAX,
+        Field::St(_) => rank(a).abs_diff(rank(b)) <= undefined.st_ulps.into() && a >> 79 == b >> 79,
         _ => false,
     }
 }

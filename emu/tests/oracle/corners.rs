@@ -53,7 +53,7 @@ fn ieee(rng: &mut Rng, exponent: u32, fraction: u32) -> u64 {
         10 => one - 1,
         11 => one + (1 << (fraction - 1)),                                     // 1.5
         12 => one + (rng.below(70) << fraction),                               // a power of two
-        13 => one + (rng.below(70) << fraction) | random,                      // around the limits of integers
+        13 => (one + (rng.below(70) << fraction)) | random,                    // around the limits of integers
         14 => (one - (rng.below(4) << fraction)) | random,                     // about 1
         15 => ((1 + rng.below(u64::from(fraction) + 2)) << fraction) | random, // products that turn denormal
         _ => rng.next() & (infinity | ((1 << fraction) - 1)),
@@ -416,7 +416,7 @@ impl Filler<'_> {
         let mut place = self.place(instruction.memory_size().size() as u64);
         if instruction.mnemonic() == Mnemonic::Maskmovq {
             // AMD changes the MMX state also if the instruction faults.
-            place = DATA + self.rng.below(PAGE as u64);
+            place = DATA + 0x200 + self.rng.below(PAGE as u64);
         }
         self.set(which, place.wrapping_sub(base));
     }
@@ -445,12 +445,19 @@ impl Filler<'_> {
             | Mnemonic::Rcr
             | Mnemonic::Shld
             | Mnemonic::Shrd => {
-                if !self.rng.one_in(4) {
-                    let count = self.rng.below(72);
-                    self.set(gpr::RCX, count);
-                }
+                let any = self.world.state.gpr[gpr::RCX];
+                let count = if self.rng.one_in(4) { any } else { self.rng.below(72) };
+                self.set(gpr::RCX, count);
             }
             Mnemonic::Div | Mnemonic::Idiv => self.dividend(instruction),
+            Mnemonic::F2xm1 | Mnemonic::Fyl2xp1 => {
+                // Finite arguments beyond 1/4 or so are out of FYL2XP1's range: the result is undefined.
+                let sign_exponent = &mut self.world.state.fx.st[0][8..10];
+                let old = u16::from_le_bytes([sign_exponent[0], sign_exponent[1]]);
+                if matches!(old & 0x7fff, 0x3ffd..0x7fff) {
+                    sign_exponent.copy_from_slice(&(old & 0x8000 | 0x3ffc).to_le_bytes());
+                }
+            }
             Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
                 if instruction.op0_kind() == OpKind::Memory && instruction.op1_kind() == OpKind::Register =>
             {
@@ -599,10 +606,10 @@ impl Filler<'_> {
                 }
             }
             Mnemonic::Ldmxcsr => {
-                if let Some(at) = at
-                    && !self.rng.one_in(8)
-                {
-                    let mxcsr = self.rng.next() as u32 & 0xffff;
+                if let Some(at) = at {
+                    // Bit 17 is AMD's alone.
+                    let known = if self.rng.one_in(8) { !(1 << 17) } else { 0xffff };
+                    let mxcsr = self.rng.next() as u32 & known;
                     self.world.memory.patch(at, &mxcsr.to_le_bytes());
                 }
             }

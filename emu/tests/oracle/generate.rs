@@ -99,7 +99,7 @@ pub fn encodings(code: Code, count: u64, rng: &mut Rng) -> Vec<Encoding> {
                 continue;
             }
             // Some draws have no encoding (AH with REX): a fixed number of tries for each.
-            out.extend((0..count).filter_map(|_| (0..20).find_map(|_| encode(code, bits, memory, rng))));
+            out.extend((0..count).filter_map(|_| (0..20).find_map(|_| encode(code, bits, memory, ENTRY, rng))));
         }
     }
     out
@@ -120,7 +120,8 @@ fn takes_memory(kind: Kind) -> bool {
     )
 }
 
-fn encode(code: Code, bits: u32, memory: bool, rng: &mut Rng) -> Option<Encoding> {
+/// One draw of a form, for the address `ip`; `None` if it has no encoding.
+pub fn encode(code: Code, bits: u32, memory: bool, ip: u64, rng: &mut Rng) -> Option<Encoding> {
     let mut instruction = Instruction::default();
     instruction.set_code(code);
     let op = code.op_code();
@@ -137,9 +138,9 @@ fn encode(code: Code, bits: u32, memory: bool, rng: &mut Rng) -> Option<Encoding
         _ => instruction.set_has_rep_prefix(op.can_use_rep_prefix() && instruction.is_string_instruction()),
     }
     let mut encoder = Encoder::new(bits);
-    encoder.encode(&instruction, ENTRY).ok()?;
+    encoder.encode(&instruction, ip).ok()?;
     let bytes = encoder.take_buffer();
-    let instruction = Decoder::with_ip(bits, &bytes, ENTRY, DecoderOptions::NONE).decode();
+    let instruction = Decoder::with_ip(bits, &bytes, ip, DecoderOptions::NONE).decode();
     (instruction.code() == code && instruction.len() == bytes.len()).then_some(Encoding { bits, bytes, instruction })
 }
 
@@ -186,8 +187,8 @@ fn operand(out: &mut Instruction, at: u32, kind: Kind, bits: u32, memory: bool, 
     }
     let number = super::corners::integer(rng);
     let target = stop_address(rng);
-    let distance = 16 + rng.below(90);
-    let near = if rng.one_in(2) { ENTRY + distance } else { ENTRY - distance };
+    let distance = 16 + rng.below(20);
+    let near = if rng.one_in(2) { ENTRY + 5 * distance } else { ENTRY - distance };
     match kind {
         Kind::imm8 if at > 0 && out.op_kind(at - 1) == OpKind::Immediate16 => {
             out.set_op_kind(at, OpKind::Immediate8_2nd);

@@ -2,13 +2,32 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use emu::exec;
+
 use super::case::Case;
 use super::compare::differences;
-use super::host::Host;
+use super::host::{BATCH, Host};
 use super::ours::{Drive, Ours};
+use super::rng::Rng;
+use super::sequence::Drawer;
 use super::suite::{self, DRIVES};
 use super::undefined::Undefined;
 use super::world::{Stop, World, flag};
+
+/// The cases of each line that the host is asked about.
+fn lines_for_the_host() -> impl Iterator<Item = Vec<Case>> {
+    suite::lines().into_iter().filter(|line| line.expected.is_none()).map(|line| Case::of_line(&line, suite::VARIANTS))
+}
+
+/// Sequences of implemented instructions.
+fn sequences() -> impl Iterator<Item = Case> {
+    let mut rng = Rng::new(!suite::setting("ORACLE_SEED", 0));
+    let drawer = Drawer::new(&exec::implemented().collect::<Vec<_>>());
+    (0..suite::setting("ORACLE_SEQUENCES", 20_000)).map(move |_| {
+        let (bits, bytes) = drawer.draw(&mut rng);
+        Case::new("sequence".to_string(), bits, &bytes, &[], false, &mut rng)
+    })
+}
 
 /// The two CPUs.
 struct Pair {
@@ -31,7 +50,7 @@ impl Pair {
                 reports.push(case.report(&[format!("not a case for the host: {}", expected.stop.describe())]));
                 continue;
             }
-            let undefined = case.undefined();
+            let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip);
             for drive in DRIVES {
                 let differences = differences(expected, &suite::run(&mut self.ours, case, drive), &undefined);
                 if !differences.is_empty() {
@@ -48,7 +67,7 @@ impl Pair {
 #[test]
 fn case_files_agree_with_the_host() {
     let mut pair = Pair::new();
-    let reports: Vec<_> = suite::lines_for_the_host().filter_map(|cases| pair.mismatches(&cases).into_iter().next()).collect();
+    let reports: Vec<_> = lines_for_the_host().filter_map(|cases| pair.mismatches(&cases).into_iter().next()).collect();
     suite::assert_none(&reports);
 }
 
@@ -77,6 +96,22 @@ fn generated_cases_agree_with_the_host() {
     suite::assert_none(&reports.into_iter().map(|(_, report)| report).collect::<Vec<_>>());
 }
 
+/// What one instruction leaves to the next: flags that are kept lazily, pairs that run as one op, blocks.
+#[test]
+fn sequences_agree_with_the_host() {
+    let mut pair = Pair::new();
+    let mut reports = Vec::new();
+    let mut sequences = sequences();
+    loop {
+        let cases: Vec<_> = sequences.by_ref().take(BATCH).collect();
+        if cases.is_empty() {
+            break;
+        }
+        reports.extend(pair.mismatches(&cases));
+    }
+    suite::assert_none(&reports);
+}
+
 #[test]
 fn a_wrong_bit_is_noticed() {
     let mut pair = Pair::new();
@@ -85,7 +120,7 @@ fn a_wrong_bit_is_noticed() {
     let mut expected = [case.before.clone()];
     pair.host.run(&mut expected);
     let [expected] = expected;
-    let undefined = case.undefined();
+    let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip);
     let got = suite::run(&mut pair.ours, case, Drive::Cold);
     assert_eq!(differences(&expected, &got, &undefined), [""; 0]);
     let noticed = |spoil: fn(&mut World)| {

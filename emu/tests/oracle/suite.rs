@@ -14,25 +14,20 @@ use super::rng::Rng;
 use super::world::World;
 
 /// Variants of a line of a case file, which differ in what the line leaves open.
-const VARIANTS: u64 = 4;
+pub const VARIANTS: u64 = 4;
 /// In every way.
 pub const DRIVES: [Drive; 3] = [Drive::Cold, Drive::Warm, Drive::Stepped];
 
 /// All lines of all case files.
 pub fn lines() -> Vec<Line> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ops");
-    ins::read_dir(&dir).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The cases of each line that the host is asked about.
-pub fn lines_for_the_host() -> impl Iterator<Item = Vec<Case>> {
-    lines().into_iter().filter(|line| line.expected.is_none()).map(|line| Case::of_line(&line, VARIANTS))
+    ins::read_dir(&dir).expect("the case files can be read")
 }
 
 /// A number from the environment.
-fn setting(name: &str, default: u64) -> u64 {
+pub fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Ok(text) => text.parse().expect("ORACLE_ settings are numbers"),
         Err(_) => default,
     }
 }
@@ -109,7 +104,7 @@ fn a_wrong_answer_is_noticed() {
         right.replace("=>", "=> rip=entry"),
     ];
     let unmet = |text: &str| {
-        let line = &ins::parse("x.ins", text).unwrap_or_else(|error| panic!("{error}"))[0];
+        let line = &ins::parse("x.ins", text).expect("a case")[0];
         let case = &Case::of_line(line, 1)[0];
         let expected = line.expected.as_ref().expect("the line has an answer");
         case::unmet(expected, &case.before, line.bytes.len(), &run(&mut Ours::new(), case, Drive::Cold)).len()

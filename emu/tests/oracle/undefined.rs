@@ -13,6 +13,8 @@ const C0: u16 = 1 << 8;
 const C1: u16 = 1 << 9;
 const C2: u16 = 1 << 10;
 const C3: u16 = 1 << 14;
+/// Underflow.
+const UE: u16 = 1 << 4;
 /// Precision: the result is rounded.
 const PE: u16 = 1 << 5;
 
@@ -35,24 +37,62 @@ pub struct Undefined {
     pub st_ulps: u64,
 }
 
+/// What is known about the registers that an instruction finds.
+#[derive(Clone, Copy)]
+pub enum Before<'a> {
+    /// All.
+    This(&'a State),
+    /// What they were at the start of the sequence: addresses are taken to be the same still.
+    Start(&'a State),
+    /// Nothing.
+    Unknown,
+}
+
+impl<'a> Before<'a> {
+    fn exact(self) -> Option<&'a State> {
+        if let Before::This(state) = self { Some(state) } else { None }
+    }
+
+    /// Linear address of the memory operand.
+    fn address(self, instruction: &Instruction) -> Option<u64> {
+        match self {
+            Before::This(state) | Before::Start(state) => effective(instruction, state),
+            Before::Unknown => None,
+        }
+    }
+}
+
 impl Undefined {
-    /// Of a whole sequence that starts in `before`.
-    pub fn of(code: &[Instruction], before: &State) -> Undefined {
+    /// Of a sequence that starts in `before` and was left at `rip`: within the sequence by an exception, outside of it when all has run.
+    pub fn of(code: &[Instruction], before: &State, rip: u64) -> Undefined {
+        let left_within = code.iter().any(|instruction| instruction.ip() == rip);
         let mut all = Undefined::default();
         for (at, instruction) in code.iter().enumerate() {
-            all.add(instruction, (at == 0).then_some(before));
+            if left_within && instruction.ip() > rip {
+                break;
+            }
+            let known = if at == 0 { Before::This(before) } else { Before::Start(before) };
+            all.add(instruction, known, instruction.ip() != rip);
         }
         all
     }
 
-    /// One more instruction. `before` is known for the first of a sequence only; then counts and addresses are too.
-    fn add(&mut self, instruction: &Instruction, before: Option<&State>) {
-        let flags = undefined_flags(instruction, before);
-        self.rflags = (self.rflags & !u64::from(rflags_modified(instruction))) | flags;
+    /// Whether nothing but flags is undefined.
+    pub fn is_flags_alone(&self) -> bool {
+        self.gpr == [0; 16] && self.fsw == 0 && self.memory.is_empty() && self.xmm_relative.is_none() && self.st_ulps == 0
+    }
+
+    /// One more instruction. One that is not `done` has defined nothing.
+    pub fn add(&mut self, instruction: &Instruction, known: Before, done: bool) {
+        let before = known.exact();
+        if done && !may_keep_flags(instruction) {
+            self.rflags &= !flags_of(instruction.rflags_modified());
+        }
+        self.rflags |= undefined_flags(instruction, before);
         self.fsw |= undefined_conditions(instruction.mnemonic()) | before.map_or(0, |before| particular_conditions(instruction, before));
         let destination = instruction.op0_kind() == OpKind::Register;
         // Of an operand that is longer than any register, processors touch the bytes in an order of their own.
-        self.fault_offset |= instruction.memory_size().size() > 16;
+        self.fault_offset |= !matches!(instruction.memory_size().size(), 0..=10 | 16);
         match instruction.mnemonic() {
             // BSWAP of 16 bits.
             M::Bswap if instruction.op0_register().size() == 2 => self.whole_destination(instruction, 0xffff),
@@ -62,26 +102,21 @@ impl Undefined {
             M::Shld | M::Shrd if width(instruction) == 16 && shift_count(instruction, before).is_none_or(|count| count > 16) => {
                 if destination {
                     self.whole_destination(instruction, 0xffff);
-                } else if let Some(at) = before.and_then(|before| effective(instruction, before)) {
-                    self.memory.push((at, 2));
+                } else {
+                    self.parts(instruction, known, &[(0, 2)]);
                 }
             }
             // AMD saves the last instruction's and operand's address and opcode only when an exception is pending, and older processors fill the selectors. The mask of
             // MXCSR tells which features the processor has. What is reserved is nobody's.
-            M::Fxsave | M::Fxsave64 => self.parts(instruction, before, &[(5, 1), (6, 18), (28, 4), (416, 96)]),
-            M::Fnstenv | M::Fnsave if width_of_environment(instruction) == 14 => self.parts(instruction, before, &[(6, 8)]),
-            M::Fnstenv | M::Fnsave => self.parts(instruction, before, &[(2, 2), (6, 2), (10, 2), (12, 16)]),
+            M::Fxsave | M::Fxsave64 => self.parts(instruction, known, &[(5, 1), (6, 18), (28, 4), (416, 96)]),
+            M::Fnstenv | M::Fnsave if width_of_environment(instruction) == 14 => self.parts(instruction, known, &[(6, 8)]),
+            M::Fnstenv | M::Fnsave => self.parts(instruction, known, &[(2, 2), (6, 2), (10, 2), (12, 16)]),
             // Relative error of at most 1.5 * 2^-12, on either side.
             M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => self.xmm_relative = Some(3.0 / 4096.0),
-            // Outside of its range the result is undefined, and what it raises.
-            M::F2xm1 | M::Fyl2xp1 if before.is_some_and(|before| !is_small(before)) => {
-                self.st_ulps = u64::MAX;
-                self.fsw |= 0x80bf;
-            }
-            // "Less than 1 ulp" (SDM vol. 1, 8.3.10), on either side. Some processors say inexact also of what is exact.
+            // "Less than 1 ulp" (SDM vol. 1, 8.3.10), on either side. AMD calls inexact, and an underflow if it is tiny, also what is exact.
             M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
                 self.st_ulps = 2;
-                self.fsw |= PE;
+                self.fsw |= PE | UE;
             }
             _ => {}
         }
@@ -93,9 +128,11 @@ impl Undefined {
         }
     }
 
-    fn parts(&mut self, instruction: &Instruction, before: Option<&State>, parts: &[(u64, u64)]) {
-        if let Some(at) = before.and_then(|before| effective(instruction, before)) {
-            self.memory.extend(parts.iter().map(|(offset, len)| (at.wrapping_add(*offset), *len)));
+    /// Parts of the memory operand; all of memory if nobody knows where it is.
+    fn parts(&mut self, instruction: &Instruction, known: Before, parts: &[(u64, u64)]) {
+        match known.address(instruction) {
+            Some(at) => self.memory.extend(parts.iter().map(|(offset, len)| (at.wrapping_add(*offset), *len))),
+            None => self.memory.push((0, u64::MAX)),
         }
     }
 }
@@ -178,16 +215,16 @@ fn undefined_conditions(mnemonic: M) -> u16 {
 /// Condition codes that depend on the operands.
 fn particular_conditions(instruction: &Instruction, before: &State) -> u16 {
     let fx = &before.fx;
+    // #I and #D keep an instruction from its result if they are not masked.
+    let masked = fx.fcw & 3 == 3;
     match instruction.mnemonic() {
         // Intel sets no condition codes where an unmasked exception keeps a comparison from its result, AMD does.
-        M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ficom | M::Ficomp | M::Ftst if fx.fcw & 3 != 3 => {
-            C0 | C2 | C3
-        }
+        M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ficom | M::Ficomp | M::Ftst if !masked => C0 | C2 | C3,
         // Without a quotient.
-        M::Fprem | M::Fprem1 if !(is_number(fx, 0) && is_number(fx, 1)) => C0 | C2 | C3,
+        M::Fprem | M::Fprem1 if !(masked && is_number(fx, 0) && is_number(fx, 1)) => C0 | C2 | C3,
         // Without a result.
-        M::Fsin | M::Fcos if !is_number(fx, 0) => C2,
-        M::Fsincos | M::Fptan if !is_number(fx, 0) || !is_empty(fx, 7) => C2,
+        M::Fsin | M::Fcos if !(masked && is_number(fx, 0)) => C2,
+        M::Fsincos | M::Fptan if !(masked && is_number(fx, 0) && is_empty(fx, 7)) => C2,
         // Intel clears C1, AMD leaves it alone.
         M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => C1,
         // Both an empty source and no room.
@@ -197,7 +234,7 @@ fn particular_conditions(instruction: &Instruction, before: &State) -> u16 {
 }
 
 fn is_empty(fx: &Fx, number: u16) -> bool {
-    fx.ftw >> ((fx.fsw >> 11) + number & 7) & 1 == 0
+    fx.ftw >> (((fx.fsw >> 11) + number) & 7) & 1 == 0
 }
 
 /// Neither empty nor infinite nor zero nor a NaN nor of an encoding that is refused.
@@ -207,24 +244,26 @@ fn is_number(fx: &Fx, number: u16) -> bool {
     !is_empty(fx, number) && exponent != 0x7fff && value[..8] != [0; 8] && (exponent == 0) == (value[7] & 0x80 == 0)
 }
 
-/// Whether ST(0) lies in the range of F2XM1 and FYL2XP1, as far as they overlap: an absolute value below 1/4 or so; 1 for F2XM1 is in the case files.
-fn is_small(before: &State) -> bool {
-    let value = before.fx.st[0];
-    u16::from_le_bytes([value[8], value[9]]) & 0x7fff < 0x3ffd
-}
-
 /// x87 instructions that calculate or move data.
 fn is_x87(mnemonic: M) -> bool {
     format!("{mnemonic:?}").starts_with('F') && !matches!(mnemonic, M::Femms)
 }
 
-fn rflags_modified(instruction: &Instruction) -> u32 {
+/// Whether an instruction may leave flags alone that it otherwise changes: a shift by zero, a repetition of nothing.
+fn may_keep_flags(instruction: &Instruction) -> bool {
+    let shift = matches!(instruction.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shl | M::Sal | M::Shr | M::Sar | M::Shld | M::Shrd);
+    instruction.has_rep_prefix()
+        || instruction.has_repne_prefix()
+        || shift && instruction.op_kind(instruction.op_count() - 1) == OpKind::Register
+}
+
+/// The flags that a table of iced's names, as bits of RFLAGS.
+pub fn flags_of(bits: u32) -> u64 {
     use iced_x86::RflagsBits as Bits;
-    let modified = instruction.rflags_modified();
     [(Bits::OF, OF), (Bits::SF, SF), (Bits::ZF, ZF), (Bits::AF, AF), (Bits::PF, PF), (Bits::CF, CF)]
         .iter()
-        .filter(|(bit, _)| modified & bit != 0)
-        .fold(0, |sum, (_, flag)| sum | *flag as u32)
+        .filter(|(bit, _)| bits & bit != 0)
+        .fold(0, |sum, (_, flag)| sum | flag)
 }
 
 #[cfg(test)]
@@ -232,7 +271,7 @@ mod tests {
     use super::*;
     use crate::generate;
     use crate::rng::Rng;
-    use iced_x86::{Code, RflagsBits};
+    use iced_x86::Code;
 
     /// The table must not hide what is defined: iced's own table, drawn from the SDM, is the second opinion.
     #[test]
@@ -246,17 +285,8 @@ mod tests {
                 if narrow || matches!(code.mnemonic(), M::Rcl | M::Rcr) {
                     continue;
                 }
-                let masked = undefined_flags(&encoding.instruction, None) as u32;
-                let undefined = encoding.instruction.rflags_undefined();
-                let open = [
-                    (RflagsBits::OF, OF),
-                    (RflagsBits::SF, SF),
-                    (RflagsBits::ZF, ZF),
-                    (RflagsBits::AF, AF),
-                    (RflagsBits::PF, PF),
-                    (RflagsBits::CF, CF),
-                ];
-                let open = open.iter().filter(|(bit, _)| undefined & bit != 0).fold(0, |sum, (_, flag)| sum | *flag as u32);
+                let masked = undefined_flags(&encoding.instruction, None);
+                let open = flags_of(encoding.instruction.rflags_undefined());
                 assert_eq!(masked & !open, 0, "{} masks {:x} beyond {open:x}", crate::case::text(&[encoding.instruction]), masked & !open);
             }
         }

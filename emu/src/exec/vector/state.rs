@@ -113,6 +113,8 @@ fn fxsave_image<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, wide: bool
 #[inline(never)]
 fn fxrstor_image<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, wide: bool) -> Result<(), P::Error> {
     let (linear, registers) = locate::<P, E>(cx, op)?;
+    // The reserved bytes at the end are not used, but they must be there.
+    P::load::<u128>(cx, op.segment, linear.wrapping_add(AREA - 16))?;
     let mut image = [0; IMAGE];
     for (i, value) in image[..XMM + registers].iter_mut().enumerate() {
         *value = P::load(cx, op.segment, linear.wrapping_add(16 * i as u64))?;
