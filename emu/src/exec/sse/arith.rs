@@ -1,12 +1,11 @@
 //! Arithmetic, element by element and across elements: ADD, SUB, MUL, DIV, SQRT, MIN, MAX, RCP, RSQRT, ROUND, CMP, ADDSUB, HADD, HSUB, DP.
 
 use super::super::float::sse::{self as semantics, Predicate};
-use super::super::float::{Double, Single};
-use super::super::float::{Flags, Format, Mxcsr, Rounding};
+use super::super::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked};
 use super::super::vector::lanes::Vector;
 use super::super::vector::load_aligned;
-use super::{Packed, accrue, low, mxcsr, set_low};
-use crate::cpu::Exception;
+use super::{Packed, accrue, exception, low, mxcsr, set_low};
+use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
 use crate::exec::table::rows;
 use crate::exec::{EffectiveAddress, Path};
@@ -87,7 +86,7 @@ impl Operation<Single> for Rsqrt {
 }
 
 #[inline(always)]
-fn scalar<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Exception> {
+fn scalar<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Unmasked> {
     match O::fast(low::<F>(cx, op.a), second, op.immediate as u8, mxcsr(cx)) {
         Some(result) => {
             set_low::<F>(cx, op.a, result);
@@ -99,7 +98,7 @@ fn scalar<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -
 
 #[cold]
 #[inline(never)]
-fn scalar_checked<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Exception> {
+fn scalar_checked<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Unmasked> {
     let (result, flags) = O::compute(low::<F>(cx, op.a), second, op.immediate as u8, mxcsr(cx));
     accrue(cx, flags)?;
     set_low::<F>(cx, op.a, result);
@@ -110,14 +109,14 @@ fn scalar_checked<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F:
 #[inline(always)]
 fn scalar_rr<O: Operation<F>, F: Packed>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let second = low::<F>(cx, op.b);
-    scalar::<O, F>(cx, op, second)
+    scalar::<O, F>(cx, op, second).map_err(|_| exception(cx))
 }
 
 /// Register, memory: the lowest element.
 #[inline(always)]
 fn scalar_rm<O: Operation<F>, F: Packed, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let second = P::load(cx, op.segment, E::linear(cx, op))?;
-    scalar::<O, F>(cx, op, second).map_err(P::raise)
+    scalar::<O, F>(cx, op, second).map_err(|_| P::raise(exception(cx)))
 }
 
 /// The operation on each pair of elements, and all their exceptions.
@@ -139,7 +138,7 @@ trait Across<F: Packed> {
         None
     }
     /// The result, or what an exception on the way there leads to.
-    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Exception>;
+    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Unmasked>;
 }
 
 /// Element by element.
@@ -153,7 +152,7 @@ impl<O: Operation<F>, F: Packed> Across<F> for Each<O> {
         }
         Some(result)
     }
-    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Exception> {
+    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Unmasked> {
         let (result, flags) = each::<O, F>(first, second, immediate, mxcsr(cx));
         accrue(cx, flags)?;
         Ok(result)
@@ -163,7 +162,7 @@ impl<O: Operation<F>, F: Packed> Across<F> for Each<O> {
 /// Differences in the even elements, sums in the odd ones.
 struct AddSub;
 impl<F: Packed> Across<F> for AddSub {
-    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, _: u8) -> Result<F::Lanes, Exception> {
+    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, _: u8) -> Result<F::Lanes, Unmasked> {
         let (mut result, mut flags) = (first, Flags::NONE);
         for (index, (element, &second)) in result.as_mut().iter_mut().zip(second.as_ref()).enumerate() {
             let operation = if index % 2 == 0 { semantics::sub::<F> } else { semantics::add::<F> };
@@ -179,7 +178,7 @@ impl<F: Packed> Across<F> for AddSub {
 /// Neighbours with each other: first those of the first operand, then those of the second.
 struct Horizontal<O>(O);
 impl<O: Operation<F>, F: Packed> Across<F> for Horizontal<O> {
-    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, _: u8) -> Result<F::Lanes, Exception> {
+    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, _: u8) -> Result<F::Lanes, Unmasked> {
         let (mut even, mut odd) = (first, first);
         let elements = first.as_ref().iter().chain(second.as_ref());
         for (index, &element) in elements.enumerate() {
@@ -196,7 +195,7 @@ impl<O: Operation<F>, F: Packed> Across<F> for Horizontal<O> {
 /// keeps the next from being taken (SDM Vol. 2, DPPS).
 struct DotProduct;
 impl<F: Packed> Across<F> for DotProduct {
-    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Exception> {
+    fn compute(cx: &mut Vcpu, first: F::Lanes, second: F::Lanes, immediate: u8) -> Result<F::Lanes, Unmasked> {
         let zero = F::from_raw(0);
         let mut terms = first;
         let mut flags = Flags::NONE;
@@ -229,34 +228,37 @@ impl<F: Packed> Across<F> for DotProduct {
 }
 
 #[inline(always)]
-fn packed<A: Across<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Lanes) -> Result<(), Exception> {
+fn packed<A: Across<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Lanes) -> Result<(), Unmasked> {
     match A::fast(F::Lanes::read(cx, op.a), second, op.immediate as u8, mxcsr(cx)) {
         Some(result) => {
             result.write(cx, op.a);
             Ok(())
         }
-        None => packed_checked::<A, F>(cx, op, second),
+        // As one number it is passed in registers; as an array its address would be.
+        None => packed_checked::<A, F>(cx, op, second.to_u128()),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn packed_checked<A: Across<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Lanes) -> Result<(), Exception> {
-    let first = F::Lanes::read(cx, op.a);
+fn packed_checked<A: Across<F>, F: Packed>(cx: &mut Vcpu, op: &Op, second: u128) -> Result<(), Unmasked> {
+    let (first, second) = (F::Lanes::read(cx, op.a), F::Lanes::from_u128(second));
     A::compute(cx, first, second, op.immediate as u8)?.write(cx, op.a);
     Ok(())
 }
 
 /// Register, register: all elements.
+#[inline(always)]
 fn packed_rr<A: Across<F>, F: Packed>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let second = F::Lanes::read(cx, op.b);
-    packed::<A, F>(cx, op, second)
+    packed::<A, F>(cx, op, second).map_err(|_| exception(cx))
 }
 
 /// Register, memory: all elements.
+#[inline(always)]
 fn packed_rm<A: Across<F>, F: Packed, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let second = load_aligned::<F::Lanes, P, E>(cx, op)?;
-    packed::<A, F>(cx, op, second).map_err(P::raise)
+    packed::<A, F>(cx, op, second).map_err(|_| P::raise(exception(cx)))
 }
 
 rows! {

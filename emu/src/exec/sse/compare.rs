@@ -1,8 +1,8 @@
 //! COMISS, COMISD, UCOMISS, UCOMISD.
 
 use super::super::float::sse::{order, order_fast};
-use super::super::float::{Double, Relation, Single};
-use super::{Packed, accrue, low, mxcsr};
+use super::super::float::{Double, Relation, Single, Unmasked};
+use super::{Packed, accrue, exception, low, mxcsr};
 use crate::cpu::{Exception, LazyFlags, Rflags};
 use crate::decode::Op;
 use crate::exec::table::rows;
@@ -38,7 +38,7 @@ pub fn flags_of(relation: Relation) -> LazyFlags {
 }
 
 #[inline(always)]
-fn compare<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Exception> {
+fn compare<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Unmasked> {
     match order_fast::<F>(low::<F>(cx, op.a), second) {
         Some(relation) => {
             cx.flags = flags_of(relation);
@@ -50,7 +50,7 @@ fn compare<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> 
 
 #[cold]
 #[inline(never)]
-fn compare_checked<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Exception> {
+fn compare_checked<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::Bits) -> Result<(), Unmasked> {
     let (relation, raised) = order::<F>(low::<F>(cx, op.a), second, Q::QUIET, mxcsr(cx));
     accrue(cx, raised)?;
     cx.flags = flags_of(relation);
@@ -60,13 +60,13 @@ fn compare_checked<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op, second: F::B
 #[inline(always)]
 fn rr<Q: Quietness, F: Packed>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let second = low::<F>(cx, op.b);
-    compare::<Q, F>(cx, op, second)
+    compare::<Q, F>(cx, op, second).map_err(|_| exception(cx))
 }
 
 #[inline(always)]
 fn rm<Q: Quietness, F: Packed, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let second = P::load(cx, op.segment, E::linear(cx, op))?;
-    compare::<Q, F>(cx, op, second).map_err(P::raise)
+    compare::<Q, F>(cx, op, second).map_err(|_| P::raise(exception(cx)))
 }
 
 rows! {

@@ -1,10 +1,10 @@
 //! CVTxx2xx.
 
 use super::super::float::sse::{from_int, from_int_fast, resize, resize_fast, to_int, to_int_fast};
-use super::super::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Width};
+use super::super::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked, Width};
 use super::super::vector::lanes::Vector;
 use super::super::vector::load_aligned;
-use super::{Packed, accrue, low, mxcsr, set_low};
+use super::{Packed, accrue, exception, low, mxcsr, set_low};
 use crate::cpu::{Datum, Exception, Word};
 use crate::decode::Op;
 use crate::exec::table::rows;
@@ -37,7 +37,7 @@ impl Mode for Truncating {
 // ---- scalars ----
 
 #[inline(always)]
-fn set_from_int<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result<(), Exception> {
+fn set_from_int<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result<(), Unmasked> {
     match from_int_fast::<F>(value, mxcsr(cx)) {
         Some(result) => {
             set_low::<F>(cx, op.a, result);
@@ -49,7 +49,7 @@ fn set_from_int<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result<(), Exc
 
 #[cold]
 #[inline(never)]
-fn set_from_int_checked<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result<(), Exception> {
+fn set_from_int_checked<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result<(), Unmasked> {
     let (result, flags) = from_int::<F>(value, mxcsr(cx));
     accrue(cx, flags)?;
     set_low::<F>(cx, op.a, result);
@@ -59,13 +59,13 @@ fn set_from_int_checked<F: Packed>(cx: &mut Vcpu, op: &Op, value: i64) -> Result
 #[inline(always)]
 fn from_int_rr<F: Packed, W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let value = W::read(&cx.regs, op.b).sign_extend();
-    set_from_int::<F>(cx, op, value)
+    set_from_int::<F>(cx, op, value).map_err(|_| exception(cx))
 }
 
 #[inline(always)]
 fn from_int_rm<F: Packed, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let value = P::load::<W>(cx, op.segment, E::linear(cx, op))?.sign_extend();
-    set_from_int::<F>(cx, op, value).map_err(P::raise)
+    set_from_int::<F>(cx, op, value).map_err(|_| P::raise(exception(cx)))
 }
 
 fn width<W: Word>() -> Width {
@@ -73,7 +73,7 @@ fn width<W: Word>() -> Width {
 }
 
 #[inline(always)]
-fn set_to_int<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Exception> {
+fn set_to_int<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Unmasked> {
     let mxcsr = mxcsr(cx);
     match to_int_fast::<F>(source, width::<W>(), M::rounding(mxcsr), mxcsr) {
         Some(value) => {
@@ -86,7 +86,7 @@ fn set_to_int<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, source: F::Bi
 
 #[cold]
 #[inline(never)]
-fn set_to_int_checked<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Exception> {
+fn set_to_int_checked<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Unmasked> {
     let mxcsr = mxcsr(cx);
     let (value, flags) = to_int::<F>(source, width::<W>(), M::rounding(mxcsr), mxcsr);
     accrue(cx, flags)?;
@@ -97,7 +97,7 @@ fn set_to_int_checked<M: Mode, F: Format, W: Word>(cx: &mut Vcpu, op: &Op, sourc
 #[inline(always)]
 fn to_int_rr<M: Mode, F: Packed, W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let source = low::<F>(cx, op.b);
-    set_to_int::<M, F, W>(cx, op, source)
+    set_to_int::<M, F, W>(cx, op, source).map_err(|_| exception(cx))
 }
 
 /// No operand is an XMM register, so whether there are any is not known from decoding.
@@ -105,11 +105,11 @@ fn to_int_rr<M: Mode, F: Packed, W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), 
 fn to_int_rm<M: Mode, F: Packed, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     cx.check_sse().map_err(P::raise)?;
     let source = P::load(cx, op.segment, E::linear(cx, op))?;
-    set_to_int::<M, F, W>(cx, op, source).map_err(P::raise)
+    set_to_int::<M, F, W>(cx, op, source).map_err(|_| P::raise(exception(cx)))
 }
 
 #[inline(always)]
-fn set_resized<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Exception> {
+fn set_resized<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Unmasked> {
     match resize_fast::<F, T>(source, mxcsr(cx)) {
         Some(result) => {
             set_low::<T>(cx, op.a, result);
@@ -121,7 +121,7 @@ fn set_resized<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::Bits) ->
 
 #[cold]
 #[inline(never)]
-fn set_resized_checked<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Exception> {
+fn set_resized_checked<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::Bits) -> Result<(), Unmasked> {
     let (result, flags) = resize::<F, T>(source, mxcsr(cx));
     accrue(cx, flags)?;
     set_low::<T>(cx, op.a, result);
@@ -131,13 +131,13 @@ fn set_resized_checked<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op, source: F::
 #[inline(always)]
 fn resize_rr<F: Packed, T: Packed>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let source = low::<F>(cx, op.b);
-    set_resized::<F, T>(cx, op, source)
+    set_resized::<F, T>(cx, op, source).map_err(|_| exception(cx))
 }
 
 #[inline(always)]
 fn resize_rm<F: Packed, T: Packed, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let source = P::load(cx, op.segment, E::linear(cx, op))?;
-    set_resized::<F, T>(cx, op, source).map_err(P::raise)
+    set_resized::<F, T>(cx, op, source).map_err(|_| P::raise(exception(cx)))
 }
 
 // ---- vectors ----
@@ -260,7 +260,7 @@ impl Conversion for Narrow {
     }
 }
 
-fn set<C: Conversion>(cx: &mut Vcpu, op: &Op, source: C::Source) -> Result<(), Exception> {
+fn set<C: Conversion>(cx: &mut Vcpu, op: &Op, source: C::Source) -> Result<(), Unmasked> {
     let before = C::Target::read(cx, op.a);
     let (result, flags) = C::compute(before, source, mxcsr(cx));
     // Processors turn to MMX before the conversion can raise #XM.
@@ -274,7 +274,7 @@ fn set<C: Conversion>(cx: &mut Vcpu, op: &Op, source: C::Source) -> Result<(), E
 fn xmm<C: Conversion>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     C::Target::begin(cx)?;
     let source = C::Source::from_u128(cx.fpu.xmm[usize::from(op.b & 15)]);
-    set::<C>(cx, op, source)
+    set::<C>(cx, op, source).map_err(|_| exception(cx))
 }
 
 /// From memory: 16 bytes must be aligned. The destination may be an MMX register, and then whether there are XMM registers is not known
@@ -282,7 +282,7 @@ fn xmm<C: Conversion>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 fn memory<C: Conversion, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     cx.check_sse().and_then(|()| C::Target::begin(cx)).map_err(P::raise)?;
     let source = load_aligned::<C::Source, P, E>(cx, op)?;
-    set::<C>(cx, op, source).map_err(P::raise)
+    set::<C>(cx, op, source).map_err(|_| P::raise(exception(cx)))
 }
 
 /// From an MMX register.
@@ -290,7 +290,7 @@ fn mmx<C: Conversion<Source: Vector>>(cx: &mut Vcpu, op: &Op) -> Result<(), Exce
     C::Source::begin(cx)?;
     let source = C::Source::read(cx, op.b);
     C::Source::end(cx);
-    set::<C>(cx, op, source)
+    set::<C>(cx, op, source).map_err(|_| exception(cx))
 }
 
 rows! {

@@ -7,7 +7,7 @@ pub mod arith;
 pub mod compare;
 pub mod convert;
 
-use super::float::{Double, Flags, Format, Mxcsr, Single};
+use super::float::{Double, Flags, Format, Mxcsr, Single, Unmasked};
 use super::vector::lanes::Vector;
 use crate::cpu::{Cr4, Datum, Exception};
 use crate::vcpu::Vcpu;
@@ -45,18 +45,25 @@ fn mxcsr(cx: &Vcpu) -> Mxcsr {
     Mxcsr::new(cx.fpu.mxcsr)
 }
 
-/// Makes exceptions sticky, and raises #XM for an unmasked one (#UD if the system does not handle #XM).
+/// Makes exceptions sticky, and says whether one is unmasked: then the instruction ends in [`exception`].
+///
+/// The exception itself would come back through memory, and a handler whose host stack has had its address taken does not end in a jump.
 #[inline(always)]
-fn accrue(cx: &mut Vcpu, raised: Flags) -> Result<(), Exception> {
+fn accrue(cx: &mut Vcpu, raised: Flags) -> Result<(), Unmasked> {
     if raised.is_empty() { Ok(()) } else { accrue_some(cx, raised) }
 }
 
 #[cold]
 #[inline(never)]
-fn accrue_some(cx: &mut Vcpu, raised: Flags) -> Result<(), Exception> {
+fn accrue_some(cx: &mut Vcpu, raised: Flags) -> Result<(), Unmasked> {
     let mut mxcsr = mxcsr(cx);
     let outcome = mxcsr.accrue(raised);
     cx.fpu.mxcsr = mxcsr.bits();
-    let exception = if cx.control.cr4 & Cr4::OSXMMEXCPT != 0 { Exception::SIMD } else { Exception::INVALID_OPCODE };
-    outcome.map_err(|_| exception)
+    outcome
+}
+
+/// What an unmasked exception raises: #XM, or #UD if the system does not handle that.
+#[cold]
+fn exception(cx: &Vcpu) -> Exception {
+    if cx.control.cr4 & Cr4::OSXMMEXCPT != 0 { Exception::SIMD } else { Exception::INVALID_OPCODE }
 }

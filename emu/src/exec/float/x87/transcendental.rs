@@ -184,6 +184,7 @@ pub fn exp2m1(a: &Operand, control: ControlWord) -> (F80, Flags) {
         (_, true) if a.exponent == 0 && a.significand == 1 << 63 => {
             Outcome::Finite(Exact { negative: true, exponent: -1, significand: 1 << 127 })
         }
+        (_, false) if a.exponent == 0 && a.significand == 1 << 63 => Outcome::Finite(exact(a)),
         _ if a.exponent >= 0 => return (load(a).0, Flags::PRECISION),
         _ => {
             let scaled = Fixed::LN_2.mul(Fixed::new(exact(a).significand, 0));
