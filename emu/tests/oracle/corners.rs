@@ -321,7 +321,8 @@ impl Filler<'_> {
             9 => READ_ONLY + 16 * self.rng.below(16),
             10 => READ_ONLY + PAGE as u64 - 1 - self.rng.below(size),
             11 => self.rng.pick(&[NOWHERE, 0x800, 0x8000_0000, DATA - 1 - self.rng.clone().below(size)]),
-            12 if self.world.state.bits() == 64 => self.rng.pick(&[1 << 47, u64::MAX << 63]),
+            // Of longer operands each processor finds another byte first.
+            12 if self.world.state.bits() == 64 && size <= 16 => self.rng.pick(&[1 << 47, u64::MAX << 63]),
             _ => inside,
         }
     }
@@ -332,7 +333,11 @@ impl Filler<'_> {
         for op in 0..instruction.op_count() {
             match instruction.op_kind(op) {
                 OpKind::Memory => {
-                    let place = self.place(if instruction.mnemonic() == Mnemonic::Lea { 1 } else { size });
+                    let mut place = self.place(size);
+                    if instruction.is_call_near_indirect() && place.wrapping_sub(READ_ONLY) < PAGE as u64 {
+                        // Nobody can put an address there, and whether the push or an address that is none faults first differs.
+                        place = DATA + 0x200;
+                    }
                     self.solve(instruction, place);
                 }
                 OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegRSI => {
@@ -450,7 +455,11 @@ impl Filler<'_> {
                 self.set(gpr::RCX, count);
             }
             Mnemonic::Div | Mnemonic::Idiv => self.dividend(instruction),
+            Mnemonic::Fsin | Mnemonic::Fcos | Mnemonic::Fsincos | Mnemonic::Fptan | Mnemonic::Fpatan | Mnemonic::Fyl2x => {
+                self.mask_inexact()
+            }
             Mnemonic::F2xm1 | Mnemonic::Fyl2xp1 => {
+                self.mask_inexact();
                 // Finite arguments beyond 1/4 or so are out of FYL2XP1's range: the result is undefined.
                 let sign_exponent = &mut self.world.state.fx.st[0][8..10];
                 let old = u16::from_le_bytes([sign_exponent[0], sign_exponent[1]]);
@@ -498,6 +507,15 @@ impl Filler<'_> {
         if let Some(number) = number(selector) {
             let value = self.selector();
             self.set(number, value);
+        }
+    }
+
+    /// Masks #P and #U, which AMD raises for exact results of transcendental functions too.
+    fn mask_inexact(&mut self) {
+        let fx = &mut self.world.state.fx;
+        fx.fcw |= 0x30;
+        if fx.fsw & !fx.fcw & 0x3f == 0 {
+            fx.fsw &= !0x8080;
         }
     }
 
