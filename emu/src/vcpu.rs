@@ -280,7 +280,7 @@ impl Vcpu {
     fn check_alignment(&self, linear: u64, length: u64) -> Result<(), Exception> {
         // Ten bytes of an x87 register lie at multiples of eight.
         let alignment = if length == 10 { 8 } else { length };
-        if self.checks_alignment() && linear % alignment != 0 { Err(Exception::ALIGNMENT) } else { Ok(()) }
+        if self.checks_alignment() && !linear.is_multiple_of(alignment) { Err(Exception::ALIGNMENT) } else { Ok(()) }
     }
 
     fn flat_segments(&self) -> bool {
@@ -520,5 +520,5 @@ pub fn is_canonical(linear: u64) -> bool {
 
 /// The largest naturally aligned access at `address` that takes no more than `left` bytes.
 fn access_size(address: u64, left: usize) -> usize {
-    [8, 4, 2].into_iter().find(|&size| size <= left && address % size as u64 == 0).unwrap_or(1)
+    [8, 4, 2].into_iter().find(|&size| size <= left && address.is_multiple_of(size as u64)).unwrap_or(1)
 }

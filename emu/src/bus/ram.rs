@@ -30,7 +30,7 @@ impl VecBacking {
     /// Allocates `length` zeroed bytes, a multiple of the page size and not 0; `None` when the allocator has no room.
     pub fn new(length: usize) -> Option<Self> {
         let layout = std::alloc::Layout::from_size_align(length, 1 << 16).ok()?;
-        if length == 0 || length as u64 % PAGE_SIZE != 0 {
+        if length == 0 || !(length as u64).is_multiple_of(PAGE_SIZE) {
             return None;
         }
         // SAFETY: the layout has a non-zero size.

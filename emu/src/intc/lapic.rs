@@ -261,7 +261,7 @@ impl Lapic {
             0x2f0 => state.lvt[0],
             0x300 => state.command as u32,
             0x310 => (state.command >> 32) as u32,
-            0x320..=0x370 => state.lvt[((offset & 0xff0) - 0x310 >> 4) as usize],
+            0x320..=0x370 => state.lvt[(((offset & 0xff0) - 0x310) >> 4) as usize],
             0x380 => state.initial_count,
             0x390 => self.current_count(now),
             0x3e0 => state.divide,
@@ -297,7 +297,7 @@ impl Lapic {
                 self.send();
             }
             0x310 => state.command = state.command & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
-            0x320..=0x370 => self.write_lvt(((offset & 0xff0) - 0x310 >> 4) as usize, value),
+            0x320..=0x370 => self.write_lvt((((offset & 0xff0) - 0x310) >> 4) as usize, value),
             0x380 => {
                 state.initial_count = value;
                 if self.timer_mode() != TimerMode::TscDeadline {

@@ -98,7 +98,7 @@ impl PcBoard {
 
     fn write_memory(&mut self, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
         if self.lapic.claims(address) {
-            if size == 4 && address % 16 == 0 {
+            if size == 4 && address.is_multiple_of(16) {
                 self.lapic.write(address & 0xfff, value as u32, now);
             }
         } else if let Some((device, mut line, offset)) = self.virtio(address) {

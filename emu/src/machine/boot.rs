@@ -156,16 +156,18 @@ fn mp_table() -> Vec<u8> {
         entry
     };
     let bus = [1, 0, b'I', b'S', b'A', b' ', b' ', b' '];
+    // Linux takes a table without any I/O interrupt for a BIOS's mistake and says so: the timer's, to an I/O APIC that is not there.
+    let timer = [3, 0, 0, 0, 0, 0, 1, 0];
     let external = [4, 3, 0, 0, 0, 0, 0xff, 0];
     let nmi = [4, 1, 0, 0, 0, 0, 0xff, 1];
     let mut table = Vec::from(*b"PCMP");
     table.extend_from_slice(&[0, 0, 4, 0]); // length, revision, checksum
     table.extend_from_slice(b"PREBAKE PC1         ");
     table.extend_from_slice(&[0; 6]); // no OEM table
-    table.extend_from_slice(&4u16.to_le_bytes());
+    table.extend_from_slice(&5u16.to_le_bytes());
     table.extend_from_slice(&(crate::intc::LAPIC_ADDRESS as u32).to_le_bytes());
     table.extend_from_slice(&[0; 4]);
-    for entry in [&processor[..], &bus, &external, &nmi] {
+    for entry in [&processor[..], &bus, &timer, &external, &nmi] {
         table.extend_from_slice(entry);
     }
     let length = table.len() as u16;

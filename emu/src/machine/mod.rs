@@ -220,7 +220,7 @@ pub struct Machine {
 
 /// Checks a RAM size before anything is allocated.
 pub fn check_ram_size(bytes: u64) -> Result<(), MachineError> {
-    if bytes % model::RAM_UNIT == 0 && (model::MIN_RAM..=model::MAX_RAM).contains(&bytes) {
+    if bytes.is_multiple_of(model::RAM_UNIT) && (model::MIN_RAM..=model::MAX_RAM).contains(&bytes) {
         Ok(())
     } else {
         Err(MachineError::RamSize { bytes })
@@ -234,7 +234,7 @@ fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Mac
 /// The entropy device's source, which is saved if it is the published stream.
 pub enum EntropyPort {
     /// The published stream.
-    Published(DeterministicStream),
+    Published(Box<DeterministicStream>),
     /// The host.
     Host(Box<dyn EntropySource>),
 }
@@ -259,7 +259,7 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         check_ram_size(ram.size())?;
         let mut entropy = match config.entropy {
-            Entropy::Published => EntropyPort::Published(DeterministicStream::new(DeterministicStream::BAKE_SEED)),
+            Entropy::Published => EntropyPort::Published(Box::new(DeterministicStream::new(DeterministicStream::BAKE_SEED))),
             Entropy::Host(source) => EntropyPort::Host(source),
         };
         let mut seed = [0; boot::SEED_LENGTH];
@@ -290,7 +290,6 @@ impl Machine {
         let words = model::virtio_words((0..32).filter(|slot| slots >> slot & 1 != 0));
         let command_line = format!("{}{words} {command_line}", model::COMMAND_LINE);
         let mut cpu = Vcpu::new(ram, Box::new(board), new_cache(config.limits), config.clock);
-        cpu.msrs.pat = 0x0007_0406_0007_0406;
         cpu.restart_clock(0);
         boot::load(&mut cpu, kernel, &boot::Payload { initrd, command_line: &command_line, seed })?;
         Ok(Self { cpu, slots })
@@ -315,10 +314,10 @@ impl Machine {
         let saved_stream = sections.take_if_present::<StreamState>(0)?;
         let entropy = match config.entropy {
             Entropy::Host(source) => EntropyPort::Host(source),
-            Entropy::Published => EntropyPort::Published(match saved_stream {
+            Entropy::Published => EntropyPort::Published(Box::new(match saved_stream {
                 Some(state) => DeterministicStream::restore(&state),
                 None => DeterministicStream::new(DeterministicStream::BAKE_SEED),
-            }),
+            })),
         };
         let transport = |sections: &mut Sections<'_>, slot: usize| sections.take::<TransportState>(slot as u16);
         let console = Console::restore(config.console, &sections.take::<ConsoleState>(0)?)?;

@@ -23,7 +23,7 @@ pub const MODEL: Model = match Model::new(NAME) {
 };
 
 /// TSC ticks per second; under the virtual clock an instruction takes one tick.
-pub const TSC_HZ: u64 = 1_000_000_000;
+pub use crate::cpu::cpuid::TSC_HZ;
 
 /// First virtio-mmio register page.
 pub const VIRTIO_BASE: u64 = 0xfeb0_0000;

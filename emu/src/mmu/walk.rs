@@ -93,7 +93,7 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     let (leaf, page) = loop {
         let shift = 39 - 9 * depth as u32;
         let location = table + (linear >> shift & 0x1ff) * 8;
-        let entry = ram.load(location).map_or(u64::MAX & !PRESENT, u64::from_le_bytes);
+        let entry = ram.load(location).map_or(!PRESENT, u64::from_le_bytes);
         if entry & PRESENT == 0 {
             return Err(fault(0));
         }

@@ -11,11 +11,16 @@
 //! |---|---|
 //! | RCPxS, RSQRTxS | the middle of the operand's interval, 15 bits (`sse/approx.rs`) |
 //! | transcendental functions | correctly rounded, arguments reduced by the 66-bit π (`x87/transcendental.rs`) |
-//! | F2XM1 beyond ±1 | the operand |
+//! | F2XM1 beyond ±1 | the operand, with #P |
 //! | FYL2XP1 beyond ±(1 − √½) | the same function, with FYL2X's exceptions |
 //! | FPREM, FPREM1 with exponents 64 or more apart | a step takes off 32 + (difference mod 32) bits |
 //! | FBLD with digits above 9 | each digit counts with its value |
 //! | reserved precision control 01 | 64 bits |
+//! | FCOM and its like, invalid operation unmasked | the condition codes stay (the manual; AMD sets them) |
+//! | FCOM and its like, denormal operand unmasked | the condition codes are set, nothing is popped |
+//! | FLD ST(i) of an empty register with no room to push | a stack underflow |
+//! | FSTPNCE | an empty ST(0) is popped without a stack fault |
+//! | FIP, FDP | recorded at unmasked exceptions; FOP, FCS, FDS are 0 |
 
 mod arith;
 mod env;

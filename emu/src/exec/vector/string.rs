@@ -212,7 +212,7 @@ mod tests {
     fn by_the_book<L: Lane>(control: u8, first: &[L], second: &[L], count: usize) -> u32 {
         let mode = control >> 2 & 3;
         let pair = |j: usize, i: usize| match (first.get(i), second.get(j)) {
-            (Some(a), Some(b)) if mode == 1 && i % 2 == 0 => a <= b,
+            (Some(a), Some(b)) if mode == 1 && i.is_multiple_of(2) => a <= b,
             (Some(a), Some(b)) if mode == 1 => a >= b,
             (Some(a), Some(b)) => a == b,
             (None, Some(_)) => mode == 3,

@@ -63,7 +63,7 @@ fn control(cx: &Vcpu) -> ControlWord {
 
 /// The physical register of ST(`index`).
 fn physical(cx: &Vcpu, index: u8) -> usize {
-    usize::from((cx.fpu.top + index) & 7)
+    usize::from(cx.fpu.top.wrapping_add(index) & 7)
 }
 
 fn is_empty(cx: &Vcpu, index: u8) -> bool {
@@ -107,7 +107,7 @@ fn free(cx: &mut Vcpu, index: u8) {
 
 fn pop(cx: &mut Vcpu) {
     free(cx, 0);
-    cx.fpu.top = (cx.fpu.top + 1) & 7;
+    cx.fpu.top = cx.fpu.top.wrapping_add(1) & 7;
 }
 
 /// Where a memory operand is, for the data pointer.
