@@ -205,16 +205,17 @@ fn rdpmc(_: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     Err(Exception::GP0)
 }
 
-fn cpuid_instruction(cx: &mut Vcpu, _: &Op) {
+fn cpuid_instruction(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     let [eax, ebx, ecx, edx] = cpuid(cx.regs[slot::RAX] as u32, cx.regs[slot::RCX] as u32);
     cx.regs[slot::RAX] = u64::from(eax);
     cx.regs[slot::RBX] = u64::from(ebx);
     cx.regs[slot::RCX] = u64::from(ecx);
     cx.regs[slot::RDX] = u64::from(edx);
+    Ok(())
 }
 
 rows! {
-    Cpuid => register cpuid_instruction;
+    Cpuid => call cpuid_instruction;
     Rdtsc => register rdtsc;
     Rdtscp => register rdtscp;
     Rdpmc => register rdpmc;

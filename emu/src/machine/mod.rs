@@ -88,7 +88,9 @@ pub enum MachineError {
         wanted: String,
     },
     /// A disk is not the one that the snapshot was taken with.
-    #[error("disk {number} is not the one that the snapshot was taken with: its contents have digest {found}, wanted {wanted}; give the same file")]
+    #[error(
+        "disk {number} is not the one that the snapshot was taken with: its contents have digest {found}, wanted {wanted}; give the same file"
+    )]
     WrongDisk {
         /// Its number, from 0.
         number: usize,
@@ -250,13 +252,7 @@ impl EntropySource for EntropyPort {
 
 impl Machine {
     /// A machine with Linux loaded, at its first instruction. `ram` must be zeroed.
-    pub fn boot(
-        config: Config,
-        ram: Ram,
-        kernel: &[u8],
-        initrd: Option<&[u8]>,
-        command_line: &str,
-    ) -> Result<Self, MachineError> {
+    pub fn boot(config: Config, ram: Ram, kernel: &[u8], initrd: Option<&[u8]>, command_line: &str) -> Result<Self, MachineError> {
         check_ram_size(ram.size())?;
         let mut entropy = match config.entropy {
             Entropy::Published => EntropyPort::Published(Box::new(DeterministicStream::new(DeterministicStream::BAKE_SEED))),
@@ -506,10 +502,7 @@ impl Machine {
         }
     }
 
-    fn with_console<R>(
-        &mut self,
-        work: impl FnOnce(&mut board::ConsoleDevice, &mut devices::platform::Platform<'_>) -> R,
-    ) -> R {
+    fn with_console<R>(&mut self, work: impl FnOnce(&mut board::ConsoleDevice, &mut devices::platform::Platform<'_>) -> R) -> R {
         let now = self.cpu.now();
         let board: &mut dyn Any = &mut *self.cpu.board;
         match board.downcast_mut::<PcBoard>() {

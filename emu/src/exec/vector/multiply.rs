@@ -114,5 +114,5 @@ rows! {
     Pmaddubsw_xmm_xmmm128 => register rr[Pmaddubsw<[i16; 8]>, [u8; 16]], memory rm[Pmaddubsw<[i16; 8]>, [u8; 16]];
     Psadbw_mm_mmm64 => register rr[Psadbw<[u64; 1]>, [u8; 8]], memory rm[Psadbw<[u64; 1]>, [u8; 8]];
     Psadbw_xmm_xmmm128 => register rr[Psadbw<[u64; 2]>, [u8; 16]], memory rm[Psadbw<[u64; 2]>, [u8; 16]];
-    Mpsadbw_xmm_xmmm128_imm8 => register rri[Mpsadbw, [u8; 16]], memory rmi[Mpsadbw, [u8; 16]];
+    Mpsadbw_xmm_xmmm128_imm8 => call rri[Mpsadbw, [u8; 16]], call_memory rmi[Mpsadbw, [u8; 16]];
 }
