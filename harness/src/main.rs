@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `prebake`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::main()
+}

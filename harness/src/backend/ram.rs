@@ -1,0 +1,132 @@
+//! Guest RAM as a mapping: of nothing for a cold start, of a snapshot's pages for a restore.
+//!
+//! A restore maps and does not read: a page comes into memory when the guest first touches it, and is copied when the guest first writes it.
+
+use crate::error::{Error, Result};
+use emu::bus::{PAGE_SIZE, Ram, RamBacking};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use snapshot::Run;
+use std::ffi::c_void;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+/// Guests seldom touch all of their memory.
+const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
+
+/// A private mapping that belongs to this value alone.
+#[derive(Debug)]
+pub struct MappedRam {
+    pointer: NonNull<u8>,
+    length: usize,
+}
+
+impl MappedRam {
+    /// `bytes` zeroes.
+    pub fn zeroed(bytes: u64) -> Result<Self> {
+        let error = |errno: Errno| Error::Memory { bytes, source: errno.into() };
+        let length = usize::try_from(bytes).map_err(|_| error(Errno::NOMEM))?;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory that is in use.
+        let address = unsafe { mmap_anonymous(std::ptr::null_mut(), length, READ_WRITE, PRIVATE) }.map_err(error)?;
+        let pointer = NonNull::new(address.cast()).ok_or_else(|| error(Errno::NOMEM))?;
+        Ok(Self { pointer, length })
+    }
+
+    /// `bytes` of RAM with the `runs` of a snapshot's `file`, whose bytes must have been verified. Nothing is read yet.
+    pub fn of_snapshot(bytes: u64, file: &File, runs: impl Iterator<Item = Run>) -> Result<Self> {
+        let ram = Self::zeroed(bytes)?;
+        let error = |errno: Errno| Error::Memory { bytes, source: errno.into() };
+        for Run { guest_address, file_offset, len } in runs {
+            let end = guest_address.checked_add(len).filter(|&end| end <= bytes);
+            let (Some(_), Ok(start), Ok(length)) = (end, usize::try_from(guest_address), usize::try_from(len)) else {
+                return Err(error(Errno::FAULT));
+            };
+            // SAFETY: the range was just checked to lie in `ram`, so the mapping that it replaces is ours, and no reference to it exists yet.
+            let place = unsafe { ram.pointer.as_ptr().add(start) }.cast::<c_void>();
+            // SAFETY: as above. A shorter file would make an access a SIGBUS, never a wrong one.
+            unsafe { mmap(place, length, READ_WRITE, PRIVATE | MapFlags::FIXED, file, file_offset) }.map_err(error)?;
+        }
+        Ok(ram)
+    }
+}
+
+// SAFETY: the mapping is page-aligned, private, stays until `self` is dropped, and no reference to it is ever made here.
+unsafe impl RamBacking for MappedRam {
+    fn pointer(&self) -> NonNull<u8> {
+        self.pointer
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Drop for MappedRam {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `zeroed` with this address and length, and whoever uses it keeps `self`.
+        // It fails only for an address or a length that is not page-aligned.
+        let _ = unsafe { munmap(self.pointer.as_ptr().cast(), self.length) };
+    }
+}
+
+/// How many of its own pages the host has in memory for guest RAM, in pages of the guest; `None` where it does not say.
+pub fn pages_loaded(ram: &Ram) -> Option<u64> {
+    const ENTRY_LEN: usize = 8;
+    const PRESENT: u64 = 1 << 63;
+    let page_size = rustix::param::page_size();
+    let bytes = ram.bytes();
+    let first = bytes.as_ptr() as usize / page_size;
+    let mut entries = vec![0; bytes.len() / page_size * ENTRY_LEN];
+    File::open("/proc/self/pagemap").ok()?.read_exact_at(&mut entries, (first * ENTRY_LEN) as u64).ok()?;
+    let (entries, _) = entries.as_chunks::<ENTRY_LEN>();
+    let present = entries.iter().filter(|entry| u64::from_le_bytes(**entry) & PRESENT != 0).count();
+    Some((present * page_size) as u64 / PAGE_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const GROUP: u64 = snapshot::GROUP_SIZE as u64;
+
+    #[test]
+    fn runs_show_through_and_the_file_stays_as_it_is() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..3 * GROUP).map(|i| (i / GROUP) as u8 + 1).collect();
+        file.write_all(&content).unwrap();
+        let run = |guest_address, file_offset, len| Run { guest_address, file_offset, len };
+        let runs = [run(GROUP, GROUP, 2 * GROUP), run(7 * GROUP, 0, GROUP)];
+        let mut ram = Ram::new(Box::new(MappedRam::of_snapshot(8 * GROUP, &file, runs.into_iter()).unwrap()));
+        let firsts: Vec<u8> = ram.bytes().iter().copied().step_by(GROUP as usize).collect();
+        assert_eq!(firsts, [0, 2, 3, 0, 0, 0, 0, 1]);
+
+        ram.bytes_mut().fill(9);
+        let mut now = vec![0; content.len()];
+        file.read_exact_at(&mut now, 0).unwrap();
+        assert!(now == content);
+    }
+
+    #[test]
+    fn pages_that_were_touched_are_counted() {
+        let mut ram = Ram::new(Box::new(MappedRam::zeroed(64 * GROUP).unwrap()));
+        assert_eq!(pages_loaded(&ram), Some(0));
+        for group in [0, 9, 63] {
+            assert!(ram.store(group * GROUP, &[1]));
+        }
+        let host_page = rustix::param::page_size() as u64 / PAGE_SIZE;
+        assert_eq!(pages_loaded(&ram), Some(3 * host_page));
+    }
+
+    #[test]
+    fn a_run_outside_of_ram_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        for guest_address in [GROUP, u64::MAX - GROUP + 1] {
+            let run = Run { guest_address, file_offset: 0, len: GROUP };
+            assert_eq!(MappedRam::of_snapshot(GROUP, &file, [run].into_iter()).unwrap_err().kind(), "no-memory");
+        }
+        assert_eq!(MappedRam::zeroed(1 << 60).unwrap_err().kind(), "no-memory");
+    }
+}

@@ -1,0 +1,426 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use emu::machine::Thresholds;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+const EXAMPLES: &str = "\
+Examples:
+  Boot a kernel, save the machine as soon as it is ready:
+    prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
+  A shell out of it, at once:
+    prebake run demo.snap
+  The same in a script: three byte-exact streams, and the exit status of the guest's shell:
+    printf 'uname -m; exit 3\\n' | prebake run demo.snap
+  What is in a snapshot, and is it intact?
+    prebake inspect --verify demo.snap
+
+Exit codes of `run` and `boot`: that of the guest's program (128+n if signal n ended it);
+125 if prebake itself failed; 124 if a limit that was asked for was reached; 2 for wrong usage.";
+
+/// Linux machines that are there at once: boot once, restore ever after.
+#[derive(Debug, Parser)]
+#[command(name = "prebake", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a kernel and attach to its console
+    #[command(after_help = BOOT_EXAMPLES)]
+    Boot(BootArgs),
+    /// Boot a kernel, wait until the guest has settled, and save a snapshot
+    #[command(after_help = BAKE_EXAMPLES)]
+    Bake(BakeArgs),
+    /// Restore a snapshot and attach to its console
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Show what is in a snapshot
+    Inspect(InspectArgs),
+    /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
+    Diff(DiffArgs),
+}
+
+const BOOT_EXAMPLES: &str = "\
+Examples:
+  prebake boot --kernel vmlinux --initrd initramfs.cpio
+  prebake boot --kernel vmlinux --disk root.img:ro --append 'root=/dev/vda ro init=/bin/sh' -t
+  echo 'ls /mnt/wasi0' | prebake boot --kernel vmlinux --initrd initramfs.cpio --share wasi0=.";
+
+const BAKE_EXAMPLES: &str = "\
+Examples:
+  prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
+  prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
+
+Baking is deterministic: the same files give the same snapshot, byte for byte, on any host.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  prebake run demo.snap                          a shell; Ctrl-A x leaves it, Ctrl-A Ctrl-A sends one Ctrl-A
+  prebake run demo.snap < script.sh > out 2> err
+  prebake run --stats --json run.json demo.snap";
+
+/// What the machine is made of.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct DeviceArgs {
+    /// A disk: vda, vdb and so on. The file is never written: changes are kept apart, and with `:ro` the guest makes none
+    #[arg(long = "disk", value_name = "FILE[:ro]")]
+    pub disks: Vec<DiskArg>,
+    /// A directory for the guest, under a 9P mount tag. Init mounts the tag `wasi0` on /mnt/wasi0
+    #[arg(long = "share", value_name = "TAG=DIR[:ro]")]
+    pub shares: Vec<ShareArg>,
+}
+
+/// A cold start.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct ColdArgs {
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// The initial file system: a cpio archive, best uncompressed
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, besides what the machine itself adds
+    #[arg(long, value_name = "STRING", default_value = "console=ttyS0 quiet panic=-1")]
+    pub append: String,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    pub memory: u32,
+    /// The machine model, which fixes all that the guest sees of its hardware
+    #[arg(long, value_name = "MODEL", default_value = MODEL)]
+    pub machine: MachineArg,
+    /// Disks and shares.
+    #[command(flatten)]
+    pub devices: DeviceArgs,
+}
+
+/// How long, and what is told about it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct ReportArgs {
+    /// Give up after this many guest instructions: exit code 124
+    #[arg(long, value_name = "N")]
+    pub limit_instructions: Option<u64>,
+    /// Write figures of the run to a file, and the error with its kind if there was one
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// How the guest's console is attached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Console")]
+pub struct ConsoleArgs {
+    /// Give the guest's program a terminal, even if standard input is none
+    #[arg(short = 't', long = "tty", overrides_with = "no_tty")]
+    pub tty: bool,
+    /// Give it three byte-exact streams, even if standard input is a terminal
+    #[arg(short = 'T', long = "no-tty", overrides_with = "tty")]
+    pub no_tty: bool,
+    /// Where the guest's time comes from: the host's clock, or the count of instructions (for tests: waiting takes no time)
+    #[arg(long, value_name = "CLOCK", value_enum, default_value_t = ClockArg::Host)]
+    pub clock: ClockArg,
+    /// Print figures of the run at its end
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// `prebake boot`.
+#[derive(Debug, Args)]
+pub struct BootArgs {
+    /// The machine to boot.
+    #[command(flatten)]
+    pub cold: ColdArgs,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+    /// Limits and figures.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// `prebake bake`.
+#[derive(Debug, Args)]
+pub struct BakeArgs {
+    /// Where to save the snapshot. A file of that name stays as it is until the new one is complete
+    #[arg(short, long, value_name = "FILE.snap")]
+    pub output: PathBuf,
+    /// Where to stop: at the barrier, before the guest's program starts; or idle, with its shell already at the prompt
+    #[arg(long, value_name = "POINT", value_enum, default_value_t = PointArg::Barrier)]
+    pub at: PointArg,
+    /// What counts as settled: quiet for how long, with how many instructions per wake-up, and when to give up
+    #[arg(long, value_name = "quiet=TIME,work=N,within=TIME", default_value_t = SettleArg::default())]
+    pub settle: SettleArg,
+    /// The machine to boot.
+    #[command(flatten)]
+    pub cold: ColdArgs,
+    /// Limits and figures.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// `prebake run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE.snap", required_unless_present = "snapshot", conflicts_with = "snapshot")]
+    pub file: Option<PathBuf>,
+    /// The same, by name
+    #[arg(long, value_name = "FILE.snap")]
+    pub snapshot: Option<PathBuf>,
+    /// Verify every byte of the snapshot and of the disks, even if they are unchanged since they last were
+    #[arg(long)]
+    pub verify: bool,
+    /// Insist on this much memory, in MiB
+    #[arg(long, value_name = "MIB", help_heading = "Machine")]
+    pub memory: Option<u32>,
+    /// The machine model
+    #[arg(long, value_name = "MODEL", default_value = MODEL, help_heading = "Machine")]
+    pub machine: MachineArg,
+    /// Disks and shares.
+    #[command(flatten)]
+    pub devices: DeviceArgs,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+    /// Limits and figures.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+impl RunArgs {
+    /// The snapshot, however it was named.
+    pub fn path(&self) -> PathBuf {
+        self.file.clone().or_else(|| self.snapshot.clone()).unwrap_or_default()
+    }
+}
+
+/// `prebake inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE.snap")]
+    pub file: PathBuf,
+    /// Verify every page as well
+    #[arg(long)]
+    pub verify: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `prebake diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// One snapshot
+    #[arg(value_name = "A.snap")]
+    pub first: PathBuf,
+    /// The other
+    #[arg(value_name = "B.snap")]
+    pub second: PathBuf,
+    /// List at most this many pages
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub pages: usize,
+}
+
+/// Where time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockArg {
+    /// The count of instructions
+    Virtual,
+    /// The host's clock
+    Host,
+}
+
+/// Where a bake stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PointArg {
+    /// Ready to start the program
+    Barrier,
+    /// The shell waits at its prompt
+    Idle,
+}
+
+const MODEL: &str = "pc1-v2";
+
+/// The one machine model that there is, without its revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineArg;
+
+impl FromStr for MachineArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == MODEL { Ok(Self) } else { Err(format!("there is only the model {MODEL}")) }
+    }
+}
+
+/// `FILE[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskArg {
+    /// The file.
+    pub path: PathBuf,
+    /// The guest cannot write it.
+    pub read_only: bool,
+}
+
+impl FromStr for DiskArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, read_only) = split_read_only(text);
+        if path.is_empty() {
+            return Err("a file is missing".into());
+        }
+        Ok(Self { path: path.into(), read_only })
+    }
+}
+
+/// `TAG=DIR[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareArg {
+    /// The mount tag.
+    pub tag: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// The guest cannot write it.
+    pub read_only: bool,
+}
+
+/// The tag under which prebake itself talks to init.
+pub const RESERVED_TAG: &str = "wasi1";
+
+/// Linux mounts no longer one.
+const MAX_TAG: usize = 255;
+
+impl FromStr for ShareArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tag, rest) = text.split_once('=').ok_or("it must look like TAG=DIR")?;
+        let (path, read_only) = split_read_only(rest);
+        if tag.is_empty() || tag.len() > MAX_TAG || !tag.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("a tag is 1 to {MAX_TAG} printable characters without spaces"));
+        }
+        if tag == RESERVED_TAG {
+            return Err(format!("the tag {RESERVED_TAG} is taken: prebake talks to the guest's init through it"));
+        }
+        if path.is_empty() {
+            return Err("a directory is missing".into());
+        }
+        Ok(Self { tag: tag.into(), path: path.into(), read_only })
+    }
+}
+
+fn split_read_only(text: &str) -> (&str, bool) {
+    match text.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (text, false),
+    }
+}
+
+/// `quiet=TIME,work=N,within=TIME`, each optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettleArg {
+    /// For the detector.
+    pub thresholds: Thresholds,
+    /// Virtual time in nanoseconds after which it is given up.
+    pub within: u64,
+}
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+impl Default for SettleArg {
+    fn default() -> Self {
+        Self { thresholds: Thresholds::default(), within: 600_000 * NANOS_PER_MILLI }
+    }
+}
+
+impl std::fmt::Display for SettleArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { thresholds: Thresholds { quiet, work }, within } = self;
+        write!(f, "quiet={}ms,work={work},within={}ms", quiet / NANOS_PER_MILLI, within / NANOS_PER_MILLI)
+    }
+}
+
+impl FromStr for SettleArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settle = Self::default();
+        for word in text.split(',') {
+            let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` must look like KEY=VALUE"))?;
+            match key {
+                "quiet" => settle.thresholds.quiet = parse_time(value)?,
+                "within" => settle.within = parse_time(value)?,
+                "work" => settle.thresholds.work = value.parse().map_err(|_| format!("`{value}` is not a number of instructions"))?,
+                _ => return Err(format!("`{key}` is none of quiet, work, within")),
+            }
+        }
+        Ok(settle)
+    }
+}
+
+/// `250ms` or `30s`, in nanoseconds.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let problem = || format!("`{text}` is not a time such as 250ms or 30s");
+    let (number, millis) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').ok_or_else(problem)?, 1000),
+    };
+    let number: u64 = number.parse().map_err(|_| problem())?;
+    number.checked_mul(millis * NANOS_PER_MILLI).ok_or_else(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn disks_and_shares_are_understood() {
+        let disk = |path: &str, read_only| Ok(DiskArg { path: path.into(), read_only });
+        assert_eq!("a.img".parse(), disk("a.img", false));
+        assert_eq!("a:b.img:ro".parse(), disk("a:b.img", true));
+        assert!(":ro".parse::<DiskArg>().is_err());
+
+        let share = |tag: &str, path: &str, read_only| Ok(ShareArg { tag: tag.into(), path: path.into(), read_only });
+        assert_eq!("wasi0=/a=b".parse(), share("wasi0", "/a=b", false));
+        assert_eq!("src=.:ro".parse(), share("src", ".", true));
+        for wrong in ["/a", "=/a", "a=", "a=:ro", "wasi1=/a", "a b=/c"] {
+            assert!(wrong.parse::<ShareArg>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settle_options_are_understood_and_shown_as_they_are_given() {
+        let SettleArg { thresholds, within } = "quiet=250ms,work=7,within=2s".parse().unwrap();
+        assert_eq!((thresholds.quiet, thresholds.work, within), (250_000_000, 7, 2_000_000_000));
+        let default = SettleArg::default();
+        assert_eq!(default.to_string().parse(), Ok(default));
+        for wrong in ["", "quiet", "quiet=5", "quiet=s", "quiet=-1s", "work=x", "loud=1s", "quiet=99999999999999s"] {
+            assert!(wrong.parse::<SettleArg>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_run_needs_one_snapshot() {
+        let parse = |words: &[&str]| Cli::try_parse_from(["prebake", "run"].iter().chain(words));
+        assert!(parse(&["a.snap"]).is_ok());
+        assert!(parse(&["--snapshot", "a.snap"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["a.snap", "--snapshot", "b.snap"]).is_err());
+        assert!(parse(&["a.snap", "--machine", "pc9"]).is_err());
+    }
+}

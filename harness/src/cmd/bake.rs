@@ -1,0 +1,117 @@
+//! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
+
+use super::{cold_machine, finish};
+use crate::backend::disk::Verify;
+use crate::cli::{BakeArgs, ClockArg, PointArg};
+use crate::error::{Error, Result};
+use crate::file::HostFile;
+use crate::file::atomic::AtomicFile;
+use crate::file::ledger::{Ledger, Stamp};
+use crate::progress::{Progress, grouped, mebibytes, mips};
+use crate::report::{Boot, Report};
+use crate::terminal::signals::Signals;
+use crate::vm::bake::{Settled, settle};
+use crate::vm::drive::Drive;
+use crate::vm::outlet::{Outlet, Routes};
+use crate::vm::parts::{Parts, Randomness, seed};
+use crate::vm::record::{BakeState, Point};
+use crate::vm::tail::Tail;
+use snapshot::{Snapshot, Writer, Written};
+use std::process::ExitCode;
+
+/// Runs the verb.
+pub fn run(args: &BakeArgs) -> ExitCode {
+    let mut report = Report { command: "bake", ..Report::default() };
+    let result = bake(args, &mut report);
+    finish("bake", &args.report, report, result.map(|()| 0))
+}
+
+fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
+    let mut signals = Signals::catch()?;
+    let mut progress = Progress::new("bake");
+    let ledger = Ledger::of_user();
+    // Begun first, so that a place that cannot be written is told before the work.
+    let mut file = AtomicFile::create(&args.output)?;
+    let parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?;
+    let (disks, shares) = (parts.disk_records.clone(), parts.share_records.clone());
+    let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+    let point = match args.at {
+        PointArg::Barrier => Point::Barrier,
+        PointArg::Idle => Point::Idle,
+    };
+    // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
+    let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
+    let config = parts.into_config(&outlet, ClockArg::Virtual, Randomness::Published, seed)?;
+    let mut drive = Drive::new(cold_machine(&args.cold, config)?, args.report.limit_instructions);
+
+    progress.say(format_args!("booting {} with {} MiB of memory", args.cold.kernel.display(), args.cold.memory));
+    let settled = settle(&mut drive, &outlet, &mut signals, point, args.settle, |moment| {
+        progress.update(|| format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9));
+    });
+    report.take(&mut drive);
+    let Settled { booted, judged, verdict, control } = settled?;
+    report.boot = Some(Boot::new(booted.instructions, booted.elapsed, booted.now));
+    report.settled = Some(verdict.into());
+    progress.say(format_args!(
+        "booted to {}: {} instructions in {:.3} s ({:.0} MIPS), {:.3} s of guest time",
+        if point == Point::Barrier { "the barrier" } else { "the prompt" },
+        grouped(booted.instructions),
+        booted.elapsed.as_secs_f64(),
+        mips(booted.instructions, booted.elapsed),
+        booted.now as f64 / 1e9,
+    ));
+    progress.say(format_args!("settled: {verdict}"));
+    let waited = judged.elapsed.saturating_sub(booted.elapsed);
+    progress.say(format_args!("waiting for that took {:.1} ms", waited.as_secs_f64() * 1e3));
+
+    let state = BakeState { point, control, disks, shares };
+    let written = save(&mut drive, &outlet, state, &mut file, args)?;
+    let file = file.commit()?;
+    report.snapshot_bytes = Some(written.file_length);
+    report.snapshot_mappings = Some(written.runs);
+    read_back(args, &file, &written, &ledger)?;
+    progress.say(format_args!(
+        "saved {}: {}, {} pages in {} mappings, {}",
+        args.output.display(),
+        mebibytes(written.file_length),
+        grouped(written.pages),
+        written.runs,
+        written.content_digest
+    ));
+    if point == Point::Idle {
+        progress.say(if control {
+            "note: what the guest's programs drew from the random generator up to here is known to everyone who has this snapshot"
+        } else {
+            "warning: this guest has no init of prebake's, so nothing rekeys its random generator after a restore: all copies share it"
+        });
+    }
+    Ok(())
+}
+
+fn save(drive: &mut Drive, outlet: &Outlet, state: BakeState, file: &mut AtomicFile, args: &BakeArgs) -> Result<Written> {
+    let machine = drive.machine();
+    let mut writer = Writer::new(machine.id());
+    machine.save(&mut writer)?;
+    let error = |source| Error::Snapshot { path: args.output.clone(), source };
+    writer.add(0, &state).map_err(error)?;
+    writer.add(0, &outlet.look().tail().save()).map_err(error)?;
+    // Whatever was not written since power-on is zero.
+    let ram = machine.ram();
+    let dirty = ram.dirty_pages();
+    let written = |page: u64| usize::try_from(page).ok().and_then(|page| dirty.get(page)).copied().unwrap_or(true);
+    writer.write(snapshot::Ram::with_hint(ram.bytes(), &written), file.file()).map_err(|source| match source {
+        snapshot::Error::Io { source, .. } => Error::Write { path: args.output.clone(), source },
+        source => Error::Snapshot { path: args.output.clone(), source },
+    })
+}
+
+/// Reads back what is on the disk, and remembers that it is good.
+fn read_back(args: &BakeArgs, file: &std::fs::File, written: &Written, ledger: &Ledger) -> Result<()> {
+    let stamp = Stamp::of(file);
+    std::thread::sleep(stamp.map_or(std::time::Duration::ZERO, |stamp| stamp.wait()));
+    let error = |source| Error::Snapshot { path: args.output.clone(), source };
+    let snapshot = Snapshot::open(HostFile::open("snapshot", &args.output)?).map_err(error)?;
+    snapshot.verify_all().map_err(error)?;
+    ledger.remember(snapshot.source().file(), stamp, written.content_digest);
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The verbs, one to a file.
+
+pub mod bake;
+pub mod boot;
+pub mod diff;
+pub mod inspect;
+pub mod run;
+
+use crate::backend::ram::MappedRam;
+use crate::cli::ConsoleArgs;
+use crate::cli::{ColdArgs, ReportArgs};
+use crate::error::exit;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::report::Report;
+use crate::terminal;
+use crate::vm::attended::{Attended, Ending};
+use crate::vm::outlet::{HostStream, Outlet, Routes};
+use crate::vm::protocol::Mode;
+use emu::bus::Ram;
+use emu::machine::{Config, Machine, check_ram_size};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Ends a verb that has a report: writes it, and tells the user what went wrong.
+fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => report.exit_code = code,
+        Err(error) => {
+            eprintln!("prebake {name}: {error}");
+            report.fail(&error);
+        }
+    }
+    if let Some(path) = &args.json
+        && let Err(error) = report.write(path)
+    {
+        eprintln!("prebake {name}: {error}");
+        // What the guest said goes before what prebake could not say.
+        if report.exit_code == 0 {
+            report.exit_code = error.exit_code();
+        }
+    }
+    ExitCode::from(report.exit_code)
+}
+
+/// A machine with its kernel loaded.
+fn cold_machine(args: &ColdArgs, config: Config) -> Result<Machine> {
+    let ram_size = u64::from(args.memory) << 20;
+    check_ram_size(ram_size)?;
+    let kernel = file::read("kernel", &args.kernel)?;
+    let initrd = args.initrd.as_ref().map(|path| file::read("initial file system", path)).transpose()?;
+    let ram = Ram::new(Box::new(MappedRam::zeroed(ram_size)?));
+    Ok(Machine::boot(config, ram, &kernel, initrd.as_deref(), &args.append)?)
+}
+
+/// What the guest's program is connected to: what was asked for, or what standard input is.
+fn mode(args: &ConsoleArgs) -> Mode {
+    match (args.tty, args.no_tty) {
+        (true, _) => Mode::Tty,
+        (_, true) => Mode::Streams,
+        _ if terminal::on_stdin() => Mode::Tty,
+        _ => Mode::Streams,
+    }
+}
+
+/// Where the output of an attended guest goes. What is not its program's is no part of the program's output.
+fn routes(mode: Mode) -> Routes {
+    let tty = match mode {
+        Mode::Tty => HostStream::Stdout,
+        Mode::Streams => HostStream::Stderr,
+    };
+    Routes { tty, stdout: HostStream::Stdout, stderr: HostStream::Stderr, serial: HostStream::Stderr }
+}
+
+/// Runs an attended guest to its end, takes the figures and says them if that was asked for.
+fn attend<F: AsFd>(attended: &mut Attended<F>, outlet: &Outlet, args: &ConsoleArgs, report: &mut Report, start: Instant) -> Result<u8> {
+    let ending = attended.run();
+    report.first_output_ms = outlet.look().first_output().map(|first| crate::report::millis_between(start, first));
+    let drive = attended.drive();
+    report.take(drive);
+    report.pages_loaded = crate::backend::ram::pages_loaded(drive.machine().ram());
+    if drive.machine().disk_was_full() {
+        eprintln!("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
+    }
+    if args.stats {
+        report.stats().iter().for_each(|line| eprintln!("prebake: {line}"));
+    }
+    Ok(match ending? {
+        Ending::Exited(status) => status,
+        Ending::Left => 0,
+        Ending::Signalled(signal) => return Err(Error::Interrupted { signal }),
+        Ending::BrokenPipe => exit::of_signal(signal_hook::consts::SIGPIPE),
+    })
+}

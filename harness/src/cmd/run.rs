@@ -1,0 +1,161 @@
+//! `prebake run`: a snapshot, restored, with someone at the console.
+
+use super::{attend, finish, mode, routes};
+use crate::backend::disk::Verify;
+use crate::backend::ram::MappedRam;
+use crate::cli::{DeviceArgs, DiskArg, RunArgs};
+use crate::error::{Error, Result};
+use crate::file::HostFile;
+use crate::file::ledger::{Ledger, Stamp};
+use crate::report::{Report, millis_between};
+use crate::terminal;
+use crate::terminal::signals::Signals;
+use crate::vm::attended::Attended;
+use crate::vm::drive::Drive;
+use crate::vm::input::Input;
+use crate::vm::outlet::Outlet;
+use crate::vm::parts::{Parts, Randomness, seed};
+use crate::vm::protocol::Mode;
+use crate::vm::record::{BakeState, DiskRecord, Point, ShareRecord};
+use crate::vm::tail::{Tail, TailState};
+use emu::bus::Ram;
+use emu::machine::{Machine, model};
+use snapshot::{MachineId, Snapshot};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs the verb.
+pub fn run(args: &RunArgs, start: Instant) -> ExitCode {
+    let mut report = Report { command: "run", ..Report::default() };
+    let result = restore_and_attend(args, start, &mut report);
+    finish("run", &args.report, report, result)
+}
+
+fn restore_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Result<u8> {
+    let signals = Signals::catch()?;
+    let path = args.path();
+    let ledger = Ledger::of_user();
+    let verify = if args.verify { Verify::Always } else { Verify::IfChanged };
+    let error = |source| Error::Snapshot { path: path.clone(), source };
+
+    let snapshot = Snapshot::open(HostFile::open("snapshot", &path)?).map_err(error)?;
+    let found = *snapshot.machine();
+    // Shares and disks have checks of their own, with better messages.
+    let ram_size = args.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20);
+    found.require(&MachineId { model: model::MODEL, ram_size, devices: found.devices }).map_err(error)?;
+    let mut sections = snapshot.sections();
+    let baked: BakeState = sections.take(0).map_err(error)?;
+    let tail: Option<TailState> = sections.take_if_present(0).map_err(error)?;
+
+    let parts = Parts::open(&devices(args, &path, &baked), &ledger, verify)?;
+    check_disks(&baked.disks, &parts.disk_records)?;
+    check_shares(&baked.shares, &parts.share_records)?;
+    let mode = match (baked.point, mode(&args.console)) {
+        (Point::Idle, Mode::Streams) if args.console.no_tty => return Err(Error::OnATerminal { path }),
+        (Point::Idle, _) => Mode::Tty,
+        (Point::Barrier, mode) => mode,
+    };
+
+    verify_pages(&snapshot, &path, &ledger, verify)?;
+    let outlet = Outlet::new(routes(mode), false, tail.map(Tail::restore).unwrap_or_default());
+    let config = parts.into_config(&outlet, args.console.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
+    let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs())?));
+    let machine = Machine::restore(config, ram, &mut sections).map_err(|source| Error::Restore { path: path.clone(), source })?;
+    machine.id().require(&found).map_err(error)?;
+    sections.finish().map_err(error)?;
+    report.restore_ms = Some(millis_between(start, Instant::now()));
+    report.snapshot_bytes = Some(snapshot.header().file_length());
+    report.snapshot_mappings = Some(snapshot.runs().count());
+
+    let drive = Drive::new(machine, args.report.limit_instructions);
+    let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
+    let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
+    match baked.point {
+        Point::Barrier => attended.start(),
+        Point::Idle => {
+            let mut output = outlet.look();
+            let line = output.tail().line().to_vec();
+            output.show(&line);
+            drop(output);
+            attended.resume(baked.control);
+        }
+    }
+    attend(&mut attended, &outlet, &args.console, report, start)
+}
+
+/// The devices that were asked for. Disks that the snapshot had and that were not, from beside it.
+fn devices(args: &RunArgs, snapshot: &Path, baked: &BakeState) -> DeviceArgs {
+    let given = &args.devices;
+    let beside = |disk: &DiskRecord| {
+        // The name is the snapshot's word, so it is no way to anywhere else.
+        let name = Path::new(&disk.name).file_name().unwrap_or_default();
+        DiskArg { path: snapshot.with_file_name(name), read_only: disk.read_only }
+    };
+    let missing = baked.disks.iter().skip(given.disks.len()).map(beside);
+    DeviceArgs { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
+}
+
+fn check_disks(baked: &[DiskRecord], given: &[DiskRecord]) -> Result<()> {
+    let wrong = |problem| Err(Error::WrongDisk { problem });
+    if given.len() > baked.len() {
+        return wrong(format!(
+            "{} disks were given, but the snapshot is of a machine with {}; leave the others out",
+            given.len(),
+            baked.len()
+        ));
+    }
+    for (number, (wanted, found)) in baked.iter().zip(given).enumerate() {
+        let drive = char::from(b'a' + (number as u8 & 3));
+        if (wanted.size, wanted.digest) != (found.size, found.digest) {
+            return wrong(format!(
+                "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({}); \
+                 give the same disk with --disk, or bake again",
+                found.name,
+                found.size,
+                found.digest(),
+                wanted.size,
+                wanted.digest(),
+                wanted.name
+            ));
+        }
+        if wanted.read_only != found.read_only {
+            let (was, give) = if wanted.read_only { ("read-only", "with") } else { ("writable", "without") };
+            return wrong(format!("the disk vd{drive} ({}) was {was} when the snapshot was taken; give it {give} `:ro`", found.name));
+        }
+    }
+    Ok(())
+}
+
+fn check_shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {
+    if baked == given {
+        return Ok(());
+    }
+    let list = |shares: &[ShareRecord]| match shares {
+        [] => "none".to_owned(),
+        _ => shares
+            .iter()
+            .map(|ShareRecord { tag, read_only }| format!("{tag}{}", if *read_only { " (ro)" } else { "" }))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    Err(Error::WrongShare {
+        problem: format!(
+            "the shares given are {}, but the snapshot was taken with {}; give the same tags with --share, in the same order",
+            list(given),
+            list(baked)
+        ),
+    })
+}
+
+/// Makes sure of every byte that is to be mapped, unless that was done since the file last changed.
+fn verify_pages(snapshot: &Snapshot<HostFile>, path: &Path, ledger: &Ledger, verify: Verify) -> Result<()> {
+    let (file, content) = (snapshot.source().file(), snapshot.header().content_digest);
+    if verify == Verify::IfChanged && ledger.recall(file) == Some(content) {
+        return Ok(());
+    }
+    let before = Stamp::of(file);
+    snapshot.verify_all().map_err(|source| Error::Snapshot { path: path.into(), source })?;
+    ledger.remember(file, before, content);
+    Ok(())
+}

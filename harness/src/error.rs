@@ -1,0 +1,231 @@
+//! What can go wrong, and what it is called in scripts.
+
+use emu::machine::{Disturbance, MachineError};
+use std::io;
+use std::path::PathBuf;
+
+/// Why prebake itself failed. Each message says what was found, what was wanted and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that was named cannot be read.
+    #[error("cannot read the {what} {}: {source}", path.display())]
+    Read {
+        /// What the file is for.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}{}", path.display(), advice(source))]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The place for a new file is taken by something that is not a file.
+    #[error("{} is not a regular file, so it is not replaced; give another name", path.display())]
+    NotAFile {
+        /// Which place.
+        path: PathBuf,
+    },
+    /// A snapshot cannot be opened or restored.
+    #[error("{}: {source}", path.display())]
+    Snapshot {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: snapshot::Error,
+    },
+    /// A snapshot cannot be restored because of what the machine is to be.
+    #[error("{}: {source}", path.display())]
+    Restore {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: MachineError,
+    },
+    /// A machine cannot be made or saved.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The host has no memory for the guest.
+    #[error("no {} MiB of memory for the guest: {source}; give the machine less, or free some", bytes >> 20)]
+    Memory {
+        /// Bytes of guest RAM.
+        bytes: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A disk has a size that no disk has.
+    #[error("the disk {} has {size} bytes; a disk is a positive multiple of 512 bytes", path.display())]
+    DiskSize {
+        /// Its file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+    },
+    /// The snapshot's disks are not those that were given.
+    #[error("{problem}")]
+    WrongDisk {
+        /// What was found, what was wanted and what to do.
+        problem: String,
+    },
+    /// The snapshot's shares are not those that were given.
+    #[error("{problem}")]
+    WrongShare {
+        /// What was found, what was wanted and what to do.
+        problem: String,
+    },
+    /// The snapshot's shell is on a terminal.
+    #[error("the shell in {} is already on a terminal, so it cannot be given streams; leave -T out, or bake with --at barrier", path.display())]
+    OnATerminal {
+        /// The snapshot.
+        path: PathBuf,
+    },
+    /// The operating system gives no random bytes, or no signals.
+    #[error("cannot {what}: {source}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The guest's output cannot be passed on.
+    #[error("cannot write the guest's output to {stream}: {source}{}", advice(source))]
+    Output {
+        /// Standard output or standard error.
+        stream: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The guest's init could not start its program.
+    #[error("the guest did not start its program: {reason}")]
+    GuestFailed {
+        /// In init's words.
+        reason: String,
+    },
+    /// The guest's end was not one that a program comes to.
+    #[error("{how}, before its program had ended; its console may say why{}", console(output))]
+    GuestEnded {
+        /// What it did.
+        how: &'static str,
+        /// The last that it wrote, if nobody has seen it yet.
+        output: String,
+    },
+    /// The guest waits for what will never come.
+    #[error("the guest waits for ever: it has halted with no timer set, and there is no more input")]
+    Stuck,
+    /// The guest did not settle in time.
+    #[error(
+        "the guest had not settled after {} s of its time: the last it did was {last}; \
+        find out what keeps it busy, or allow more with --settle{}", within / 1_000_000_000, console(output)
+    )]
+    NeverSettled {
+        /// Nanoseconds that were allowed.
+        within: u64,
+        /// What kept it from being settled.
+        last: Disturbance,
+        /// The last that it wrote.
+        output: String,
+    },
+    /// The guest settled, but where a snapshot was not wanted.
+    #[error(
+        "the guest has settled without coming to the barrier (ten `=` on its terminal): {evidence}; \
+        use prebake's init, or bake with --at idle{}",
+        console(output)
+    )]
+    NoBarrier {
+        /// Why it counts as settled.
+        evidence: String,
+        /// The last that it wrote.
+        output: String,
+    },
+    /// The guest was not seen to rekey its random generator.
+    #[error("the restored guest did not rekey its random generator, so it is not given any input; bake the snapshot again")]
+    NotReseeded,
+    /// A signal ended the work.
+    #[error("interrupted by signal {signal}")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+    },
+    /// A limit that was asked for was reached.
+    #[error("the guest has executed {limit} instructions, as many as were allowed")]
+    Limit {
+        /// That many.
+        limit: u64,
+    },
+}
+
+/// What to do about an error in writing.
+fn advice(error: &io::Error) -> &'static str {
+    if is_full(error) { "; make room, or write elsewhere" } else { "" }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// The end of a message that quotes the guest's console.
+fn console(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(". It wrote last:\n{output}") }
+}
+
+/// The result of everything that prebake does.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A stable name of the kind of error, for scripts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "missing",
+            Self::Read { .. } => "unreadable",
+            Self::Write { source, .. } if is_full(source) => "disk-full",
+            Self::Write { .. } => "unwritable",
+            Self::NotAFile { .. } => "not-a-file",
+            Self::Snapshot { source, .. } => source.kind(),
+            Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
+            Self::Memory { .. } => "no-memory",
+            Self::DiskSize { .. } => "disk-size",
+            Self::WrongDisk { .. } => "wrong-disk",
+            Self::WrongShare { .. } => "wrong-share",
+            Self::OnATerminal { .. } => "on-a-terminal",
+            Self::Host { .. } => "host",
+            Self::Output { .. } => "output",
+            Self::GuestFailed { .. } => "guest-failed",
+            Self::GuestEnded { .. } => "guest-ended",
+            Self::Stuck => "stuck",
+            Self::NeverSettled { .. } => "never-settled",
+            Self::NoBarrier { .. } => "no-barrier",
+            Self::NotReseeded => "not-reseeded",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Limit { .. } => "limit",
+        }
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Limit { .. } => exit::LIMIT,
+            Self::Interrupted { signal } => exit::of_signal(*signal),
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// Exit codes.
+pub mod exit {
+    /// prebake itself failed.
+    pub const FAILED: u8 = 125;
+    /// A limit that was asked for was reached.
+    pub const LIMIT: u8 = 124;
+    /// Two snapshots differ.
+    pub const DIFFERENT: u8 = 1;
+
+    /// What a shell reports of a program that a signal ended.
+    pub fn of_signal(signal: i32) -> u8 {
+        u8::try_from(signal).ok().and_then(|signal| signal.checked_add(128)).unwrap_or(FAILED)
+    }
+}

@@ -1,0 +1,55 @@
+//! Files of the host.
+
+pub mod atomic;
+pub mod ledger;
+
+use crate::error::{Error, Result};
+use snapshot::ReadAt;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A file that is read here and there.
+#[derive(Debug)]
+pub struct HostFile {
+    file: File,
+    len: u64,
+}
+
+impl HostFile {
+    /// Opens a regular file or a block device; `what` it is for goes into the error.
+    pub fn open(what: &'static str, path: &Path) -> Result<Self> {
+        let open = || {
+            let mut file = File::open(path)?;
+            let kind = file.metadata()?.file_type();
+            if kind.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            // Of a block device the metadata does not tell the size.
+            let len = file.seek(SeekFrom::End(0))?;
+            Ok(Self { file, len })
+        };
+        open().map_err(|source| Error::Read { what, path: path.into(), source })
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl ReadAt for HostFile {
+    fn byte_len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// All of a file; `what` it is for goes into the error.
+pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| Error::Read { what, path: path.into(), source })
+}

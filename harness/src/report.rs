@@ -1,0 +1,180 @@
+//! Figures of a run, for people (`--stats`) and for scripts (`--json`).
+
+use crate::error::{Error, Result};
+use crate::file::atomic;
+use crate::progress::{grouped, mips};
+use crate::vm::drive::Drive;
+use emu::machine::Verdict;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Everything that is known of a run. What does not apply is null.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The verb.
+    pub command: &'static str,
+    /// Exit code of the process.
+    pub exit_code: u8,
+    /// Instructions that the guest executed in this process.
+    pub guest_instructions: u64,
+    /// Seconds from the machine's start to its end.
+    pub wall_seconds: f64,
+    /// Millions of instructions per second spent in the guest.
+    pub mips: f64,
+    /// The guest's idling.
+    pub hlt: Hlt,
+    /// A bake: the cold boot alone, up to the last real work before the guest settled.
+    pub boot: Option<Boot>,
+    /// A bake: why the guest was judged to have settled.
+    pub settled: Option<Settled>,
+    /// Bytes of the snapshot.
+    pub snapshot_bytes: Option<u64>,
+    /// Mappings that a restore of the snapshot takes.
+    pub snapshot_mappings: Option<usize>,
+    /// Milliseconds from the process's start until the guest of a snapshot could go on.
+    pub restore_ms: Option<f64>,
+    /// Pages of guest memory that were brought into the process's memory.
+    pub pages_loaded: Option<u64>,
+    /// Milliseconds from the process's start to the first byte that the guest wrote.
+    pub first_output_ms: Option<f64>,
+    /// Instructions that the guest met and the machine lacks, with how often.
+    pub unimplemented_instructions: BTreeMap<String, u64>,
+    /// What went wrong.
+    pub error: Option<Failure>,
+}
+
+/// See [`Report::hlt`].
+#[derive(Debug, Default, Serialize)]
+pub struct Hlt {
+    /// HLT instructions.
+    pub count: u64,
+    /// Instructions of the longest stretch between two of them.
+    pub longest_stretch: u64,
+    /// Seconds of guest time spent halted.
+    pub asleep_seconds: f64,
+}
+
+/// See [`Report::boot`].
+#[derive(Debug, Serialize)]
+pub struct Boot {
+    /// Instructions.
+    pub guest_instructions: u64,
+    /// Wall time.
+    pub wall_seconds: f64,
+    /// Speed.
+    pub mips: f64,
+    /// Seconds of guest time.
+    pub guest_seconds: f64,
+}
+
+/// See [`Report::settled`].
+#[derive(Debug, Serialize)]
+pub struct Settled {
+    /// Seconds of guest time from which on it was quiet.
+    pub since_seconds: f64,
+    /// Seconds of guest time at the verdict.
+    pub at_seconds: f64,
+    /// Wake-ups in between.
+    pub wake_ups: u64,
+    /// Instructions in between.
+    pub instructions: u64,
+    /// Instructions of the longest wake-up.
+    pub longest_wake_up: u64,
+    /// Instructions that a wake-up was allowed.
+    pub allowed: u64,
+    /// Whether a timer was set.
+    pub timer: bool,
+}
+
+/// See [`Report::error`].
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// A stable name.
+    pub kind: &'static str,
+    /// The same for people.
+    pub message: String,
+}
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+impl From<Verdict> for Settled {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            since_seconds: verdict.since as f64 / NANOS_PER_SECOND,
+            at_seconds: verdict.at as f64 / NANOS_PER_SECOND,
+            wake_ups: verdict.wake_ups,
+            instructions: verdict.instructions,
+            longest_wake_up: verdict.longest,
+            allowed: verdict.thresholds.work,
+            timer: verdict.timer,
+        }
+    }
+}
+
+impl Boot {
+    /// A cold boot of so much work.
+    pub fn new(guest_instructions: u64, wall: Duration, guest_nanos: u64) -> Self {
+        Self {
+            guest_instructions,
+            wall_seconds: wall.as_secs_f64(),
+            mips: mips(guest_instructions, wall),
+            guest_seconds: guest_nanos as f64 / NANOS_PER_SECOND,
+        }
+    }
+}
+
+impl Report {
+    /// Takes the figures of a machine that has run.
+    pub fn take(&mut self, drive: &mut Drive) {
+        let (instructions, idling) = (drive.instructions(), drive.idling());
+        self.guest_instructions = instructions;
+        self.wall_seconds = drive.elapsed().as_secs_f64();
+        self.mips = mips(instructions, drive.running());
+        let asleep_seconds = idling.asleep as f64 / NANOS_PER_SECOND;
+        self.hlt = Hlt { count: idling.halts, longest_stretch: idling.longest, asleep_seconds };
+        self.unimplemented_instructions = drive.machine().stats().gaps.into_iter().collect();
+    }
+
+    /// Notes what went wrong.
+    pub fn fail(&mut self, error: &Error) {
+        self.exit_code = error.exit_code();
+        self.error = Some(Failure { kind: error.kind(), message: error.to_string() });
+    }
+
+    /// Writes the report as JSON.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(self).map_err(|error| Error::Write { path: path.into(), source: error.into() })?;
+        json.push(b'\n');
+        atomic::write(path, &json)
+    }
+
+    /// The figures that people want to see.
+    pub fn stats(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let (Some(restore), Some(mappings)) = (self.restore_ms, self.snapshot_mappings) {
+            lines.push(format!("restored in {restore:.1} ms ({mappings} mappings)"));
+        }
+        if let Some(first) = self.first_output_ms {
+            lines.push(format!("first output after {first:.1} ms"));
+        }
+        let (instructions, seconds, mips) = (grouped(self.guest_instructions), self.wall_seconds, self.mips);
+        lines.push(format!("{instructions} instructions at {mips:.0} MIPS, {seconds:.3} s in all"));
+        let Hlt { count, asleep_seconds, .. } = self.hlt;
+        lines.push(format!("halted {} times, {asleep_seconds:.3} s of guest time asleep", grouped(count)));
+        if let Some(pages) = self.pages_loaded {
+            lines.push(format!("{} pages of memory in use", grouped(pages)));
+        }
+        if !self.unimplemented_instructions.is_empty() {
+            let gaps: Vec<_> = self.unimplemented_instructions.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+            lines.push(format!("instructions that are not implemented: {}", gaps.join(", ")));
+        }
+        lines
+    }
+}
+
+/// Milliseconds from `start` to `end`.
+pub fn millis_between(start: Instant, end: Instant) -> f64 {
+    end.duration_since(start).as_secs_f64() * 1e3
+}

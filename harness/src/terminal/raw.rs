@@ -1,0 +1,51 @@
+//! Raw mode, and the way out of it.
+
+use crate::error::{Error, Result};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+/// The settings to go back to, while standard input is in raw mode.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Standard input in raw mode: every key goes to the guest. Ends when dropped.
+#[derive(Debug)]
+pub struct RawMode(());
+
+impl RawMode {
+    /// Puts standard input, which is a terminal, into raw mode.
+    pub fn enter() -> Result<Self> {
+        let error = |errno: rustix::io::Errno| Error::Host { what: "change the settings of the terminal", source: errno.into() };
+        let before = tcgetattr(io::stdin()).map_err(error)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        let mode = Self(());
+        tcsetattr(io::stdin(), OptionalActions::Drain, &raw).map_err(error)?;
+        Ok(mode)
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Goes back to the settings before raw mode, if it is on.
+fn restore() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        // A terminal that is gone needs no settings.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
+    }
+}
+
+/// Makes a panic leave raw mode before it prints its message.
+pub fn restore_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        restore();
+        print(info);
+    }));
+}

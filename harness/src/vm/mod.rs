@@ -1,0 +1,11 @@
+//! A machine with someone to look after it.
+
+pub mod attended;
+pub mod bake;
+pub mod drive;
+pub mod input;
+pub mod outlet;
+pub mod parts;
+pub mod protocol;
+pub mod record;
+pub mod tail;

@@ -1,0 +1,246 @@
+//! Where the guest's output goes.
+
+use super::protocol::{BarrierFilter, ControlLines, Said};
+use super::tail::Tail;
+use devices::console::{ConsoleSink, Port};
+use devices::serial::SerialSink;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A stream of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// None: the bytes are dropped.
+    Nowhere,
+}
+
+/// Which stream of the host each kind of output goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routes {
+    /// The terminal.
+    pub tty: HostStream,
+    /// The program's standard output.
+    pub stdout: HostStream,
+    /// The program's standard error.
+    pub stderr: HostStream,
+    /// The serial port.
+    pub serial: HostStream,
+}
+
+impl Routes {
+    /// Nobody is listening.
+    pub const NOWHERE: Self =
+        Self { tty: HostStream::Nowhere, stdout: HostStream::Nowhere, stderr: HostStream::Nowhere, serial: HostStream::Nowhere };
+}
+
+/// The guest's output, seen from both sides: the machine writes to one handle, whoever drives it looks at another.
+#[derive(Debug, Clone)]
+pub struct Outlet(Rc<RefCell<Output>>);
+
+/// What has become of the guest's output.
+#[derive(Debug)]
+pub struct Output {
+    routes: Routes,
+    /// While the barrier is ahead.
+    barrier: Option<BarrierFilter>,
+    control: ControlLines,
+    said: VecDeque<Said>,
+    tail: Tail,
+    /// Where the kernel's messages end up that are not on the terminal.
+    serial: Tail,
+    first_output: Option<Instant>,
+    failure: Option<(&'static str, io::Error)>,
+}
+
+/// Lines from the guest that nobody has taken. The protocol has two at most.
+const MAX_SAID: usize = 16;
+
+impl Outlet {
+    /// Output of a guest that is still to come to the barrier, or has passed it.
+    pub fn new(routes: Routes, barrier_ahead: bool, tail: Tail) -> Self {
+        Self(Rc::new(RefCell::new(Output {
+            routes,
+            barrier: barrier_ahead.then(BarrierFilter::default),
+            control: ControlLines::default(),
+            said: VecDeque::new(),
+            tail,
+            serial: Tail::default(),
+            first_output: None,
+            failure: None,
+        })))
+    }
+
+    /// What has become of the output. Not while the machine runs.
+    pub fn look(&self) -> RefMut<'_, Output> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Output {
+    /// The guest has announced the barrier and not been answered.
+    pub fn at_barrier(&self) -> bool {
+        self.barrier.as_ref().is_some_and(BarrierFilter::at_barrier)
+    }
+
+    /// The barrier is answered: what the terminal says from now on is the program's.
+    pub fn pass_barrier(&mut self) {
+        self.barrier = None;
+    }
+
+    /// The next line that the guest has sent.
+    pub fn take_said(&mut self) -> Option<Said> {
+        self.said.pop_front()
+    }
+
+    /// The end of the terminal's output.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The last that the guest wrote, on terminal and serial port, as far as nobody has seen it yet.
+    pub fn unseen(&self) -> String {
+        let unseen = |route, tail: &Tail| if route == HostStream::Nowhere { tail.recent() } else { String::new() };
+        let parts = [unseen(self.routes.serial, &self.serial), unseen(self.routes.tty, &self.tail)];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// When the guest first wrote something for the user.
+    pub fn first_output(&self) -> Option<Instant> {
+        self.first_output
+    }
+
+    /// Why output could not be passed on, and to which stream.
+    pub fn take_failure(&mut self) -> Option<(&'static str, io::Error)> {
+        self.failure.take()
+    }
+
+    /// Shows the user something that the guest wrote earlier.
+    pub fn show(&mut self, bytes: &[u8]) {
+        self.pass_on(self.routes.tty, bytes);
+    }
+
+    fn write(&mut self, port: Port, bytes: &[u8]) {
+        match port {
+            Port::Tty => match &mut self.barrier {
+                None => self.write_tty(bytes),
+                Some(filter) => {
+                    let mut text = Vec::with_capacity(bytes.len());
+                    filter.pass(bytes, &mut text);
+                    self.write_tty(&text);
+                }
+            },
+            Port::Stdout => self.write_first(self.routes.stdout, bytes),
+            Port::Stderr => self.write_first(self.routes.stderr, bytes),
+            Port::Control => {
+                let said = &mut self.said;
+                self.control.take(bytes, |line| {
+                    if said.len() < MAX_SAID {
+                        said.push_back(line);
+                    }
+                });
+            }
+            // The guest has no business writing there.
+            Port::Stdin => {}
+        }
+    }
+
+    fn write_tty(&mut self, bytes: &[u8]) {
+        self.tail.push(bytes);
+        self.write_first(self.routes.tty, bytes);
+    }
+
+    fn write_first(&mut self, route: HostStream, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.first_output.get_or_insert_with(Instant::now);
+        }
+        self.pass_on(route, bytes);
+    }
+
+    fn pass_on(&mut self, route: HostStream, bytes: &[u8]) {
+        let (name, result) = match route {
+            HostStream::Nowhere => return,
+            HostStream::Stdout => ("standard output", write_all(io::stdout().as_fd(), bytes)),
+            HostStream::Stderr => ("standard error", write_all(io::stderr().as_fd(), bytes)),
+        };
+        if let Err(error) = result {
+            self.failure.get_or_insert((name, error.into()));
+        }
+    }
+}
+
+/// Writes everything, without a buffer: the guest's output is seen as soon as it is there.
+fn write_all(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(stream, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            // Whoever shares the stream has made it non-blocking.
+            Err(Errno::AGAIN) => match poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl ConsoleSink for Outlet {
+    fn write(&mut self, port: Port, bytes: &[u8]) {
+        self.look().write(port, bytes);
+    }
+}
+
+impl SerialSink for Outlet {
+    fn write(&mut self, byte: u8) {
+        let mut output = self.look();
+        output.serial.push(&[byte]);
+        let route = output.routes.serial;
+        output.pass_on(route, &[byte]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_barrier_is_not_shown_and_not_kept() {
+        let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+        let mut sink = outlet.clone();
+        ConsoleSink::write(&mut sink, Port::Tty, b"hello\nready: ==========");
+        assert!(outlet.look().at_barrier());
+        assert_eq!(outlet.look().tail().line(), b"ready: ");
+        outlet.look().pass_barrier();
+        ConsoleSink::write(&mut sink, Port::Tty, b"==========");
+        assert!(!outlet.look().at_barrier());
+        assert_eq!(outlet.look().tail().line(), b"ready: ==========");
+    }
+
+    #[test]
+    fn a_chatty_guest_is_not_remembered_for_ever() {
+        let outlet = Outlet::new(Routes::NOWHERE, false, Tail::default());
+        let mut sink = outlet.clone();
+        ConsoleSink::write(&mut sink, Port::Control, b"exit 1\n".repeat(1000).as_slice());
+        let mut output = outlet.look();
+        assert_eq!(std::iter::from_fn(|| output.take_said()).count(), MAX_SAID);
+    }
+
+    #[test]
+    fn what_was_not_shown_can_be_told_later() {
+        let outlet = Outlet::new(Routes { tty: HostStream::Stderr, ..Routes::NOWHERE }, false, Tail::default());
+        let mut sink = outlet.clone();
+        b"panic\n".iter().for_each(|&byte| SerialSink::write(&mut sink, byte));
+        assert_eq!(outlet.look().unseen(), "panic");
+    }
+}

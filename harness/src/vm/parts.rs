@@ -1,0 +1,110 @@
+//! What a machine is put together from on this host.
+
+use super::outlet::Outlet;
+use super::record::{DiskRecord, ShareRecord};
+use crate::backend::clock::{MonotonicClock, since_1970};
+use crate::backend::disk::{self, Verify};
+use crate::backend::entropy::OsEntropy;
+use crate::backend::hostdir::HostDir;
+use crate::cli::{ClockArg, DeviceArgs, RESERVED_TAG};
+use crate::error::{Error, Result};
+use crate::file::ledger::Ledger;
+use devices::p9::{Access, MemoryFs};
+use devices::rng::{DeterministicStream, EntropySource};
+use emu::cache::Limits;
+use emu::machine::{Config, Disk, Entropy, Share};
+use emu::vcpu::Clock;
+
+/// What the CMOS clock of every baked machine shows at power-on, in nanoseconds since 1970: the start of 2025.
+pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
+
+/// Key of the stream from which a guest is seeded that everyone can bake.
+const BAKE_SEED: [u8; 32] = *b"prebake: seed known to everyone!";
+
+/// The file of the reserved share that init seeds the random generator from, and how long it is.
+const SEED_FILE: &str = "entropy";
+const SEED_LENGTH: usize = 64;
+/// The reserved share never holds more than that file.
+const RESERVED_CAPACITY: u64 = 64 << 10;
+
+/// Where randomness comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Randomness {
+    /// The host: nobody else knows it.
+    Host,
+    /// The published stream: anyone can have the same.
+    Published,
+}
+
+/// Disks and shares, and what a snapshot says of them.
+pub struct Parts {
+    disks: Vec<Disk>,
+    shares: Vec<Share>,
+    /// The disks, for a snapshot.
+    pub disk_records: Vec<DiskRecord>,
+    /// The shares, for a snapshot, without the reserved one.
+    pub share_records: Vec<ShareRecord>,
+}
+
+impl Parts {
+    /// Opens what was asked for.
+    pub fn open(devices: &DeviceArgs, ledger: &Ledger, verify: Verify) -> Result<Self> {
+        let mut parts = Self { disks: Vec::new(), shares: Vec::new(), disk_records: Vec::new(), share_records: Vec::new() };
+        for arg in &devices.disks {
+            let disk = disk::open(arg, ledger, verify)?;
+            parts.disk_records.push(DiskRecord {
+                name: arg.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                size: disk.source.size(),
+                digest: *disk.digest.as_bytes(),
+                read_only: arg.read_only,
+            });
+            parts.disks.push(disk);
+        }
+        for arg in &devices.shares {
+            let directory = HostDir::open(&arg.path).map_err(|source| Error::Read { what: "directory", path: arg.path.clone(), source })?;
+            let access = if arg.read_only { Access::ReadOnly } else { Access::ReadWrite };
+            parts.share_records.push(ShareRecord { tag: arg.tag.clone(), read_only: arg.read_only });
+            parts.shares.push(Share { tag: arg.tag.clone(), filesystem: Box::new(directory), access });
+        }
+        Ok(parts)
+    }
+
+    /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take.
+    pub fn into_config(self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<[u8; SEED_LENGTH]>) -> Result<Config> {
+        let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
+        if let Some(seed) = seed {
+            let full = |_| Error::Host { what: "hand the guest its seed", source: std::io::ErrorKind::StorageFull.into() };
+            reserved.write_file(SEED_FILE, &seed).map_err(full)?;
+        }
+        let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
+        Ok(Config {
+            disks: self.disks,
+            shares: std::iter::once(reserved).chain(self.shares).collect(),
+            entropy: match randomness {
+                Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
+                Randomness::Published => Entropy::Published,
+            },
+            console: Box::new(outlet.clone()),
+            serial: Box::new(outlet.clone()),
+            clock: match clock {
+                ClockArg::Virtual => Clock::Virtual,
+                ClockArg::Host => Clock::Host(Box::new(MonotonicClock::new())),
+            },
+            epoch: match clock {
+                ClockArg::Virtual => BAKE_EPOCH,
+                ClockArg::Host => since_1970(),
+            },
+            limits: Limits::default(),
+        })
+    }
+}
+
+/// A seed for the guest's random generator.
+pub fn seed(randomness: Randomness) -> Result<[u8; SEED_LENGTH]> {
+    let mut seed = [0; SEED_LENGTH];
+    match randomness {
+        Randomness::Host => OsEntropy::open()?.fill(&mut seed),
+        Randomness::Published => DeterministicStream::new(BAKE_SEED).fill(&mut seed),
+    }
+    Ok(seed)
+}

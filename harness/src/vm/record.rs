@@ -1,0 +1,61 @@
+//! What a snapshot says of how it was baked: what `run` must know beyond the machine itself.
+
+use snapshot::{Digest, Record, SectionId};
+
+snapshot::saved! {
+    /// How a snapshot was baked. Untrusted.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct BakeState {
+        /// What the guest was doing.
+        pub point: Point,
+        /// The guest's init has a control port open, so it takes requests and reports the program's status.
+        pub control: bool,
+        /// The disks, vda first.
+        pub disks: Vec<DiskRecord>,
+        /// The shares, in the order of their slots.
+        pub shares: Vec<ShareRecord>,
+    }
+
+    /// Where a guest stands in a snapshot.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Point {
+        /// At the barrier: the program is still to be started.
+        Barrier = 1,
+        /// Idle, with whatever it runs on its terminal.
+        Idle = 2,
+    }
+
+    /// A disk that the guest had.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct DiskRecord {
+        /// The file's name without its folder: it may lie beside the snapshot.
+        pub name: String,
+        /// Bytes.
+        pub size: u64,
+        /// BLAKE3 of the unchanged contents.
+        pub digest: [u8; 32],
+        /// The guest could not write it.
+        pub read_only: bool,
+    }
+
+    /// A share that the guest had.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ShareRecord {
+        /// The mount tag.
+        pub tag: String,
+        /// The guest could not write it.
+        pub read_only: bool,
+    }
+}
+
+impl Record for BakeState {
+    const ID: SectionId = SectionId::new(*b"BAKE");
+    const VERSION: u16 = 1;
+}
+
+impl DiskRecord {
+    /// The digest.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(self.digest)
+    }
+}

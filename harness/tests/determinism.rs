@@ -1,0 +1,211 @@
+//! The same machine and the same input give the same bytes: however often, wherever it is interrupted, however blocks are cut.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use common::{at_barrier, guest};
+use devices::console::Port;
+use emu::bus::{Ram, VecBacking};
+use emu::cache::Limits;
+use emu::machine::{Config, Entropy, Machine, Stop};
+use emu::vcpu::Clock;
+use harness::backend::disk::Verify;
+use harness::cli::{ClockArg, DeviceArgs};
+use harness::file::HostFile;
+use harness::file::ledger::Ledger;
+use harness::terminal::signals::Signals;
+use harness::vm::attended::{Attended, Ending};
+use harness::vm::drive::Drive;
+use harness::vm::input::Input;
+use harness::vm::outlet::{Outlet, Routes};
+use harness::vm::parts::{BAKE_EPOCH, Parts, Randomness, seed};
+use harness::vm::protocol::{ANSWER, Mode, Request, Said};
+use harness::vm::record::BakeState;
+use harness::vm::tail::{Tail, TailState};
+use proptest::prelude::*;
+use snapshot::{Snapshot, Writer};
+use std::io::{Cursor, Seek, Write};
+use std::sync::OnceLock;
+
+const RAM_SIZE: usize = 64 << 20;
+const SCRIPT: [&str; 4] = ["i=0; while [ $i -lt 50 ]; do i=$((i+1)); done\n", "ls -lR /bin | md5sum\n", "sleep 1; date\n", "exit 3\n"];
+
+fn save(machine: &mut Machine) -> Vec<u8> {
+    let mut writer = Writer::new(machine.id());
+    machine.save(&mut writer).unwrap();
+    let mut file = Cursor::new(Vec::new());
+    writer.write(snapshot::Ram::new(machine.ram().bytes()), &mut file).unwrap();
+    file.into_inner()
+}
+
+/// A machine and a script, driven by rules that look at nothing but the guest.
+struct Scripted {
+    machine: Machine,
+    outlet: Outlet,
+    limits: Limits,
+    lines: std::slice::Iter<'static, &'static str>,
+    ended: bool,
+}
+
+fn config(outlet: &Outlet, limits: Limits) -> Config {
+    Config {
+        disks: Vec::new(),
+        shares: Vec::new(),
+        entropy: Entropy::Published,
+        console: Box::new(outlet.clone()),
+        serial: Box::new(outlet.clone()),
+        clock: Clock::Virtual,
+        epoch: BAKE_EPOCH,
+        limits,
+    }
+}
+
+fn zeroed_ram() -> Ram {
+    Ram::new(Box::new(VecBacking::new(RAM_SIZE).unwrap()))
+}
+
+impl Scripted {
+    fn boot(limits: Limits) -> Self {
+        let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+        let (kernel, initrd) = (std::fs::read(guest("vmlinux")).unwrap(), std::fs::read(guest("initramfs.cpio")).unwrap());
+        let machine = Machine::boot(config(&outlet, limits), zeroed_ram(), &kernel, Some(&initrd), "console=ttyS0 quiet").unwrap();
+        Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false }
+    }
+
+    /// Runs up to a count, or to the end of the guest's program.
+    fn run(&mut self, until: u64) {
+        while !self.ended {
+            match self.machine.run(until) {
+                Stop::Due => return,
+                Stop::Halted { deadline } => self.halted(deadline),
+                stop => panic!("{stop:?}"),
+            }
+        }
+    }
+
+    fn halted(&mut self, deadline: Option<u64>) {
+        let mut output = self.outlet.look();
+        self.ended = output.take_said().is_some_and(|said| said == Said::Exit(3));
+        if output.at_barrier() {
+            output.pass_barrier();
+            let start = Request::Start { mode: Mode::Streams, term: None, time: None };
+            self.machine.push_input(Port::Control, start.to_string().as_bytes());
+            self.machine.push_input(Port::Tty, ANSWER);
+        } else if self.machine.wants_input(Port::Stdin)
+            && self.machine.input_pending(Port::Control) == 0
+            && let Some(line) = self.lines.next()
+        {
+            self.machine.push_input(Port::Stdin, line.as_bytes());
+        } else if !self.ended {
+            self.machine.skip_to(deadline.unwrap());
+        }
+    }
+
+    /// Saves the machine, and goes on with the one that this restores to.
+    fn interrupt(&mut self) {
+        let bytes = save(&mut self.machine);
+        let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
+        let mut ram = zeroed_ram();
+        for run in snapshot.runs() {
+            let (guest, file, len) = (run.guest_address as usize, run.file_offset as usize, run.len as usize);
+            ram.bytes_mut()[guest..guest + len].copy_from_slice(&bytes[file..file + len]);
+        }
+        let mut sections = snapshot.sections();
+        self.machine = Machine::restore(config(&self.outlet, self.limits), ram, &mut sections).unwrap();
+        assert!(sections.finish().unwrap().is_empty());
+    }
+
+    /// The final snapshot, and the count at the end.
+    fn finish(mut self) -> (Vec<u8>, u64) {
+        self.run(u64::MAX);
+        let count = self.machine.count();
+        (save(&mut self.machine), count)
+    }
+}
+
+/// What comes out without any interruption.
+fn reference() -> &'static (Vec<u8>, u64) {
+    static REFERENCE: OnceLock<(Vec<u8>, u64)> = OnceLock::new();
+    REFERENCE.get_or_init(|| Scripted::boot(Limits::default()).finish())
+}
+
+fn assert_equal(bytes: &[u8], what: &str) {
+    let (reference, _) = reference();
+    if bytes != reference {
+        let (a, b) = (Snapshot::open(bytes).unwrap(), Snapshot::open(reference.as_slice()).unwrap());
+        panic!("{what}:\n{}", snapshot::diff(&a, &b, 20).unwrap());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_interruption_anywhere_changes_nothing(fractions in prop::collection::vec(0.0..1.0_f64, 1..4)) {
+        let (_, total) = reference();
+        let mut counts: Vec<u64> = fractions.iter().map(|fraction| (*total as f64 * fraction) as u64).collect();
+        counts.sort_unstable();
+        let mut guest = Scripted::boot(Limits::default());
+        for &count in &counts {
+            guest.run(count);
+            guest.interrupt();
+        }
+        assert_equal(&guest.finish().0, &format!("interrupted at {counts:?}"));
+    }
+
+    #[test]
+    fn dropping_caches_anywhere_changes_nothing(steps in prop::collection::vec(1_000..3_000_000_u64, 1..40)) {
+        let mut guest = Scripted::boot(Limits::default());
+        for step in steps.iter().cycle() {
+            if guest.ended {
+                break;
+            }
+            guest.run(guest.machine.count() + step);
+            guest.machine.drop_caches();
+        }
+        assert_equal(&guest.finish().0, &format!("caches dropped after {steps:?}"));
+    }
+}
+
+#[test]
+fn how_blocks_are_cut_changes_nothing() {
+    for block in [1, 3, 64] {
+        let limits = Limits { block, ..Limits::default() };
+        assert_equal(&Scripted::boot(limits).finish().0, &format!("blocks of {block}"));
+    }
+    let limits = Limits { cache: 4096, ..Limits::default() };
+    assert_equal(&Scripted::boot(limits).finish().0, "a small cache");
+}
+
+/// Restores the baked snapshot as `run` does, but for randomness, lets it execute `script` under the virtual clock, and saves it.
+fn restored_and_saved(script: &[u8]) -> Vec<u8> {
+    let snapshot = Snapshot::open(HostFile::open("snapshot", &at_barrier()).unwrap()).unwrap();
+    let mut sections = snapshot.sections();
+    sections.take::<BakeState>(0).unwrap();
+    sections.take::<TailState>(0).unwrap();
+    let outlet = Outlet::new(Routes::NOWHERE, false, Tail::default());
+    let no_devices = DeviceArgs { disks: Vec::new(), shares: Vec::new() };
+    let parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
+    let seed = seed(Randomness::Published).unwrap();
+    let config = parts.into_config(&outlet, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let mapping = harness::backend::ram::MappedRam::of_snapshot(snapshot.machine().ram_size, snapshot.source().file(), snapshot.runs());
+    let machine = Machine::restore(config, Ram::new(Box::new(mapping.unwrap())), &mut sections).unwrap();
+
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(script).unwrap();
+    input.rewind().unwrap();
+    let input = Input::new(input, false);
+    let drive = Drive::new(machine, None);
+    let mut attended = Attended::new(drive, outlet, input, Signals::catch().unwrap(), ClockArg::Virtual, Mode::Streams);
+    attended.start();
+    assert_eq!(attended.run().unwrap(), Ending::Exited(5));
+    save(attended.drive().machine())
+}
+
+#[test]
+fn a_script_leaves_the_same_machine_every_time() {
+    let script = b"head -c 100 /dev/urandom > /tmp/a; sleep 7; ls -l / > /tmp/b; exit 5\n";
+    let first = restored_and_saved(script);
+    assert!(first == restored_and_saved(script));
+    assert!(first != restored_and_saved(b"exit 5\n"));
+}
