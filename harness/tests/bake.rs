@@ -61,9 +61,9 @@ fn inspect_shows_what_is_there() {
 }
 
 /// A bake of a guest whose whole start-up is `script`, run by its kernel as process 1.
-fn bake_start_up(name: &str, script: &str) -> Command {
+fn bake_start_up(name: &str, script: &str, point: &str) -> Command {
     let mut command = prebake();
-    command.args(["bake", "--at", "idle", "--kernel"]).arg(guest("vmlinux")).arg("--initrd").arg(guest("initramfs.cpio"));
+    command.args(["bake", "--at", point, "--kernel"]).arg(guest("vmlinux")).arg("--initrd").arg(guest("initramfs.cpio"));
     command.arg("--append").arg(format!("console=ttyS0 quiet panic=-1 rdinit=/bin/sh -- -c \"{script}\""));
     command.arg("-o").arg(scratch(&format!("{name}.snap")));
     command
@@ -72,7 +72,7 @@ fn bake_start_up(name: &str, script: &str) -> Command {
 /// When a guest with this start-up was quiet, in seconds of its time.
 fn settled_since(name: &str, script: &str) -> f64 {
     let json = scratch(&format!("{name}.json"));
-    succeed(bake_start_up(name, script).arg("--json").arg(&json));
+    succeed(bake_start_up(name, script, "idle").arg("--json").arg(&json));
     let report = report(&json);
     assert!(report["wall_seconds"].as_f64().unwrap() < 60.0, "the quiet time was waited for: {report}");
     report["settled"]["since_seconds"].as_f64().unwrap()
@@ -108,20 +108,20 @@ fn a_guest_that_waits_is_settled_at_once() {
 fn a_guest_that_never_rests_is_given_up() {
     let forever = "while :; do ls /bin >/dev/null; sleep 1; done";
     let words = ["had not settled after 60 s", "instructions", "--settle"];
-    assert_fails(bake_start_up("restless", forever).args(["--settle", "within=60s"]), "never-settled", &words);
-    assert_fails(bake_start_up("busy", "while :; do :; done").args(["--settle", "within=1s"]), "never-settled", &[]);
+    assert_fails(bake_start_up("restless", forever, "idle").args(["--settle", "within=60s"]), "never-settled", &words);
+    assert_fails(bake_start_up("busy", "while :; do :; done", "idle").args(["--settle", "within=1s"]), "never-settled", &[]);
 }
 
 #[test]
 fn a_guest_that_ends_or_never_comes_to_the_barrier_is_no_snapshot() {
-    assert_fails(bake_start_up("waits", "exec cat").args(["--at", "barrier"]), "no-barrier", &["--at idle"]);
+    assert_fails(&mut bake_start_up("waits", "exec cat", "barrier"), "no-barrier", &["--at idle"]);
     // A process 1 that ends is a panic of the kernel, which says why on the serial port.
-    assert_fails(&mut bake_start_up("ends", "exit 3"), "guest-ended", &["Attempted to kill init"]);
+    assert_fails(&mut bake_start_up("ends", "exit 3", "idle"), "guest-ended", &["Attempted to kill init"]);
 }
 
 #[test]
 fn a_limit_ends_a_bake_with_124() {
-    let output = run(bake_start_up("limited", "exec cat").args(["--limit-instructions", "1000000"]), b"");
+    let output = run(bake_start_up("limited", "exec cat", "idle").args(["--limit-instructions", "1000000"]), b"");
     assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
     assert!(!scratch("limited.snap").exists());
 }

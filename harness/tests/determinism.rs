@@ -1,5 +1,5 @@
 //! The same machine and the same input give the same bytes: however often, wherever it is interrupted, however blocks are cut.
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod common;
 
@@ -72,12 +72,16 @@ impl Scripted {
         Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false }
     }
 
-    /// Runs up to a count, or to the end of the guest's program.
+    /// Runs up to a count, or until init has ended the machine.
     fn run(&mut self, until: u64) {
         while !self.ended {
             match self.machine.run(until) {
                 Stop::Due => return,
                 Stop::Halted { deadline } => self.halted(deadline),
+                Stop::HaltedForGood => {
+                    assert_eq!(self.outlet.look().take_said(), Some(Said::Exit(3)));
+                    self.ended = true;
+                }
                 stop => panic!("{stop:?}"),
             }
         }
@@ -85,7 +89,6 @@ impl Scripted {
 
     fn halted(&mut self, deadline: Option<u64>) {
         let mut output = self.outlet.look();
-        self.ended = output.take_said().is_some_and(|said| said == Said::Exit(3));
         if output.at_barrier() {
             output.pass_barrier();
             let start = Request::Start { mode: Mode::Streams, term: None, time: None };
@@ -96,7 +99,7 @@ impl Scripted {
             && let Some(line) = self.lines.next()
         {
             self.machine.push_input(Port::Stdin, line.as_bytes());
-        } else if !self.ended {
+        } else {
             self.machine.skip_to(deadline.unwrap());
         }
     }
@@ -138,7 +141,7 @@ fn assert_equal(bytes: &[u8], what: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_interruption_anywhere_changes_nothing(fractions in prop::collection::vec(0.0..1.0_f64, 1..4)) {

@@ -106,8 +106,8 @@ fn the_window_changes_with_the_users() {
 fn control_keys_are_the_guests() {
     let mut session = Session::start(&at_barrier());
     session.wait_for("# ");
-    session.type_in("cat\r");
-    session.wait_for("cat\r\n");
+    session.type_in("echo read''y; cat\r");
+    session.wait_for("ready\r\n");
     session.type_in("\x03");
     session.wait_for("^C");
     session.wait_for("# ");

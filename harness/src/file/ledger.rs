@@ -18,6 +18,8 @@ const FORMAT: &str = "1";
 /// A file system notes times no finer than this: within it a file may change and look the same. Some do whole seconds.
 const FINE: Duration = Duration::from_millis(20);
 const COARSE: Duration = Duration::from_secs(2);
+/// Longest time between two ticks of the kernel's coarse clock, which stamps files.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The entries; none where the user has no private cache.
 #[derive(Debug, Default)]
@@ -91,7 +93,9 @@ impl Stamp {
 
     /// How long it is until reading the file would see every change that this stamp does not.
     pub fn wait(&self) -> Duration {
-        self.granularity().saturating_sub(self.age().unwrap_or_default())
+        let age = self.age().unwrap_or_default();
+        // The clock that the age is read from may lag behind the sleeper's by a tick.
+        if age < self.granularity() { self.granularity() - age + TICK } else { Duration::ZERO }
     }
 
     fn granularity(&self) -> Duration {

@@ -1,6 +1,6 @@
 //! The real program, with a real guest.
 #![allow(dead_code, reason = "each test uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
