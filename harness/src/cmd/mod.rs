@@ -6,13 +6,11 @@ pub mod diff;
 pub mod inspect;
 pub mod run;
 
-use crate::backend::ram::MappedRam;
-use crate::cli::ConsoleArgs;
-use crate::cli::{ColdArgs, ReportArgs};
-use crate::error::exit;
-use crate::error::{Error, Result};
+use crate::backend::ram::{MappedRam, pages_loaded};
+use crate::cli::{ColdArgs, ConsoleArgs, ReportArgs};
+use crate::error::{Error, Result, exit};
 use crate::file;
-use crate::report::Report;
+use crate::report::{Report, millis_between};
 use crate::terminal;
 use crate::vm::attended::{Attended, Ending};
 use crate::vm::outlet::{HostStream, Outlet, Routes};
@@ -74,16 +72,24 @@ fn routes(mode: Mode) -> Routes {
 }
 
 /// Runs an attended guest to its end, takes the figures and says them if that was asked for.
-fn attend<F: AsFd>(attended: &mut Attended<F>, outlet: &Outlet, args: &ConsoleArgs, report: &mut Report, start: Instant) -> Result<u8> {
+fn attend<F: AsFd>(
+    attended: &mut Attended<F>,
+    outlet: &Outlet,
+    (console, reporting): (&ConsoleArgs, &ReportArgs),
+    report: &mut Report,
+    start: Instant,
+) -> Result<u8> {
     let ending = attended.run();
-    report.first_output_ms = outlet.look().first_output().map(|first| crate::report::millis_between(start, first));
     let drive = attended.drive();
-    report.take(drive);
-    report.pages_loaded = crate::backend::ram::pages_loaded(drive.machine().ram());
+    if console.stats || reporting.json.is_some() {
+        report.take(drive);
+        report.pages_loaded = pages_loaded(drive.machine().ram());
+        report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
+    }
     if drive.machine().disk_was_full() {
         eprintln!("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
     }
-    if args.stats {
+    if console.stats {
         report.stats().iter().for_each(|line| eprintln!("prebake: {line}"));
     }
     Ok(match ending? {

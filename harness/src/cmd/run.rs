@@ -81,7 +81,7 @@ fn restore_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Re
             attended.resume(baked.control);
         }
     }
-    attend(&mut attended, &outlet, &args.console, report, start)
+    attend(&mut attended, &outlet, (&args.console, &args.report), report, start)
 }
 
 /// The devices that were asked for. Disks that the snapshot had and that were not, from beside it.
