@@ -29,19 +29,19 @@ impl Progress {
         if self.terminal && self.last.elapsed() >= INTERVAL {
             self.last = Instant::now();
             self.open = true;
-            say(format_args!("{ERASE}{}: {}", self.name, text()));
+            write(format_args!("{ERASE}{}: {}", self.name, text()));
         }
     }
 
     /// Something that stays.
     pub fn say(&mut self, text: impl std::fmt::Display) {
         self.erase();
-        say(format_args!("{}: {text}\n", self.name));
+        write(format_args!("{}: {text}\n", self.name));
     }
 
     fn erase(&mut self) {
         if std::mem::take(&mut self.open) {
-            say(format_args!("{ERASE}"));
+            write(format_args!("{ERASE}"));
         }
     }
 }
@@ -52,7 +52,12 @@ impl Drop for Progress {
     }
 }
 
-fn say(text: std::fmt::Arguments<'_>) {
+/// Says a line to the user. Unlike `eprintln!` it does not mind that standard error is gone, say with the terminal.
+pub fn say(text: impl std::fmt::Display) {
+    write(format_args!("{text}\n"));
+}
+
+fn write(text: std::fmt::Arguments<'_>) {
     // Where standard error cannot be written there is nobody to tell.
     let _ = io::stderr().write_fmt(text);
 }

@@ -28,7 +28,7 @@ fn window(rows: u16, cols: u16) -> Winsize {
 
 impl Session {
     fn start(snapshot: &Path) -> Self {
-        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&user).unwrap();
         unlockpt(&user).unwrap();
         let name = ptsname(&user, Vec::new()).unwrap();
@@ -136,4 +136,13 @@ fn a_signal_restores_the_terminal() {
     std::thread::sleep(Duration::from_millis(300));
     session.signal("TERM");
     assert_eq!(session.end().code(), Some(128 + 15));
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_guest() {
+    let mut session = Session::start(&at_prompt());
+    session.wait_for("/ # ");
+    let Session { user, terminal, mut child, .. } = session;
+    drop((user, terminal));
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 1));
 }

@@ -3,6 +3,7 @@
 use crate::cli::DiffArgs;
 use crate::error::{Error, Result, exit};
 use crate::file::HostFile;
+use crate::progress::say;
 use snapshot::{Diff, Snapshot};
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub fn run(args: &DiffArgs) -> ExitCode {
             if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::DIFFERENT) }
         }
         Err(error) => {
-            eprintln!("prebake diff: {error}");
+            say(format_args!("prebake diff: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

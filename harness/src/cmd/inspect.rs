@@ -3,7 +3,7 @@
 use crate::cli::InspectArgs;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
-use crate::progress::{grouped, mebibytes};
+use crate::progress::{grouped, mebibytes, say};
 use crate::vm::record::{BakeState, Point};
 use serde_json::{Value, json};
 use snapshot::{FORMAT_VERSION, PAGE_SIZE, SectionEntry, Snapshot};
@@ -25,7 +25,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
                 let error = json!({ "error": { "kind": error.kind(), "message": error.to_string() } });
                 let _ = writeln!(std::io::stdout(), "{error:#}");
             }
-            eprintln!("prebake inspect: {error}");
+            say(format_args!("prebake inspect: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -10,6 +10,7 @@ use crate::backend::ram::{MappedRam, pages_loaded};
 use crate::cli::{ColdArgs, ConsoleArgs, ReportArgs};
 use crate::error::{Error, Result, exit};
 use crate::file;
+use crate::progress::say;
 use crate::report::{Report, millis_between};
 use crate::terminal;
 use crate::vm::attended::{Attended, Ending};
@@ -26,14 +27,14 @@ fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>)
     match result {
         Ok(code) => report.exit_code = code,
         Err(error) => {
-            eprintln!("prebake {name}: {error}");
+            say(format_args!("prebake {name}: {error}"));
             report.fail(&error);
         }
     }
     if let Some(path) = &args.json
         && let Err(error) = report.write(path)
     {
-        eprintln!("prebake {name}: {error}");
+        say(format_args!("prebake {name}: {error}"));
         // What the guest said goes before what prebake could not say.
         if report.exit_code == 0 {
             report.exit_code = error.exit_code();
@@ -87,10 +88,10 @@ fn attend<F: AsFd>(
         report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
     }
     if drive.machine().disk_was_full() {
-        eprintln!("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
+        say("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
     }
     if console.stats {
-        report.stats().iter().for_each(|line| eprintln!("prebake: {line}"));
+        report.stats().iter().for_each(|line| say(format_args!("prebake: {line}")));
     }
     Ok(match ending? {
         Ending::Exited(status) => status,
