@@ -116,9 +116,10 @@ impl Vcpu {
         let count = self.count();
         let mut target = until.max(count);
         if let Some(deadline) = self.board.deadline() {
+            let ticks = deadline.saturating_sub(self.now());
             let wait = match self.clock {
-                Clock::Virtual => deadline.saturating_sub(self.now()),
-                Clock::Host(_) => HOST_SLICE,
+                Clock::Virtual => ticks,
+                Clock::Host(_) => ticks.min(HOST_SLICE),
             };
             target = target.min(count.saturating_add(wait));
         }
