@@ -14,6 +14,8 @@ pub enum Request {
     Start(Start),
     /// Send this signal to the program.
     Signal(i32),
+    /// The machine was restored while the program runs: rekey the random generator, and set the clock to this many nanoseconds since 1970.
+    Resume(Option<u64>),
 }
 
 /// How to start the program.
@@ -58,6 +60,15 @@ impl Request {
                     _ => return None,
                 };
                 Some(Self::Start(Start { on, time }))
+            }
+            "resume" => {
+                let mut time = None;
+                for word in words {
+                    if let ("time", value) = word.split_once('=')? {
+                        time = Some(value.parse().ok()?);
+                    }
+                }
+                Some(Self::Resume(time))
             }
             "signal" => {
                 let number = words.next()?.parse().ok().filter(|number| (1..=31).contains(number))?;
@@ -132,6 +143,8 @@ mod tests {
         assert_eq!(Request::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
         assert_eq!(Request::parse("start streams"), Some(Request::Start(Start { on: Streams::Ports, time: None })));
         assert_eq!(Request::parse("signal 15"), Some(Request::Signal(15)));
+        assert_eq!(Request::parse("resume"), Some(Request::Resume(None)));
+        assert_eq!(Request::parse("resume later=known time=17"), Some(Request::Resume(Some(17))));
     }
 
     #[test]
@@ -139,7 +152,7 @@ mod tests {
         for line in ["", " ", "start", "start ", "start vga", "start tty 24 80", "start tty time=x", "start tty time=-1", "Start tty"] {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
-        for line in ["signal", "signal 0", "signal 32", "signal -1", "signal 9 9", "signal x", "exit 3"] {
+        for line in ["resume now", "resume time=x", "signal", "signal 0", "signal 32", "signal -1", "signal 9 9", "signal x", "exit 3"] {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
     }

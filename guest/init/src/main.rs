@@ -13,6 +13,7 @@ mod terminal;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::system::RebootCommand;
@@ -73,26 +74,45 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     barrier::pass(&mut terminal.handle()?)?;
 
     // Nothing below may draw random numbers before the generator has its new key.
+    let seed = from_host.map(|folder| folder.join("entropy"));
     let mut requests = None;
     let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if let Some(port) = control {
-        let lines = requests.insert(Lines::new(port.try_clone().context("duplicate", "the control port")?));
+        let handle = || port.try_clone().context("duplicate", "the control port");
+        let (lines, _) = requests.insert((Lines::new(handle()?), handle()?));
         start = first_request(lines)?;
     }
-    if let Some(folder) = from_host {
-        entropy::rekey_from(&folder.join("entropy"))?;
-    }
-    if let Some(nanoseconds) = start.time {
-        set_clock(nanoseconds)?;
-    }
+    become_unique(seed.as_deref(), start.time)?;
     let program = match start.on {
         Streams::Terminal { name } => Program::on_terminal(terminal, name.as_deref().unwrap_or(TERMINAL_NAME))?,
         Streams::Ports => Program::on_ports(ports.into_streams()?)?,
     };
-    if let Some(lines) = requests {
-        program.obey(lines)?;
+    if let Some((lines, port)) = requests {
+        program.obey(lines, move |time| resume(&port, seed.as_deref(), time))?;
     }
     program.finish()
+}
+
+/// Makes a machine that was just restored differ from every other of its snapshot: a new key for the random generator, the present time.
+fn become_unique(seed: Option<&Path>, time: Option<u64>) -> Result<()> {
+    if let Some(file) = seed {
+        entropy::rekey_from(file)?;
+    }
+    time.map_or(Ok(()), set_clock)
+}
+
+/// The machine was restored while the program runs, and the host holds the program's input back until it hears that all is well.
+fn resume(mut control: &File, seed: Option<&Path>, time: Option<u64>) {
+    match become_unique(seed, time) {
+        Ok(()) => {
+            // A host that is not listening gives the program no input.
+            let _ = control.write_all(b"resumed\n");
+        }
+        Err(error) => {
+            let _ = writeln!(control, "{}", control::failed_line(&error));
+            power_off()
+        }
+    }
 }
 
 fn first_request(lines: &mut Lines<File>) -> Result<Start> {

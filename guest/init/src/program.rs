@@ -61,16 +61,18 @@ impl Program {
         Ok(Self { pid: pid_of(&child)?, output: vec![out, err] })
     }
 
-    /// Passes the host's later requests to the program.
-    pub fn obey(&self, mut requests: Lines<File>) -> Result<()> {
+    /// Obeys the host's later requests: passes signals to the program, and calls `resume` after each restore.
+    pub fn obey(&self, mut requests: Lines<File>, mut resume: impl FnMut(Option<u64>) + Send + 'static) -> Result<()> {
         let program = self.pid;
         helper(move || {
             while let Ok(Some(line)) = requests.next_line() {
-                if let Some(Request::Signal(number)) = Request::parse(line)
-                    && let Some(signal) = Signal::from_named_raw(number)
-                {
-                    // A program that has just ended needs no signal.
-                    let _ = kill_process(program, signal);
+                match Request::parse(line) {
+                    Some(Request::Signal(number)) => {
+                        // A program that has just ended needs no signal.
+                        let _ = Signal::from_named_raw(number).map(|signal| kill_process(program, signal));
+                    }
+                    Some(Request::Resume(time)) => resume(time),
+                    Some(Request::Start(_)) | None => {}
                 }
             }
         })

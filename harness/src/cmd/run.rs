@@ -73,13 +73,7 @@ fn restore_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Re
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
     match baked.point {
         Point::Barrier => attended.start(),
-        Point::Idle => {
-            let mut output = outlet.look();
-            let line = output.tail().line().to_vec();
-            output.show(&line);
-            drop(output);
-            attended.resume(baked.control);
-        }
+        Point::Idle => attended.resume(baked.control),
     }
     attend(&mut attended, &outlet, (&args.console, &args.report), report, start)
 }

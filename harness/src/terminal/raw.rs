@@ -1,6 +1,5 @@
 //! Raw mode, and the way out of it.
 
-use crate::error::{Error, Result};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +13,13 @@ pub struct RawMode(());
 
 impl RawMode {
     /// Puts standard input, which is a terminal, into raw mode.
-    pub fn enter() -> Result<Self> {
-        let error = |errno: rustix::io::Errno| Error::Host { what: "change the settings of the terminal", source: errno.into() };
-        let before = tcgetattr(io::stdin()).map_err(error)?;
+    pub fn enter() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         let mode = Self(());
-        tcsetattr(io::stdin(), OptionalActions::Drain, &raw).map_err(error)?;
+        tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
         Ok(mode)
     }
 }

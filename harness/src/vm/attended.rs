@@ -18,6 +18,8 @@ use crate::terminal::escape::Wish;
 use crate::terminal::signals::Signals;
 use crate::terminal::{self, RawMode};
 use devices::console::Port;
+use rustix::io::Errno;
+use signal_hook::consts::SIGHUP;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -113,7 +115,8 @@ impl<F: AsFd> Attended<F> {
         }
     }
 
-    /// The guest's program runs already; with a control port it rekeys its random generator before it gets any input.
+    /// The guest's program runs already. Its last line is shown again; with a control port it rekeys its random generator before it gets
+    /// any input.
     pub fn resume(&mut self, control: bool) {
         self.stage = Stage::Attached;
         if control {
@@ -129,7 +132,15 @@ impl<F: AsFd> Attended<F> {
 
     /// Runs the guest to its end.
     pub fn run(&mut self) -> Result<Ending> {
-        let _raw = if self.mode == Mode::Tty && self.input.is_terminal() { Some(RawMode::enter()?) } else { None };
+        let raw = (self.mode == Mode::Tty && self.input.is_terminal()).then(RawMode::enter).transpose();
+        let _raw = match raw {
+            Err(source) if is_hang_up(&source) => return Ok(Ending::Signalled(SIGHUP)),
+            raw => raw.map_err(|source| Error::Host { what: "change the settings of the terminal", source })?,
+        };
+        if matches!(self.stage, Stage::Resuming(_) | Stage::Attached) {
+            // In raw mode, since the line may hold a question to the terminal, whose answer is the guest's.
+            self.outlet.look().show_line();
+        }
         self.pass_window();
         loop {
             if let Some(ending) = self.attend()? {
@@ -172,7 +183,7 @@ impl<F: AsFd> Attended<F> {
         let hung_up = self.input.is_terminal() && self.input.is_over();
         Ok(match self.input.wish() {
             Wish::Leave => Some(Ending::Left),
-            Wish::Type if hung_up => Some(Ending::Signalled(signal_hook::consts::SIGHUP)),
+            Wish::Type if hung_up => Some(Ending::Signalled(SIGHUP)),
             Wish::Type => None,
         })
     }
@@ -183,6 +194,7 @@ impl<F: AsFd> Attended<F> {
         if let Some((stream, source)) = output.take_failure() {
             return match source.kind() {
                 io::ErrorKind::BrokenPipe => Ok(Some(Ending::BrokenPipe)),
+                _ if self.input.is_terminal() && is_hang_up(&source) => Ok(Some(Ending::Signalled(SIGHUP))),
                 _ => Err(Error::Output { stream, source }),
             };
         }
@@ -354,4 +366,9 @@ impl<F: AsFd> Attended<F> {
         let wait = self.input.wait(self.signals.as_fd(), timeout);
         wait.map_err(|source| Error::Host { what: "read standard input", source })
     }
+}
+
+/// What the kernel says of a terminal that is no longer there.
+fn is_hang_up(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::IO)
 }

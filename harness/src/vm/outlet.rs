@@ -124,9 +124,10 @@ impl Output {
         self.failure.take()
     }
 
-    /// Shows the user something that the guest wrote earlier.
-    pub fn show(&mut self, bytes: &[u8]) {
-        self.pass_on(self.routes.tty, bytes);
+    /// Shows the user the terminal's unfinished last line, which the guest wrote earlier.
+    pub fn show_line(&mut self) {
+        let line = self.tail.line().to_vec();
+        self.pass_on(self.routes.tty, &line);
     }
 
     fn write(&mut self, port: Port, bytes: &[u8]) {
