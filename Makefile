@@ -21,7 +21,7 @@ PACKAGES := gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio
 help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
-	@echo 'make bench   speed beside QEMU, on the same kernel and workloads'
+	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make guest   kernel and root file system: $(GUEST)'
 	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
@@ -63,10 +63,10 @@ demo: build guest
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.snap
 	@if [ -t 0 ]; then \
 	    echo 'demo: a shell out of the snapshot; leave it with "exit" or Ctrl-A x'; \
-	    $(PREBAKE) run $(DEMO)/demo.snap; \
+	    $(PREBAKE) run --stats $(DEMO)/demo.snap; \
 	else \
 	    echo 'demo: a script through a shell out of the snapshot'; \
-	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run $(DEMO)/demo.snap; \
+	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run --stats $(DEMO)/demo.snap; \
 	fi
 
 .PHONY: test
@@ -81,11 +81,16 @@ test: packages guest build
 	@guest/tests/boot $(PREBAKE) $(GUEST)
 
 .PHONY: bench
-bench: kernel build
+bench: guest build
 	@guest/apt install qemu-system-x86
 	@mkdir -p $(BENCH)
-	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
+	@echo 'bench: a restored machine and its first answer'
+	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/barrier.snap
+	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio --at idle -o $(BENCH)/prompt.snap
+	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
+	    --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap
 	@echo 'bench: six workloads on QEMU and on prebake, in turns'
+	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
 	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) \
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
 

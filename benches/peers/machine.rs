@@ -1,8 +1,8 @@
 //! A machine that runs the workloads, and the stamps of its MARK lines.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeReader, pipe};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,18 +35,23 @@ pub struct Lap {
 }
 
 /// Starts `machine` and follows it to the end of its workloads. `counter` gives the instructions run so far.
-pub fn run(machine: &mut Command, counter: impl Fn() -> Result<u64>) -> Result<Run> {
+pub fn run(mut machine: Command, counter: impl Fn() -> Result<u64>) -> Result<Run> {
+    let name = format!("{machine:?}");
+    let (output, input) = pipe()?;
+    machine.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
     let start = Instant::now();
-    let mut child = machine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {machine:?}"))?;
-    let outcome = follow(&mut child, start, counter);
+    let mut child = machine.spawn().with_context(|| format!("cannot start {name}"))?;
+    // With it goes the last writer but the child.
+    drop(machine);
+    let outcome = follow(output, start, counter);
     // QEMU's machine has no power to switch off, and halts for ever.
     child.kill()?;
     child.wait()?;
-    outcome.with_context(|| format!("while running {machine:?}"))
+    outcome.with_context(|| format!("while running {name}"))
 }
 
-fn follow(child: &mut Child, start: Instant, counter: impl Fn() -> Result<u64>) -> Result<Run> {
-    let lines = stamped_lines(child)?;
+fn follow(output: PipeReader, start: Instant, counter: impl Fn() -> Result<u64>) -> Result<Run> {
+    let lines = stamped_lines(output);
     let mut run = Run::default();
     let mut begun = None;
     loop {
@@ -71,8 +76,7 @@ fn follow(child: &mut Child, start: Instant, counter: impl Fn() -> Result<u64>) 
 }
 
 /// Lines of the machine's output with the time at which each was complete.
-fn stamped_lines(child: &mut Child) -> Result<mpsc::Receiver<(Instant, String)>> {
-    let output = child.stdout.take().context("the machine has no output")?;
+fn stamped_lines(output: PipeReader) -> mpsc::Receiver<(Instant, String)> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut output = BufReader::new(output);
@@ -84,7 +88,7 @@ fn stamped_lines(child: &mut Child) -> Result<mpsc::Receiver<(Instant, String)>>
             line.clear();
         }
     });
-    Ok(receiver)
+    receiver
 }
 
 /// A wrong instruction must not pass as speed: every run has to give the same results.
@@ -125,9 +129,7 @@ pub fn qemu(guest: Guest<'_>) -> Command {
         .arg(guest.kernel)
         .arg("-initrd")
         .arg(guest.initramfs)
-        .args(["-append", "console=ttyS0 quiet noapic panic=-1 tsc_early_khz=2600000 tsc=reliable"])
-        // It warns of CPUID bits that it does not have.
-        .stderr(Stdio::null());
+        .args(["-append", "console=ttyS0 quiet noapic panic=-1 tsc_early_khz=2600000 tsc=reliable"]);
     command
 }
 
@@ -135,6 +137,6 @@ pub fn qemu(guest: Guest<'_>) -> Command {
 pub fn prebake(program: &Path, guest: Guest<'_>) -> Command {
     let mut command = Command::new(program);
     command.args(["boot", "--clock", "host", "--memory", MEMORY, "--append", "console=ttyS0", "--kernel"]).arg(guest.kernel);
-    command.arg("--initrd").arg(guest.initramfs).stderr(Stdio::inherit());
+    command.arg("--initrd").arg(guest.initramfs);
     command
 }

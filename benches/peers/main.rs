@@ -41,8 +41,8 @@ fn main() -> Result<()> {
     let (mut qemu, mut prebake) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         eprintln!("peers: round {round} of {}", options.rounds);
-        for (runs, mut command) in [(&mut qemu, machine::qemu(guest)), (&mut prebake, machine::prebake(&options.prebake, guest))] {
-            let run = machine::run(&mut command, || Ok(0))?;
+        for (runs, command) in [(&mut qemu, machine::qemu(guest)), (&mut prebake, machine::prebake(&options.prebake, guest))] {
+            let run = machine::run(command, || Ok(0))?;
             machine::check_equal(&counted, &run)?;
             runs.push(run);
         }
@@ -60,7 +60,7 @@ fn count_instructions(guest: Guest<'_>, source: &Path) -> Result<Run> {
     ensure!(compiled.success(), "{} does not compile", source.display());
     let mut command = machine::qemu(guest);
     command.arg("-plugin").arg(format!("{},out={}", plugin.display(), count.display()));
-    machine::run(&mut command, || {
+    machine::run(command, || {
         let bytes = fs::read(&count)?;
         Ok(u64::from_ne_bytes(bytes.try_into().ok().context("the plugin's counter is not one number")?))
     })

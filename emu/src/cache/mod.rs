@@ -2,7 +2,9 @@
 
 mod jump;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use crate::decode::Op;
 use crate::exec::Handler;
@@ -59,9 +61,9 @@ pub struct Cache {
     limits: Limits,
     /// Slots of all blocks; slot 0 is never used, so that 0 can mean "no link". Never reallocated.
     arena: Vec<Slot>,
-    blocks: HashMap<BlockKey, Block>,
+    blocks: FxHashMap<BlockKey, Block>,
     /// Blocks by the page numbers that their bytes lie on.
-    pages: HashMap<u32, Vec<BlockKey>>,
+    pages: FxHashMap<u32, Vec<BlockKey>>,
     jump: JumpTable,
     /// How often each instruction that is not implemented was met, by the number of its `Code`.
     pub gaps: BTreeMap<u16, u64>,
@@ -72,7 +74,7 @@ impl Cache {
     pub fn new(limits: Limits, filler: Slot) -> Self {
         let mut arena = Vec::with_capacity(limits.cache.max(4 * MAX_BLOCK));
         arena.push(filler);
-        Self { limits, arena, blocks: HashMap::new(), pages: HashMap::new(), jump: JumpTable::default(), gaps: BTreeMap::new() }
+        Self { limits, arena, blocks: FxHashMap::default(), pages: FxHashMap::default(), jump: JumpTable::default(), gaps: BTreeMap::new() }
     }
 
     /// The limits it was made with.

@@ -43,15 +43,16 @@ impl Vcpu {
         size | if sse_off { NO_SSE } else { 0 } | if mmx_off { NO_MMX } else { 0 }
     }
 
+    /// What instructions are fetched from: RAM, or a bus that nothing drives. `length` is up to the end of the page at most.
+    fn code_bytes(&self, address: u64, length: usize) -> &[u8] {
+        const UNDRIVEN: [u8; PAGE_SIZE as usize] = [0xff; PAGE_SIZE as usize];
+        if self.ram.contains(address, length as u64) { &self.ram.bytes()[address as usize..][..length] } else { &UNDRIVEN[..length] }
+    }
+
     /// Decodes at most `limit` instructions from guest-physical `address`, which `linear` leads to.
     pub(super) fn build(&mut self, address: u64, linear: u64, limit: usize) -> Result<Built, Exception> {
         let page_left = (PAGE_SIZE - address % PAGE_SIZE) as usize;
-        let mut page = [0xff; PAGE_SIZE as usize];
-        let bytes = &mut page[..page_left];
-        if self.ram.contains(address, page_left as u64) {
-            let start = address as usize;
-            bytes.copy_from_slice(&self.ram.bytes()[start..start + page_left]);
-        }
+        let bytes = self.code_bytes(address, page_left);
         let mut builder = Builder {
             mode: self.decode_mode(),
             size: self.code_size,
@@ -60,14 +61,9 @@ impl Vcpu {
         };
         if builder.decode(bytes, limit) == Decoded::NeedsNextPage {
             let mut both = [0; MAX_INSTRUCTION];
-            let (second, _) = self.translate_fetch(next_page(linear))?;
             both[..page_left].copy_from_slice(bytes);
-            let rest = MAX_INSTRUCTION - page_left;
-            if self.ram.contains(second, rest as u64) {
-                both[page_left..].copy_from_slice(&self.ram.bytes()[second as usize..second as usize + rest]);
-            } else {
-                both[page_left..].fill(0xff);
-            }
+            let (second, _) = self.translate_fetch(next_page(linear))?;
+            both[page_left..].copy_from_slice(self.code_bytes(second, MAX_INSTRUCTION - page_left));
             builder.decode(&both, 1);
             let second_page = self.ram.contains(second, PAGE_SIZE).then_some((second / PAGE_SIZE) as u32);
             return Ok(Built { slots: builder.slots, second_page });

@@ -71,6 +71,11 @@ pub fn settle(
             start_on_terminal(drive, outlet);
             continue;
         }
+        // Nobody else is there to answer, and a line editor that gets no answer waits for it at every prompt.
+        if let Some(answer) = outlet.look().tail().answer_cursor_query() {
+            drive.machine().push_input(Port::Tty, answer.as_bytes());
+            continue;
+        }
         if settle.last_disturbance().is_some_and(|last| last.at == moment.now) {
             booted = moment;
         }

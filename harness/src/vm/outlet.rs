@@ -103,8 +103,8 @@ impl Output {
     }
 
     /// The end of the terminal's output.
-    pub fn tail(&self) -> &Tail {
-        &self.tail
+    pub fn tail(&mut self) -> &mut Tail {
+        &mut self.tail
     }
 
     /// The last that the guest wrote, on terminal and serial port, as far as nobody has seen it yet.

@@ -6,6 +6,8 @@ use snapshot::{Record, SectionId};
 const MAX_LINE: usize = 4096;
 /// What is kept for whoever asks what happened.
 const MAX_RECENT: usize = 4096;
+/// A program asks its terminal where the cursor is (ECMA-48: DSR 6).
+const CURSOR_QUERY: &[u8] = b"\x1b[6n";
 
 snapshot::saved! {
     /// What the guest wrote to its console after the last line end, to be shown to whoever resumes it.
@@ -50,6 +52,15 @@ impl Tail {
         &self.line
     }
 
+    /// What a terminal answers to the guest if it has just asked where the cursor is. The question leaves the line: another terminal, which
+    /// shows the line later, is not to answer it again.
+    pub fn answer_cursor_query(&mut self) -> Option<String> {
+        self.line.strip_suffix(CURSOR_QUERY)?;
+        self.line.truncate(self.line.len() - CURSOR_QUERY.len());
+        // In the last of 24 rows. In the first, busybox takes some answers for Ctrl with a cursor key.
+        Some(format!("\x1b[24;{}R", columns(&self.line) + 1))
+    }
+
     /// For the snapshot.
     pub fn save(&self) -> TailState {
         TailState(self.line.clone())
@@ -60,6 +71,22 @@ impl Tail {
         let text = String::from_utf8_lossy(&self.recent);
         text.chars().filter(|&c| c == '\n' || !c.is_control()).collect::<String>().trim().to_owned()
     }
+}
+
+/// Columns that the cursor has moved in `line`, which may hold escape sequences.
+fn columns(line: &[u8]) -> usize {
+    let mut bytes = line.rsplit(|&byte| byte == b'\r').next().unwrap_or(line).iter();
+    let mut columns = 0;
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            // A control sequence ends with its first byte from `@` on; any other escape sequence has one byte.
+            0x1b if bytes.next() == Some(&b'[') => drop(bytes.find(|byte| **byte >= b'@')),
+            // Control characters, and the later bytes of a character in UTF-8.
+            ..=0x1f | 0x7f..=0xbf => {}
+            _ => columns += 1,
+        }
+    }
+    columns
 }
 
 fn keep_last(bytes: &mut Vec<u8>, count: usize) {
@@ -79,6 +106,19 @@ mod tests {
         assert_eq!(Tail::restore(tail.save()).line(), b"/ # ");
         tail.push(b"ls\n");
         assert_eq!(tail.line(), b"");
+    }
+
+    #[test]
+    fn where_the_cursor_is_is_answered_once() {
+        let mut tail = Tail::default();
+        tail.push(b"hello\r\n");
+        assert_eq!(tail.answer_cursor_query(), None);
+        tail.push(b"old\r\x1b[K\x1b[1;32m/\x1b[0m \x1b=\xc3\xa9# \x1b[6");
+        assert_eq!(tail.answer_cursor_query(), None);
+        tail.push(b"n");
+        assert_eq!(tail.answer_cursor_query().as_deref(), Some("\x1b[24;6R"));
+        assert_eq!(tail.line(), b"old\r\x1b[K\x1b[1;32m/\x1b[0m \x1b=\xc3\xa9# ");
+        assert_eq!(tail.answer_cursor_query(), None);
     }
 
     #[test]
