@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{at_barrier, at_prompt, prebake, prebake_cold, report, run, scratch, script, text};
+use common::{at_barrier, at_prompt, prebake, prebake_cold, report, run, scratch, script, signal, text};
+use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -71,11 +72,6 @@ fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
-    assert!(status.success());
-}
-
 #[test]
 fn a_signal_is_the_programs_and_the_next_one_prebakes() {
     let mut child = start(prebake().arg("run").arg(at_barrier()));
@@ -83,9 +79,9 @@ fn a_signal_is_the_programs_and_the_next_one_prebakes() {
     let script = b"trap 'echo caught' TERM; echo ready; while :; do sleep 0.1; done\n";
     child.stdin.take().unwrap().write_all(script).unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
-    signal(&child, "TERM");
+    signal(&child, Signal::TERM);
     assert_eq!(lines.next().unwrap().unwrap(), "caught");
-    signal(&child, "TERM");
+    signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
 }
 

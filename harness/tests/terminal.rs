@@ -3,15 +3,16 @@
 
 mod common;
 
-use common::{at_barrier, at_prompt, prebake};
+use common::{at_barrier, at_prompt, prebake, signal};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// The user's side of a terminal, and prebake on the other.
@@ -65,10 +66,6 @@ impl Session {
         self.seen.drain(..end);
     }
 
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success());
-    }
-
     fn end(mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         assert!(!self.is_raw(), "the terminal is still in raw mode");
@@ -95,7 +92,7 @@ fn the_window_changes_with_the_users() {
     session.wait_for("\r\n33 111\r\n");
     tcsetwinsize(&session.terminal, window(50, 132)).unwrap();
     // The terminal is not the process's controlling one, so the kernel does not tell it.
-    session.signal("WINCH");
+    signal(&session.child, Signal::WINCH);
     session.type_in("stty size\r");
     session.wait_for("\r\n50 132\r\n");
     session.type_in("exit\r");
@@ -132,9 +129,9 @@ fn a_signal_restores_the_terminal() {
     let mut session = Session::start(&at_prompt());
     session.wait_for("/ # ");
     // The shell takes no notice of the first.
-    session.signal("TERM");
+    signal(&session.child, Signal::TERM);
     std::thread::sleep(Duration::from_millis(300));
-    session.signal("TERM");
+    signal(&session.child, Signal::TERM);
     assert_eq!(session.end().code(), Some(128 + 15));
 }
 

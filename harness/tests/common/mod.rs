@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// A file of the guest that `make guest` builds.
@@ -41,6 +42,11 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
         });
         child.wait_with_output().unwrap()
     })
+}
+
+/// Sends a signal to a process that was started.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// Runs a command that must succeed.
