@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::decode::Op;
-use crate::exec::Handler;
+use crate::exec::Run;
 use jump::JumpTable;
 
 /// Most instructions in a block.
@@ -28,12 +28,12 @@ impl Default for Limits {
     }
 }
 
-/// One op with the handler that was derived from it.
+/// One op with what the dispatcher derived from it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Slot {
-    /// Runs the op and goes on to the next.
-    pub run: Handler,
+    /// How it is run.
+    pub run: Run,
     /// The op.
     pub op: Op,
 }

@@ -6,7 +6,7 @@ use crate::bus::PAGE_SIZE;
 use crate::cache::Slot;
 use crate::cpu::{Cr0, Cr4, Exception};
 use crate::decode::{AddressMode, Op, Opcode, lower};
-use crate::exec::{fused_handler, handler, implements, is_terminal};
+use crate::exec::{implements, is_terminal};
 use crate::vcpu::{CodeSize, Vcpu};
 
 /// Encodings whose meaning depends on what CPUID advertises: without BMI1 and LZCNT, TZCNT and LZCNT are BSF and BSR.
@@ -116,12 +116,10 @@ impl Builder {
             if terminal {
                 self.place_branch(&mut op);
             }
-            if let Some(first) = self.slots.last_mut()
-                && let Some(run) = fused_handler(&first.op, &op)
-            {
-                first.run = run;
+            if let Some(first) = self.slots.last_mut() {
+                first.fuse(&op);
             }
-            self.slots.push(Slot { run: handler(&op), op });
+            self.slots.push(Slot::new(op));
             if terminal {
                 return Decoded::Block;
             }
@@ -175,7 +173,7 @@ impl Builder {
             length: 0,
             immediate: 0,
         };
-        self.slots.push(Slot { run: handler(&op), op });
+        self.slots.push(Slot::new(op));
         Decoded::Block
     }
 }

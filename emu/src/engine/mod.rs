@@ -8,7 +8,7 @@ use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
 use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
 use crate::delivery::{self, Shutdown};
-use crate::exec::{ExitReason, Link, handler};
+use crate::exec::{ExitReason, Link, enter};
 use crate::vcpu::{Clock, CodeSize, Vcpu, is_canonical};
 
 /// Why [`Vcpu::run`] returned. The CPU stands at an instruction boundary.
@@ -47,7 +47,7 @@ fn stale_slot() -> Slot {
         length: 0,
         immediate: 0,
     };
-    Slot { run: handler(&op), op }
+    Slot::new(op)
 }
 
 impl Vcpu {
@@ -150,7 +150,7 @@ impl Vcpu {
             };
             self.regs[slot::BLOCK] = self.rip;
             // SAFETY: the slot starts a block of the cache, and nothing has been dropped since it was found.
-            let _done = unsafe { ((*slot).run)(self, slot) };
+            unsafe { enter(self, slot) };
             match self.exit {
                 ExitReason::Block(wanted) if !self.attention && self.left >= MAX_BLOCK as i64 => link = wanted,
                 ExitReason::Block(_) | ExitReason::Sync => return Ok(()),
@@ -195,7 +195,7 @@ impl Vcpu {
         let first = slots.as_ptr();
         // SAFETY: `slots` lives until the dispatcher has returned; its links are empty and the budget is below a block's worth, so it
         // cannot be left other than by its last op.
-        let _done = unsafe { ((*first).run)(self, first) };
+        unsafe { enter(self, first) };
         match self.exit {
             ExitReason::Block(_) | ExitReason::Sync => Ok(()),
             ExitReason::Fault(exception) => delivery::exception(self, exception),

@@ -7,7 +7,7 @@ use iced_x86::Code;
 
 use super::stack::{peek, push, set_stack_pointer, stack_pointer};
 use super::table::rows;
-use super::{Done, EffectiveAddress, ExitReason, Flow, Link, Path, fault, leave};
+use super::{Done, EffectiveAddress, ExitReason, Flow, Link, Path, fault, go, leave};
 use crate::cache::{MAX_BLOCK, Slot};
 use crate::cpu::{Condition, Exception, Word, slot};
 use crate::decode::{AddressMode, Op, Opcode};
@@ -99,7 +99,7 @@ pub unsafe fn run_fall_through(cx: &mut Vcpu, slot: *const Slot) -> Done {
     let flow = if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) };
     match flow {
         // SAFETY: `Goto` carries a valid slot.
-        Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+        Flow::Goto(target) => unsafe { go(cx, target) },
         Flow::Leave(done) => done,
     }
 }
@@ -126,7 +126,7 @@ pub unsafe fn jump_if<C: Cond>(cx: &mut Vcpu, slot: *const Slot) -> Done {
     let taken = Condition::holds(C::CODE, &cx.flags);
     match conditional::<u64>(cx, slot, taken) {
         // SAFETY: `Goto` carries a valid slot.
-        Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+        Flow::Goto(target) => unsafe { go(cx, target) },
         Flow::Leave(done) => done,
     }
 }

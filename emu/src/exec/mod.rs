@@ -16,8 +16,7 @@
 //! handler runs again as [`Slow`], which knows everything else (`call_memory` handlers run once, as [`Either`]). So a handler must not change anything before its last access to memory.
 //! A `system` handler finds `rip` at the next instruction and may set it; counts are exact. When it fails, `rip` is put back.
 //!
-//! The dispatcher: every handler ends in a call of the next op's, which optimised builds turn into a jump, provided that nothing on the
-//! host's stack has had its address taken by then. Handlers that are inlined must keep to that; a test looks at every one of them.
+//! How the ops that follow one another are run is [`dispatch`]'s.
 
 // Handlers have one signature for each kind of row, whether they need all of it or not.
 #![allow(clippy::extra_unused_type_parameters)]
@@ -31,6 +30,7 @@ mod branch;
 mod control;
 mod data;
 mod decimal;
+mod dispatch;
 mod far;
 mod flag;
 pub mod float;
@@ -56,17 +56,10 @@ use crate::cpu::{Exception, Rflags, slot};
 use crate::decode::{Op, Opcode};
 use crate::vcpu::{CodeSize, Vcpu};
 
+pub use dispatch::{Done, Handler, Run, enter, go, leave, next};
 pub use path::{Based, EffectiveAddress, Either, Fast, General, Indexed, Miss, Path, Slow};
-pub use table::{fused_handler, handler, implemented, implements, is_direct_branch, is_terminal};
-
-/// Runs one op and all that follow it, until something leaves the dispatcher.
-///
-/// # Safety
-/// The pointer is a slot of the CPU's block cache, or of a block that ends in an op that leaves.
-pub type Handler = unsafe fn(&mut Vcpu, *const Slot) -> Done;
-
-/// Proof that whoever left the dispatcher said why: only [`leave`] makes it.
-pub struct Done(());
+use table::{fused_handler, handler};
+pub use table::{implemented, implements, is_direct_branch, is_terminal};
 
 /// Why the dispatcher was left. `rip` and `left` are exact.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +89,6 @@ pub enum Flow {
     Goto(*const Slot),
     /// Out of the dispatcher; the exit is recorded.
     Leave(Done),
-}
-
-/// Leaves the dispatcher.
-#[inline(always)]
-pub fn leave(cx: &mut Vcpu, reason: ExitReason) -> Done {
-    cx.exit = reason;
-    Done(())
 }
 
 /// RIP of an op of the running block.
@@ -154,19 +140,6 @@ impl Outcome for Result<(), Exception> {
     #[inline(always)]
     fn exception(self) -> Option<Exception> {
         self.err()
-    }
-}
-
-/// Goes on with the op after `slot`.
-///
-/// # Safety
-/// As for [`Handler`]; `slot` is not the last of its block.
-#[inline(always)]
-unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
-    // SAFETY: every block ends in an op that does not come here, so there is a next slot.
-    unsafe {
-        let slot = slot.add(1);
-        ((*slot).run)(cx, slot)
     }
 }
 

@@ -337,7 +337,7 @@ macro_rules! branch_entry {
         unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             match slow_body(cx, slot) {
                 // SAFETY: `Goto` carries a valid slot.
-                $crate::exec::Flow::Goto(target) => unsafe { ((*target).run)(cx, target) },
+                $crate::exec::Flow::Goto(target) => unsafe { $crate::exec::go(cx, target) },
                 $crate::exec::Flow::Leave(done) => done,
             }
         }
@@ -348,7 +348,7 @@ macro_rules! branch_entry {
             // SAFETY: the dispatcher hands over a valid slot; `Goto` carries a valid slot too.
             unsafe {
                 match $name::<$($type,)* $crate::exec::Fast, E>(cx, slot) {
-                    Ok($crate::exec::Flow::Goto(target)) => ((*target).run)(cx, target),
+                    Ok($crate::exec::Flow::Goto(target)) => $crate::exec::go(cx, target),
                     Ok($crate::exec::Flow::Leave(done)) => done,
                     Err($crate::exec::Miss) => slow(cx, slot),
                 }

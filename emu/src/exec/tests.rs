@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use iced_x86::Code;
 
-use super::{Done, ExitReason, Handler, fused_handler, handler, implemented, is_direct_branch, is_terminal, leave};
+use super::{Done, ExitReason, Handler, Run, enter, fused_handler, go, handler, implemented, is_direct_branch, is_terminal, leave};
 use crate::cache::{BlockKey, Slot};
 use crate::cpu::slot;
 use crate::decode::{AddressMode, Op, Opcode};
@@ -62,7 +62,7 @@ impl Bench {
         let mut cpu = long_mode();
         let probe_op = op(Opcode::STALE, Address::Based);
         let key = BlockKey { address: TARGET, mode: 0 };
-        let target = cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot { run: probe, op: probe_op }]).start;
+        let target = cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot { run: Run::of(probe), op: probe_op }]).start;
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
             cpu.cache.remember(address, target, true);
         }
@@ -94,12 +94,12 @@ impl Bench {
 
     /// Depth of the stack in the op behind `run`, which stands in front of `ops`; `None` when the op did not go on.
     fn depth(&mut self, run: Handler, ops: &[Op]) -> Option<usize> {
-        let mut slots: Vec<Slot> = ops.iter().map(|&op| Slot { run: handler(&op), op }).collect();
-        slots[0].run = run;
-        slots.push(Slot { run: probe, op: op(Opcode::STALE, Address::Based) });
+        let mut slots: Vec<Slot> = ops.iter().map(|&op| Slot::new(op)).collect();
+        slots[0].run = Run::of(run);
+        slots.push(Slot { run: Run::of(probe), op: op(Opcode::STALE, Address::Based) });
         DEPTH.set(None);
         // SAFETY: the slots end in an op that leaves, and links lead to a cached block that does.
-        let _done = unsafe { (slots[0].run)(&mut self.cpu, slots.as_ptr()) };
+        unsafe { enter(&mut self.cpu, slots.as_ptr()) };
         DEPTH.get()
     }
 
@@ -198,7 +198,7 @@ fn the_probe_notices_a_frame_that_is_left() {
         let mut kept = [0u8; 64];
         std::hint::black_box(&mut kept);
         // SAFETY: the test's slots have a next one.
-        let done = unsafe { ((*slot.add(1)).run)(cpu, slot.add(1)) };
+        let done = unsafe { go(cpu, slot.add(1)) };
         std::hint::black_box(&mut kept);
         done
     }

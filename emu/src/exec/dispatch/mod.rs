@@ -1,0 +1,49 @@
+//! How one op leads to the next: two dispatchers over the same handlers, chosen when the machine is built.
+//!
+//! A handler ends by calling [`go`] or by leaving with [`leave`]; what that does is the dispatcher's business. With tail calls, `go` is a jump
+//! to the next handler. With a loop, it returns the next slot to [`enter`], which looks at it. Both run the same ops in the same order.
+
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+mod looped;
+#[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
+mod tail;
+
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+pub use looped::{Done, Run, enter, go, leave};
+#[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
+pub use tail::{Done, Run, enter, go, leave};
+
+use super::{fused_handler, handler};
+use crate::cache::Slot;
+use crate::decode::Op;
+use crate::vcpu::Vcpu;
+
+/// Runs one op, and says how it goes on.
+///
+/// # Safety
+/// The pointer is a slot of the CPU's block cache, or of a block that ends in an op that leaves.
+pub type Handler = unsafe fn(&mut Vcpu, *const Slot) -> Done;
+
+/// Goes on with the op after `slot`.
+///
+/// # Safety
+/// As for [`Handler`]; `slot` is not the last of its block.
+#[inline(always)]
+pub unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    // SAFETY: every block ends in an op that does not come here, so there is a next slot.
+    unsafe { go(cx, slot.add(1)) }
+}
+
+impl Slot {
+    /// An op with its handler.
+    pub fn new(op: Op) -> Self {
+        Self { run: Run::of(handler(&op)), op }
+    }
+
+    /// Makes this op run together with the one in the slot behind it, if the two are a pair for which there is a handler.
+    pub fn fuse(&mut self, second: &Op) {
+        if let Some(handler) = fused_handler(&self.op, second) {
+            self.run = Run::of(handler);
+        }
+    }
+}
