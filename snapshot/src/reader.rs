@@ -216,6 +216,11 @@ impl<'a> Sections<'a> {
         decode_record(body).map(Some)
     }
 
+    /// The sections that nobody has taken yet.
+    pub fn left(&self) -> impl Iterator<Item = &'a SectionEntry> {
+        self.left.values().map(|(entry, _)| *entry)
+    }
+
     /// Ends taking: a critical section that nobody took is an error. Returns the others, which were skipped.
     pub fn finish(self) -> Result<Vec<&'a SectionEntry>, Error> {
         match self.left.values().find(|(entry, _)| entry.critical) {

@@ -5,7 +5,7 @@ use crate::header::{Header, MachineId};
 use crate::index::{Group, encode_index, place, runs, scan};
 use crate::pages::{GROUP_SIZE, Ram};
 use crate::section::{MAX_SECTIONS, SectionEntry, SectionName};
-use crate::{Digest, Error, MAX_SECTIONS_LEN, Record, encode_record};
+use crate::{Digest, Error, MAX_SECTIONS_LEN, ReadAt, Record, Snapshot, encode_record};
 use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
 
@@ -51,6 +51,18 @@ impl Writer {
             None => Ok(()),
             Some(_) => Err(Error::DuplicateSection { name }),
         }
+    }
+
+    /// Adds every section of another snapshot of the same machine.
+    pub fn add_sections_of<S: ReadAt>(&mut self, snapshot: &Snapshot<S>) -> Result<(), Error> {
+        snapshot.machine().require(&self.machine)?;
+        for (entry, body) in snapshot.sections_with_bodies() {
+            let section = Section { version: entry.version, critical: entry.critical, body: body.to_vec() };
+            if self.sections.insert(entry.name, section).is_some() {
+                return Err(Error::DuplicateSection { name: entry.name });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the snapshot to `sink`, which is empty: zeroes between pages are skipped by seeking forward. The bytes are

@@ -1,0 +1,16 @@
+//! How the module's memory is laid out when it is linked. Its exports are the functions that are `no_mangle`.
+
+use std::env;
+
+/// `ram::START`: the size of the memory that the module is linked with.
+const RAM_START: usize = 96 << 20;
+const STACK: usize = 1 << 20;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("wasi") {
+        for argument in [format!("--initial-memory={RAM_START}"), format!("--max-memory={RAM_START}"), format!("-zstack-size={STACK}")] {
+            println!("cargo:rustc-link-arg-bins={argument}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Machine ABI version 1: what the module exports. `ABI.md` says it for whoever writes a host.
+
+use crate::clock::WasiClock;
+use crate::config::Config;
+use crate::entropy::WasiEntropy;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::payload;
+use crate::ram::{self, LinearMemory};
+use crate::save::{self, Head};
+use crate::sink::Output;
+use devices::console::{Port, WindowSize};
+use devices::p9::{Access, MemoryFs};
+use emu::bus::Ram;
+use emu::cache::Limits;
+use emu::machine::{self, Entropy, Machine, Share, Stop};
+use emu::vcpu::Clock;
+use snapshot::Snapshot;
+use std::cell::RefCell;
+
+/// Version of the ABI.
+pub const VERSION: u32 = 1;
+
+/// The share through which host and init talk, and the file that init seeds the random generator from.
+const RESERVED_TAG: &str = "wasi1";
+const SEED_FILE: &str = "entropy";
+const RESERVED_CAPACITY: u64 = 64 << 10;
+
+/// Everything between two calls.
+#[derive(Default)]
+struct State {
+    exchange: Exchange,
+    config: Option<Config>,
+    output: Output,
+    machine: Option<Machine>,
+    /// What came with the last stop.
+    detail: i64,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+/// How a call that may fail ends: 0, or 1 with kind and message as the answer.
+fn status(state: &mut State, result: Result<(), Error>) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            state.exchange.answer(format!("{}\n{error}", error.kind()).into_bytes());
+            1
+        }
+    }
+}
+
+fn with<R>(call: impl FnOnce(&mut State) -> R) -> R {
+    STATE.with_borrow_mut(call)
+}
+
+/// A call that needs the machine; `otherwise` is the answer where there is none.
+fn with_machine<R>(otherwise: R, call: impl FnOnce(&mut Machine) -> R) -> R {
+    with(|state| state.machine.as_mut().map_or(otherwise, call))
+}
+
+fn port(number: u32) -> Option<Port> {
+    Port::ALL.get(number as usize).copied()
+}
+
+impl State {
+    /// RAM and everything else that a machine is made of.
+    fn parts(&mut self, call: &'static str) -> Result<(machine::Config, Ram, Config), Error> {
+        if self.machine.is_some() {
+            return Err(Error::Order { call, problem: "when there was a machine already" });
+        }
+        let config = self.config.take().ok_or(Error::Order { call, problem: "before pb_configure" })?;
+        // SAFETY: there is no machine, so no other that is used.
+        let memory = unsafe { LinearMemory::new() }.ok_or(Error::NoRam)?;
+        let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
+        if let Some(seed) = config.seed {
+            let full = |_| Error::OutOfMemory { what: "the seed", bytes: seed.len() as u64 };
+            reserved.write_file(SEED_FILE, &seed).map_err(full)?;
+        }
+        let parts = machine::Config {
+            disks: Vec::new(),
+            shares: vec![Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite }],
+            entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
+            console: Box::new(self.output.clone()),
+            serial: Box::new(self.output.clone()),
+            clock: if config.host_clock { Clock::Host(Box::new(WasiClock::new())) } else { Clock::Virtual },
+            epoch: config.epoch,
+            limits: Limits::default(),
+        };
+        Ok((parts, Ram::new(Box::new(memory)), config))
+    }
+
+    fn boot(&mut self) -> Result<(), Error> {
+        let (parts, ram, config) = self.parts("pb_boot")?;
+        let read = |what, place: payload::Place| payload::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
+        let kernel = read("the kernel", config.kernel.ok_or(Error::Order { call: "pb_boot", problem: "without a kernel" })?)?;
+        let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;
+        self.machine = Some(Machine::boot(parts, ram, &kernel, initramfs.as_deref(), &config.append)?);
+        Ok(())
+    }
+
+    fn restore(&mut self, length: usize, file_length: u64) -> Result<(), Error> {
+        let snapshot = Snapshot::open(Head { bytes: self.exchange.taken(length), file_length })?;
+        let (parts, ram, _) = self.parts("pb_restore")?;
+        let mut sections = snapshot.sections();
+        self.machine = Some(Machine::restore(parts, ram, &mut sections)?);
+        let left = sections.left().filter(|entry| entry.critical).map(|entry| format!("{}\n", entry.name));
+        self.exchange.answer(left.collect::<String>().into_bytes());
+        Ok(())
+    }
+}
+
+/// Version of this ABI.
+#[unsafe(no_mangle)]
+extern "C" fn pb_abi() -> u32 {
+    VERSION
+}
+
+/// Runs the constructors of the C library. Once, before everything else but `pb_abi`.
+#[unsafe(no_mangle)]
+extern "C" fn pb_init() {
+    #[cfg(target_os = "wasi")]
+    {
+        unsafe extern "C" {
+            fn __wasm_call_ctors();
+        }
+        // SAFETY: the linker makes this function; the host calls this once, and `_start` never.
+        unsafe { __wasm_call_ctors() }
+    }
+}
+
+/// Address of guest RAM.
+#[unsafe(no_mangle)]
+extern "C" fn pb_ram() -> u32 {
+    ram::START as u32
+}
+
+/// Address of `length` bytes for the host to fill before the next call, which takes them; 0 if there is no room.
+#[unsafe(no_mangle)]
+extern "C" fn pb_reserve(length: u32) -> u32 {
+    with(|state| state.exchange.reserve(length as usize).map_or(0, |pointer| pointer as usize as u32))
+}
+
+/// Address of the answer of the last call that gave one.
+#[unsafe(no_mangle)]
+extern "C" fn pb_answer() -> u32 {
+    with(|state| state.exchange.address() as usize as u32)
+}
+
+/// Length of the answer of the last call that gave one.
+#[unsafe(no_mangle)]
+extern "C" fn pb_answer_length() -> u32 {
+    with(|state| state.exchange.length() as u32)
+}
+
+/// Takes the configuration: `length` bytes of text.
+#[unsafe(no_mangle)]
+extern "C" fn pb_configure(length: u32) -> u32 {
+    with(|state| {
+        let bytes = state.exchange.taken(length as usize);
+        let result = Config::parse(&String::from_utf8_lossy(&bytes)).map(|config| state.config = Some(config));
+        status(state, result)
+    })
+}
+
+/// Makes the machine that was configured, with Linux loaded. Guest RAM must be untouched.
+#[unsafe(no_mangle)]
+extern "C" fn pb_boot() -> u32 {
+    with(|state| {
+        let result = state.boot();
+        status(state, result)
+    })
+}
+
+/// Makes the machine of a snapshot, whose first `length` bytes of `file_length` the host has given, and whose pages it has put into guest
+/// RAM. The answer names the critical sections that were left, one in a line.
+#[unsafe(no_mangle)]
+extern "C" fn pb_restore(length: u32, file_length: u64) -> u32 {
+    with(|state| {
+        let result = state.restore(length as usize, file_length);
+        status(state, result)
+    })
+}
+
+/// Runs until the count reaches `until`, or something else stops the machine: 0 the count, 1 HLT, 2 HLT for good, 3 power-off, 4 reset;
+/// 5 without a machine.
+#[unsafe(no_mangle)]
+extern "C" fn pb_run(until: u64) -> u32 {
+    with(|state| {
+        let Some(machine) = &mut state.machine else { return 5 };
+        let (reason, detail) = match machine.run(until) {
+            Stop::Due => (0, -1),
+            Stop::Halted { deadline } => (1, deadline.map_or(-1, |tick| tick as i64)),
+            Stop::HaltedForGood => (2, -1),
+            Stop::PowerOff { status } => (3, i64::from(status)),
+            Stop::Reset => (4, -1),
+        };
+        state.detail = detail;
+        reason
+    })
+}
+
+/// After `pb_run` gave 1: the tick at which a timer fires, -1 for none. After 3: the exit status.
+#[unsafe(no_mangle)]
+extern "C" fn pb_detail() -> i64 {
+    with(|state| state.detail)
+}
+
+/// Instructions and REP iterations since power-on.
+#[unsafe(no_mangle)]
+extern "C" fn pb_count() -> u64 {
+    with_machine(0, |machine| machine.count())
+}
+
+/// TSC ticks since power-on.
+#[unsafe(no_mangle)]
+extern "C" fn pb_now() -> u64 {
+    with_machine(0, Machine::now)
+}
+
+/// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.
+#[unsafe(no_mangle)]
+extern "C" fn pb_skip_to(tick: u64) {
+    with_machine((), |machine| machine.skip_to(tick));
+}
+
+/// Gives the guest input on console port `number`: `length` bytes. Returns how many were taken.
+#[unsafe(no_mangle)]
+extern "C" fn pb_push_input(number: u32, length: u32) -> u32 {
+    with(|state| {
+        let bytes = state.exchange.taken(length as usize);
+        match (&mut state.machine, port(number)) {
+            (Some(machine), Some(port)) => machine.push_input(port, &bytes) as u32,
+            _ => 0,
+        }
+    })
+}
+
+/// Ends the input on console port `number`.
+#[unsafe(no_mangle)]
+extern "C" fn pb_close_input(number: u32) {
+    with_machine((), |machine| port(number).into_iter().for_each(|port| machine.close_input(port)));
+}
+
+/// Whether the guest has a buffer ready for input on console port `number`.
+#[unsafe(no_mangle)]
+extern "C" fn pb_wants_input(number: u32) -> u32 {
+    with_machine(0, |machine| port(number).map_or(0, |port| u32::from(machine.wants_input(port))))
+}
+
+/// Bytes of input on console port `number` that the guest has not taken.
+#[unsafe(no_mangle)]
+extern "C" fn pb_input_pending(number: u32) -> u32 {
+    with_machine(0, |machine| port(number).map_or(0, |port| machine.input_pending(port) as u32))
+}
+
+/// The answer is what the guest has written since the last call, as records: the console port's number or 255 for the serial port (1 byte),
+/// the length (4 bytes, little-endian), the bytes. Returns the answer's length.
+#[unsafe(no_mangle)]
+extern "C" fn pb_take_output() -> u32 {
+    with(|state| {
+        let output = state.output.take();
+        state.exchange.answer(output) as u32
+    })
+}
+
+/// Tells the guest the size of its terminal.
+#[unsafe(no_mangle)]
+extern "C" fn pb_resize(cols: u32, rows: u32) {
+    let limit = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    with_machine((), |machine| machine.resize(WindowSize { cols: limit(cols), rows: limit(rows) }));
+}
+
+/// The answer is what the machine has done: retired instructions and HLTs since power-on, and requests that devices have completed since it
+/// was made (8 bytes each, little-endian), then a line `NAME COUNT` for each instruction that was met and is not implemented.
+#[unsafe(no_mangle)]
+extern "C" fn pb_stats() -> u32 {
+    with(|state| {
+        let Some(machine) = &mut state.machine else { return 0 };
+        let stats = machine.stats();
+        let mut bytes: Vec<u8> = [stats.retired, stats.halts, stats.device_work].into_iter().flat_map(u64::to_le_bytes).collect();
+        for (name, count) in &stats.gaps {
+            bytes.extend(format!("{name} {count}\n").into_bytes());
+        }
+        state.exchange.answer(bytes) as u32
+    })
+}
+
+/// Drops everything that is kept for speed alone.
+#[unsafe(no_mangle)]
+extern "C" fn pb_drop_caches() {
+    with_machine((), Machine::drop_caches);
+}
+
+/// The answer is a snapshot of the machine as if its memory were all zero: the host adds the pages of guest RAM and its own sections.
+#[unsafe(no_mangle)]
+extern "C" fn pb_save() -> u32 {
+    with(|state| {
+        let result = match &mut state.machine {
+            Some(machine) => save::records(machine),
+            None => Err(Error::Order { call: "pb_save", problem: "without a machine" }),
+        };
+        let result = result.map(|bytes| {
+            state.exchange.answer(bytes);
+        });
+        status(state, result)
+    })
+}
+
+/// Address of one byte for each page of guest RAM: not 0 if it was written since the machine was made. 0 without a machine.
+#[unsafe(no_mangle)]
+extern "C" fn pb_dirty_pages() -> u32 {
+    with_machine(0, |machine| machine.ram().dirty_pages().as_ptr() as usize as u32)
+}

@@ -1,0 +1,73 @@
+//! What a machine is configured with: lines of `key=value`.
+
+use crate::error::Error;
+use crate::payload::Place;
+
+/// Bytes of the seed that the guest's init takes.
+pub const SEED_LENGTH: usize = 64;
+
+/// A configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `clock=host` instead of `virtual`: time is the host's.
+    pub host_clock: bool,
+    /// `entropy=host` instead of `published`: random bytes are the host's.
+    pub host_entropy: bool,
+    /// `epoch=N`: what the CMOS clock shows at power-on, in nanoseconds since 1970.
+    pub epoch: u64,
+    /// `seed=HEX`: for the guest's random generator.
+    pub seed: Option<[u8; SEED_LENGTH]>,
+    /// `append=TEXT`: words for the kernel's command line.
+    pub append: String,
+    /// `kernel=OFFSET,LENGTH`: in the payload.
+    pub kernel: Option<Place>,
+    /// `initramfs=OFFSET,LENGTH`: in the payload.
+    pub initramfs: Option<Place>,
+}
+
+impl Config {
+    /// Understands a configuration, all of it.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut config = Self::default();
+        for line in text.lines() {
+            config.set(line).ok_or_else(|| Error::Config { line: line.to_owned() })?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, line: &str) -> Option<()> {
+        let (key, value) = line.split_once('=')?;
+        match key {
+            "clock" => self.host_clock = choice(value, "virtual", "host")?,
+            "entropy" => self.host_entropy = choice(value, "published", "host")?,
+            "epoch" => self.epoch = value.parse().ok()?,
+            "seed" => self.seed = Some(parse_hex(value)?),
+            "append" => value.clone_into(&mut self.append),
+            "kernel" => self.kernel = Some(parse_place(value)?),
+            "initramfs" => self.initramfs = Some(parse_place(value)?),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn choice(value: &str, no: &str, yes: &str) -> Option<bool> {
+    if value == yes { Some(true) } else { (value == no).then_some(false) }
+}
+
+fn parse_place(value: &str) -> Option<Place> {
+    let (offset, length) = value.split_once(',')?;
+    Some(Place { offset: offset.parse().ok()?, length: length.parse().ok()? })
+}
+
+fn parse_hex<const N: usize>(value: &str) -> Option<[u8; N]> {
+    let (pairs, []) = value.as_bytes().as_chunks::<2>() else { return None };
+    let mut bytes = [0; N];
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?, 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,53 @@
+//! What goes wrong, as the host is told: a stable kind, and a message.
+
+use emu::machine::MachineError;
+
+/// Why a call of the ABI failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A line of the configuration is not one.
+    #[error("configuration: `{line}` is not understood")]
+    Config {
+        /// The line.
+        line: String,
+    },
+    /// A call that cannot be made now.
+    #[error("{call} was called {problem}")]
+    Order {
+        /// The call.
+        call: &'static str,
+        /// Why it cannot be made.
+        problem: &'static str,
+    },
+    /// The module's memory has no room for guest RAM: it was not packed.
+    #[error("this module has no memory for a guest: it is the code alone, to be packed with an image first")]
+    NoRam,
+    /// The heap is full.
+    #[error("no room for {bytes} bytes of {what} in the module's heap")]
+    OutOfMemory {
+        /// What they were.
+        what: &'static str,
+        /// How many.
+        bytes: u64,
+    },
+    /// The machine cannot be made or saved.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The snapshot is wrong.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+}
+
+impl Error {
+    /// A stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "machine-config",
+            Self::Order { .. } => "machine-order",
+            Self::NoRam => "machine-no-ram",
+            Self::OutOfMemory { .. } => "machine-out-of-memory",
+            Self::Machine(error) => error.kind(),
+            Self::Snapshot(error) => error.kind(),
+        }
+    }
+}
