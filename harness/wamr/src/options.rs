@@ -3,6 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The custom section of an .aot that says what it needs of its host: the baseline, then [`SEGUE`] if so, with a space between. Other runtimes skip it.
+///
+/// WAMR itself notes the architecture alone. Code for a better processor than the host's would die of an illegal instruction, and code that
+/// addresses memory through GS would, on a host where GS stays zero, write over whatever lies at low addresses.
+pub const REQUIREMENTS: &str = "prebake.requires";
+/// The word for [`Options::segue`].
+pub const SEGUE: &str = "segue";
+
 /// A processor to compile for, and the least of it that a host must have. Never simply the processor at hand: what is compiled is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Baseline {

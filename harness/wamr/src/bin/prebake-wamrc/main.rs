@@ -4,13 +4,12 @@
 //! have the same names. LLVM takes memory by the gigabyte and can abort: a child that ends returns the one and survives as an exit code the
 //! other. And LLVM is a shared library of 100 MB, which only a host that compiles should need, or spend the time to load.
 
-#[path = "../options.rs"]
+#[path = "../../options.rs"]
 #[allow(dead_code)]
 mod options;
-#[path = "../requirements.rs"]
 mod requirements;
 
-use options::{Baseline, Opt, Options};
+use options::{Baseline, Opt, Options, SEGUE};
 use std::ffi::{CStr, CString, OsString, c_char};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
@@ -49,7 +48,7 @@ fn run(arguments: Vec<OsString>) -> Result<(), String> {
     let usage = || String::from("usage: prebake-wamrc BASELINE OPT-LEVEL [segue] IN.wasm OUT.aot");
     let (options, input, output) = match arguments.as_slice() {
         [baseline, opt, input, output] => (parse(baseline, opt, false)?, input, output),
-        [baseline, opt, segue, input, output] if segue == requirements::SEGUE => (parse(baseline, opt, true)?, input, output),
+        [baseline, opt, segue, input, output] if segue == SEGUE => (parse(baseline, opt, true)?, input, output),
         _ => return Err(usage()),
     };
     let wasm = std::fs::read(input).map_err(|error| format!("cannot read {}: {error}", input.display()))?;
