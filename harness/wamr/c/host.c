@@ -1,9 +1,2 @@
-#include <stdio.h>
-
+/* False in the compiler, which runs no guest. */
 bool prebake_wamr_has_fsgsbase = false;
-
-int
-prebake_wamr_vprintf(const char *format, va_list arguments)
-{
-    return vfprintf(stderr, format, arguments);
-}

@@ -11,12 +11,12 @@
 extern "C" {
 #endif
 
-/* WAMR's messages, to standard error. */
-int
-prebake_wamr_vprintf(const char *format, va_list arguments);
-
 /* Whether a program may set the base of GS, where code that was compiled with "segue" expects linear memory. */
 extern bool prebake_wamr_has_fsgsbase;
+
+/* The compiler's messages. */
+int
+prebake_wamrc_vprintf(const char *format, va_list arguments);
 
 #ifdef __cplusplus
 }
@@ -24,9 +24,9 @@ extern bool prebake_wamr_has_fsgsbase;
 
 #if defined(BUILD_TARGET_X86_64)
 /* WAMR's own form of this asks nobody, and kills the process on a host without the instruction. */
-#define os_writegsbase(base)                                                        \
-    do {                                                                            \
-        if (prebake_wamr_has_fsgsbase)                                              \
+#define os_writegsbase(base)                                                               \
+    do {                                                                                   \
+        if (prebake_wamr_has_fsgsbase)                                                     \
             __asm__ volatile("wrgsbase %0" ::"r"((uint64_t)(uintptr_t)(base)) : "memory"); \
     } while (0)
 #endif

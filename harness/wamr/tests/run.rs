@@ -115,7 +115,6 @@ fn wasi_gives_directories_streams_arguments_and_environment() {
             assert_eq!(memory.slice(4096, 13).unwrap(), if named { b"from the host" } else { &[0; 13] });
             assert_eq!(instance.call("print", &[Value::I32(8192), Value::I32(4)]).unwrap(), [Value::I32(0)]);
         });
-        drop(wasi);
         drop(writer);
         let mut printed = String::new();
         reader.read_to_string(&mut printed).unwrap();
