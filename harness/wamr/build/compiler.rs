@@ -8,7 +8,7 @@ use std::path::Path;
 /// What only the compiler has.
 const DEFINES: &[(&str, &str)] = &[
     ("WASM_ENABLE_WAMR_COMPILER", "1"),
-    // To standard error. The runtime must not have this: there, a guest's own output would go the same way.
+    // Says nothing. The runtime must not have this: there, a guest's own output would go the same way.
     ("BH_VPRINTF", "prebake_wamrc_vprintf"),
     // The compiler can be asked for stack frames, and does not build without knowing their shape. It is never asked.
     ("WASM_ENABLE_AOT_STACK_FRAME", "1"),

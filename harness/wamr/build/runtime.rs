@@ -34,10 +34,8 @@ const FILES: &[&str] = &[
     "shared/platform/common/libc-util/libc_errno.c",
 ];
 
-const INCLUDES: &[&str] = &[
-    "iwasm/libraries/libc-wasi/sandboxed-system-primitives/include",
-    "iwasm/libraries/libc-wasi/sandboxed-system-primitives/src",
-];
+const INCLUDES: &[&str] =
+    &["iwasm/libraries/libc-wasi/sandboxed-system-primitives/include", "iwasm/libraries/libc-wasi/sandboxed-system-primitives/src"];
 
 /// Compiles the runtime and has it linked.
 pub fn build(core: &Path, target: Target) -> Result<()> {

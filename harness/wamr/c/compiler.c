@@ -18,10 +18,13 @@ struct prebake_wamrc_options {
 /* Every kind of load and store of plain integers and floats through GS. */
 #define SEGUE_ALL ((1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 11))
 
+/* WAMR lists its options here. What goes wrong comes back as an error. */
 int
 prebake_wamrc_vprintf(const char *format, va_list arguments)
 {
-    return vfprintf(stderr, format, arguments);
+    (void)format;
+    (void)arguments;
+    return 0;
 }
 
 static bool

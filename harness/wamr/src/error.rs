@@ -167,7 +167,9 @@ pub enum Error {
         size: usize,
     },
     /// Only whole pages can be mapped.
-    #[error("{len} bytes of a file at {offset:#x} cannot be mapped at guest address {address:#x}: all three must be multiples of {page}, and not 0 bytes")]
+    #[error(
+        "{len} bytes of a file at {offset:#x} cannot be mapped at guest address {address:#x}: all three must be multiples of {page}, and not 0 bytes"
+    )]
     Unaligned {
         /// Where in memory.
         address: u32,

@@ -2,10 +2,10 @@
 
 use crate::bytes::ModuleBytes;
 use crate::error::{Error, Result};
-use crate::inspect::{self, Format};
-use crate::runtime::Runtime;
 use crate::ffi;
+use crate::inspect::{self, Format};
 use crate::options::REQUIREMENTS;
+use crate::runtime::Runtime;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 use std::rc::Rc;

@@ -61,7 +61,10 @@ impl FromStr for Baseline {
     /// Reads what [`Display`](fmt::Display) writes.
     fn from_str(name: &str) -> Result<Self, String> {
         let known = || Self::ALL.map(|baseline| baseline.to_string()).join(", ");
-        Self::ALL.into_iter().find(|baseline| baseline.to_string() == name).ok_or_else(|| format!("unknown baseline {name:?}; known are {}", known()))
+        Self::ALL
+            .into_iter()
+            .find(|baseline| baseline.to_string() == name)
+            .ok_or_else(|| format!("unknown baseline {name:?}; known are {}", known()))
     }
 }
 

@@ -12,7 +12,8 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module> {
 #[test]
 fn what_is_no_module_is_refused() {
     with_runtime(|runtime| {
-        let refused = |bytes: &[u8]| matches!(load(runtime, bytes), Err(Error::NotAModule { found }) if found == bytes[..bytes.len().min(4)]);
+        let refused =
+            |bytes: &[u8]| matches!(load(runtime, bytes), Err(Error::NotAModule { found }) if found == bytes[..bytes.len().min(4)]);
         for bytes in [&b""[..], b"\0", b"\0as", b"\x7fELF and more", b"#!/bin/sh\n", b"\0asx\x01\0\0\0", &[0; 4096], &[0xff; 4096]] {
             assert!(refused(bytes), "{bytes:02x?}");
         }
@@ -25,7 +26,7 @@ fn what_is_no_module_is_refused() {
 #[test]
 fn an_import_that_nobody_provides_is_named() {
     let wasm = wat::parse_str(r#"(module (import "env" "magic" (func)) (func (export "f") (call 0)))"#).unwrap();
-    let aot = compiler().map(|compiler| common::compile(&compiler, &wasm, &Options::new(Baseline::X86_64V2)));
+    let aot = compiler().map(|compiler| common::compile(&compiler, &wasm, &Options::new(common::host())));
     with_runtime(|runtime| {
         for form in std::iter::once(&wasm).chain(&aot) {
             let error = load(runtime, form).unwrap_err();
@@ -75,31 +76,39 @@ fn a_wasm_with_any_byte_changed_is_loaded_or_refused() {
 #[test]
 fn an_aot_for_another_host_or_of_another_version_is_refused() {
     let Some(compiler) = compiler() else { return };
-    let aot = common::compile(&compiler, &common::WASM, &Options::new(Baseline::X86_64V2));
-    let foreign = common::compile(&compiler, &common::WASM, &Options::new(Baseline::Aarch64));
-    let segue = common::compile(&compiler, &common::WASM, &Options { segue: true, ..Options::new(Baseline::X86_64V2) });
-    let changed = |from: &[u8], to: &[u8]| {
-        let at = segue.windows(from.len()).position(|window| window == from).unwrap();
-        [&segue[..at], to, &segue[at + from.len()..]].concat()
-    };
+    let host = common::host();
+    let aot = common::AOT.clone().unwrap();
     with_runtime(|runtime| {
         assert_eq!(load(runtime, &aot).unwrap().format(), Format::Aot);
-        let found = load(runtime, &foreign).unwrap_err();
-        assert!(matches!(&found, Error::Architecture { found, wanted: "x86_64" } if found.starts_with("aarch64")), "{found}");
-
+        for baseline in Baseline::ALL.into_iter().filter(|baseline| baseline.arch() != host.arch()) {
+            let foreign = common::compile(&compiler, &common::WASM, &Options::new(baseline));
+            let error = load(runtime, &foreign).unwrap_err();
+            let named =
+                matches!(&error, Error::Architecture { found, wanted } if found.starts_with(baseline.arch()) && *wanted == host.arch());
+            assert!(named, "{error}");
+        }
         for version in [0, 5, 7, u32::MAX] {
             let mut other = aot.clone();
             other[4..8].copy_from_slice(&u32::to_le_bytes(version));
             let error = load(runtime, &other).unwrap_err();
             assert!(matches!(error, Error::AotVersion { found, wanted: 6 } if found == version), "{error}");
         }
+    });
+}
 
-        let words = load(runtime, &aot).unwrap().custom_section("prebake.requires").map(<[u8]>::to_vec);
-        assert_eq!(words.as_deref(), Some(&b"x86_64:x86-64-v2"[..]));
-        for (from, to) in [("x86-64-v2", "x86-64-v9"), ("segue", "magic")] {
-            let error = load(runtime, &changed(from.as_bytes(), to.as_bytes())).unwrap_err();
-            assert!(matches!(&error, Error::HostLacks { needed } if needed.ends_with(to)), "{error}");
-        }
+#[test]
+fn an_aot_for_a_better_host_is_refused() {
+    let Some(aot) = common::AOT.as_deref() else { return };
+    let requirements = common::host().to_string();
+    let at = aot.windows(requirements.len()).position(|window| window == requirements.as_bytes()).unwrap();
+    with_runtime(|runtime| {
+        let module = load(runtime, aot).unwrap();
+        assert_eq!(module.custom_section("prebake.requires"), Some(requirements.as_bytes()));
+        assert_eq!(module.custom_section("prebake.require"), None);
+        let mut better = aot.to_vec();
+        better[at + requirements.len() - 1] = b'9';
+        let error = load(runtime, &better).unwrap_err();
+        assert!(matches!(&error, Error::HostLacks { needed } if needed.ends_with('9')), "{error}");
     });
 }
 

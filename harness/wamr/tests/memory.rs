@@ -91,10 +91,13 @@ fn a_mapping_that_does_not_fit_is_refused_and_changes_nothing() {
         instance.call("store", &[Value::I32(PAGE as i32), Value::I32(77)]).unwrap();
         let at = PAGE as u32;
         let mut memory = instance.memory().unwrap();
-        for (address, offset, len) in [(at, 0, 0), (at + 1, 0, PAGE), (at, 1, PAGE), (at, 0, PAGE + 1), (at, 512, PAGE), (at + 512, 512, PAGE)] {
+        for (address, offset, len) in
+            [(at, 0, 0), (at + 1, 0, PAGE), (at, 1, PAGE), (at, 0, PAGE + 1), (at, 512, PAGE), (at + 512, 512, PAGE)]
+        {
             assert!(matches!(memory.map_file(address, &file, offset, len), Err(Error::Unaligned { .. })), "{address} {offset} {len}");
         }
-        for (address, len) in [(16 * at, PAGE), (15 * at, 2 * PAGE), (0, 17 * PAGE), (u32::MAX & !0xffff, PAGE), (at, usize::MAX & !0xffff)] {
+        for (address, len) in [(16 * at, PAGE), (15 * at, 2 * PAGE), (0, 17 * PAGE), (u32::MAX & !0xffff, PAGE), (at, usize::MAX & !0xffff)]
+        {
             assert!(matches!(memory.map_file(address, &file, 0, len), Err(Error::OutOfBounds { .. })), "{address} {len}");
         }
         for (offset, len) in [(0, 3 * PAGE), (at.into(), 2 * PAGE), (2 * PAGE as u64, PAGE), (u64::MAX & !0xffff, PAGE)] {
@@ -125,4 +128,32 @@ fn a_module_without_memory_has_none() {
         assert!(matches!(instance.memory(), Err(Error::NoMemory)));
         assert_eq!(instance.call("f", &[]).unwrap(), [Value::I32(4)]);
     });
+}
+
+#[test]
+fn memory_that_grows_stays_where_it_is_and_what_is_mapped_stays_mapped() {
+    let wasm = wat::parse_str(
+        r#"(module (memory (export "memory") 2 64)
+             (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+             (func (export "load") (param i32) (result i32) (i32.load (local.get 0))))"#,
+    );
+    let wasm = wasm.unwrap();
+    let aot = common::compiler().map(|compiler| common::compile(&compiler, &wasm, &wamr::Options::new(common::host())));
+    let file = file(&vec![1; PAGE]);
+    for form in std::iter::once(&wasm).chain(&aot) {
+        common::with_runtime(|runtime| {
+            let module = wamr::Module::load(runtime, wamr::ModuleBytes::copy_of(form).unwrap()).unwrap();
+            let mut instance = Instance::new(&module, Wasi::default(), common::STACK).unwrap();
+            let mut memory = instance.memory().unwrap();
+            let base = memory.base();
+            memory.map_file(PAGE as u32, &file, 0, PAGE).unwrap();
+            assert_eq!(instance.call("grow", &[Value::I32(62)]).unwrap(), [Value::I32(2)]);
+            assert_eq!(instance.call("grow", &[Value::I32(1)]).unwrap(), [Value::I32(-1)]);
+            assert_eq!(load(&mut instance, PAGE as u32).unwrap(), 0x0101_0101);
+            assert_eq!(load(&mut instance, 63 * PAGE as u32).unwrap(), 0);
+            assert!(load(&mut instance, 64 * PAGE as u32).is_err());
+            let memory = instance.memory().unwrap();
+            assert_eq!((memory.base(), memory.len()), (base, 64 * PAGE));
+        });
+    }
 }

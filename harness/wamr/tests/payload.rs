@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::Write;
-use wamr::{Baseline, Instance, Module, ModuleBytes, Options, Value, Wasi};
+use wamr::{Instance, Module, ModuleBytes, Options, Value, Wasi};
 
 const PAYLOAD: usize = 32 << 20;
 
@@ -23,7 +23,7 @@ fn a_payload_that_is_not_read_is_not_loaded() {
         ))
     };
     let wasm = module(&"0123456789abcdef".repeat(PAYLOAD / 16)).unwrap();
-    let aot = common::compiler().map(|compiler| common::compile(&compiler, &wasm, &Options::new(Baseline::X86_64V2)));
+    let aot = common::compiler().map(|compiler| common::compile(&compiler, &wasm, &Options::new(common::host())));
     for form in std::iter::once(&wasm).chain(&aot) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(form).unwrap();

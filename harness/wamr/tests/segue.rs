@@ -5,6 +5,7 @@ mod common;
 use wamr::{Baseline, Error, Instance, Module, ModuleBytes, Options, Trap, Value, Wasi};
 
 #[test]
+#[cfg(target_arch = "x86_64")]
 fn code_that_addresses_memory_through_gs_runs_where_the_host_can() {
     let Some(compiler) = common::compiler() else { return };
     let options = Options { segue: true, ..Options::new(Baseline::X86_64V2) };

@@ -15,13 +15,17 @@ pub const GUEST: &str = include_str!("guest.wat");
 pub static WASM: LazyLock<Vec<u8>> = LazyLock::new(|| wat::parse_str(GUEST).unwrap());
 
 /// The guest for this host; none where the compiler was not built.
-pub static AOT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
-    let options = Options::new(Baseline::default_for(std::env::consts::ARCH)?);
-    Some(compile(&compiler()?, &WASM, &options))
-});
+pub static AOT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| Some(compile(&compiler()?, &WASM, &Options::new(host()))));
 
+/// The compiler: `$PREBAKE_WAMRC`, for a cross build's tests, or the one that was built with this; none if neither is.
 pub fn compiler() -> Option<Compiler> {
-    option_env!("CARGO_BIN_EXE_prebake-wamrc").map(Compiler::at)
+    let built = || cfg!(feature = "compiler").then_some(env!("CARGO_BIN_EXE_prebake-wamrc").into());
+    std::env::var_os("PREBAKE_WAMRC").or_else(built).map(Compiler::at)
+}
+
+/// What this host can run.
+pub fn host() -> Baseline {
+    Baseline::default_for(std::env::consts::ARCH).unwrap()
 }
 
 pub fn compile(compiler: &Compiler, wasm: &[u8], options: &Options) -> Vec<u8> {
