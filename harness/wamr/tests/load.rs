@@ -1,4 +1,5 @@
 //! What is refused, and how.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A guest's memory, seen and mapped by its host.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Calls, traps and WASI, interpreted and compiled.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Code that addresses memory through GS.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

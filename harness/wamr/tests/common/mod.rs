@@ -1,5 +1,5 @@
 //! A guest in both forms, and a thread to run it on.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub static AOT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| Some(compile(&compi
 
 /// The compiler: `$PREBAKE_WAMRC`, for a cross build's tests, or the one that was built with this; none if neither is.
 pub fn compiler() -> Option<Compiler> {
-    let built = || cfg!(feature = "compiler").then_some(env!("CARGO_BIN_EXE_prebake-wamrc").into());
+    let built = || option_env!("CARGO_BIN_EXE_prebake-wamrc").filter(|_| cfg!(feature = "compiler")).map(Into::into);
     std::env::var_os("PREBAKE_WAMRC").or_else(built).map(Compiler::at)
 }
 
