@@ -1,5 +1,5 @@
 //! What a large payload costs: alone in its process, since it looks at the whole of its memory.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod common;
 

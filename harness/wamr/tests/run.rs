@@ -1,5 +1,5 @@
 //! Calls, traps and WASI, interpreted and compiled.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Code that addresses memory through GS.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! A guest in both forms, and a thread to run it on.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::panic::resume_unwind;
 use std::path::Path;
