@@ -30,12 +30,12 @@ fn build() -> Result<()> {
     }
     let core = source::core()?;
     let target = config::Target::of_this_build()?;
-    runtime::build(&core, target)?;
+    // The compiler first: it needs what a machine may not have.
     if std::env::var_os("CARGO_FEATURE_COMPILER").is_some() {
         if std::env::var_os("HOST") != std::env::var_os("TARGET") {
             return Err("the feature `compiler` of the crate wamr is for native builds: pass --no-default-features to a cross build".into());
         }
         compiler::build(&core, target)?;
     }
-    Ok(())
+    runtime::build(&core, target)
 }
