@@ -1,0 +1,152 @@
+//! What is refused, and how.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use common::{compiler, with_runtime};
+use wamr::{Baseline, Error, Format, Module, ModuleBytes, Opt, Options, Result, Runtime};
+
+fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module> {
+    Module::load(runtime, ModuleBytes::copy_of(bytes)?)
+}
+
+#[test]
+fn what_is_no_module_is_refused() {
+    with_runtime(|runtime| {
+        let refused =
+            |bytes: &[u8]| matches!(load(runtime, bytes), Err(Error::NotAModule { found }) if found == bytes[..bytes.len().min(4)]);
+        for bytes in [&b""[..], b"\0", b"\0as", b"\x7fELF and more", b"#!/bin/sh\n", b"\0asx\x01\0\0\0", &[0; 4096], &[0xff; 4096]] {
+            assert!(refused(bytes), "{bytes:02x?}");
+        }
+        assert!(matches!(load(runtime, b"\0asm\x0d\0\x01\0"), Err(Error::WasmVersion { found: 0x1000d })));
+        // The smallest module is one.
+        assert_eq!(load(runtime, b"\0asm\x01\0\0\0").unwrap().format(), Format::Wasm);
+    });
+}
+
+#[test]
+fn an_import_that_nobody_provides_is_named() {
+    let wasm = wat::parse_str(r#"(module (import "env" "magic" (func)) (func (export "f") (call 0)))"#).unwrap();
+    let aot = compiler().map(|compiler| common::compile(&compiler, &wasm, &Options::new(common::host())));
+    with_runtime(|runtime| {
+        for form in std::iter::once(&wasm).chain(&aot) {
+            let error = load(runtime, form).unwrap_err();
+            assert!(matches!(&error, Error::MissingImport { module, name } if module == "env" && name == "magic"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_module_cut_anywhere_is_refused_or_whole() {
+    for form in common::forms() {
+        with_runtime(|runtime| {
+            let mut taken = Vec::new();
+            for len in 0..form.len() {
+                match load(runtime, &form[..len]) {
+                    Err(Error::NotAModule { .. }) => assert!(len < 4, "{len}"),
+                    Err(Error::Truncated { .. } | Error::Load { .. }) => {}
+                    Err(error) => panic!("cut at {len}: {error}"),
+                    Ok(module) => taken.push((len, module.format())),
+                }
+            }
+            load(runtime, form).unwrap();
+            // A cut between two sections leaves a whole module if what follows is optional: a module of types, or an .aot without what it says of
+            // itself. Nothing that can run is left: WebAssembly's functions need their code, and code is the last but one of its sections.
+            for (len, format) in taken {
+                assert!(format == Format::Wasm || form.len() - len < 64, "{format:?} cut at {len}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_wasm_with_any_byte_changed_is_loaded_or_refused() {
+    with_runtime(|runtime| {
+        let mut refused = 0;
+        for at in 0..common::WASM.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut wasm = common::WASM.clone();
+                wasm[at] ^= flip;
+                refused += u32::from(load(runtime, &wasm).is_err());
+            }
+        }
+        assert!(refused > 100, "{refused}");
+    });
+}
+
+#[test]
+fn an_aot_for_another_host_or_of_another_version_is_refused() {
+    let Some(compiler) = compiler() else { return };
+    let host = common::host();
+    let aot = common::AOT.clone().unwrap();
+    with_runtime(|runtime| {
+        assert_eq!(load(runtime, &aot).unwrap().format(), Format::Aot);
+        for baseline in Baseline::ALL.into_iter().filter(|baseline| baseline.arch() != host.arch()) {
+            let foreign = common::compile(&compiler, &common::WASM, &Options::new(baseline));
+            let error = load(runtime, &foreign).unwrap_err();
+            let named =
+                matches!(&error, Error::Architecture { found, wanted } if found.starts_with(baseline.arch()) && *wanted == host.arch());
+            assert!(named, "{error}");
+        }
+        for version in [0, 5, 7, u32::MAX] {
+            let mut other = aot.clone();
+            other[4..8].copy_from_slice(&u32::to_le_bytes(version));
+            let error = load(runtime, &other).unwrap_err();
+            assert!(matches!(error, Error::AotVersion { found, wanted: 6 } if found == version), "{error}");
+        }
+    });
+}
+
+#[test]
+fn an_aot_for_a_better_host_is_refused() {
+    let Some(aot) = common::AOT.as_deref() else { return };
+    let requirements = common::host().to_string();
+    let at = aot.windows(requirements.len()).position(|window| window == requirements.as_bytes()).unwrap();
+    with_runtime(|runtime| {
+        let module = load(runtime, aot).unwrap();
+        assert_eq!(module.custom_section("prebake.requires"), Some(requirements.as_bytes()));
+        assert_eq!(module.custom_section("prebake.require"), None);
+        let mut better = aot.to_vec();
+        better[at + requirements.len() - 1] = b'9';
+        let error = load(runtime, &better).unwrap_err();
+        assert!(matches!(&error, Error::HostLacks { needed } if needed.ends_with('9')), "{error}");
+    });
+}
+
+#[test]
+fn the_compiler_gives_the_same_bytes_again_and_others_for_other_options() {
+    let Some(compiler) = compiler() else { return };
+    let mut all = Vec::new();
+    for baseline in Baseline::ALL {
+        for opt in [Opt::None, Opt::Full] {
+            let options = Options { opt, ..Options::new(baseline) };
+            let aot = common::compile(&compiler, &common::WASM, &options);
+            assert!(aot == common::compile(&compiler, &common::WASM, &options), "{options:?}");
+            all.push(aot);
+        }
+    }
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), count);
+}
+
+#[test]
+fn what_cannot_be_compiled_leaves_nothing() {
+    let Some(compiler) = compiler() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("bad.wasm"), folder.path().join("bad.aot"));
+    std::fs::write(&from, b"\0asm\x01\0\0\0\x01\x7f").unwrap();
+    let options = Options::new(Baseline::X86_64V2);
+    let error = compiler.compile(&from, &to, &options).unwrap_err();
+    assert!(matches!(&error, Error::Compile { reason, .. } if reason.contains("unexpected end")), "{error}");
+    let error = compiler.compile(&folder.path().join("none.wasm"), &to, &options).unwrap_err();
+    assert!(error.to_string().contains("none.wasm"), "{error}");
+    std::fs::write(&from, &*common::WASM).unwrap();
+    let error = compiler.compile(&from, &to, &Options { segue: true, ..Options::new(Baseline::Aarch64) }).unwrap_err();
+    assert!(error.to_string().contains("segue"), "{error}");
+    assert_eq!(common::files(folder.path()), ["bad.wasm"]);
+
+    let error = wamr::Compiler::at("/no/such/program").compile(&from, &to, &options).unwrap_err();
+    assert!(matches!(error, Error::NoCompiler { .. }), "{error}");
+}
