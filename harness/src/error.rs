@@ -50,6 +50,35 @@ pub enum Error {
     /// A machine cannot be made or saved.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// A machine's module cannot be loaded.
+    #[error("{}: {source}", path.display())]
+    Module {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: wamr::Error,
+    },
+    /// A machine's module speaks another ABI.
+    #[error("{}: a machine of ABI version {found}, wanted {wanted}; make it again with this prebake", path.display())]
+    ModuleAbi {
+        /// Its file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that is understood.
+        wanted: u32,
+    },
+    /// The module has failed.
+    #[error("the machine's module has failed: {0}")]
+    Engine(#[source] wamr::Error),
+    /// The module refused something, in its own words.
+    #[error("{message}")]
+    Refused {
+        /// A stable name.
+        kind: String,
+        /// What was found, what was wanted and what to do.
+        message: String,
+    },
     /// The host has no memory for the guest.
     #[error("no {} MiB of memory for the guest: {source}; give the machine less, or free some", bytes >> 20)]
     Memory {
@@ -178,7 +207,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// A stable name of the kind of error, for scripts.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "missing",
             Self::Read { .. } => "unreadable",
@@ -187,6 +216,10 @@ impl Error {
             Self::NotAFile { .. } => "not-a-file",
             Self::Snapshot { source, .. } => source.kind(),
             Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
+            Self::Module { .. } => "module",
+            Self::ModuleAbi { .. } => "module-abi",
+            Self::Engine(_) => "engine",
+            Self::Refused { kind, .. } => kind,
             Self::Memory { .. } => "no-memory",
             Self::DiskSize { .. } => "disk-size",
             Self::WrongDisk { .. } => "wrong-disk",

@@ -1,11 +1,12 @@
 //! The program `prebake`: the verbs, the terminal, and what a machine's devices have behind them on this host.
 //!
-//! `cmd` has a file for each verb. `vm` drives a machine: one loop for a guest that someone sits at, one for a bake. `backend` is what
+//! `cmd` has a file for each verb. `engine` is a machine, wherever it runs. `vm` drives a machine: one loop for a guest that someone sits at, one for a bake. `backend` is what
 //! devices are given, `file` how files are read and written, `terminal` the user's side of the console.
 
 pub mod backend;
 pub mod cli;
 pub mod cmd;
+pub mod engine;
 pub mod error;
 pub mod file;
 pub mod progress;

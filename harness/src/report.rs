@@ -92,7 +92,7 @@ pub struct Settled {
 #[derive(Debug, Serialize)]
 pub struct Failure {
     /// A stable name.
-    pub kind: &'static str,
+    pub kind: String,
     /// The same for people.
     pub message: String,
 }
@@ -140,7 +140,7 @@ impl Report {
     /// Notes what went wrong.
     pub fn fail(&mut self, error: &Error) {
         self.exit_code = error.exit_code();
-        self.error = Some(Failure { kind: error.kind(), message: error.to_string() });
+        self.error = Some(Failure { kind: error.kind().to_owned(), message: error.to_string() });
     }
 
     /// Writes the report as JSON.

@@ -11,6 +11,7 @@ use emu::machine::{Config, Entropy, Machine, Stop};
 use emu::vcpu::Clock;
 use harness::backend::disk::Verify;
 use harness::cli::{ClockArg, DeviceArgs};
+use harness::engine::Engine;
 use harness::file::HostFile;
 use harness::file::ledger::Ledger;
 use harness::terminal::signals::Signals;
@@ -23,18 +24,17 @@ use harness::vm::protocol::{ANSWER, Mode, Request, Said};
 use harness::vm::record::BakeState;
 use harness::vm::tail::{Tail, TailState};
 use proptest::prelude::*;
-use snapshot::{Snapshot, Writer};
+use snapshot::Snapshot;
 use std::io::{Cursor, Seek, Write};
 use std::sync::OnceLock;
 
 const RAM_SIZE: usize = 64 << 20;
 const SCRIPT: [&str; 4] = ["i=0; while [ $i -lt 50 ]; do i=$((i+1)); done\n", "ls -lR /bin | md5sum\n", "sleep 1; date\n", "exit 3\n"];
 
-fn save(machine: &mut Machine) -> Vec<u8> {
-    let mut writer = Writer::new(machine.id());
-    machine.save(&mut writer).unwrap();
+fn save(machine: &mut dyn Engine) -> Vec<u8> {
+    let writer = machine.save().unwrap();
     let mut file = Cursor::new(Vec::new());
-    writer.write(snapshot::Ram::new(machine.ram().bytes()), &mut file).unwrap();
+    writer.write(snapshot::Ram::new(machine.memory().bytes), &mut file).unwrap();
     file.into_inner()
 }
 
@@ -198,7 +198,7 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     input.write_all(script).unwrap();
     input.rewind().unwrap();
     let input = Input::new(input, false);
-    let drive = Drive::new(machine, None);
+    let drive = Drive::new(Box::new(machine), None);
     let mut attended = Attended::new(drive, outlet, input, Signals::catch().unwrap(), ClockArg::Virtual, Mode::Streams);
     attended.start();
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));

@@ -3,7 +3,7 @@
 //! A restore maps and does not read: a page comes into memory when the guest first touches it, and is copied when the guest first writes it.
 
 use crate::error::{Error, Result};
-use emu::bus::{PAGE_SIZE, Ram, RamBacking};
+use emu::bus::{PAGE_SIZE, RamBacking};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use snapshot::Run;
@@ -72,11 +72,10 @@ impl Drop for MappedRam {
 }
 
 /// How many of its own pages the host has in memory for guest RAM, in pages of the guest; `None` where it does not say.
-pub fn pages_loaded(ram: &Ram) -> Option<u64> {
+pub fn pages_loaded(bytes: &[u8]) -> Option<u64> {
     const ENTRY_LEN: usize = 8;
     const PRESENT: u64 = 1 << 63;
     let page_size = rustix::param::page_size();
-    let bytes = ram.bytes();
     let first = bytes.as_ptr() as usize / page_size;
     let mut entries = vec![0; bytes.len() / page_size * ENTRY_LEN];
     File::open("/proc/self/pagemap").ok()?.read_exact_at(&mut entries, (first * ENTRY_LEN) as u64).ok()?;
@@ -88,6 +87,7 @@ pub fn pages_loaded(ram: &Ram) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use emu::bus::Ram;
     use std::io::Write;
 
     const GROUP: u64 = snapshot::GROUP_SIZE as u64;
@@ -112,12 +112,12 @@ mod tests {
     #[test]
     fn pages_that_were_touched_are_counted() {
         let mut ram = Ram::new(Box::new(MappedRam::zeroed(64 * GROUP).unwrap()));
-        assert_eq!(pages_loaded(&ram), Some(0));
+        assert_eq!(pages_loaded(ram.bytes()), Some(0));
         for group in [0, 9, 63] {
             assert!(ram.store(group * GROUP, &[1]));
         }
         let host_page = rustix::param::page_size() as u64 / PAGE_SIZE;
-        assert_eq!(pages_loaded(&ram), Some(3 * host_page));
+        assert_eq!(pages_loaded(ram.bytes()), Some(3 * host_page));
     }
 
     #[test]

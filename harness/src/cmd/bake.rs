@@ -16,7 +16,7 @@ use crate::vm::outlet::{Outlet, Routes};
 use crate::vm::parts::{Parts, Randomness, seed};
 use crate::vm::record::{BakeState, Point};
 use crate::vm::tail::Tail;
-use snapshot::{Snapshot, Writer, Written};
+use snapshot::{Snapshot, Written};
 use std::process::ExitCode;
 
 /// Runs the verb.
@@ -42,7 +42,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
     let config = parts.into_config(&outlet, ClockArg::Virtual, Randomness::Published, seed)?;
-    let mut drive = Drive::new(cold_machine(&args.cold, config)?, args.report.limit_instructions);
+    let mut drive = Drive::new(Box::new(cold_machine(&args.cold, config)?), args.report.limit_instructions);
 
     progress.say(format_args!("booting {} with {} MiB of memory", args.cold.kernel.display(), args.cold.memory));
     let settled = settle(&mut drive, &outlet, &mut signals, point, args.settle, |moment| {
@@ -90,16 +90,14 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
 
 fn save(drive: &mut Drive, outlet: &Outlet, state: BakeState, file: &mut AtomicFile, args: &BakeArgs) -> Result<Written> {
     let machine = drive.machine();
-    let mut writer = Writer::new(machine.id());
-    machine.save(&mut writer)?;
+    let mut writer = machine.save()?;
     let error = |source| Error::Snapshot { path: args.output.clone(), source };
     writer.add(0, &state).map_err(error)?;
     writer.add(0, &outlet.look().tail().save()).map_err(error)?;
     // Whatever was not written since power-on is zero.
-    let ram = machine.ram();
-    let dirty = ram.dirty_pages();
-    let written = |page: u64| usize::try_from(page).ok().and_then(|page| dirty.get(page)).copied().unwrap_or(true);
-    writer.write(snapshot::Ram::with_hint(ram.bytes(), &written), file.file()).map_err(|source| match source {
+    let memory = machine.memory();
+    let written = |page: u64| usize::try_from(page).ok().and_then(|page| memory.written.get(page)).copied().unwrap_or(true);
+    writer.write(snapshot::Ram::with_hint(memory.bytes, &written), file.file()).map_err(|source| match source {
         snapshot::Error::Io { source, .. } => Error::Write { path: args.output.clone(), source },
         source => Error::Snapshot { path: args.output.clone(), source },
     })

@@ -35,7 +35,7 @@ fn boot(args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
         ClockArg::Virtual => Randomness::Published,
     };
     let config = parts.into_config(&outlet, args.console.clock, randomness, Some(seed(randomness)?))?;
-    let drive = Drive::new(cold_machine(&args.cold, config)?, args.report.limit_instructions);
+    let drive = Drive::new(Box::new(cold_machine(&args.cold, config)?), args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
     attend(&mut attended, &outlet, (&args.console, &args.report), report, start)

@@ -84,7 +84,7 @@ fn attend<F: AsFd>(
     let drive = attended.drive();
     if console.stats || reporting.json.is_some() {
         report.take(drive);
-        report.pages_loaded = pages_loaded(drive.machine().ram());
+        report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
         report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
     }
     if drive.machine().disk_was_full() {

@@ -68,7 +68,7 @@ fn restore_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Re
     report.snapshot_bytes = Some(snapshot.header().file_length());
     report.snapshot_mappings = Some(snapshot.runs().count());
 
-    let drive = Drive::new(machine, args.report.limit_instructions);
+    let drive = Drive::new(Box::new(machine), args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
     match baked.point {

@@ -1,7 +1,8 @@
 //! The one loop that lets a machine run: cut into slices, and counted.
 
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use emu::machine::{Halt, Machine, Stats, Stop};
+use emu::machine::{Halt, Stats, Stop};
 use std::time::{Duration, Instant};
 
 /// Counts between two looks at the outside: some milliseconds.
@@ -38,7 +39,7 @@ pub struct Idling {
 
 /// A machine that runs, and the figures of it.
 pub struct Drive {
-    machine: Machine,
+    machine: Box<dyn Engine>,
     /// Of the machine when it was made.
     before: Stats,
     /// At the last halt.
@@ -58,7 +59,7 @@ struct Limit {
 
 impl Drive {
     /// A machine that is allowed `limit` instructions.
-    pub fn new(mut machine: Machine, limit: Option<u64>) -> Self {
+    pub fn new(mut machine: Box<dyn Engine>, limit: Option<u64>) -> Self {
         let stats = machine.stats();
         let limit = limit.map(|asked| Limit { asked, count: machine.count().saturating_add(asked) });
         Self {
@@ -74,8 +75,8 @@ impl Drive {
     }
 
     /// The machine, between two calls of [`Self::advance`].
-    pub fn machine(&mut self) -> &mut Machine {
-        &mut self.machine
+    pub fn machine(&mut self) -> &mut dyn Engine {
+        &mut *self.machine
     }
 
     /// Runs for a slice, or until the guest has nothing more to do.
@@ -91,7 +92,7 @@ impl Drive {
             until = until.min(limit.count);
         }
         let start = Instant::now();
-        let stop = self.machine.run(until);
+        let stop = self.machine.run(until)?;
         self.running += start.elapsed();
         Ok(match stop {
             Stop::Due => Pause::Slice,

@@ -1,0 +1,50 @@
+//! A machine, wherever it runs: as a part of this program, or as a WebAssembly module in WAMR. Whoever drives it cannot tell.
+
+pub mod module;
+mod native;
+
+use crate::error::Result;
+use devices::console::{Port, WindowSize};
+use emu::machine::{Stats, Stop};
+use snapshot::Writer;
+
+/// A machine. It stands at an instruction boundary between any two calls.
+///
+/// What cannot be asked of a module that has failed gives nothing; [`Engine::run`] says why it failed.
+pub trait Engine {
+    /// Runs until the count reaches `until`, or something else stops the machine. What the guest has written is passed on before this returns.
+    fn run(&mut self, until: u64) -> Result<Stop>;
+    /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.
+    fn skip_to(&mut self, tick: u64);
+    /// Instructions and REP iterations since power-on.
+    fn count(&mut self) -> u64;
+    /// TSC ticks since power-on.
+    fn now(&mut self) -> u64;
+    /// What the machine has done.
+    fn stats(&mut self) -> Stats;
+    /// Gives the guest input on a console port. Returns how many bytes were taken.
+    fn push_input(&mut self, port: Port, bytes: &[u8]) -> usize;
+    /// Ends the input on a console port.
+    fn close_input(&mut self, port: Port);
+    /// Whether the guest has a buffer ready for input on a console port.
+    fn wants_input(&mut self, port: Port) -> bool;
+    /// Bytes of input on a console port that the guest has not taken.
+    fn input_pending(&mut self, port: Port) -> usize;
+    /// Tells the guest the size of its terminal.
+    fn resize(&mut self, window: WindowSize);
+    /// Writes of some disk failed because there is no room for changed blocks.
+    fn disk_was_full(&mut self) -> bool;
+    /// A snapshot of the machine to be, with its records.
+    fn save(&mut self) -> Result<Writer>;
+    /// Guest RAM, and for each of its pages whether it was written since the machine was made.
+    fn memory(&mut self) -> Memory<'_>;
+}
+
+/// See [`Engine::memory`].
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// All of RAM.
+    pub bytes: &'a [u8],
+    /// One for each page.
+    pub written: &'a [bool],
+}

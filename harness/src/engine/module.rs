@@ -1,0 +1,314 @@
+//! The machine as a WebAssembly module in WAMR, through Machine ABI version 1 (`emu/ports/ABI.md`).
+
+use super::{Engine, Memory};
+use crate::error::{Error, Result};
+use crate::file::HostFile;
+use devices::console::{ConsoleSink, Port, WindowSize};
+use devices::serial::SerialSink;
+use emu::machine::{MachineError, Stats, Stop};
+use snapshot::{ReadAt, Run, SectionId, SectionName, Snapshot, Writer};
+use std::fs::File;
+use std::path::Path;
+use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
+
+/// The version of the ABI that this host speaks.
+const ABI: u32 = 1;
+/// Number of the serial port in the module's output.
+const SERIAL: u8 = 0xff;
+/// Bytes that the interpreter has for the module's calls.
+const STACK: u32 = 1 << 20;
+
+/// The module's exports, each looked up once.
+struct Exports {
+    reserve: TypedFunc<u32, u32>,
+    answer: TypedFunc<(), u32>,
+    answer_length: TypedFunc<(), u32>,
+    configure: TypedFunc<u32, u32>,
+    boot: TypedFunc<(), u32>,
+    restore: TypedFunc<(u32, u64), u32>,
+    run: TypedFunc<u64, u32>,
+    detail: TypedFunc<(), i64>,
+    count: TypedFunc<(), u64>,
+    now: TypedFunc<(), u64>,
+    skip_to: TypedFunc<u64, ()>,
+    push_input: TypedFunc<(u32, u32), u32>,
+    close_input: TypedFunc<u32, ()>,
+    wants_input: TypedFunc<u32, u32>,
+    input_pending: TypedFunc<u32, u32>,
+    take_output: TypedFunc<(), u32>,
+    resize: TypedFunc<(u32, u32), ()>,
+    stats: TypedFunc<(), u32>,
+    save: TypedFunc<(), u32>,
+    dirty_pages: TypedFunc<(), u32>,
+}
+
+impl Exports {
+    fn of(instance: &mut Instance) -> wamr::Result<Self> {
+        Ok(Self {
+            reserve: instance.typed_func("pb_reserve")?,
+            answer: instance.typed_func("pb_answer")?,
+            answer_length: instance.typed_func("pb_answer_length")?,
+            configure: instance.typed_func("pb_configure")?,
+            boot: instance.typed_func("pb_boot")?,
+            restore: instance.typed_func("pb_restore")?,
+            run: instance.typed_func("pb_run")?,
+            detail: instance.typed_func("pb_detail")?,
+            count: instance.typed_func("pb_count")?,
+            now: instance.typed_func("pb_now")?,
+            skip_to: instance.typed_func("pb_skip_to")?,
+            push_input: instance.typed_func("pb_push_input")?,
+            close_input: instance.typed_func("pb_close_input")?,
+            wants_input: instance.typed_func("pb_wants_input")?,
+            input_pending: instance.typed_func("pb_input_pending")?,
+            take_output: instance.typed_func("pb_take_output")?,
+            resize: instance.typed_func("pb_resize")?,
+            stats: instance.typed_func("pb_stats")?,
+            save: instance.typed_func("pb_save")?,
+            dirty_pages: instance.typed_func("pb_dirty_pages")?,
+        })
+    }
+}
+
+/// Where the guest's output goes.
+pub trait Sink: ConsoleSink + SerialSink {}
+impl<T: ConsoleSink + SerialSink> Sink for T {}
+
+/// A module that has been loaded and has no machine yet.
+pub struct Loaded {
+    instance: Instance,
+    exports: Exports,
+    ram: u32,
+    ram_size: u64,
+}
+
+impl Loaded {
+    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there.
+    pub fn load(path: &Path, file: &File) -> Result<Self> {
+        let error = |source| Error::Module { path: path.into(), source };
+        let runtime = Runtime::start().map_err(error)?;
+        let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
+        let mut instance = Instance::new(&module, Wasi::default(), STACK).map_err(error)?;
+        let found = instance.typed_func::<(), u32>("pb_abi").and_then(|abi| abi.call(&mut instance, ())).map_err(error)?;
+        if found != ABI {
+            return Err(Error::ModuleAbi { path: path.into(), found, wanted: ABI });
+        }
+        instance.typed_func::<(), ()>("pb_init").and_then(|init| init.call(&mut instance, ())).map_err(error)?;
+        let exports = Exports::of(&mut instance).map_err(error)?;
+        let ram = instance.typed_func::<(), u32>("pb_ram").and_then(|ram| ram.call(&mut instance, ())).map_err(error)?;
+        let length = instance.memory().map_err(error)?.len() as u64;
+        Ok(Self { instance, exports, ram, ram_size: length.saturating_sub(u64::from(ram)) })
+    }
+
+    /// Bytes of guest RAM.
+    pub fn ram_size(&self) -> u64 {
+        self.ram_size
+    }
+
+    /// Boots the kernel of the payload. `config` is text as the ABI defines it.
+    pub fn boot<S: Sink>(mut self, config: &str, sink: S) -> Result<ModuleMachine<S>> {
+        self.configure(config)?;
+        let status = self.exports.boot.call(&mut self.instance, ()).map_err(Error::Engine)?;
+        self.check(status)?;
+        Ok(ModuleMachine::new(self, sink))
+    }
+
+    /// Restores a snapshot in `file`, whose bytes have been verified: its pages are mapped. `taken` are the critical sections that the caller
+    /// has taken itself.
+    pub fn restore<S: Sink>(
+        mut self,
+        config: &str,
+        snapshot: &Snapshot<HostFile>,
+        taken: &[SectionId],
+        sink: S,
+    ) -> Result<ModuleMachine<S>> {
+        self.configure(config)?;
+        let file = snapshot.source();
+        let head_length = snapshot.header().pages_offset();
+        let mut head = vec![0; head_length as usize];
+        file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
+        let base = self.ram;
+        let mut memory = self.instance.memory().map_err(Error::Engine)?;
+        for Run { guest_address, file_offset, len } in snapshot.runs() {
+            let address = u32::try_from(guest_address).ok().and_then(|offset| base.checked_add(offset));
+            // An address that there is not is refused as any other behind the end.
+            memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(Error::Engine)?;
+        }
+        let length = self.give(&head).map_err(Error::Engine)?;
+        let status = self.exports.restore.call(&mut self.instance, (length, file.byte_len())).map_err(Error::Engine)?;
+        self.check(status)?;
+        let left = self.answer().map_err(Error::Engine)?;
+        let left = String::from_utf8_lossy(&left);
+        match left.lines().find(|name| !taken.iter().any(|id| *name == SectionName { id: *id, instance: 0 }.to_string())) {
+            Some(name) => Err(Error::Refused {
+                kind: "unknown-critical-section".into(),
+                message: format!("the snapshot has a section {name}, which this machine does not know; use a newer prebake"),
+            }),
+            None => Ok(ModuleMachine::new(self, sink)),
+        }
+    }
+
+    fn configure(&mut self, config: &str) -> Result<()> {
+        let length = self.give(config.as_bytes()).map_err(Error::Engine)?;
+        let status = self.exports.configure.call(&mut self.instance, length).map_err(Error::Engine)?;
+        self.check(status)
+    }
+
+    /// Puts bytes where the module takes them. Returns how many there are.
+    fn give(&mut self, bytes: &[u8]) -> wamr::Result<u32> {
+        let length = bytes.len() as u32;
+        let address = self.exports.reserve.call(&mut self.instance, length)?;
+        self.instance.memory()?.write(address, bytes)?;
+        Ok(length)
+    }
+
+    /// The answer to the last call.
+    fn answer(&mut self) -> wamr::Result<Vec<u8>> {
+        let address = self.exports.answer.call(&mut self.instance, ())?;
+        let length = self.exports.answer_length.call(&mut self.instance, ())?;
+        Ok(self.instance.memory()?.slice(address, length as usize)?.to_vec())
+    }
+
+    /// Makes an error of a status that is not 0.
+    fn check(&mut self, status: u32) -> Result<()> {
+        if status == 0 {
+            return Ok(());
+        }
+        let answer = self.answer().map_err(Error::Engine)?;
+        let text = String::from_utf8_lossy(&answer);
+        let (kind, message) = text.split_once('\n').unwrap_or(("engine", &text));
+        Err(Error::Refused { kind: kind.to_owned(), message: message.to_owned() })
+    }
+}
+
+/// A machine in a module.
+pub struct ModuleMachine<S> {
+    module: Loaded,
+    sink: S,
+    /// Why a call gave nothing.
+    failure: Option<wamr::Error>,
+    /// Guest RAM's pages as they were when [`Engine::memory`] was last called.
+    written: Vec<bool>,
+}
+
+impl<S: Sink> ModuleMachine<S> {
+    fn new(module: Loaded, sink: S) -> Self {
+        Self { module, sink, failure: None, written: Vec::new() }
+    }
+
+    /// Calls the module. What a module gives that has failed is the default.
+    fn call<R: Default>(&mut self, call: impl FnOnce(&mut Loaded) -> wamr::Result<R>) -> R {
+        if self.failure.is_some() {
+            return R::default();
+        }
+        call(&mut self.module).unwrap_or_else(|error| {
+            self.failure = Some(error);
+            R::default()
+        })
+    }
+
+    fn pass_output_on(&mut self) {
+        let output = self.call(|module| match module.exports.take_output.call(&mut module.instance, ())? {
+            0 => Ok(Vec::new()),
+            _ => module.answer(),
+        });
+        let mut rest = output.as_slice();
+        while let Some((&[number, a, b, c, d], tail)) = rest.split_first_chunk() {
+            let length = (u32::from_le_bytes([a, b, c, d]) as usize).min(tail.len());
+            let (bytes, tail) = tail.split_at(length);
+            rest = tail;
+            match Port::ALL.get(usize::from(number)) {
+                Some(&port) => ConsoleSink::write(&mut self.sink, port, bytes),
+                None if number == SERIAL => bytes.iter().for_each(|&byte| SerialSink::write(&mut self.sink, byte)),
+                None => {}
+            }
+        }
+    }
+}
+
+impl<S: Sink> Engine for ModuleMachine<S> {
+    fn run(&mut self, until: u64) -> Result<Stop> {
+        let (reason, detail) = self.call(|module| {
+            let reason = module.exports.run.call(&mut module.instance, until)?;
+            Ok((reason, module.exports.detail.call(&mut module.instance, ())?))
+        });
+        self.pass_output_on();
+        if let Some(failure) = self.failure.take() {
+            return Err(Error::Engine(failure));
+        }
+        Ok(match reason {
+            0 => Stop::Due,
+            1 => Stop::Halted { deadline: u64::try_from(detail).ok() },
+            2 => Stop::HaltedForGood,
+            3 => Stop::PowerOff { status: detail as u32 },
+            _ => Stop::Reset,
+        })
+    }
+    fn skip_to(&mut self, tick: u64) {
+        self.call(|module| module.exports.skip_to.call(&mut module.instance, tick));
+    }
+    fn count(&mut self) -> u64 {
+        self.call(|module| module.exports.count.call(&mut module.instance, ()))
+    }
+    fn now(&mut self) -> u64 {
+        self.call(|module| module.exports.now.call(&mut module.instance, ()))
+    }
+    fn stats(&mut self) -> Stats {
+        let answer = self.call(|module| {
+            module.exports.stats.call(&mut module.instance, ())?;
+            module.answer()
+        });
+        let (numbers, gaps) = answer.split_at(answer.len().min(24));
+        let number = |index: usize| numbers.as_chunks::<8>().0.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let gaps = String::from_utf8_lossy(gaps);
+        let gap = |line: &str| line.split_once(' ').and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+        Stats { retired: number(0), halts: number(1), device_work: number(2), gaps: gaps.lines().filter_map(gap).collect() }
+    }
+    fn push_input(&mut self, port: Port, bytes: &[u8]) -> usize {
+        let taken = self.call(|module| {
+            let length = module.give(bytes)?;
+            module.exports.push_input.call(&mut module.instance, (port.index() as u32, length))
+        });
+        taken as usize
+    }
+    fn close_input(&mut self, port: Port) {
+        self.call(|module| module.exports.close_input.call(&mut module.instance, port.index() as u32));
+    }
+    fn wants_input(&mut self, port: Port) -> bool {
+        self.call(|module| module.exports.wants_input.call(&mut module.instance, port.index() as u32)) != 0
+    }
+    fn input_pending(&mut self, port: Port) -> usize {
+        self.call(|module| module.exports.input_pending.call(&mut module.instance, port.index() as u32)) as usize
+    }
+    fn resize(&mut self, window: WindowSize) {
+        let size = (u32::from(window.cols), u32::from(window.rows));
+        self.call(|module| module.exports.resize.call(&mut module.instance, size));
+    }
+    fn disk_was_full(&mut self) -> bool {
+        // It has no disks.
+        false
+    }
+    fn save(&mut self) -> Result<Writer> {
+        let module = &mut self.module;
+        let status = module.exports.save.call(&mut module.instance, ()).map_err(Error::Engine)?;
+        module.check(status)?;
+        let records = module.answer().map_err(Error::Engine)?;
+        let error = |source| Error::Machine(MachineError::Snapshot(source));
+        let records = Snapshot::open(records.as_slice()).map_err(error)?;
+        let mut writer = Writer::new(*records.machine());
+        writer.add_sections_of(&records).map_err(error)?;
+        Ok(writer)
+    }
+    fn memory(&mut self) -> Memory<'_> {
+        let (ram, ram_size) = (self.module.ram, self.module.ram_size as usize);
+        let pages = ram_size / snapshot::PAGE_SIZE;
+        self.written = self.call(|module| {
+            let address = module.exports.dirty_pages.call(&mut module.instance, ())?;
+            Ok(module.instance.memory()?.slice(address, pages)?.iter().map(|&written| written != 0).collect())
+        });
+        let bytes = match self.module.instance.memory() {
+            Ok(memory) => memory.into_slice_mut(ram, ram_size).map_or(&[][..], |bytes| bytes),
+            Err(_) => &[],
+        };
+        Memory { bytes, written: &self.written }
+    }
+}
