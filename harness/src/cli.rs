@@ -1,9 +1,16 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::code::is_machine;
+use crate::error::Error;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use emu::machine::Thresholds;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use wamr::{Baseline, Options};
+
+const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
+const DEFAULT_MEMORY: u32 = 128;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,9 +44,15 @@ pub enum Command {
     /// Boot a kernel, wait until the guest has settled, and save a snapshot
     #[command(after_help = BAKE_EXAMPLES)]
     Bake(BakeArgs),
-    /// Restore a snapshot and attach to its console
+    /// Restore a snapshot, or boot a machine, and attach to its console
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Pack what a machine boots into a WebAssembly module
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert(ConvertArgs),
+    /// Compile a machine's module for a host
+    #[command(after_help = AOT_EXAMPLES)]
+    Aot(AotArgs),
     /// Show what is in a snapshot
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
@@ -63,7 +76,22 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   prebake run demo.snap                          a shell; Ctrl-A x leaves it, Ctrl-A Ctrl-A sends one Ctrl-A
   prebake run demo.snap < script.sh > out 2> err
+  prebake run demo.aot --snapshot demo.snap      the same, in WebAssembly
+  prebake run demo.aot                           no snapshot: it boots
   prebake run --stats --json run.json demo.snap";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
+  prebake aot demo.wasm -o demo.aot
+  prebake run demo.aot";
+
+const AOT_EXAMPLES: &str = "\
+Examples:
+  prebake aot demo.wasm -o demo.aot
+  prebake aot demo.wasm -o demo-arm.aot --target aarch64
+
+The code of all machines is the same: it is compiled once for each kind of host, and kept in the cache.";
 
 /// What the machine is made of.
 #[derive(Debug, Args)]
@@ -88,10 +116,10 @@ pub struct ColdArgs {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// The kernel's command line, besides what the machine itself adds
-    #[arg(long, value_name = "STRING", default_value = "console=ttyS0 quiet panic=-1")]
+    #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
     /// Memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
     /// The machine model, which fixes all that the guest sees of its hardware
     #[arg(long, value_name = "MODEL", default_value = MODEL)]
@@ -168,12 +196,15 @@ pub struct BakeArgs {
 /// `prebake run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The snapshot
-    #[arg(value_name = "FILE.snap", required_unless_present = "snapshot", conflicts_with = "snapshot")]
+    /// A snapshot, or a machine: a file that ends in .aot or .wasm
+    #[arg(value_name = "FILE", required_unless_present = "snapshot")]
     pub file: Option<PathBuf>,
-    /// The same, by name
+    /// The snapshot; without one, a machine boots
     #[arg(long, value_name = "FILE.snap")]
     pub snapshot: Option<PathBuf>,
+    /// What runs the machine: WAMR the module in a machine's file, or this program itself [default: wamr for a machine's file]
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub engine: Option<EngineArg>,
     /// Verify every byte of the snapshot and of the disks, even if they are unchanged since they last were
     #[arg(long)]
     pub verify: bool,
@@ -195,9 +226,29 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// The machine's file.
+    pub fn machine(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|file| is_machine(file))
+    }
+
     /// The snapshot, however it was named.
-    pub fn path(&self) -> PathBuf {
-        self.file.clone().or_else(|| self.snapshot.clone()).unwrap_or_default()
+    pub fn snapshot(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|file| !is_machine(file)).or(self.snapshot.as_deref())
+    }
+
+    /// Whether WAMR is to run it.
+    pub fn in_module(&self) -> bool {
+        self.machine().is_some() && self.engine != Some(EngineArg::Native)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match (self.machine(), &self.snapshot) {
+            (None, Some(_)) if self.file.is_some() => Err("two snapshots were given: FILE is one unless it ends in .aot or .wasm".into()),
+            (None, _) if self.engine == Some(EngineArg::Wamr) => {
+                Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -236,6 +287,97 @@ pub enum ClockArg {
     Virtual,
     /// The host's clock
     Host,
+}
+
+/// What runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// WAMR
+    Wamr,
+    /// This program
+    Native,
+}
+
+/// A kind of host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TargetArg {
+    /// 64-bit x86
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 64-bit Arm
+    #[value(name = "aarch64")]
+    Aarch64,
+}
+
+/// `prebake convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Where to save the machine. A file of that name stays as it is until the new one is complete
+    #[arg(short, long, value_name = "FILE.wasm")]
+    pub output: PathBuf,
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// The initial file system: a cpio archive, best uncompressed
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, besides what the machine itself adds
+    #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
+    pub append: String,
+    /// Memory in MiB, which is fixed in the machine
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
+    pub memory: u32,
+}
+
+/// `prebake aot`.
+#[derive(Debug, Args)]
+pub struct AotArgs {
+    /// The machine's module
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// Where to save the compiled machine
+    #[arg(short, long, value_name = "FILE.aot")]
+    pub output: PathBuf,
+    /// The kind of host
+    #[arg(long, value_enum, default_value_t = TargetArg::X86_64)]
+    pub target: TargetArg,
+    /// The least processor: x86-64-v2 or x86-64-v3, generic for aarch64 [default: the first of them]
+    #[arg(long, value_name = "BASELINE")]
+    pub host_cpu: Option<String>,
+    /// Address memory through the GS segment: faster, on x86-64 with Linux 5.9 and later
+    #[arg(long)]
+    pub segue: bool,
+}
+
+impl AotArgs {
+    /// The compiler's options.
+    pub fn options(&self) -> Result<Options, Error> {
+        let arch = match self.target {
+            TargetArg::X86_64 => "x86_64",
+            TargetArg::Aarch64 => "aarch64",
+        };
+        let known = Baseline::ALL.into_iter().filter(|baseline| baseline.arch() == arch);
+        let mut fitting = known.clone().filter(|baseline| self.host_cpu.as_deref().is_none_or(|name| name == baseline.cpu()));
+        let Some(baseline) = fitting.next() else {
+            return Err(Error::Baseline {
+                name: self.host_cpu.clone().unwrap_or_default(),
+                target: arch.into(),
+                known: known.map(Baseline::cpu).collect::<Vec<_>>().join(", "),
+            });
+        };
+        Ok(Options { segue: self.segue && self.target == TargetArg::X86_64, ..Options::new(baseline) })
+    }
+}
+
+/// Understands the command line, or ends the process with a message.
+pub fn parse() -> Cli {
+    let cli = Cli::parse();
+    if let Command::Run(args) = &cli.command
+        && let Err(problem) = args.check()
+    {
+        Cli::command().error(ErrorKind::ArgumentConflict, problem).exit();
+    }
+    cli
 }
 
 /// Where a bake stops.
@@ -381,7 +523,6 @@ fn parse_time(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -416,11 +557,21 @@ mod tests {
 
     #[test]
     fn a_run_needs_one_snapshot() {
-        let parse = |words: &[&str]| Cli::try_parse_from(["prebake", "run"].iter().chain(words));
+        let parse = |words: &[&str]| {
+            let cli = Cli::try_parse_from(["prebake", "run"].iter().chain(words)).map_err(|error| error.to_string())?;
+            let Command::Run(args) = cli.command else { unreachable!() };
+            args.check().map(|()| args)
+        };
         assert!(parse(&["a.snap"]).is_ok());
         assert!(parse(&["--snapshot", "a.snap"]).is_ok());
         assert!(parse(&[]).is_err());
         assert!(parse(&["a.snap", "--snapshot", "b.snap"]).is_err());
         assert!(parse(&["a.snap", "--machine", "pc9"]).is_err());
+        assert!(!parse(&["a.snap"]).unwrap().in_module());
+        assert!(parse(&["a.snap", "--engine", "wamr"]).is_err());
+        let both = parse(&["a.aot", "--snapshot", "b.snap"]).unwrap();
+        assert_eq!((both.machine(), both.snapshot()), (Some(Path::new("a.aot")), Some(Path::new("b.snap"))));
+        assert!(both.in_module());
+        assert!(!parse(&["a.wasm", "--engine", "native"]).unwrap().in_module());
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, and what it is called in scripts.
 
+use crate::artefact::ArtefactError;
 use emu::machine::{Disturbance, MachineError};
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +51,50 @@ pub enum Error {
     /// A machine cannot be made or saved.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// A machine's file cannot be made or read.
+    #[error("{}: {source}", path.display())]
+    Artefact {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: ArtefactError,
+    },
+    /// A machine's metadata are not what prebake writes.
+    #[error("{}: its metadata are not understood: {source}; make it again with this prebake", path.display())]
+    Metadata {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// What is to be compiled is not WebAssembly.
+    #[error("{} is compiled already; give the .wasm that it was made from", path.display())]
+    NotWasm {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The machine's code cannot be compiled.
+    #[error(transparent)]
+    Compile(wamr::Error),
+    /// There is nowhere to keep compiled code.
+    #[error("there is no folder for compiled code that you alone can write: set PREBAKE_CACHE to one")]
+    NoCache,
+    /// There is no such host to compile for.
+    #[error("there is no baseline {name} for {target}; there are {known}")]
+    Baseline {
+        /// What was asked for.
+        name: String,
+        /// For which target.
+        target: String,
+        /// What there is.
+        known: String,
+    },
+    /// A machine's module cannot do what it was asked for.
+    #[error("{what} cannot be had in a module yet; use --engine native")]
+    NotInModule {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A machine's module cannot be loaded.
     #[error("{}: {source}", path.display())]
     Module {
@@ -67,6 +112,19 @@ pub enum Error {
         found: u32,
         /// The version that is understood.
         wanted: u32,
+    },
+    /// A machine's module has no room for its guest's RAM.
+    #[error(
+        "{}: {ram_size} bytes of guest RAM in a memory of {pages} pages, which are for more than that; make it again with this prebake",
+        path.display()
+    )]
+    ModuleMemory {
+        /// Its file.
+        path: PathBuf,
+        /// Bytes of guest RAM.
+        ram_size: u64,
+        /// Pages of its memory.
+        pages: u32,
     },
     /// The module has failed.
     #[error("the machine's module has failed: {0}")]
@@ -216,8 +274,16 @@ impl Error {
             Self::NotAFile { .. } => "not-a-file",
             Self::Snapshot { source, .. } => source.kind(),
             Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
+            Self::Artefact { source, .. } => source.kind(),
+            Self::Metadata { .. } => "metadata",
+            Self::NotWasm { .. } => "not-wasm",
+            Self::Compile(_) => "compile",
+            Self::NoCache => "no-cache",
+            Self::Baseline { .. } => "baseline",
+            Self::NotInModule { .. } => "not-in-module",
             Self::Module { .. } => "module",
             Self::ModuleAbi { .. } => "module-abi",
+            Self::ModuleMemory { .. } => "module-memory",
             Self::Engine(_) => "engine",
             Self::Refused { kind, .. } => kind,
             Self::Memory { .. } => "no-memory",

@@ -1,21 +1,24 @@
 //! The program `prebake`: the verbs, the terminal, and what a machine's devices have behind them on this host.
 //!
-//! `cmd` has a file for each verb. `engine` is a machine, wherever it runs. `vm` drives a machine: one loop for a guest that someone sits at, one for a bake. `backend` is what
-//! devices are given, `file` how files are read and written, `terminal` the user's side of the console.
+//! `cmd` has a file for each verb. `engine` is a machine, wherever it runs, and `vm` drives it: one loop for a guest that someone sits at,
+//! one for a bake. `artefact` is a machine with what it boots in one file. `backend` is what devices are given, `file` how files are read
+//! and written, `terminal` the user's side of the console.
 
+pub mod artefact;
 pub mod backend;
 pub mod cli;
 pub mod cmd;
+pub mod code;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod metadata;
 pub mod progress;
 pub mod report;
 pub mod terminal;
 pub mod vm;
 
-use clap::Parser;
-use cli::{Cli, Command};
+use cli::Command;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -23,10 +26,12 @@ use std::time::Instant;
 pub fn main() -> ExitCode {
     let start = Instant::now();
     terminal::restore_on_panic();
-    match Cli::parse().command {
+    match cli::parse().command {
         Command::Boot(args) => cmd::boot::run(&args, start),
         Command::Bake(args) => cmd::bake::run(&args),
-        Command::Run(args) => cmd::run::run(&args, start),
+        Command::Run(args) => cmd::run::run(args, start),
+        Command::Convert(args) => cmd::convert::run(&args),
+        Command::Aot(args) => cmd::aot::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
     }

@@ -17,6 +17,8 @@ pub struct Report {
     pub command: &'static str,
     /// Exit code of the process.
     pub exit_code: u8,
+    /// What ran the machine: `native`, `wamr-aot` or `wamr-interpreter`.
+    pub engine: &'static str,
     /// Instructions that the guest executed in this process.
     pub guest_instructions: u64,
     /// Seconds from the machine's start to its end.
@@ -126,6 +128,11 @@ impl Boot {
 }
 
 impl Report {
+    /// Of a verb, which has not done anything yet.
+    pub fn of(command: &'static str) -> Self {
+        Self { command, engine: "native", ..Self::default() }
+    }
+
     /// Takes the figures of a machine that has run.
     pub fn take(&mut self, drive: &mut Drive) {
         let (instructions, idling) = (drive.instructions(), drive.idling());

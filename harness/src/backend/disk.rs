@@ -134,7 +134,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kind = |path: &std::path::Path| {
             let arg = DiskArg { path: path.into(), read_only: true };
-            open(&arg, &Ledger::default(), Verify::Always).map(drop).unwrap_err().kind()
+            open(&arg, &Ledger::default(), Verify::Always).map(drop).unwrap_err().kind().to_owned()
         };
         assert_eq!(kind(folder.path()), "unreadable");
         assert_eq!(kind(&folder.path().join("none")), "missing");

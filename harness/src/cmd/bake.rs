@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 /// Runs the verb.
 pub fn run(args: &BakeArgs) -> ExitCode {
-    let mut report = Report { command: "bake", ..Report::default() };
+    let mut report = Report::of("bake");
     let result = bake(args, &mut report);
     finish("bake", &args.report, report, result.map(|()| 0))
 }

@@ -2,7 +2,7 @@
 
 use super::{attend, cold_machine, finish, mode, routes};
 use crate::backend::disk::Verify;
-use crate::cli::{BootArgs, ClockArg};
+use crate::cli::BootArgs;
 use crate::error::Result;
 use crate::file::ledger::Ledger;
 use crate::report::Report;
@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// Runs the verb.
 pub fn run(args: &BootArgs, start: Instant) -> ExitCode {
-    let mut report = Report { command: "boot", ..Report::default() };
+    let mut report = Report::of("boot");
     let result = boot(args, start, &mut report);
     finish("boot", &args.report, report, result)
 }
@@ -29,11 +29,7 @@ fn boot(args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let parts = Parts::open(&args.cold.devices, &Ledger::of_user(), Verify::IfChanged)?;
     let mode = mode(&args.console);
     let outlet = Outlet::new(routes(mode), true, Tail::default());
-    // Under the virtual clock everything repeats, random numbers too.
-    let randomness = match args.console.clock {
-        ClockArg::Host => Randomness::Host,
-        ClockArg::Virtual => Randomness::Published,
-    };
+    let randomness = Randomness::of_boot(args.console.clock);
     let config = parts.into_config(&outlet, args.console.clock, randomness, Some(seed(randomness)?))?;
     let drive = Drive::new(Box::new(cold_machine(&args.cold, config)?), args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());

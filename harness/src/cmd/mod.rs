@@ -1,7 +1,9 @@
 //! The verbs, one to a file.
 
+pub mod aot;
 pub mod bake;
 pub mod boot;
+pub mod convert;
 pub mod diff;
 pub mod inspect;
 pub mod run;

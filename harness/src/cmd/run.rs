@@ -4,7 +4,9 @@ use super::{attend, finish, mode, routes};
 use crate::backend::disk::Verify;
 use crate::backend::ram::MappedRam;
 use crate::cli::{DeviceArgs, DiskArg, RunArgs};
-use crate::error::{Error, Result};
+use crate::engine::Engine;
+use crate::engine::file::MachineFile;
+use crate::error::{Error, Result, exit};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
 use crate::report::{Report, millis_between};
@@ -20,61 +22,125 @@ use crate::vm::record::{BakeState, DiskRecord, Point, ShareRecord};
 use crate::vm::tail::{Tail, TailState};
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
-use snapshot::{MachineId, Snapshot};
+use snapshot::{MachineId, Record, Snapshot};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+use wamr::Runtime;
 
 /// Runs the verb.
-pub fn run(args: &RunArgs, start: Instant) -> ExitCode {
-    let mut report = Report { command: "run", ..Report::default() };
-    let result = restore_and_attend(args, start, &mut report);
+pub fn run(args: RunArgs, start: Instant) -> ExitCode {
+    if !args.in_module() {
+        return attempt(&args, start);
+    }
+    // Starting WAMR touches the whole stack of its thread.
+    let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK);
+    let joined = thread.spawn(move || attempt(&args, start)).map(std::thread::JoinHandle::join);
+    joined.ok().and_then(std::result::Result::ok).unwrap_or(ExitCode::from(exit::FAILED))
+}
+
+fn attempt(args: &RunArgs, start: Instant) -> ExitCode {
+    let mut report = Report::of("run");
+    let result = make_and_attend(args, start, &mut report);
     finish("run", &args.report, report, result)
 }
 
-fn restore_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Result<u8> {
+fn make_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Result<u8> {
+    let machine = match args.machine().filter(|_| args.in_module()) {
+        Some(path) => MachineFile::open(path)?.trusted()?,
+        None => None,
+    };
+    match args.snapshot() {
+        Some(snapshot) => restore_and_attend(args, machine, snapshot, start, report),
+        None => boot_and_attend(args, machine, start, report),
+    }
+}
+
+fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let path = args.path();
     let ledger = Ledger::of_user();
     let verify = if args.verify { Verify::Always } else { Verify::IfChanged };
-    let error = |source| Error::Snapshot { path: path.clone(), source };
+    let error = |source| Error::Snapshot { path: path.into(), source };
 
-    let snapshot = Snapshot::open(HostFile::open("snapshot", &path)?).map_err(error)?;
+    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
     let found = *snapshot.machine();
     // Shares and disks have checks of their own, with better messages.
-    let ram_size = args.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20);
+    let ram_size = match &machine {
+        Some(machine) => machine.ram_size(),
+        None => args.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20),
+    };
     found.require(&MachineId { model: model::MODEL, ram_size, devices: found.devices }).map_err(error)?;
     let mut sections = snapshot.sections();
     let baked: BakeState = sections.take(0).map_err(error)?;
     let tail: Option<TailState> = sections.take_if_present(0).map_err(error)?;
 
-    let parts = Parts::open(&devices(args, &path, &baked), &ledger, verify)?;
+    let parts = Parts::open(&devices(args, path, &baked), &ledger, verify)?;
     check_disks(&baked.disks, &parts.disk_records)?;
     check_shares(&baked.shares, &parts.share_records)?;
     let mode = match (baked.point, mode(&args.console)) {
-        (Point::Idle, Mode::Streams) if args.console.no_tty => return Err(Error::OnATerminal { path }),
+        (Point::Idle, Mode::Streams) if args.console.no_tty => return Err(Error::OnATerminal { path: path.into() }),
         (Point::Idle, _) => Mode::Tty,
         (Point::Barrier, mode) => mode,
     };
 
-    verify_pages(&snapshot, &path, &ledger, verify)?;
+    verify_pages(&snapshot, path, &ledger, verify)?;
     let outlet = Outlet::new(routes(mode), false, tail.map(Tail::restore).unwrap_or_default());
-    let config = parts.into_config(&outlet, args.console.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
-    let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs())?));
-    let machine = Machine::restore(config, ram, &mut sections).map_err(|source| Error::Restore { path: path.clone(), source })?;
-    machine.id().require(&found).map_err(error)?;
-    sections.finish().map_err(error)?;
+    let seed = seed(Randomness::Host)?;
+    let machine: Box<dyn Engine> = match machine {
+        Some(machine) => {
+            parts.require_none()?;
+            report.engine = machine.engine();
+            let config = machine.config(args.console.clock, Randomness::Host, seed)?;
+            Box::new(machine.load()?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
+        }
+        None => {
+            let config = parts.into_config(&outlet, args.console.clock, Randomness::Host, Some(seed))?;
+            let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs())?));
+            let machine = Machine::restore(config, ram, &mut sections).map_err(|source| Error::Restore { path: path.into(), source })?;
+            machine.id().require(&found).map_err(error)?;
+            sections.finish().map_err(error)?;
+            Box::new(machine)
+        }
+    };
     report.restore_ms = Some(millis_between(start, Instant::now()));
     report.snapshot_bytes = Some(snapshot.header().file_length());
     report.snapshot_mappings = Some(snapshot.runs().count());
 
-    let drive = Drive::new(Box::new(machine), args.report.limit_instructions);
+    let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
     match baked.point {
         Point::Barrier => attended.start(),
         Point::Idle => attended.resume(baked.control),
     }
+    attend(&mut attended, &outlet, (&args.console, &args.report), report, start)
+}
+
+/// A machine without a snapshot: it boots what it carries.
+fn boot_and_attend(args: &RunArgs, machine: Option<MachineFile>, start: Instant, report: &mut Report) -> Result<u8> {
+    let signals = Signals::catch()?;
+    let clock = args.console.clock;
+    let mode = mode(&args.console);
+    let outlet = Outlet::new(routes(mode), true, Tail::default());
+    let parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?;
+    let randomness = Randomness::of_boot(clock);
+    let seed = seed(randomness)?;
+    let machine: Box<dyn Engine> = match machine {
+        Some(machine) => {
+            parts.require_none()?;
+            report.engine = machine.engine();
+            let config = machine.config(clock, randomness, seed)?;
+            Box::new(machine.load()?.boot(&config, outlet.clone())?)
+        }
+        None => {
+            let machine = MachineFile::open(args.machine().unwrap_or(Path::new("")))?;
+            let config = parts.into_config(&outlet, clock, randomness, Some(seed))?;
+            Box::new(machine.boot_natively(config)?)
+        }
+    };
+    let drive = Drive::new(machine, args.report.limit_instructions);
+    let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
+    let mut attended = Attended::new(drive, outlet.clone(), input, signals, clock, mode);
     attend(&mut attended, &outlet, (&args.console, &args.report), report, start)
 }
 

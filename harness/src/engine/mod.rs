@@ -1,5 +1,6 @@
 //! A machine, wherever it runs: as a part of this program, or as a WebAssembly module in WAMR. Whoever drives it cannot tell.
 
+pub mod file;
 pub mod module;
 mod native;
 

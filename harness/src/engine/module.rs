@@ -13,6 +13,8 @@ use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
 const ABI: u32 = 1;
+/// Where guest RAM begins: the size of the memory that the module is linked with.
+pub const RAM_START: u64 = 96 << 20;
 /// Number of the serial port in the module's output.
 const SERIAL: u8 = 0xff;
 /// Bytes that the interpreter has for the module's calls.
@@ -78,12 +80,13 @@ pub struct Loaded {
     instance: Instance,
     exports: Exports,
     ram: u32,
-    ram_size: u64,
+    ram_size: usize,
 }
 
 impl Loaded {
-    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there.
-    pub fn load(path: &Path, file: &File) -> Result<Self> {
+    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have `ram_size`
+    /// bytes of guest RAM.
+    pub fn load(path: &Path, file: &File, ram_size: usize) -> Result<Self> {
         let error = |source| Error::Module { path: path.into(), source };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
@@ -95,13 +98,7 @@ impl Loaded {
         instance.typed_func::<(), ()>("pb_init").and_then(|init| init.call(&mut instance, ())).map_err(error)?;
         let exports = Exports::of(&mut instance).map_err(error)?;
         let ram = instance.typed_func::<(), u32>("pb_ram").and_then(|ram| ram.call(&mut instance, ())).map_err(error)?;
-        let length = instance.memory().map_err(error)?.len() as u64;
-        Ok(Self { instance, exports, ram, ram_size: length.saturating_sub(u64::from(ram)) })
-    }
-
-    /// Bytes of guest RAM.
-    pub fn ram_size(&self) -> u64 {
-        self.ram_size
+        Ok(Self { instance, exports, ram, ram_size })
     }
 
     /// Boots the kernel of the payload. `config` is text as the ABI defines it.
@@ -299,7 +296,7 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         Ok(writer)
     }
     fn memory(&mut self) -> Memory<'_> {
-        let (ram, ram_size) = (self.module.ram, self.module.ram_size as usize);
+        let (ram, ram_size) = (self.module.ram, self.module.ram_size);
         let pages = ram_size / snapshot::PAGE_SIZE;
         self.written = self.call(|module| {
             let address = module.exports.dirty_pages.call(&mut module.instance, ())?;

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn only_regular_files_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let kind = |path: &Path| AtomicFile::create(path).unwrap_err().kind();
+        let kind = |path: &Path| AtomicFile::create(path).unwrap_err().kind().to_owned();
         assert_eq!(kind(folder.path()), "not-a-file");
         assert_eq!(kind(Path::new("/dev/full")), "not-a-file");
         assert_eq!(kind(&folder.path().join("missing").join("a")), "unwritable");

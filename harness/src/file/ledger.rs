@@ -3,12 +3,12 @@
 //! For each file there is an entry of its own under the user's cache: who the file was (device, inode, size, times) and what it held. An
 //! entry counts only for a file that has not changed since by any of these; nobody can set a file's ctime.
 
+use crate::file::cache_folder;
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::time::{ClockId, clock_gettime};
 use snapshot::Digest;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,11 +30,12 @@ pub struct Ledger {
 impl Ledger {
     /// The entries of the user, in `$PREBAKE_CACHE`, else where caches are.
     pub fn of_user() -> Self {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = path("PREBAKE_CACHE")
-            .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("prebake")))
-            .or_else(|| path("HOME").map(|folder| folder.join(".cache/prebake")));
-        Self { folder: cache.and_then(|cache| private_folder(cache.join("verified"))) }
+        Self { folder: cache_folder("verified") }
+    }
+
+    /// The same for artefacts, of which the digest of their code is remembered instead.
+    pub fn of_code() -> Self {
+        Self { folder: cache_folder("verified-code") }
     }
 
     /// The digest that was remembered of `file`, if it is unchanged since.
@@ -116,13 +117,6 @@ impl Stamp {
     }
 }
 
-/// A folder that only this user can write.
-fn private_folder(path: PathBuf) -> Option<PathBuf> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;
-    let found = fs::metadata(&path).ok()?;
-    (found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0).then_some(path)
-}
-
 fn parse_digest(text: &str) -> Option<Digest> {
     let text = text.strip_prefix("blake3:").filter(|text| text.len() == 2 * Digest::LEN && text.is_ascii())?;
     let mut bytes = [0; Digest::LEN];
@@ -156,6 +150,7 @@ pub fn digest_of(file: &File, path: &Path) -> crate::error::Result<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::private_folder;
 
     fn ledger(folder: &Path) -> Ledger {
         Ledger { folder: private_folder(folder.join("verified")) }

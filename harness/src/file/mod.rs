@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use snapshot::ReadAt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 /// A file that is read here and there.
 #[derive(Debug)]
@@ -47,6 +47,22 @@ impl ReadAt for HostFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
     }
+}
+
+/// A folder of the user's cache, which is `$PREBAKE_CACHE` or where caches are; `None` unless the user alone can write it.
+pub fn cache_folder(name: &str) -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = path("PREBAKE_CACHE")
+        .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("prebake")))
+        .or_else(|| path("HOME").map(|folder| folder.join(".cache/prebake")));
+    private_folder(cache?.join(name))
+}
+
+/// A folder that only this user can write.
+pub(crate) fn private_folder(path: PathBuf) -> Option<PathBuf> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;
+    let found = std::fs::metadata(&path).ok()?;
+    (found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0).then_some(path)
 }
 
 /// All of a file; `what` it is for goes into the error.

@@ -24,6 +24,8 @@ const BAKE_SEED: [u8; 32] = *b"prebake: seed known to everyone!";
 /// The file of the reserved share that init seeds the random generator from, and how long it is.
 const SEED_FILE: &str = "entropy";
 const SEED_LENGTH: usize = 64;
+/// What init seeds the random generator from.
+pub type Seed = [u8; SEED_LENGTH];
 /// The reserved share never holds more than that file.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
@@ -34,6 +36,16 @@ pub enum Randomness {
     Host,
     /// The published stream: anyone can have the same.
     Published,
+}
+
+impl Randomness {
+    /// For a cold boot: under the virtual clock everything repeats, random numbers too.
+    pub fn of_boot(clock: ClockArg) -> Self {
+        match clock {
+            ClockArg::Host => Self::Host,
+            ClockArg::Virtual => Self::Published,
+        }
+    }
 }
 
 /// Disks and shares, and what a snapshot says of them.
@@ -69,8 +81,17 @@ impl Parts {
         Ok(parts)
     }
 
+    /// Nothing, for a machine that can have none.
+    pub fn require_none(&self) -> Result<()> {
+        match (self.disks.is_empty(), self.shares.is_empty()) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Error::NotInModule { what: "disks" }),
+            (_, false) => Err(Error::NotInModule { what: "shares" }),
+        }
+    }
+
     /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take.
-    pub fn into_config(self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<[u8; SEED_LENGTH]>) -> Result<Config> {
+    pub fn into_config(self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
         if let Some(seed) = seed {
             let full = |_| Error::Host { what: "hand the guest its seed", source: std::io::ErrorKind::StorageFull.into() };
@@ -100,7 +121,7 @@ impl Parts {
 }
 
 /// A seed for the guest's random generator.
-pub fn seed(randomness: Randomness) -> Result<[u8; SEED_LENGTH]> {
+pub fn seed(randomness: Randomness) -> Result<Seed> {
     let mut seed = [0; SEED_LENGTH];
     match randomness {
         Randomness::Host => OsEntropy::open()?.fill(&mut seed),

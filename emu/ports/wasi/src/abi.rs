@@ -73,7 +73,7 @@ impl State {
         }
         let config = self.config.take().ok_or(Error::Order { call, problem: "before pb_configure" })?;
         // SAFETY: there is no machine, so no other that is used.
-        let memory = unsafe { LinearMemory::new() }.ok_or(Error::NoRam)?;
+        let memory = unsafe { LinearMemory::new(config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
         if let Some(seed) = config.seed {
             let full = |_| Error::OutOfMemory { what: "the seed", bytes: seed.len() as u64 };
@@ -105,7 +105,9 @@ impl State {
         let snapshot = Snapshot::open(Head { bytes: self.exchange.taken(length), file_length })?;
         let (parts, ram, _) = self.parts("pb_restore")?;
         let mut sections = snapshot.sections();
-        self.machine = Some(Machine::restore(parts, ram, &mut sections)?);
+        let machine = Machine::restore(parts, ram, &mut sections)?;
+        machine.id().require(snapshot.machine())?;
+        self.machine = Some(machine);
         let left = sections.left().filter(|entry| entry.critical).map(|entry| format!("{}\n", entry.name));
         self.exchange.answer(left.collect::<String>().into_bytes());
         Ok(())

@@ -19,6 +19,8 @@ pub struct Config {
     pub seed: Option<[u8; SEED_LENGTH]>,
     /// `append=TEXT`: words for the kernel's command line.
     pub append: String,
+    /// `ram=BYTES`: guest RAM, which is what the module's memory has behind `pb_ram`.
+    pub ram: u64,
     /// `kernel=OFFSET,LENGTH`: in the payload.
     pub kernel: Option<Place>,
     /// `initramfs=OFFSET,LENGTH`: in the payload.
@@ -42,6 +44,7 @@ impl Config {
             "entropy" => self.host_entropy = choice(value, "published", "host")?,
             "epoch" => self.epoch = value.parse().ok()?,
             "seed" => self.seed = Some(parse_hex(value)?),
+            "ram" => self.ram = value.parse().ok()?,
             "append" => value.clone_into(&mut self.append),
             "kernel" => self.kernel = Some(parse_place(value)?),
             "initramfs" => self.initramfs = Some(parse_place(value)?),

@@ -19,9 +19,12 @@ pub enum Error {
         /// Why it cannot be made.
         problem: &'static str,
     },
-    /// The module's memory has no room for guest RAM: it was not packed.
-    #[error("this module has no memory for a guest: it is the code alone, to be packed with an image first")]
-    NoRam,
+    /// There cannot be so much guest RAM.
+    #[error("configuration: ram={bytes}: guest RAM is what the module's memory has behind pb_ram")]
+    NoRam {
+        /// What was asked for.
+        bytes: u64,
+    },
     /// The heap is full.
     #[error("no room for {bytes} bytes of {what} in the module's heap")]
     OutOfMemory {
@@ -44,7 +47,7 @@ impl Error {
         match self {
             Self::Config { .. } => "machine-config",
             Self::Order { .. } => "machine-order",
-            Self::NoRam => "machine-no-ram",
+            Self::NoRam { .. } => "machine-no-ram",
             Self::OutOfMemory { .. } => "machine-out-of-memory",
             Self::Machine(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),

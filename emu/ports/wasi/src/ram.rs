@@ -6,29 +6,24 @@ use std::ptr::NonNull;
 /// Address of guest RAM: the size of the memory that the module is linked with, which whoever packs the module enlarges by guest RAM.
 pub const START: usize = 96 << 20;
 
-/// Bytes of guest RAM.
-#[cfg(target_os = "wasi")]
-pub fn size() -> usize {
-    (core::arch::wasm32::memory_size(0) << 16) - START
-}
-
-/// Bytes of guest RAM.
-#[cfg(not(target_os = "wasi"))]
-pub fn size() -> usize {
-    0
-}
-
 /// Guest RAM.
-pub struct LinearMemory(NonNull<u8>);
+pub struct LinearMemory {
+    start: NonNull<u8>,
+    size: usize,
+}
 
 impl LinearMemory {
-    /// Guest RAM, if there is any.
+    /// Guest RAM of `size` bytes, if there can be so many.
+    ///
+    /// The memory's own size is not asked for: a module that does that counts as one whose memory may change, and is slower. An access
+    /// behind the memory's end traps.
     ///
     /// # Safety
     /// There is no other that is still used.
-    pub unsafe fn new() -> Option<Self> {
+    pub unsafe fn new(size: u64) -> Option<Self> {
         let start = NonNull::new(std::ptr::with_exposed_provenance_mut(START))?;
-        (size() != 0).then_some(Self(start))
+        let size = usize::try_from(size).ok().filter(|&size| size != 0 && START.checked_add(size).is_some())?;
+        Some(Self { start, size })
     }
 }
 
@@ -36,9 +31,9 @@ impl LinearMemory {
 // one that is used, as its maker vouches.
 unsafe impl RamBacking for LinearMemory {
     fn pointer(&self) -> NonNull<u8> {
-        self.0
+        self.start
     }
     fn length(&self) -> usize {
-        size()
+        self.size
     }
 }

@@ -1,0 +1,85 @@
+//! The machine's code: the module that this prebake is shipped with, and what it was compiled to here.
+
+use crate::error::{Error, Result};
+use crate::file::atomic;
+use crate::file::cache_folder;
+use snapshot::Digest;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use wamr::{Compiler, Options};
+
+/// The module's file, in the folder of the program.
+const MODULE: &str = "machine.wasm";
+/// The folder of compiled code in the user's cache.
+const FOLDER: &str = "code";
+
+/// The machine's module that lies beside this program.
+pub fn machine_module() -> Result<Vec<u8>> {
+    let path = beside_this_program(MODULE)?;
+    fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
+}
+
+fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().map_err(|source| Error::Host { what: "tell where this program is", source })?;
+    Ok(this.with_file_name(name))
+}
+
+/// Code that was compiled on this host: an `.aot` for each code file, compiler and options, and a mark for each `.aot` that may be run.
+#[derive(Debug)]
+pub struct CodeCache {
+    folder: PathBuf,
+}
+
+impl CodeCache {
+    /// The user's.
+    pub fn of_user() -> Result<Self> {
+        cache_folder(FOLDER).map(|folder| Self { folder }).ok_or(Error::NoCache)
+    }
+
+    /// The compiled form of `code`, a linked module. `compiling` is called first if it has yet to be made.
+    pub fn compiled(&self, code: &[u8], options: &Options, compiling: impl FnOnce()) -> Result<Vec<u8>> {
+        let compiler = beside_this_program("prebake-wamrc")?;
+        let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
+        let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
+        match fs::read(&place) {
+            Ok(bytes) if self.trusts(Digest::of(&bytes)) => return Ok(bytes),
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Read { what: "compiled code", path: place, source }),
+            // What is there is not what was put there.
+            Ok(_) | Err(_) => {}
+        }
+        compiling();
+        let module = place.with_extension("wasm");
+        atomic::write(&module, code)?;
+        let compiled = Compiler::at(compiler).compile(&module, &place, options);
+        let _ = fs::remove_file(&module);
+        compiled.map_err(Error::Compile)?;
+        let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
+        atomic::write(&self.mark(Digest::of(&bytes)), b"")?;
+        Ok(bytes)
+    }
+
+    /// Whether code with this digest was compiled here, so that it may be run.
+    pub fn trusts(&self, digest: Digest) -> bool {
+        self.mark(digest).exists()
+    }
+
+    fn mark(&self, digest: Digest) -> PathBuf {
+        self.folder.join(format!("{}.trusted", hex(digest)))
+    }
+}
+
+fn key(code: &[u8], compiler: &[u8], options: &Options) -> String {
+    let names = format!("{} {} {:?} {}", hex(Digest::of(code)), hex(Digest::of(compiler)), options.opt, options.segue);
+    let baseline = options.baseline.to_string().replace(':', "-");
+    format!("{baseline}-{}", &hex(Digest::of(names.as_bytes()))[..32])
+}
+
+fn hex(digest: Digest) -> String {
+    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a path names a machine rather than a snapshot.
+pub fn is_machine(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "aot" || extension == "wasm")
+}
