@@ -15,7 +15,7 @@ INIT_TARGET := x86_64-unknown-linux-gnu
 INIT := $(TARGET)/$(INIT_TARGET)/init/init
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
-PACKAGES := gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio
+PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev
 
 .PHONY: help
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make build   the program: $(PREBAKE)'
+	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST)'
 	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
@@ -33,8 +34,14 @@ packages:
 
 .PHONY: build
 build: packages
-	@echo 'build: prebake, optimised'
-	@cargo build --release --bin prebake
+	@echo 'build: prebake and its compiler, optimised'
+	@cargo build --release --bin prebake --bin prebake-wamrc
+
+# The machine as a WebAssembly module. prebake looks for it in its own folder.
+.PHONY: machine
+machine: packages
+	@module=$$(emu/ports/wasi/build) && mkdir -p $(TARGET)/release && \
+	    { cmp -s $$module $(TARGET)/release/machine.wasm || cp $$module $(TARGET)/release/machine.wasm; }
 
 .PHONY: guest
 guest: kernel $(GUEST)/initramfs.cpio
@@ -57,20 +64,23 @@ $(INIT): packages
 	@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
 
 .PHONY: demo
-demo: build guest
+demo: build machine guest
 	@mkdir -p $(DEMO)
+	@echo 'demo: packing kernel and root file system into a module, and compiling that: $(DEMO)/demo.wasm, $(DEMO)/demo.aot'
+	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.wasm
+	@$(PREBAKE) aot $(DEMO)/demo.wasm -o $(DEMO)/demo.aot
 	@echo 'demo: booting Linux and saving a snapshot of it: $(DEMO)/demo.snap'
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.snap
 	@if [ -t 0 ]; then \
 	    echo 'demo: a shell out of the snapshot; leave it with "exit" or Ctrl-A x'; \
-	    $(PREBAKE) run --stats $(DEMO)/demo.snap; \
+	    $(PREBAKE) run --stats $(DEMO)/demo.aot --snapshot $(DEMO)/demo.snap; \
 	else \
 	    echo 'demo: a script through a shell out of the snapshot'; \
-	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run --stats $(DEMO)/demo.snap; \
+	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run --stats $(DEMO)/demo.aot --snapshot $(DEMO)/demo.snap; \
 	fi
 
 .PHONY: test
-test: packages guest build
+test: packages guest build machine
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'

@@ -83,3 +83,38 @@ fn hex(digest: Digest) -> String {
 pub fn is_machine(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "aot" || extension == "wasm")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wamr::Baseline;
+
+    #[test]
+    fn only_what_was_compiled_here_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache { folder: folder.path().into() };
+        let (known, forged) = (Digest::of(b"known"), Digest::of(b"forged"));
+        fs::write(cache.mark(known), b"").unwrap();
+        assert!(cache.trusts(known));
+        assert!(!cache.trusts(forged));
+    }
+
+    #[test]
+    fn code_compiler_and_options_each_make_another_file() {
+        let options = Options::new(Baseline::X86_64V2);
+        let keys = [
+            key(b"code", b"compiler", &options),
+            key(b"other", b"compiler", &options),
+            key(b"code", b"newer", &options),
+            key(b"code", b"compiler", &Options { segue: true, ..options }),
+            key(b"code", b"compiler", &Options::new(Baseline::Aarch64)),
+        ];
+        assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{keys:?}");
+    }
+
+    #[test]
+    fn a_machine_is_told_by_its_name() {
+        assert!(is_machine(Path::new("a.aot")) && is_machine(Path::new("b/a.wasm")));
+        assert!(!is_machine(Path::new("a.snap")) && !is_machine(Path::new("aot")));
+    }
+}

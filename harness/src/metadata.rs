@@ -21,3 +21,17 @@ impl Metadata {
         serde_json::from_slice(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let metadata = Metadata { append: "quiet \"x\"".into() };
+        assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
+        for wrong in [&b""[..], b"{}", b"{\"append\":1}", b"\xff"] {
+            assert!(Metadata::decode(wrong).is_err());
+        }
+    }
+}

@@ -6,9 +6,12 @@ use crate::code::CodeCache;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
+use crate::file::ledger::{Ledger, Stamp};
 use crate::progress::{mebibytes, say};
+use snapshot::ReadAt;
+use std::fs::File;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the verb.
 pub fn run(args: &AotArgs) -> ExitCode {
@@ -36,8 +39,7 @@ fn compile(args: &AotArgs) -> Result<()> {
     })?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
     pack(&compiled, wasm.size(), parts, file.file()).map_err(error)?;
-    let written = file.commit()?;
-    let length = written.metadata().map_or(0, |metadata| metadata.len());
+    let length = read_back(args, file.commit()?)?;
     say(format_args!(
         "aot: saved {}: {} for {}, in {:.2} s",
         args.output.display(),
@@ -46,4 +48,15 @@ fn compile(args: &AotArgs) -> Result<()> {
         start.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// Reads back what is on the disk, and remembers that its code is good. Returns the file's length.
+fn read_back(args: &AotArgs, written: File) -> Result<u64> {
+    let stamp = Stamp::of(&written);
+    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+    let error = |source| Error::Artefact { path: args.output.clone(), source };
+    let machine = Artefact::open(HostFile::open("machine", &args.output)?).map_err(error)?;
+    let digest = machine.code_digest().map_err(error)?;
+    Ledger::of_code().remember(machine.file().file(), stamp, digest);
+    Ok(machine.file().byte_len())
 }
