@@ -133,10 +133,17 @@ pub fn qemu(guest: Guest<'_>) -> Command {
     command
 }
 
-/// Our machine, on the host's clock.
+/// Our machine as a part of the program, on the host's clock.
 pub fn prebake(program: &Path, guest: Guest<'_>) -> Command {
     let mut command = Command::new(program);
-    command.args(["boot", "--clock", "host", "--memory", MEMORY, "--append", "console=ttyS0", "--kernel"]).arg(guest.kernel);
+    command.args(["boot", "--memory", MEMORY, "--append", "console=ttyS0", "--kernel"]).arg(guest.kernel);
     command.arg("--initrd").arg(guest.initramfs);
+    command
+}
+
+/// Our machine in WAMR: the `.aot` at `machine`, which carries the same guest.
+pub fn wamr(program: &Path, machine: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("run").arg(machine);
     command
 }

@@ -1,4 +1,5 @@
-//! Speed beside QEMU's TCG: the same kernel and workloads on both, in turns, in one run, so that a busy host disturbs both alike.
+//! Speed beside QEMU's TCG, natively and in WAMR: the same kernel and workloads on all, in turns, in one run, so that a busy host disturbs all
+//! alike.
 
 mod machine;
 
@@ -23,6 +24,9 @@ struct Options {
     /// The initramfs with the workloads.
     #[arg(long)]
     initrd: PathBuf,
+    /// The same kernel and initramfs as a machine for WAMR.
+    #[arg(long)]
+    machine: PathBuf,
     /// The source of the plugin that counts QEMU's instructions.
     #[arg(long)]
     counter: PathBuf,
@@ -38,16 +42,21 @@ fn main() -> Result<()> {
 
     eprintln!("peers: counting instructions");
     let counted = count_instructions(guest, &options.counter)?;
-    let (mut qemu, mut prebake) = (Vec::new(), Vec::new());
+    let (mut qemu, mut native, mut wamr) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         eprintln!("peers: round {round} of {}", options.rounds);
-        for (runs, command) in [(&mut qemu, machine::qemu(guest)), (&mut prebake, machine::prebake(&options.prebake, guest))] {
+        let machines = [
+            (&mut qemu, machine::qemu(guest)),
+            (&mut native, machine::prebake(&options.prebake, guest)),
+            (&mut wamr, machine::wamr(&options.prebake, &options.machine)),
+        ];
+        for (runs, command) in machines {
             let run = machine::run(command, || Ok(0))?;
             machine::check_equal(&counted, &run)?;
             runs.push(run);
         }
     }
-    print!("{}", table(&counted, &qemu, &prebake));
+    print!("{}", table(&counted, [&qemu, &native, &wamr]));
     Ok(())
 }
 
@@ -66,21 +75,25 @@ fn count_instructions(guest: Guest<'_>, source: &Path) -> Result<Run> {
     })
 }
 
-/// The figures, as a table in Markdown.
-fn table(counted: &Run, qemu: &[Run], prebake: &[Run]) -> String {
-    let mut text = "| workload | M instructions | QEMU TCG, MIPS | prebake, MIPS | prebake / QEMU |\n|---|---|---|---|---|\n".to_owned();
+/// The figures, as a table in Markdown: QEMU, native, WAMR.
+fn table(counted: &Run, machines: [&[Run]; 3]) -> String {
+    let mut text =
+        "| workload | M instructions | QEMU TCG, MIPS | native, MIPS | WAMR, MIPS | native / QEMU | WAMR / QEMU | WAMR / native |\n"
+            .to_owned();
+    text += "|---|---|---|---|---|---|---|---|\n";
+    let row = |[qemu, native, wamr]: [f64; 3]| {
+        format!("{qemu:.0} | {native:.0} | {wamr:.0} | {:.3} | {:.3} | {:.3} |\n", native / qemu, wamr / qemu, wamr / native)
+    };
     let mut logs = [0.0; 3];
     for (index, lap) in counted.laps.iter().enumerate() {
         let millions = lap.instructions as f64 / 1e6;
-        let mips = |runs: &[Run]| millions / median(runs.iter().map(|run| run.laps[index].time)).as_secs_f64();
-        let figures = [mips(qemu), mips(prebake), mips(prebake) / mips(qemu)];
-        logs.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure.ln());
-        text += &format!("| {} | {millions:.0} | {:.0} | {:.0} | {:.3} |\n", lap.name, figures[0], figures[1], figures[2]);
+        let mips = machines.map(|runs| millions / median(runs.iter().map(|run| run.laps[index].time)).as_secs_f64());
+        logs.iter_mut().zip(mips).for_each(|(sum, mips)| *sum += mips.ln());
+        text += &format!("| {} | {millions:.0} | {}", lap.name, row(mips));
     }
-    let [qemu_mean, prebake_mean, ratio] = logs.map(|sum| (sum / counted.laps.len() as f64).exp());
-    text += &format!("| geometric mean | | {qemu_mean:.0} | {prebake_mean:.0} | {ratio:.3} |\n");
-    let boot = |runs: &[Run]| median(runs.iter().map(|run| run.boot)).as_secs_f64();
-    text += &format!("| start to first workload, s | | {:.2} | {:.2} | |\n", boot(qemu), boot(prebake));
+    text += &format!("| geometric mean | | {}", row(logs.map(|sum| (sum / counted.laps.len() as f64).exp())));
+    let [qemu, native, wamr] = machines.map(|runs| median(runs.iter().map(|run| run.boot)).as_secs_f64());
+    text += &format!("| start to first workload, s | | {qemu:.2} | {native:.2} | {wamr:.2} | | | |\n");
     text
 }
 
@@ -108,11 +121,12 @@ mod tests {
     #[test]
     fn the_table_has_medians_and_geometric_means() {
         let qemu = [run("x", [100, 100], 0), run("x", [9000, 9000], 0), run("x", [10, 10], 0)];
-        let prebake = [run("x", [200, 800], 0)];
-        let text = table(&run("x", [1, 1], 80), &qemu, &prebake);
-        assert!(text.contains("| a | 80 | 800 | 400 | 0.500 |"), "{text}");
-        assert!(text.contains("| b | 80 | 800 | 100 | 0.125 |"), "{text}");
-        assert!(text.contains("| geometric mean | | 800 | 200 | 0.250 |"), "{text}");
+        let native = [run("x", [200, 800], 0)];
+        let wamr = [run("x", [400, 1600], 0)];
+        let text = table(&run("x", [1, 1], 80), [&qemu, &native, &wamr]);
+        assert!(text.contains("| a | 80 | 800 | 400 | 200 | 0.500 | 0.250 | 0.500 |"), "{text}");
+        assert!(text.contains("| b | 80 | 800 | 100 | 50 | 0.125 | 0.062 | 0.500 |"), "{text}");
+        assert!(text.contains("| geometric mean | | 800 | 200 | 100 | 0.250 | 0.125 | 0.500 |"), "{text}");
     }
 
     #[test]

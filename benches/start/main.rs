@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use session::Answer;
+use session::{Answer, Start};
 
 /// Measures how soon a restored machine answers.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ struct Options {
     /// A snapshot of a shell at its prompt, on a terminal.
     #[arg(long)]
     prompt: PathBuf,
+    /// The machine of the snapshots, for WAMR.
+    #[arg(long)]
+    machine: PathBuf,
     /// How often each is started, in turns; medians are printed.
     #[arg(long, default_value_t = 20)]
     runs: usize,
@@ -29,21 +32,35 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     ensure!(options.runs > 0, "--runs must be at least 1");
-    // Once for the page cache, and for the digests that prebake remembers.
-    session::on_streams(&options.prebake, &options.barrier)?;
-    session::on_terminal(&options.prebake, &options.prompt)?;
-    let (mut barrier, mut prompt) = (Vec::new(), Vec::new());
-    for _ in 0..options.runs {
-        barrier.push(session::on_streams(&options.prebake, &options.barrier)?);
-        prompt.push(session::on_terminal(&options.prebake, &options.prompt)?);
+    let native = |snapshot| Start { prebake: &options.prebake, machine: None, snapshot };
+    let in_wamr = |snapshot| Start { machine: Some(&options.machine), ..native(snapshot) };
+    let rows: [(&str, Start<'_>, Session); 4] = [
+        ("native, at the barrier", native(&options.barrier), session::on_streams),
+        ("native, at the prompt", native(&options.prompt), session::on_terminal),
+        ("WAMR, at the barrier", in_wamr(&options.barrier), session::on_streams),
+        ("WAMR, at the prompt", in_wamr(&options.prompt), session::on_terminal),
+    ];
+    let mut answers = rows.map(|(name, ..)| (name, Vec::new()));
+    // The first round is for the page cache, and for the digests that prebake remembers.
+    for round in 0..=options.runs {
+        for ((_, start, session), (_, answers)) in rows.iter().zip(&mut answers) {
+            let answer = session(start)?;
+            if round > 0 {
+                answers.push(answer);
+            }
+        }
     }
-    print!("{}", table(&[("at the barrier", barrier), ("at the prompt", prompt)])?);
+    print!("{}", table(&answers)?);
     Ok(())
 }
 
+/// One of the ways to have a session.
+type Session = fn(&Start<'_>) -> Result<Answer>;
+
 /// The figures, as a table in Markdown.
 fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
-    let mut text = "| snapshot | answer, ms: least, median, most | restore, ms | guest instructions | mappings | MiB |\n".to_owned();
+    let mut text =
+        "| engine and snapshot | answer, ms: least, median, most | restore, ms | guest instructions | mappings | MiB |\n".to_owned();
     text += "|---|---|---|---|---|---|\n";
     for (name, answers) in rows {
         let mut times: Vec<_> = answers.iter().map(|answer| millis(answer.time)).collect();

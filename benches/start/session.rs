@@ -26,6 +26,17 @@ pub struct Answer {
     pub snapshot_bytes: u64,
 }
 
+/// What is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The program.
+    pub prebake: &'a Path,
+    /// The machine, if WAMR is to run it.
+    pub machine: Option<&'a Path>,
+    /// The snapshot.
+    pub snapshot: &'a Path,
+}
+
 /// A question whose answer is no part of it.
 const QUESTION: &str = "echo $((6*7))";
 const ANSWER: &str = "42";
@@ -33,44 +44,46 @@ const ANSWER: &str = "42";
 const PROMPT: &str = "/ # ";
 
 /// The question is the shell's script.
-pub fn on_streams(prebake: &Path, snapshot: &Path) -> Result<Answer> {
+pub fn on_streams(start: &Start<'_>) -> Result<Answer> {
     let report = tempfile::NamedTempFile::new()?;
-    let mut command = program(prebake, snapshot, report.path());
+    let mut command = start.command(report.path());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let start = Instant::now();
+    let begun = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     stdin.write_all(format!("{QUESTION}\nexit\n").as_bytes())?;
     drop(stdin);
     let mut first = [0];
     child.stdout.take().context("no standard output")?.read_exact(&mut first)?;
-    let time = start.elapsed();
+    let time = begun.elapsed();
     ensure!(first == ANSWER.as_bytes()[..1], "the answer begins with {first:?}");
     finish(child, time, report.path())
 }
 
 /// The question is typed at a terminal.
-pub fn on_terminal(prebake: &Path, snapshot: &Path) -> Result<Answer> {
+pub fn on_terminal(start: &Start<'_>) -> Result<Answer> {
     let report = tempfile::NamedTempFile::new()?;
     let (mut user, terminal) = pseudo_terminal()?;
-    let mut command = program(prebake, snapshot, report.path());
+    let mut command = start.command(report.path());
     command.stdin(terminal.try_clone()?).stdout(terminal);
-    let start = Instant::now();
+    let begun = Instant::now();
     let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut seen = Vec::new();
     user.write_all(format!("{QUESTION}\r").as_bytes())?;
     wait_for(&mut user, &mut seen, PROMPT)?;
     wait_for(&mut user, &mut seen, &format!("\r\n{ANSWER}"))?;
-    let time = start.elapsed();
+    let time = begun.elapsed();
     wait_for(&mut user, &mut seen, PROMPT)?;
     user.write_all(b"exit\r")?;
     finish(child, time, report.path())
 }
 
-fn program(prebake: &Path, snapshot: &Path, report: &Path) -> Command {
-    let mut command = Command::new(prebake);
-    command.arg("run").arg("--json").arg(report).arg(snapshot);
-    command
+impl Start<'_> {
+    fn command(&self, report: &Path) -> Command {
+        let mut command = Command::new(self.prebake);
+        command.arg("run").arg("--json").arg(report).args(self.machine).arg("--snapshot").arg(self.snapshot);
+        command
+    }
 }
 
 fn pseudo_terminal() -> Result<(File, OwnedFd)> {
