@@ -46,13 +46,15 @@ fn attempt(args: &RunArgs, start: Instant) -> ExitCode {
 }
 
 fn make_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Result<u8> {
-    let machine = match args.machine().filter(|_| args.in_module()) {
-        Some(path) => MachineFile::open(path)?.trusted()?,
-        None => None,
+    let machine = args.machine().map(MachineFile::open).transpose()?;
+    let in_module = match &machine {
+        Some(machine) => args.in_module() && machine.is_trusted()?,
+        None => false,
     };
-    match args.snapshot() {
-        Some(snapshot) => restore_and_attend(args, machine, snapshot, start, report),
-        None => boot_and_attend(args, machine, start, report),
+    match (args.snapshot(), machine) {
+        (Some(snapshot), machine) => restore_and_attend(args, machine.filter(|_| in_module), snapshot, start, report),
+        (None, Some(machine)) => boot_and_attend(args, &machine, in_module, start, report),
+        (None, None) => unreachable!("the command line has one of the two"),
     }
 }
 
@@ -90,7 +92,7 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
         Some(machine) => {
             parts.require_none()?;
             report.engine = machine.engine();
-            let config = machine.config(args.console.clock, Randomness::Host, seed)?;
+            let config = machine.config(args.console.clock, Randomness::Host, seed);
             Box::new(machine.load()?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
         }
         None => {
@@ -117,7 +119,7 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
 }
 
 /// A machine without a snapshot: it boots what it carries.
-fn boot_and_attend(args: &RunArgs, machine: Option<MachineFile>, start: Instant, report: &mut Report) -> Result<u8> {
+fn boot_and_attend(args: &RunArgs, machine: &MachineFile, in_module: bool, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
     let clock = args.console.clock;
     let mode = mode(&args.console);
@@ -125,18 +127,13 @@ fn boot_and_attend(args: &RunArgs, machine: Option<MachineFile>, start: Instant,
     let parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?;
     let randomness = Randomness::of_boot(clock);
     let seed = seed(randomness)?;
-    let machine: Box<dyn Engine> = match machine {
-        Some(machine) => {
-            parts.require_none()?;
-            report.engine = machine.engine();
-            let config = machine.config(clock, randomness, seed)?;
-            Box::new(machine.load()?.boot(&config, outlet.clone())?)
-        }
-        None => {
-            let machine = MachineFile::open(args.machine().unwrap_or(Path::new("")))?;
-            let config = parts.into_config(&outlet, clock, randomness, Some(seed))?;
-            Box::new(machine.boot_natively(config)?)
-        }
+    let machine: Box<dyn Engine> = if in_module {
+        parts.require_none()?;
+        report.engine = machine.engine();
+        let config = machine.config(clock, randomness, seed);
+        Box::new(machine.load()?.boot(&config, outlet.clone())?)
+    } else {
+        Box::new(machine.boot_natively(parts.into_config(&outlet, clock, randomness, Some(seed))?)?)
     };
     let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());

@@ -35,17 +35,16 @@ impl MachineFile {
         Ok(Self { path: path.into(), artefact, metadata })
     }
 
-    /// Itself, if its code may be run: WebAssembly may come from anyone, native code must have been compiled here. Otherwise the user is
-    /// told, and what it boots has to run without its code.
-    pub fn trusted(self) -> Result<Option<Self>> {
-        if *self.artefact.kind() == Kind::Wasm || CodeCache::of_user()?.trusts(self.code_digest()?) {
-            return Ok(Some(self));
+    /// Whether its code may be run: WebAssembly may come from anyone, native code must have been compiled here. If not, the user is told.
+    pub fn is_trusted(&self) -> Result<bool> {
+        let trusted = *self.artefact.kind() == Kind::Wasm || CodeCache::of_user()?.trusts(self.code_digest()?);
+        if !trusted {
+            say(format_args!(
+                "prebake: the code in {} was not compiled by this prebake, so it is not run: the machine runs natively instead",
+                self.path.display()
+            ));
         }
-        say(format_args!(
-            "prebake: the code in {} was not compiled by this prebake, so it is not run: the machine runs natively instead",
-            self.path.display()
-        ));
-        Ok(None)
+        Ok(trusted)
     }
 
     /// The digest of the code, computed again only if the file has changed.
@@ -74,7 +73,7 @@ impl MachineFile {
     }
 
     /// The module's configuration.
-    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Seed) -> Result<String> {
+    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Seed) -> String {
         let (clock, epoch) = match clock {
             ClockArg::Virtual => ("virtual", BAKE_EPOCH),
             ClockArg::Host => ("host", since_1970()),
@@ -91,7 +90,7 @@ impl MachineFile {
             }
         }
         let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
-        Ok(text)
+        text
     }
 
     /// Loads it into WAMR.
