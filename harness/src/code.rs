@@ -53,7 +53,7 @@ impl CodeCache {
         atomic::write(&module, code)?;
         let compiled = Compiler::at(compiler).compile(&module, &place, options);
         let _ = fs::remove_file(&module);
-        compiled.map_err(Error::Compile)?;
+        compiled.map_err(|error| Error::Compile(Box::new(error)))?;
         let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
         atomic::write(&self.mark(Digest::of(&bytes)), b"")?;
         Ok(bytes)

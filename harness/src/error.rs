@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// The machine's code cannot be compiled.
     #[error(transparent)]
-    Compile(wamr::Error),
+    Compile(Box<wamr::Error>),
     /// There is nowhere to keep compiled code.
     #[error("there is no folder for compiled code that you alone can write: set PREBAKE_CACHE to one")]
     NoCache,
@@ -101,7 +101,7 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
         /// Why not.
-        source: wamr::Error,
+        source: Box<wamr::Error>,
     },
     /// A machine's module speaks another ABI.
     #[error("{}: a machine of ABI version {found}, wanted {wanted}; make it again with this prebake", path.display())]
@@ -128,7 +128,7 @@ pub enum Error {
     },
     /// The module has failed.
     #[error("the machine's module has failed: {0}")]
-    Engine(#[source] wamr::Error),
+    Engine(#[source] Box<wamr::Error>),
     /// The module refused something, in its own words.
     #[error("{message}")]
     Refused {

@@ -87,7 +87,7 @@ impl Loaded {
     /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have `ram_size`
     /// bytes of guest RAM.
     pub fn load(path: &Path, file: &File, ram_size: usize) -> Result<Self> {
-        let error = |source| Error::Module { path: path.into(), source };
+        let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
         let mut instance = Instance::new(&module, Wasi::default(), STACK).map_err(error)?;
@@ -104,7 +104,7 @@ impl Loaded {
     /// Boots the kernel of the payload. `config` is text as the ABI defines it.
     pub fn boot<S: Sink>(mut self, config: &str, sink: S) -> Result<ModuleMachine<S>> {
         self.configure(config)?;
-        let status = self.exports.boot.call(&mut self.instance, ()).map_err(Error::Engine)?;
+        let status = self.exports.boot.call(&mut self.instance, ()).map_err(failed)?;
         self.check(status)?;
         Ok(ModuleMachine::new(self, sink))
     }
@@ -124,16 +124,16 @@ impl Loaded {
         let mut head = vec![0; head_length as usize];
         file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
         let base = self.ram;
-        let mut memory = self.instance.memory().map_err(Error::Engine)?;
+        let mut memory = self.instance.memory().map_err(failed)?;
         for Run { guest_address, file_offset, len } in snapshot.runs() {
             let address = u32::try_from(guest_address).ok().and_then(|offset| base.checked_add(offset));
             // An address that there is not is refused as any other behind the end.
-            memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(Error::Engine)?;
+            memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(failed)?;
         }
-        let length = self.give(&head).map_err(Error::Engine)?;
-        let status = self.exports.restore.call(&mut self.instance, (length, file.byte_len())).map_err(Error::Engine)?;
+        let length = self.give(&head).map_err(failed)?;
+        let status = self.exports.restore.call(&mut self.instance, (length, file.byte_len())).map_err(failed)?;
         self.check(status)?;
-        let left = self.answer().map_err(Error::Engine)?;
+        let left = self.answer().map_err(failed)?;
         let left = String::from_utf8_lossy(&left);
         match left.lines().find(|name| !taken.iter().any(|id| *name == SectionName { id: *id, instance: 0 }.to_string())) {
             Some(name) => Err(Error::Refused {
@@ -145,8 +145,8 @@ impl Loaded {
     }
 
     fn configure(&mut self, config: &str) -> Result<()> {
-        let length = self.give(config.as_bytes()).map_err(Error::Engine)?;
-        let status = self.exports.configure.call(&mut self.instance, length).map_err(Error::Engine)?;
+        let length = self.give(config.as_bytes()).map_err(failed)?;
+        let status = self.exports.configure.call(&mut self.instance, length).map_err(failed)?;
         self.check(status)
     }
 
@@ -170,11 +170,15 @@ impl Loaded {
         if status == 0 {
             return Ok(());
         }
-        let answer = self.answer().map_err(Error::Engine)?;
+        let answer = self.answer().map_err(failed)?;
         let text = String::from_utf8_lossy(&answer);
         let (kind, message) = text.split_once('\n').unwrap_or(("engine", &text));
         Err(Error::Refused { kind: kind.to_owned(), message: message.to_owned() })
     }
+}
+
+fn failed(source: wamr::Error) -> Error {
+    Error::Engine(Box::new(source))
 }
 
 /// A machine in a module.
@@ -230,7 +234,7 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         });
         self.pass_output_on();
         if let Some(failure) = self.failure.take() {
-            return Err(Error::Engine(failure));
+            return Err(failed(failure));
         }
         Ok(match reason {
             0 => Stop::Due,
@@ -286,9 +290,9 @@ impl<S: Sink> Engine for ModuleMachine<S> {
     }
     fn save(&mut self) -> Result<Writer> {
         let module = &mut self.module;
-        let status = module.exports.save.call(&mut module.instance, ()).map_err(Error::Engine)?;
+        let status = module.exports.save.call(&mut module.instance, ()).map_err(failed)?;
         module.check(status)?;
-        let records = module.answer().map_err(Error::Engine)?;
+        let records = module.answer().map_err(failed)?;
         let error = |source| Error::Machine(MachineError::Snapshot(source));
         let records = Snapshot::open(records.as_slice()).map_err(error)?;
         let mut writer = Writer::new(*records.machine());
