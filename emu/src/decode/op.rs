@@ -2,6 +2,8 @@
 
 use iced_x86::Code;
 
+use crate::cpu::slot;
+
 /// Number of an op's meaning. The first numbers are those of iced-x86's `Code`, doubled, plus one for the form with a memory operand; what
 /// has no `Code` of its own comes after [`Opcode::SYNTHETIC`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +92,24 @@ pub struct Op {
 }
 
 impl Op {
+    /// An op without operands at the start of its block.
+    pub const fn bare(code: Opcode) -> Self {
+        Self {
+            code,
+            a: 0,
+            b: 0,
+            base: slot::ZERO,
+            index: slot::ZERO,
+            scale: 0,
+            segment: slot::ZERO,
+            displacement: 0,
+            offset: 0,
+            retired: 0,
+            length: 0,
+            immediate: 0,
+        }
+    }
+
     /// Bytes from the block's first instruction to the one after this.
     #[inline(always)]
     pub fn end(&self) -> u64 {

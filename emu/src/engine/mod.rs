@@ -33,21 +33,7 @@ pub fn new_cache(limits: Limits) -> Cache {
 }
 
 fn stale_slot() -> Slot {
-    let op = Op {
-        code: Opcode::STALE,
-        a: 0,
-        b: 0,
-        base: slot::ZERO,
-        index: slot::ZERO,
-        scale: 0,
-        segment: slot::ZERO,
-        displacement: 0,
-        offset: 0,
-        retired: 0,
-        length: 0,
-        immediate: 0,
-    };
-    Slot::new(op)
+    Slot::new(Op::bare(Opcode::STALE))
 }
 
 impl Vcpu {

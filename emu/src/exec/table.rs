@@ -112,13 +112,58 @@ fn entry(code: Opcode) -> Option<&'static Entry> {
     TABLE.get(code.0 as usize).and_then(Option::as_ref)
 }
 
+/// Which of an entry's handlers an op takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// See [`Entry::general`].
+    General,
+    /// See [`Entry::based`].
+    Based,
+    /// See [`Entry::indexed`].
+    Indexed,
+}
+
+impl Way {
+    /// That of an op alone.
+    pub fn of(op: &Op) -> Self {
+        if !is_plain(op) {
+            Self::General
+        } else if op.index == slot::ZERO {
+            Self::Based
+        } else {
+            Self::Indexed
+        }
+    }
+
+    /// That of an op together with the conditional jump behind it.
+    pub fn of_fused(op: &Op) -> Self {
+        if is_plain(op) { Self::Indexed } else { Self::General }
+    }
+}
+
 /// The handler of an op.
 pub fn handler(op: &Op) -> Handler {
-    match entry(op.code) {
-        Some(entry) if !is_plain(op) => entry.general,
-        Some(entry) if op.index == slot::ZERO => entry.based,
-        Some(entry) => entry.indexed,
-        None => synthetic_handler(op.code),
+    match (entry(op.code), Way::of(op)) {
+        (Some(entry), Way::General) => entry.general,
+        (Some(entry), Way::Based) => entry.based,
+        (Some(entry), Way::Indexed) => entry.indexed,
+        (None, _) => synthetic_handler(op.code),
+    }
+}
+
+/// The handler that an opcode has for a way, with a conditional jump behind it or without; for constants.
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+pub const fn find(code: Opcode, way: Way, jump: Option<u8>) -> Option<Handler> {
+    match (&TABLE[code.0 as usize], jump, way) {
+        (None, ..) => None,
+        (Some(entry), None, Way::General) => Some(entry.general),
+        (Some(entry), None, Way::Based) => Some(entry.based),
+        (Some(entry), None, Way::Indexed) => Some(entry.indexed),
+        (Some(entry), Some(condition), way) => match (entry.fused, way) {
+            (None, _) | (_, Way::Based) => None,
+            (Some(fused), Way::General) => fused.general[condition as usize],
+            (Some(fused), Way::Indexed) => fused.indexed[condition as usize],
+        },
     }
 }
 
@@ -126,7 +171,10 @@ pub fn handler(op: &Op) -> Handler {
 pub fn fused_handler(first: &Op, second: &Op) -> Option<Handler> {
     let condition = branch::condition(second.code)?;
     let fused = entry(first.code)?.fused?;
-    let handlers = if is_plain(first) { &fused.indexed } else { &fused.general };
+    let handlers = match Way::of_fused(first) {
+        Way::General => &fused.general,
+        Way::Based | Way::Indexed => &fused.indexed,
+    };
     handlers[usize::from(condition)]
 }
 
@@ -179,8 +227,10 @@ macro_rules! rows {
     };
 }
 
+// Handlers are inlined wherever they are called directly: that is in the loop's arms alone.
 macro_rules! form {
     ($row:ident, register $name:ident $([$($type:ty),*])?) => {{
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             // SAFETY: the dispatcher hands over a valid slot that is not the last.
             unsafe {
@@ -195,6 +245,7 @@ macro_rules! form {
     }};
     ($row:ident, compare $name:ident $([$($type:ty),*])?) => {{
         $crate::exec::table::form!($row, register $name $([$($type),*])?);
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn run<C: $crate::exec::branch::Cond>(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             // SAFETY: the dispatcher hands over a valid slot, and the builder has put this handler before a conditional jump.
             unsafe {
@@ -212,6 +263,7 @@ macro_rules! form {
     }};
     ($row:ident, compare_memory $name:ident $([$($type:ty),*])?) => {{
         $crate::exec::table::form!($row, memory $name $([$($type),*])?);
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn run<E: $crate::exec::EffectiveAddress, C: $crate::exec::branch::Cond>(
             cx: &mut $crate::vcpu::Vcpu,
             slot: *const $crate::cache::Slot,
@@ -279,6 +331,7 @@ macro_rules! memory_entry {
                 }
             }
         }
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn fast<E: $crate::exec::EffectiveAddress>(
             cx: &mut $crate::vcpu::Vcpu,
             slot: *const $crate::cache::Slot,
@@ -309,6 +362,7 @@ macro_rules! call_entry {
             let result = $body;
             $crate::exec::finish($cx, $op, result)
         }
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             // SAFETY: the dispatcher hands over a valid slot that is not the last.
             unsafe {
@@ -341,6 +395,7 @@ macro_rules! branch_entry {
                 $crate::exec::Flow::Leave(done) => done,
             }
         }
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn fast<E: $crate::exec::EffectiveAddress>(
             cx: &mut $crate::vcpu::Vcpu,
             slot: *const $crate::cache::Slot,
@@ -366,6 +421,7 @@ macro_rules! branch_entry {
 
 macro_rules! system_entry {
     ($name:ident [$($type:ty,)*]) => {{
+        #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
         unsafe fn run(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::Done {
             // SAFETY: the dispatcher hands over a valid slot.
             $crate::exec::run_system(cx, unsafe { &(*slot).op }, $name::<$($type,)*>)

@@ -1,8 +1,15 @@
 //! How one op leads to the next: two dispatchers over the same handlers, chosen when the machine is built.
 //!
 //! A handler ends by calling [`go`] or by leaving with [`leave`]; what that does is the dispatcher's business. With tail calls, `go` is a jump
-//! to the next handler. With a loop, it returns the next slot to [`enter`], which looks at it. Both run the same ops in the same order.
+//! to the next handler. With a loop, it returns the next slot to [`enter`], which has an arm with the handler inlined for each hot op, and calls
+//! the handlers of the others. Both run the same ops in the same order.
+//!
+//! WebAssembly gets the loop: an indirect call costs three checks there, and tail calls are no better.
 
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+mod arms;
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+mod hot;
 #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
 mod looped;
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
@@ -13,7 +20,6 @@ pub use looped::{Done, Run, enter, go, leave};
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
 pub use tail::{Done, Run, enter, go, leave};
 
-use super::{fused_handler, handler};
 use crate::cache::Slot;
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -37,13 +43,13 @@ pub unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
 impl Slot {
     /// An op with its handler.
     pub fn new(op: Op) -> Self {
-        Self { run: Run::of(handler(&op)), op }
+        Self { run: Run::of_op(&op), op }
     }
 
     /// Makes this op run together with the one in the slot behind it, if the two are a pair for which there is a handler.
     pub fn fuse(&mut self, second: &Op) {
-        if let Some(handler) = fused_handler(&self.op, second) {
-            self.run = Run::of(handler);
+        if let Some(run) = Run::of_pair(&self.op, second) {
+            self.run = run;
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use super::Handler;
 use crate::cache::Slot;
-use crate::exec::ExitReason;
+use crate::decode::Op;
+use crate::exec::{ExitReason, fused_handler, handler};
 use crate::vcpu::Vcpu;
 
 /// Proof that whoever left the dispatcher said why: only [`leave`] makes it.
@@ -15,8 +16,19 @@ pub struct Run(Handler);
 
 impl Run {
     /// For an op with this handler.
+    #[cfg(test)]
     pub fn of(handler: Handler) -> Self {
         Self(handler)
+    }
+
+    /// For an op.
+    pub fn of_op(op: &Op) -> Self {
+        Self(handler(op))
+    }
+
+    /// For an op together with the one behind it, if there is a handler for the two.
+    pub fn of_pair(first: &Op, second: &Op) -> Option<Self> {
+        fused_handler(first, second).map(Self)
     }
 }
 
