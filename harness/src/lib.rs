@@ -12,7 +12,6 @@ pub mod code;
 pub mod engine;
 pub mod error;
 pub mod file;
-pub mod metadata;
 pub mod progress;
 pub mod report;
 pub mod terminal;

@@ -1,7 +1,7 @@
 //! Artefacts: what goes in comes out, and what is not right is an error with a name.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use harness::artefact::{Artefact, ArtefactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, Result, link, pack};
+use harness::artefact::{Artefact, ArtefactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack};
 use proptest::prelude::*;
 use snapshot::Digest;
 use std::io::{Cursor, Read};
@@ -172,11 +172,11 @@ fn another_version_of_the_payload_is_named_as_such() {
     for code in both_codes() {
         let mut file = packed(&code);
         forge(&mut file, 3, |table| table[8] = 2);
-        assert!(matches!(error_of(&file), ArtefactError::OtherVersion { found: 2, supported: 1 }));
+        assert!(matches!(error_of(&file), ArtefactError::Payload(PayloadError::OtherVersion { found: 2, supported: 1 })));
         let mut file = packed(&code);
         let version = file.len() - 24;
         file[version] = 2;
-        assert!(matches!(error_of(&file), ArtefactError::OtherVersion { found: 2, supported: 1 }));
+        assert!(matches!(error_of(&file), ArtefactError::Payload(PayloadError::OtherVersion { found: 2, supported: 1 })));
     }
 }
 
@@ -212,11 +212,14 @@ fn memory_below_what_the_code_was_compiled_for_cannot_be_smuggled_in() {
     let mut file = packed(&code);
     let memory = file.windows(4).position(|field| field == [1, 1, 64, 64]).unwrap();
     file[memory + 2..memory + 4].fill(32);
-    assert!(matches!(error_of(&file), ArtefactError::Malformed { .. }), "the table says something else");
+    assert!(matches!(error_of(&file), ArtefactError::Payload(PayloadError::Malformed { .. })), "the table says something else");
     forge(&mut file, 3, |table| table[16] = 32);
-    assert!(matches!(error_of(&file), ArtefactError::MemoryTooSmall { found: 32, wanted: 64 }));
+    assert!(matches!(error_of(&file), ArtefactError::Payload(PayloadError::MemoryTooSmall { found: 32, wanted: 64 })));
     forge(&mut file, 3, |table| table[20] = 32);
-    assert!(matches!(error_of(&file), ArtefactError::Corrupted { what: "code", .. }), "this is the digest of other code");
+    assert!(
+        matches!(error_of(&file), ArtefactError::Payload(PayloadError::Corrupted { what: "code", .. })),
+        "this is the digest of other code"
+    );
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn changed_code_does_not_pass_for_the_code_it_was() {
         let at = file.windows(5).position(|name| name == b"fetch").unwrap();
         assert!(!payload.contains(&at));
         file[at] ^= 1;
-        assert!(matches!(error_of(&file), ArtefactError::Corrupted { what: "code", .. }));
+        assert!(matches!(error_of(&file), ArtefactError::Payload(PayloadError::Corrupted { what: "code", .. })));
         let mut other = code.clone();
         let at = other.windows(5).position(|name| name == b"fetch").unwrap();
         other[at] ^= 1;
@@ -242,11 +245,14 @@ fn parts_are_read_and_checked() {
     let mut file = packed(&wasm_code());
     let artefact = Artefact::open(file.as_slice()).unwrap();
     assert_eq!(artefact.read_part(PartKind::Kernel).unwrap(), b"a kernel");
-    assert!(matches!(artefact.read_part(PartKind::Initramfs), Err(ArtefactError::MissingPart { part: PartKind::Initramfs })));
+    assert!(matches!(
+        artefact.read_part(PartKind::Initramfs),
+        Err(ArtefactError::Payload(PayloadError::MissingPart { part: PartKind::Initramfs }))
+    ));
     let kernel = artefact.file_offset(artefact.part(PartKind::Kernel).unwrap()) as usize;
     file[kernel] ^= 1;
     let artefact = Artefact::open(file.as_slice()).unwrap();
-    assert!(matches!(artefact.read_part(PartKind::Kernel), Err(ArtefactError::Corrupted { what: "kernel", .. })));
+    assert!(matches!(artefact.read_part(PartKind::Kernel), Err(ArtefactError::Payload(PayloadError::Corrupted { what: "kernel", .. }))));
     artefact.code_digest().unwrap(); // the code is as it was
 }
 
@@ -264,11 +270,14 @@ fn what_cannot_be_packed_is_an_error() {
         assert!(matches!(pack_one(3, b"four"), ArtefactError::PartChanged { found: 4, wanted: 3, .. }));
 
         let size_error = |pages, ram_size| packed_with(&code, MachineSize { pages, ram_size }, &[]).unwrap_err();
-        assert!(matches!(size_error(CODE_PAGES - 1, 2 << 20), ArtefactError::MemoryTooSmall { found: 3, wanted: 4 }));
-        assert!(matches!(size_error(65_536, 2 << 20), ArtefactError::MemoryTooLarge { found: 65_536 }));
-        assert!(matches!(size_error(64, 0), ArtefactError::InvalidRamSize { .. }));
-        assert!(matches!(size_error(64, 6 << 20), ArtefactError::InvalidRamSize { .. }));
-        assert!(matches!(size_error(64, 1 << 20), ArtefactError::InvalidRamSize { .. }));
+        assert!(matches!(
+            size_error(CODE_PAGES - 1, 2 << 20),
+            ArtefactError::Payload(PayloadError::MemoryTooSmall { found: 3, wanted: 4 })
+        ));
+        assert!(matches!(size_error(65_536, 2 << 20), ArtefactError::Payload(PayloadError::MemoryTooLarge { found: 65_536 })));
+        assert!(matches!(size_error(64, 0), ArtefactError::Payload(PayloadError::InvalidRamSize { .. })));
+        assert!(matches!(size_error(64, 6 << 20), ArtefactError::Payload(PayloadError::InvalidRamSize { .. })));
+        assert!(matches!(size_error(64, 1 << 20), ArtefactError::Payload(PayloadError::InvalidRamSize { .. })));
 
         let twice = [(PartKind::Root, vec![]), (PartKind::Root, vec![])];
         assert!(matches!(packed_with(&code, SIZE, &twice), Err(ArtefactError::DuplicatePart { part: PartKind::Root })));

@@ -35,6 +35,17 @@ pub enum Error {
         /// Bytes that make a seed.
         needed: usize,
     },
+    /// The host's `info` cannot be followed.
+    #[error("the host's info has a line `{key}:` that cannot be followed: {problem}")]
+    Info {
+        /// Which line.
+        key: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The host wants folders of its own in the guest, but there is no share with them.
+    #[error("the host's info binds folders, but the machine has no share `wasi0` that they could be in")]
+    NoFolders,
     /// The host wants three streams, but a port for one of them is missing.
     #[error("the machine has no port named {0}")]
     NoPort(&'static str),

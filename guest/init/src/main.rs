@@ -5,6 +5,7 @@ mod barrier;
 mod control;
 mod entropy;
 mod error;
+mod info;
 mod mounts;
 mod ports;
 mod program;
@@ -21,12 +22,15 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 
 use control::{Lines, Request, Start, Streams};
 use error::{Context, Error, Result};
+use info::Info;
 use ports::Ports;
 use program::Program;
 use terminal::Terminal;
 
 /// `TERM` where the host does not say.
 const TERMINAL_NAME: &str = "xterm";
+/// Nanoseconds in one.
+const SECOND: u64 = 1_000_000_000;
 
 /// Timers that would wake an idle machine; the last is the writing back of dirty pages, which the end of the machine does anyway.
 const QUIET: [(&str, &str); 3] =
@@ -62,19 +66,19 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     let mut ports = Ports::open()?;
     *control = ports.control.take();
     mounts::enter_root()?;
-    mounts::host_share("wasi0")?;
+    let folders = mounts::host_share("wasi0")?;
     let from_host = mounts::host_share("wasi1")?;
     let terminal = Terminal::open()?;
     program::warm_up();
     if control.is_none() && from_host.is_none() {
-        return Program::on_terminal(terminal, TERMINAL_NAME)?.finish();
+        return Program::on_terminal(terminal, TERMINAL_NAME, &Info::default())?.finish();
     }
 
     terminal.make_raw()?;
     barrier::pass(&mut terminal.handle()?)?;
 
     // Nothing below may draw random numbers before the generator has its new key.
-    let seed = from_host.map(|folder| folder.join("entropy"));
+    let seed = from_host.as_ref().map(|folder| folder.join("entropy"));
     let mut requests = None;
     let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if let Some(port) = control {
@@ -83,14 +87,28 @@ fn live(control: &mut Option<File>) -> Result<u8> {
         start = first_request(lines)?;
     }
     become_unique(seed.as_deref(), start.time)?;
+    let info = from_host.map_or(Ok(Info::default()), |folder| Info::read(&folder.join("info")))?;
+    follow(&info, folders.as_deref(), start.time.is_some())?;
     let program = match start.on {
-        Streams::Terminal { name } => Program::on_terminal(terminal, name.as_deref().unwrap_or(TERMINAL_NAME))?,
-        Streams::Ports => Program::on_ports(ports.into_streams()?)?,
+        Streams::Terminal { name } => Program::on_terminal(terminal, name.as_deref().unwrap_or(TERMINAL_NAME), &info)?,
+        Streams::Ports => Program::on_ports(ports.into_streams()?, &info)?,
     };
     if let Some((lines, port)) = requests {
         program.obey(lines, move |time| resume(&port, seed.as_deref(), time))?;
     }
     program.finish()
+}
+
+/// Does what the host's info asks for besides the program.
+fn follow(info: &Info, folders: Option<&Path>, clock_is_set: bool) -> Result<()> {
+    // The control port's time is the finer one.
+    if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
+        set_clock(seconds.saturating_mul(SECOND))?;
+    }
+    for bind in &info.binds {
+        mounts::bind(folders.ok_or(Error::NoFolders)?, bind)?;
+    }
+    Ok(())
 }
 
 /// Makes a machine that was just restored differ from every other of its snapshot: a new key for the random generator, the present time.
@@ -124,7 +142,6 @@ fn first_request(lines: &mut Lines<File>) -> Result<Start> {
 }
 
 fn set_clock(nanoseconds: u64) -> Result<()> {
-    const SECOND: u64 = 1_000_000_000;
     // Both parts fit: 2^64 ns are 585 years.
     let time = Timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 };
     clock_settime(ClockId::Realtime, time).context("set", "the clock")

@@ -6,10 +6,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
 
 use crate::error::{Context, Error, Result};
+use crate::info::Bind;
 
 /// File systems that the kernel makes, in an order in which each finds its mount point.
 const KERNEL: [(&str, &str, MountFlags, &str); 7] = [
@@ -101,6 +102,18 @@ pub fn host_share(tag: &str) -> Result<Option<PathBuf>> {
     let target = format!("/mnt/{tag}");
     mount_at(tag, &target, "9p", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)?;
     Ok(Some(target.into()))
+}
+
+/// Makes a folder of the mounted share at `share` appear at the same path from the root on.
+pub fn bind(share: &Path, bind: &Bind) -> Result<()> {
+    let (source, target) = (share.join(&bind.path), Path::new("/").join(&bind.path));
+    let name = || target.display().to_string();
+    fs::create_dir_all(&target).context("make the folder", name())?;
+    mount_bind(&source, &target).context("bind the host's folder to", name())?;
+    if bind.read_only {
+        mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, c"").context("make read-only", name())?;
+    }
+    Ok(())
 }
 
 /// Tags of the 9P devices. Asked first, since the kernel complains on the console of a tag that does not exist.

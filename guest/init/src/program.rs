@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -11,6 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use crate::control::{Lines, Request};
 use crate::error::{Context, Result};
+use crate::info::Info;
 use crate::ports::StreamPorts;
 use crate::sys;
 use crate::terminal::Terminal;
@@ -37,22 +39,22 @@ pub fn warm_up() {
 }
 
 impl Program {
-    /// Starts the shell on the terminal, which is `name` in its environment. The terminal is the program's alone from then on, so that its
+    /// Starts the program, or the shell, on the terminal, which is `name` in its environment. The terminal is the program's alone from then on, so that its
     /// last close, at the program's end, waits for the output.
-    pub fn on_terminal(terminal: Terminal, name: &str) -> Result<Self> {
+    pub fn on_terminal(terminal: Terminal, name: &str, info: &Info) -> Result<Self> {
         terminal.make_sane()?;
-        let mut command = shell();
-        command.env("TERM", name).stdin(terminal.handle()?).stdout(terminal.handle()?).stderr(terminal.handle()?);
-        let child = sys::in_new_session(&mut command, true).spawn().context("start", SHELL)?;
+        let mut command = command(info, Some(name));
+        command.stdin(terminal.handle()?).stdout(terminal.handle()?).stderr(terminal.handle()?);
+        let child = spawn(sys::in_new_session(&mut command, true))?;
         Ok(Self { pid: pid_of(&child)?, output: Vec::new() })
     }
 
-    /// Starts the shell on three pipes, with a thread between each and its port. A program may open its standard streams again by name;
+    /// Starts the program, or the shell, on three pipes, with a thread between each and its port. A program may open its standard streams again by name;
     /// that works with a pipe, while a port opens only once.
-    pub fn on_ports(ports: StreamPorts) -> Result<Self> {
-        let mut command = shell();
+    pub fn on_ports(ports: StreamPorts, info: &Info) -> Result<Self> {
+        let mut command = command(info, None);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = sys::in_new_session(&mut command, false).spawn().context("start", SHELL)?;
+        let mut child = spawn(sys::in_new_session(&mut command, false))?;
         let pipe = |end: Option<OwnedFd>| end.map(File::from).ok_or(io::ErrorKind::BrokenPipe).context("connect", SHELL);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         pump(ports.stdin, pipe(stdin.map(OwnedFd::from))?)?;
@@ -98,9 +100,28 @@ impl Program {
 }
 
 fn shell() -> Command {
-    let mut command = Command::new(SHELL);
-    command.env_clear().env("PATH", PATH).env("HOME", "/root").current_dir("/");
+    command(&Info::default(), None)
+}
+
+/// What `info` wants to be run, or the shell.
+fn command(info: &Info, terminal: Option<&str>) -> Command {
+    let mut command = match info.command() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        }
+        None => Command::new(SHELL),
+    };
+    command.env_clear().env("PATH", PATH).env("HOME", "/root").current_dir(info.folder.as_deref().unwrap_or(Path::new("/")));
+    command.envs(terminal.map(|name| ("TERM", name)));
+    command.envs(info.environment.iter().map(|(name, value)| (name, value)));
     command
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    let child = command.spawn();
+    child.context("start", command.get_program().to_string_lossy())
 }
 
 fn pid_of(child: &Child) -> Result<Pid> {

@@ -4,8 +4,8 @@
 //! and aligned to their size, those of 8 bytes to 4. The order of the first sections is fixed; custom sections come last.
 
 use super::format::Frame;
-use super::table::Table;
 use super::{ArtefactError, MAX_MEMORY_PAGES, MEMORY_PAGE, Result};
+use payload::Table;
 
 /// First bytes of a file …
 pub const MAGIC: &[u8] = b"\0aot";

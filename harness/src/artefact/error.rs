@@ -1,7 +1,7 @@
 //! Everything that can be wrong with an artefact.
 
-use super::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PartKind};
-use snapshot::Digest;
+use super::{MAX_FILE_LEN, PartKind};
+use payload::Error as PayloadError;
 use std::io;
 
 /// Why an artefact could not be made or read. Each message says what was found, what was wanted and what to do.
@@ -35,17 +35,6 @@ pub enum ArtefactError {
     /// The file has no payload.
     #[error("the file holds code but no payload; give a file that `prebake convert` or `prebake aot` wrote")]
     NoPayload,
-    /// The payload's format is another than this program's.
-    #[error(
-        "the payload has format version {found}, but this prebake reads version {supported}; \
-        use the prebake that made it, or convert the image again"
-    )]
-    OtherVersion {
-        /// The payload's version.
-        found: u32,
-        /// The only one that is read.
-        supported: u32,
-    },
     /// The end of the file is missing.
     #[error("the file is truncated: {found} bytes of at least {wanted}; fetch or convert it again")]
     Truncated {
@@ -53,42 +42,6 @@ pub enum ArtefactError {
         found: u64,
         /// Bytes that it should have at least.
         wanted: u64,
-    },
-    /// Values in the file contradict each other or the format.
-    #[error("the file is malformed: {problem}; fetch or convert it again")]
-    Malformed {
-        /// What is wrong.
-        problem: String,
-    },
-    /// A part of the payload is not where it should be.
-    #[error("the {part} is {length} bytes at {found} of a payload of {payload}, but belongs at {wanted}; fetch or convert the file again")]
-    MisplacedPart {
-        /// Which part.
-        part: PartKind,
-        /// Its length in bytes.
-        length: u64,
-        /// Its offset from the payload's start.
-        found: u64,
-        /// The offset that follows from the parts before it.
-        wanted: u64,
-        /// Bytes in the payload.
-        payload: u64,
-    },
-    /// Bytes are not those that were written.
-    #[error("the file is corrupted: its {what} has digest {found}, but {wanted} was recorded; fetch or convert it again")]
-    Corrupted {
-        /// Where.
-        what: &'static str,
-        /// Digest of the bytes that are there.
-        found: Digest,
-        /// Digest of the bytes that should be there.
-        wanted: Digest,
-    },
-    /// A part that was asked for is not in the payload.
-    #[error("the payload has no {part}; convert the image again")]
-    MissingPart {
-        /// Which part.
-        part: PartKind,
     },
     /// A part was given twice.
     #[error("the {part} is given twice; a payload has each part once")]
@@ -113,37 +66,9 @@ pub enum ArtefactError {
         /// Bytes that the file would have.
         found: u64,
     },
-    /// The code is longer than any that is read.
-    #[error("the file has {found} bytes of code, at most {MAX_CODE_LEN} are read; give a file that prebake made")]
-    CodeTooLarge {
-        /// Bytes of code.
-        found: u64,
-    },
-    /// The memory is larger than a module can have.
-    #[error(
-        "a memory of {found} pages was asked for, at most {MAX_MEMORY_PAGES} of {MEMORY_PAGE} bytes are possible; \
-        give the machine less memory"
-    )]
-    MemoryTooLarge {
-        /// Pages that were asked for.
-        found: u32,
-    },
-    /// The memory is smaller than the code was compiled for.
-    #[error("a memory of {found} pages was asked for, but the code was compiled for at least {wanted}; give the machine more memory")]
-    MemoryTooSmall {
-        /// Pages that were asked for.
-        found: u32,
-        /// Pages of the code file.
-        wanted: u32,
-    },
-    /// Guest RAM does not fit into the memory, or has a size that no guest has.
-    #[error("guest RAM of {ram_size} bytes in a memory of {pages} pages; wanted is a multiple of 2 MiB that fits and is not 0")]
-    InvalidRamSize {
-        /// Bytes of guest RAM.
-        ram_size: u64,
-        /// Pages of memory.
-        pages: u32,
-    },
+    /// The payload's table or locator.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
     /// The module is not one that can carry a payload.
     #[error("the module cannot be linked: {problem}")]
     NotLinkable {
@@ -169,26 +94,18 @@ impl ArtefactError {
             Self::NotAnArtefact { .. } => "not-an-artefact",
             Self::OtherCodeVersion { .. } => "other-code-version",
             Self::NoPayload => "no-payload",
-            Self::OtherVersion { .. } => "other-payload-version",
             Self::Truncated { .. } => "truncated",
-            Self::Malformed { .. } => "malformed",
-            Self::MisplacedPart { .. } => "misplaced-part",
-            Self::Corrupted { .. } => "corrupted",
-            Self::MissingPart { .. } => "missing-part",
             Self::DuplicatePart { .. } => "duplicate-part",
             Self::PartChanged { .. } => "part-changed",
             Self::TooLarge { .. } => "too-large",
-            Self::CodeTooLarge { .. } => "code-too-large",
-            Self::MemoryTooLarge { .. } => "memory-too-large",
-            Self::MemoryTooSmall { .. } => "memory-too-small",
-            Self::InvalidRamSize { .. } => "invalid-ram-size",
+            Self::Payload(error) => error.kind(),
             Self::NotLinkable { .. } => "not-linkable",
             Self::NotACodeFile { .. } => "not-a-code-file",
         }
     }
 
     pub(super) fn malformed(problem: impl Into<String>) -> Self {
-        Self::Malformed { problem: problem.into() }
+        Self::Payload(PayloadError::malformed(problem))
     }
 
     pub(super) fn not_linkable(problem: impl Into<String>) -> Self {

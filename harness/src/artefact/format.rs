@@ -1,7 +1,7 @@
 //! What the two kinds of file have in common: code around a payload.
 
-use super::table::{Locator, Table};
 use super::{ArtefactError, Result, aot, wasm};
+use payload::{Locator, Table};
 use snapshot::ReadAt;
 
 /// Name of the section that ends an artefact.

@@ -10,22 +10,11 @@ mod format;
 mod link;
 mod pack;
 mod reader;
-mod table;
 mod wasm;
 
 pub use error::{ArtefactError, Result};
 pub use link::{PAYLOAD_READ, link};
 pub use pack::{PartInput, pack};
+pub use payload::{Error as PayloadError, MachineSize, Part, PartKind};
+pub use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PART_ALIGNMENT};
 pub use reader::{Artefact, Kind, PartReader};
-pub use table::{MachineSize, Part, PartKind};
-
-/// Bytes in a page of a module's memory.
-pub const MEMORY_PAGE: u64 = 1 << 16;
-/// Pages that a module's memory may have: WAMR holds its bytes in 32 bits.
-pub const MAX_MEMORY_PAGES: u32 = (1 << 16) - 1;
-/// Parts of the payload begin in the file at multiples of this many bytes.
-pub const PART_ALIGNMENT: u64 = 4096;
-/// Bytes that an artefact may have: WebAssembly and WAMR hold them in 32 bits.
-pub const MAX_FILE_LEN: u64 = u32::MAX as u64;
-/// Bytes of code that a reader takes into memory.
-pub const MAX_CODE_LEN: u64 = 256 << 20;

@@ -1,8 +1,8 @@
 //! Adds a payload to a code file.
 
 use super::format::Format;
-use super::table::{Locator, MachineSize, Part, PartKind, Table};
 use super::{ArtefactError, MAX_CODE_LEN, MAX_FILE_LEN, Result};
+use payload::{Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -37,7 +37,7 @@ impl<'a> PartInput<'a> {
 pub fn pack(code: &[u8], size: MachineSize, parts: Vec<PartInput<'_>>, output: &mut (impl Write + Seek)) -> Result<Digest> {
     let format = Format::of(code)?;
     if code.len() as u64 > MAX_CODE_LEN {
-        return Err(ArtefactError::CodeTooLarge { found: code.len() as u64 });
+        return Err(payload::Error::CodeTooLarge { found: code.len() as u64 }.into());
     }
     let code_pages = format.code_pages(code)?;
     size.check(code_pages)?;

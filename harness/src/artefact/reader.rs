@@ -1,8 +1,8 @@
 //! Finds the payload in an artefact without running anything.
 
 use super::format::{Format, Frame};
-use super::table::{HEADER_LEN, Locator, MachineSize, Part, PartKind, Table};
 use super::{ArtefactError, MAX_CODE_LEN, MAX_FILE_LEN, Result, aot};
+use payload::{HEADER_LEN, Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester, ReadAt};
 use std::fmt;
 use std::io::{self, Read};
@@ -52,7 +52,8 @@ impl<R: ReadAt> Artefact<R> {
         }
         let count = Table::part_count(&read_array(&file, payload_offset)?)?;
         let table_length = (Table::encoded_len(count) as u64).min(payload_length);
-        let table = Table::decode(&read(&file, payload_offset, table_length)?, payload_offset, payload_length)?;
+        let table = Table::decode(&read(&file, payload_offset, table_length)?)?;
+        table.check_layout(payload_offset, payload_length)?;
         Ok(Self { file, format, kind, payload_offset, locator_offset, table })
     }
 
@@ -78,7 +79,7 @@ impl<R: ReadAt> Artefact<R> {
 
     /// The part `kind`; an error if the payload has none.
     pub fn part(&self, kind: PartKind) -> Result<&Part> {
-        self.table.parts.iter().find(|part| part.kind == kind).ok_or(ArtefactError::MissingPart { part: kind })
+        Ok(self.table.part(kind)?)
     }
 
     /// Where `part` begins in the file, for mapping it: a multiple of [`PART_ALIGNMENT`](super::PART_ALIGNMENT). Up to the next such
@@ -107,7 +108,7 @@ impl<R: ReadAt> Artefact<R> {
         let found = self.payload_offset + (self.locator_offset - payload_end);
         // Packing adds some bytes, never as many as this.
         if found > MAX_CODE_LEN + 4096 {
-            return Err(ArtefactError::CodeTooLarge { found });
+            return Err(payload::Error::CodeTooLarge { found }.into());
         }
         let frame = Frame {
             before: read(&self.file, 0, self.payload_offset)?,
@@ -216,7 +217,7 @@ fn read_locator(file: &impl ReadAt, format: Format) -> Result<(Locator, u64)> {
 
 fn check(what: &'static str, found: Digest, wanted: Digest) -> Result<()> {
     if found != wanted {
-        return Err(ArtefactError::Corrupted { what, found, wanted });
+        return Err(payload::Error::Corrupted { what, found, wanted }.into());
     }
     Ok(())
 }

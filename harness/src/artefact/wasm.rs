@@ -1,8 +1,8 @@
 //! The payload in a WebAssembly module: the last data segment, a passive one.
 
 use super::format::Frame;
-use super::table::Table;
 use super::{ArtefactError, MEMORY_PAGE, Result};
+use payload::Table;
 use std::ops::Range;
 use wasm_encoder::{CustomSection, Encode, MemorySection, MemoryType, Section as _};
 use wasmparser::{BinaryReader, DataKind, DataSectionReader};

@@ -6,9 +6,9 @@ use crate::code;
 use crate::engine::module::RAM_START;
 use crate::error::{Error, Result};
 use crate::file::atomic::AtomicFile;
-use crate::metadata::Metadata;
 use crate::progress::{mebibytes, say};
 use emu::machine::check_ram_size;
+use payload::Metadata;
 use std::process::ExitCode;
 
 /// Runs the verb.

@@ -9,11 +9,11 @@ use crate::code::CodeCache;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
-use crate::metadata::Metadata;
 use crate::progress::say;
 use crate::vm::parts::{BAKE_EPOCH, Randomness, Seed};
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
+use payload::Metadata;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

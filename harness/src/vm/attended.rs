@@ -10,7 +10,6 @@
 use super::drive::{Drive, Pause};
 use super::input::Input;
 use super::outlet::Outlet;
-use super::protocol::{ANSWER, Mode, Request, Said};
 use crate::backend::clock::since_1970;
 use crate::cli::ClockArg;
 use crate::error::{Error, Result};
@@ -18,6 +17,7 @@ use crate::terminal::escape::Wish;
 use crate::terminal::signals::Signals;
 use crate::terminal::{self, RawMode};
 use devices::console::Port;
+use protocol::{ANSWER, Mode, Request, Said};
 use rustix::io::Errno;
 use signal_hook::consts::SIGHUP;
 use std::io;

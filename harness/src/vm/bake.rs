@@ -2,13 +2,13 @@
 
 use super::drive::{Drive, Pause};
 use super::outlet::Outlet;
-use super::protocol::{ANSWER, Mode, Request, Said};
 use super::record::Point;
 use crate::cli::SettleArg;
 use crate::error::{Error, Result};
 use crate::terminal::signals::Signals;
 use devices::console::Port;
 use emu::machine::{Settle, Verdict};
+use protocol::{ANSWER, Mode, Request, Said};
 use std::time::Duration;
 
 /// A moment of a bake.

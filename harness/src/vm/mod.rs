@@ -6,6 +6,5 @@ pub mod drive;
 pub mod input;
 pub mod outlet;
 pub mod parts;
-pub mod protocol;
 pub mod record;
 pub mod tail;

@@ -1,9 +1,9 @@
 //! Where the guest's output goes.
 
-use super::protocol::{BarrierFilter, ControlLines, Said};
 use super::tail::Tail;
 use devices::console::{ConsoleSink, Port};
 use devices::serial::SerialSink;
+use protocol::{BarrierFilter, ControlLines, Said};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::cell::{RefCell, RefMut};

@@ -1,30 +1,19 @@
 //! Machine ABI version 1: what the module exports. `ABI.md` says it for whoever writes a host.
 
-use crate::clock::WasiClock;
 use crate::config::Config;
-use crate::entropy::WasiEntropy;
 use crate::error::Error;
 use crate::exchange::Exchange;
-use crate::payload;
-use crate::ram::{self, LinearMemory};
+use crate::make;
+use crate::ram;
 use crate::save::{self, Head};
 use crate::sink::Output;
 use devices::console::{Port, WindowSize};
-use devices::p9::{Access, MemoryFs};
-use emu::bus::Ram;
-use emu::cache::Limits;
-use emu::machine::{self, Entropy, Machine, Share, Stop};
-use emu::vcpu::Clock;
+use emu::machine::{Machine, Stop};
 use snapshot::Snapshot;
 use std::cell::RefCell;
 
 /// Version of the ABI.
 pub const VERSION: u32 = 1;
-
-/// The share through which host and init talk, and the file that init seeds the random generator from.
-const RESERVED_TAG: &str = "wasi1";
-const SEED_FILE: &str = "entropy";
-const RESERVED_CAPACITY: u64 = 64 << 10;
 
 /// Everything between two calls.
 #[derive(Default)]
@@ -66,44 +55,26 @@ fn port(number: u32) -> Option<Port> {
 }
 
 impl State {
-    /// RAM and everything else that a machine is made of.
-    fn parts(&mut self, call: &'static str) -> Result<(machine::Config, Ram, Config), Error> {
+    /// The configuration, for a machine that is to be made.
+    fn take_config(&mut self, call: &'static str) -> Result<Config, Error> {
         if self.machine.is_some() {
             return Err(Error::Order { call, problem: "when there was a machine already" });
         }
-        let config = self.config.take().ok_or(Error::Order { call, problem: "before pb_configure" })?;
-        // SAFETY: there is no machine, so no other that is used.
-        let memory = unsafe { LinearMemory::new(config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
-        let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
-        if let Some(seed) = config.seed {
-            let full = |_| Error::OutOfMemory { what: "the seed", bytes: seed.len() as u64 };
-            reserved.write_file(SEED_FILE, &seed).map_err(full)?;
-        }
-        let parts = machine::Config {
-            disks: Vec::new(),
-            shares: vec![Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite }],
-            entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
-            console: Box::new(self.output.clone()),
-            serial: Box::new(self.output.clone()),
-            clock: if config.host_clock { Clock::Host(Box::new(WasiClock::new())) } else { Clock::Virtual },
-            epoch: config.epoch,
-            limits: Limits::default(),
-        };
-        Ok((parts, Ram::new(Box::new(memory)), config))
+        self.config.take().ok_or(Error::Order { call, problem: "before pb_configure" })
     }
 
     fn boot(&mut self) -> Result<(), Error> {
-        let (parts, ram, config) = self.parts("pb_boot")?;
-        let read = |what, place: payload::Place| payload::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
-        let kernel = read("the kernel", config.kernel.ok_or(Error::Order { call: "pb_boot", problem: "without a kernel" })?)?;
-        let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;
-        self.machine = Some(Machine::boot(parts, ram, &kernel, initramfs.as_deref(), &config.append)?);
+        let config = self.take_config("pb_boot")?;
+        // SAFETY: there is no machine.
+        self.machine = Some(unsafe { make::boot(config, &self.output) }?);
         Ok(())
     }
 
     fn restore(&mut self, length: usize, file_length: u64) -> Result<(), Error> {
         let snapshot = Snapshot::open(Head { bytes: self.exchange.taken(length), file_length })?;
-        let (parts, ram, _) = self.parts("pb_restore")?;
+        let mut config = self.take_config("pb_restore")?;
+        // SAFETY: there is no machine.
+        let (parts, ram) = unsafe { make::parts(&mut config, &self.output) }?;
         let mut sections = snapshot.sections();
         let machine = Machine::restore(parts, ram, &mut sections)?;
         machine.id().require(snapshot.machine())?;

@@ -2,12 +2,13 @@
 
 use crate::error::Error;
 use crate::payload::Place;
+use emu::machine::Share;
 
 /// Bytes of the seed that the guest's init takes.
 pub const SEED_LENGTH: usize = 64;
 
 /// A configuration.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Config {
     /// `clock=host` instead of `virtual`: time is the host's.
     pub host_clock: bool,
@@ -25,6 +26,10 @@ pub struct Config {
     pub kernel: Option<Place>,
     /// `initramfs=OFFSET,LENGTH`: in the payload.
     pub initramfs: Option<Place>,
+    /// The text of `info` for the guest's init. No line sets it.
+    pub info: Vec<u8>,
+    /// Folders of the host for the guest.
+    pub shares: Vec<Share>,
 }
 
 impl Config {

@@ -19,6 +19,9 @@ pub enum Error {
         /// Why it cannot be made.
         problem: &'static str,
     },
+    /// There is no kernel to boot.
+    #[error("there is no kernel to boot: the configuration has no line `kernel=OFFSET,LENGTH`")]
+    NoKernel,
     /// There cannot be so much guest RAM.
     #[error("configuration: ram={bytes}: guest RAM is what the module's memory has behind pb_ram")]
     NoRam {
@@ -47,6 +50,7 @@ impl Error {
         match self {
             Self::Config { .. } => "machine-config",
             Self::Order { .. } => "machine-order",
+            Self::NoKernel => "machine-no-kernel",
             Self::NoRam { .. } => "machine-no-ram",
             Self::OutOfMemory { .. } => "machine-out-of-memory",
             Self::Machine(error) => error.kind(),

@@ -1,6 +1,10 @@
 //! What prebake and the guest's init say to each other: the barrier on the terminal, and lines on the control port, as
 //! guest/init/PROTOCOL.md defines them.
 
+mod info;
+
+pub use info::Info;
+
 use std::fmt;
 
 /// What init writes to the terminal when it is ready, without a newline.

@@ -1,0 +1,65 @@
+//! Making a machine of a configuration, for whoever drives it.
+
+use crate::clock::WasiClock;
+use crate::config::Config;
+use crate::entropy::WasiEntropy;
+use crate::error::Error;
+use crate::payload as segment;
+use crate::ram::LinearMemory;
+use crate::sink::Output;
+use devices::p9::{Access, MemoryFs};
+use emu::bus::Ram;
+use emu::cache::Limits;
+use emu::machine::{self, Entropy, Machine, Share};
+use emu::vcpu::Clock;
+
+/// The share through which host and init talk, and the files in it.
+const RESERVED_TAG: &str = "wasi1";
+const SEED_FILE: &str = "entropy";
+const INFO_FILE: &str = "info";
+/// What the share holds at the most, besides `info`.
+const RESERVED_CAPACITY: u64 = 64 << 10;
+
+/// RAM and everything else that a machine is made of.
+///
+/// # Safety
+/// No machine that was made before is still used.
+pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Config, Ram), Error> {
+    // SAFETY: no other machine is used, so no other RAM.
+    let memory = unsafe { LinearMemory::new(config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
+    let mut reserved = MemoryFs::new(RESERVED_CAPACITY + config.info.len() as u64);
+    let mut put = |name, bytes: &[u8]| {
+        reserved.write_file(name, bytes).map_err(|_| Error::OutOfMemory { what: "a file for the guest", bytes: bytes.len() as u64 })
+    };
+    if let Some(seed) = &config.seed {
+        put(SEED_FILE, seed)?;
+    }
+    if !config.info.is_empty() {
+        put(INFO_FILE, &config.info)?;
+    }
+    let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
+    let parts = machine::Config {
+        disks: Vec::new(),
+        shares: std::iter::once(reserved).chain(std::mem::take(&mut config.shares)).collect(),
+        entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
+        console: Box::new(output.clone()),
+        serial: Box::new(output.clone()),
+        clock: if config.host_clock { Clock::Host(Box::new(WasiClock::new())) } else { Clock::Virtual },
+        epoch: config.epoch,
+        limits: Limits::default(),
+    };
+    Ok((parts, Ram::new(Box::new(memory))))
+}
+
+/// The machine, with Linux loaded. Guest RAM must be untouched.
+///
+/// # Safety
+/// As for [`parts`].
+pub unsafe fn boot(mut config: Config, output: &Output) -> Result<Machine, Error> {
+    // SAFETY: the caller vouches for it.
+    let (parts, ram) = unsafe { parts(&mut config, output) }?;
+    let read = |what, place: segment::Place| segment::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
+    let kernel = read("the kernel", config.kernel.ok_or(Error::NoKernel)?)?;
+    let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;
+    Ok(Machine::boot(parts, ram, &kernel, initramfs.as_deref(), &config.append)?)
+}

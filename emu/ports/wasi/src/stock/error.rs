@@ -1,0 +1,39 @@
+//! What the user is told where the guest's program did not come to its end.
+
+use std::io;
+
+/// Why there is no status of the guest's program.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The payload cannot be understood.
+    #[error("{0}")]
+    Payload(#[from] payload::Error),
+    /// Its metadata cannot.
+    #[error("the metadata in this file cannot be understood: {0}; convert the image again")]
+    Metadata(#[from] serde_json::Error),
+    /// The machine cannot be made.
+    #[error("{0}")]
+    Machine(#[from] crate::error::Error),
+    /// The runtime did not do what was asked of it.
+    #[error("the runtime cannot {doing}: {source}")]
+    Host {
+        /// What it should have done.
+        doing: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The guest's init gave up.
+    #[error("the guest could not run the program: {reason}")]
+    Guest {
+        /// Its reason.
+        reason: String,
+    },
+    /// The machine came to an end without a word from init.
+    #[error("{how}; its last output:\n{output}")]
+    Ended {
+        /// In which way.
+        how: &'static str,
+        /// The end of what it wrote.
+        output: String,
+    },
+}

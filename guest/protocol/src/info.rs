@@ -1,0 +1,78 @@
+//! `info`: what the guest's init is to run, as text in the share `wasi1`.
+
+use std::fmt;
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Info {
+    /// The program and its arguments, behind the image's own; none for what the image runs by itself.
+    pub command: Vec<String>,
+    /// Names and values for the environment.
+    pub environment: Vec<(String, String)>,
+    /// The host's clock, in seconds since 1970.
+    pub time: Option<u64>,
+    /// Paths in the share `wasi0` to bind to the same paths from the root on.
+    pub binds: Vec<String>,
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(last) = self.command.last() {
+            let words: Vec<String> = self.command.iter().map(|word| escape(word, &[' ', '\n'])).collect();
+            // A blank at the end ends an empty argument.
+            writeln!(f, "c: {}{}", words.join(" "), if last.is_empty() { " " } else { "" })?;
+        }
+        for (name, value) in &self.environment {
+            writeln!(f, "env: {}", escape(&format!("{name}={value}"), &['\n']))?;
+        }
+        if let Some(time) = self.time {
+            writeln!(f, "t: {time}")?;
+        }
+        self.binds.iter().try_for_each(|path| writeln!(f, "m: {}", escape(path, &['\n'])))
+    }
+}
+
+/// Puts a backslash in front of each of `specials`, and doubles the backslashes in front of one or of the end; all others stand for themselves.
+fn escape(text: &str, specials: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut backslashes = 0;
+    for c in text.chars() {
+        if specials.contains(&c) {
+            escaped.extend(std::iter::repeat_n('\\', backslashes + 1));
+        }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
+        escaped.push(c);
+    }
+    escaped.extend(std::iter::repeat_n('\\', backslashes));
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &[&str]) -> String {
+        Info { command: words.iter().map(|&word| word.to_owned()).collect(), ..Info::default() }.to_string()
+    }
+
+    #[test]
+    fn commands_are_written_as_ever_and_odd_ones_too() {
+        assert_eq!(command(&[]), "");
+        assert_eq!(command(&["echo", "-n", "a b"]), "c: echo -n a\\ b\n");
+        assert_eq!(command(&["a\\b", "c\\", "d\\ e"]), "c: a\\b c\\\\ d\\\\\\ e\n");
+        assert_eq!(command(&["a", "", "b"]), "c: a  b\n");
+        assert_eq!(command(&["a", ""]), "c: a  \n");
+        assert_eq!(command(&["a\nb\\"]), "c: a\\\nb\\\\\n");
+    }
+
+    #[test]
+    fn the_rest_is_one_line_each() {
+        let info = Info {
+            environment: vec![("A".into(), "b c\nd".into()), ("E".into(), String::new())],
+            time: Some(17),
+            binds: vec!["mapped/a b".into()],
+            ..Info::default()
+        };
+        assert_eq!(info.to_string(), "env: A=b c\\\nd\nenv: E=\nt: 17\nm: mapped/a b\n");
+    }
+}
