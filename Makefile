@@ -10,9 +10,10 @@ GUEST := $(TARGET)/guest
 DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
 
-# The init is static and not relocatable: nothing is left to do when it starts.
+# What runs in the guest is static and not relocatable: nothing is left to do when it starts.
 INIT_TARGET := x86_64-unknown-linux-gnu
 INIT := $(TARGET)/$(INIT_TARGET)/init/init
+TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
 PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev
@@ -44,7 +45,7 @@ machine: packages
 	    { cmp -s $$module $(TARGET)/release/machine.wasm || cp $$module $(TARGET)/release/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio
+guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio
 
 .PHONY: kernel
 kernel: packages
@@ -58,10 +59,21 @@ $(GUEST)/initramfs.cpio: $(INIT) guest/initramfs $(shell find guest/demo)
 	@mkdir -p $(GUEST)
 	@guest/initramfs guest/demo $@ $(INIT)
 
-# Cargo knows whether there is anything to do, and leaves the file alone if not.
+# The same with what the tests run in the guest.
+$(GUEST)/tests.cpio: $(GUEST)/initramfs.cpio $(TORTURE)
+	@echo 'guest: initramfs for the tests'
+	@rm -rf $(GUEST)/tests && mkdir -p $(GUEST)/tests/bin
+	@cp -R guest/demo/. $(GUEST)/tests && cp $(TORTURE) $(GUEST)/tests/bin
+	@guest/initramfs $(GUEST)/tests $@ $(INIT)
+
+# Cargo knows whether there is anything to do, and leaves the files alone if not.
 $(INIT): packages
 	@echo 'guest: init'
 	@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
+
+$(TORTURE): packages
+	@echo 'guest: torture'
+	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
 
 .PHONY: demo
 demo: build machine guest

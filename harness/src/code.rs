@@ -1,4 +1,7 @@
 //! The machine's code: the module that this prebake is shipped with, and what it was compiled to here.
+//!
+//! Module and compiler lie in the folder of the program. `$PREBAKE_MACHINE` names another, for a program that was built apart from them, as
+//! tests are.
 
 use crate::error::{Error, Result};
 use crate::file::atomic;
@@ -14,13 +17,16 @@ const MODULE: &str = "machine.wasm";
 /// The folder of compiled code in the user's cache.
 const FOLDER: &str = "code";
 
-/// The machine's module that lies beside this program.
+/// The machine's module that this program is shipped with.
 pub fn machine_module() -> Result<Vec<u8>> {
-    let path = beside_this_program(MODULE)?;
+    let path = shipped(MODULE)?;
     fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
 }
 
-fn beside_this_program(name: &str) -> Result<PathBuf> {
+fn shipped(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PREBAKE_MACHINE").filter(|folder| !folder.is_empty()) {
+        return Ok(Path::new(&folder).join(name));
+    }
     let this = std::env::current_exe().map_err(|source| Error::Host { what: "tell where this program is", source })?;
     Ok(this.with_file_name(name))
 }
@@ -39,7 +45,7 @@ impl CodeCache {
 
     /// The compiled form of `code`, a linked module. `compiling` is called first if it has yet to be made.
     pub fn compiled(&self, code: &[u8], options: &Options, compiling: impl FnOnce()) -> Result<Vec<u8>> {
-        let compiler = beside_this_program("prebake-wamrc")?;
+        let compiler = shipped("prebake-wamrc")?;
         let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
         let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
         match fs::read(&place) {

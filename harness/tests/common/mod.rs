@@ -10,11 +10,23 @@ use std::sync::OnceLock;
 
 /// A file of the guest that `make guest` builds.
 pub fn guest(name: &str) -> PathBuf {
+    made(&Path::new("guest").join(name), "guest")
+}
+
+/// The folder with the module and the compiler that `make build machine` builds.
+pub fn machine_folder() -> PathBuf {
+    let module = made(Path::new("release/machine.wasm"), "build machine");
+    made(Path::new("release/prebake-wamrc"), "build machine");
+    module.with_file_name("")
+}
+
+/// What `make GOAL` leaves below the target folder.
+fn made(file: &Path, goal: &str) -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let places: Vec<_> = chosen.into_iter().chain([usual]).map(|target| target.join("guest").join(name)).collect();
+    let places: Vec<_> = chosen.into_iter().chain([usual]).map(|target| target.join(file)).collect();
     let found = places.iter().find(|place| place.exists());
-    found.unwrap_or_else(|| panic!("the guest's {name} is not built (looked for {places:?}); run `make guest` first")).clone()
+    found.unwrap_or_else(|| panic!("{} is not built (looked for {places:?}); run `make {goal}` first", file.display())).clone()
 }
 
 /// The program, with a cache of its own.

@@ -1,0 +1,107 @@
+"""Runs a machine in wasmtime, through Machine ABI version 1, and does what a log says.
+
+    replay.py MACHINE.wasm FOLDER
+
+FOLDER holds `config` (for pb_configure), `log`, and for a restore `snapshot` and `layout`: the length of what lies in front of the pages,
+then for each run of pages its guest address, its offset in the file and its length. A line of the log is a call:
+
+    run REASON COUNT    pb_run without a limit, which must end like this
+    skip TICK           pb_skip_to
+    push PORT HEX       pb_push_input
+
+The machine it comes to is left in FOLDER: `records` (of pb_save), `ram`, and `said.N` with what the guest wrote on port N (255: serial).
+"""
+
+import struct
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from wasmtime import Engine, Linker, Module, Store, WasiConfig
+
+NO_LIMIT = -1  # as an unsigned number, the greatest
+
+
+class Machine:
+    def __init__(self, path):
+        engine = Engine()
+        self.store = Store(engine)
+        self.store.set_wasi(WasiConfig())
+        linker = Linker(engine)
+        linker.define_wasi()
+        instance = linker.instantiate(self.store, Module.from_file(engine, str(path)))
+        self.exports = instance.exports(self.store)
+        self.memory = self.exports["memory"]
+        assert self.call("abi") == 1
+        self.call("init")
+        self.ram = self.call("ram")
+        self.said = defaultdict(bytes)
+
+    def call(self, name, *arguments):
+        return self.exports["pb_" + name](self.store, *arguments)
+
+    def give(self, data):
+        """Puts bytes where the next call takes them."""
+        self.memory.write(self.store, data, self.call("reserve", len(data)))
+        return len(data)
+
+    def answer(self):
+        address = self.call("answer")
+        return bytes(self.memory.read(self.store, address, address + self.call("answer_length")))
+
+    def check(self, status):
+        if status != 0:
+            sys.exit(self.answer().decode())
+
+    def restore(self, folder):
+        snapshot = (folder / "snapshot").read_bytes()
+        head, *runs = (folder / "layout").read_text().splitlines()
+        for run in runs:
+            address, offset, length = map(int, run.split())
+            self.memory.write(self.store, snapshot[offset : offset + length], self.ram + address)
+        self.check(self.call("restore", self.give(snapshot[: int(head)]), len(snapshot)))
+
+    def listen(self):
+        self.call("take_output")
+        output = self.answer()
+        while output:
+            port, length = struct.unpack_from("<BI", output)
+            self.said[port] += output[5 : 5 + length]
+            output = output[5 + length :]
+
+    def replay(self, line):
+        match line.split():
+            case ["run", reason, count]:
+                found = self.call("run", NO_LIMIT), self.call("count")
+                self.listen()
+                if found != (int(reason), int(count)):
+                    sys.exit(f"`{line}` came to {found}")
+            case ["skip", tick]:
+                self.call("skip_to", int(tick))
+            case ["push", port, data]:
+                data = bytes.fromhex(data)
+                assert self.call("push_input", int(port), self.give(data)) == len(data)
+            case _:
+                sys.exit(f"`{line}` is no call")
+
+
+def main(module, folder):
+    folder = Path(folder)
+    machine = Machine(module)
+    config = (folder / "config").read_bytes()
+    machine.check(machine.call("configure", machine.give(config)))
+    if (folder / "snapshot").exists():
+        machine.restore(folder)
+    else:
+        machine.check(machine.call("boot"))
+    for line in (folder / "log").read_text().splitlines():
+        machine.replay(line)
+    machine.check(machine.call("save"))
+    (folder / "records").write_bytes(machine.answer())
+    size = int(dict(line.split("=", 1) for line in config.decode().splitlines())["ram"])
+    (folder / "ram").write_bytes(machine.memory.read(machine.store, machine.ram, machine.ram + size))
+    for port, data in machine.said.items():
+        (folder / f"said.{port}").write_bytes(data)
+
+
+main(*sys.argv[1:])
