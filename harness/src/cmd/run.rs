@@ -90,10 +90,10 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
     let seed = seed(Randomness::Host)?;
     let machine: Box<dyn Engine> = match machine {
         Some(machine) => {
-            parts.require_none()?;
+            parts.require_no_disks()?;
             report.engine = machine.engine();
-            let config = machine.config(args.console.clock, Randomness::Host, seed);
-            Box::new(machine.load()?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
+            let config = machine.config(args.console.clock, Randomness::Host, seed, &args.devices.shares);
+            Box::new(machine.load(&args.devices.shares)?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
         }
         None => {
             let config = parts.into_config(&outlet, args.console.clock, Randomness::Host, Some(seed))?;
@@ -128,10 +128,10 @@ fn boot_and_attend(args: &RunArgs, machine: &MachineFile, in_module: bool, start
     let randomness = Randomness::of_boot(clock);
     let seed = seed(randomness)?;
     let machine: Box<dyn Engine> = if in_module {
-        parts.require_none()?;
+        parts.require_no_disks()?;
         report.engine = machine.engine();
-        let config = machine.config(clock, randomness, seed);
-        Box::new(machine.load()?.boot(&config, outlet.clone())?)
+        let config = machine.config(clock, randomness, seed, &args.devices.shares);
+        Box::new(machine.load(&args.devices.shares)?.boot(&config, outlet.clone())?)
     } else {
         Box::new(machine.boot_natively(parts.into_config(&outlet, clock, randomness, Some(seed))?)?)
     };

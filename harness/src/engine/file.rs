@@ -1,10 +1,10 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
-use super::module::{Loaded, RAM_START};
+use super::module::{FIRST_FOLDER, Loaded, RAM_START};
 use crate::artefact::{Artefact, Kind, MEMORY_PAGE, PartKind};
 use crate::backend::clock::since_1970;
 use crate::backend::ram::MappedRam;
-use crate::cli::ClockArg;
+use crate::cli::{ClockArg, ShareArg};
 use crate::code::CodeCache;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
@@ -73,7 +73,7 @@ impl MachineFile {
     }
 
     /// The module's configuration.
-    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Seed) -> String {
+    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Seed, shares: &[ShareArg]) -> String {
         let (clock, epoch) = match clock {
             ClockArg::Virtual => ("virtual", BAKE_EPOCH),
             ClockArg::Host => ("host", since_1970()),
@@ -89,13 +89,18 @@ impl MachineFile {
                 let _ = writeln!(text, "{}={},{}", part.kind, part.offset, part.length);
             }
         }
+        for (number, share) in shares.iter().enumerate() {
+            let access = if share.read_only { ",ro" } else { "" };
+            let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
+        }
         let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
         text
     }
 
-    /// Loads it into WAMR.
-    pub fn load(&self) -> Result<Loaded> {
-        let loaded = Loaded::load(&self.path, self.artefact.file().file(), self.ram_size() as usize)?;
+    /// Loads it into WAMR, with the folders of these shares.
+    pub fn load(&self, shares: &[ShareArg]) -> Result<Loaded> {
+        let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).collect();
+        let loaded = Loaded::load(&self.path, self.artefact.file().file(), self.ram_size() as usize, &folders)?;
         let size = self.artefact.size();
         let behind = (u64::from(size.pages) * MEMORY_PAGE).checked_sub(RAM_START);
         if behind.is_none_or(|behind| behind < size.ram_size) {

@@ -8,13 +8,15 @@ use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
 use snapshot::{ReadAt, Run, SectionId, SectionName, Snapshot, Writer};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
 const ABI: u32 = 1;
 /// Where guest RAM begins: the size of the memory that the module is linked with.
 pub const RAM_START: u64 = 96 << 20;
+/// The module's descriptor of the first folder that it may use.
+pub const FIRST_FOLDER: usize = 3;
 /// Number of the serial port in the module's output.
 const SERIAL: u8 = 0xff;
 /// Bytes that the interpreter has for the module's calls.
@@ -85,12 +87,14 @@ pub struct Loaded {
 
 impl Loaded {
     /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have `ram_size`
-    /// bytes of guest RAM.
-    pub fn load(path: &Path, file: &File, ram_size: usize) -> Result<Self> {
+    /// bytes of guest RAM. It may use these folders, the first as [`FIRST_FOLDER`].
+    pub fn load(path: &Path, file: &File, ram_size: usize, folders: &[PathBuf]) -> Result<Self> {
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
-        let mut instance = Instance::new(&module, Wasi::default(), STACK).map_err(error)?;
+        // The module knows them by their descriptors alone.
+        let preopens = folders.iter().enumerate().map(|(number, folder)| (number.to_string(), folder.clone())).collect();
+        let mut instance = Instance::new(&module, Wasi { preopens, ..Wasi::default() }, STACK).map_err(error)?;
         let found = instance.typed_func::<(), u32>("pb_abi").and_then(|abi| abi.call(&mut instance, ())).map_err(error)?;
         if found != ABI {
             return Err(Error::ModuleAbi { path: path.into(), found, wanted: ABI });

@@ -81,13 +81,9 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Nothing, for a machine that can have none.
-    pub fn require_none(&self) -> Result<()> {
-        match (self.disks.is_empty(), self.shares.is_empty()) {
-            (true, true) => Ok(()),
-            (false, _) => Err(Error::NotInModule { what: "disks" }),
-            (_, false) => Err(Error::NotInModule { what: "shares" }),
-        }
+    /// No disks, for a machine that can have none.
+    pub fn require_no_disks(&self) -> Result<()> {
+        if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { what: "disks" }) }
     }
 
     /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take.

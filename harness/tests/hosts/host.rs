@@ -35,7 +35,7 @@ impl Host {
         let file = self.file();
         match self {
             Self::Native => Box::new(file.boot_natively(native_config(listener)).unwrap()),
-            Self::Aot | Self::Interpreter => Box::new(file.load().unwrap().boot(&module_config(&file), listener.clone()).unwrap()),
+            Self::Aot | Self::Interpreter => Box::new(file.load(&[]).unwrap().boot(&module_config(&file), listener.clone()).unwrap()),
         }
     }
 
@@ -47,7 +47,7 @@ impl Host {
         match self {
             Self::Native => Box::new(restore_natively(&snapshot, file.ram_size(), listener)),
             Self::Aot | Self::Interpreter => {
-                Box::new(file.load().unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap())
+                Box::new(file.load(&[]).unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap())
             }
         }
     }
@@ -69,7 +69,7 @@ fn native_config(listener: &Listener) -> Config {
 
 /// The same for a module.
 pub fn module_config(file: &MachineFile) -> String {
-    file.config(ClockArg::Virtual, Randomness::Published, seed(Randomness::Published).unwrap())
+    file.config(ClockArg::Virtual, Randomness::Published, seed(Randomness::Published).unwrap(), &[])
 }
 
 fn restore_natively(snapshot: &Snapshot<HostFile>, ram_size: u64, listener: &Listener) -> Machine {

@@ -28,8 +28,21 @@ pub struct Config {
     pub initramfs: Option<Place>,
     /// The text of `info` for the guest's init. No line sets it.
     pub info: Vec<u8>,
-    /// Folders of the host for the guest.
+    /// File systems of whoever makes the machine. No line adds one.
     pub shares: Vec<Share>,
+    /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
+    pub folders: Vec<SharedFolder>,
+}
+
+/// A folder of the host for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedFolder {
+    /// What the guest finds it by.
+    pub tag: String,
+    /// The runtime's descriptor.
+    pub descriptor: u32,
+    /// The guest may only look.
+    pub read_only: bool,
 }
 
 impl Config {
@@ -53,6 +66,7 @@ impl Config {
             "append" => value.clone_into(&mut self.append),
             "kernel" => self.kernel = Some(parse_place(value)?),
             "initramfs" => self.initramfs = Some(parse_place(value)?),
+            "share" => self.folders.push(parse_folder(value)?),
             _ => return None,
         }
         Some(())
@@ -66,6 +80,12 @@ fn choice(value: &str, no: &str, yes: &str) -> Option<bool> {
 fn parse_place(value: &str) -> Option<Place> {
     let (offset, length) = value.split_once(',')?;
     Some(Place { offset: offset.parse().ok()?, length: length.parse().ok()? })
+}
+
+fn parse_folder(value: &str) -> Option<SharedFolder> {
+    let (value, read_only) = value.strip_suffix(",ro").map_or((value, false), |value| (value, true));
+    let (tag, descriptor) = value.rsplit_once(',')?;
+    Some(SharedFolder { tag: tag.to_owned(), descriptor: descriptor.parse().ok()?, read_only })
 }
 
 fn parse_hex<const N: usize>(value: &str) -> Option<[u8; N]> {

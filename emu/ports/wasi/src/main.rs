@@ -10,6 +10,7 @@ mod config;
 mod entropy;
 mod error;
 mod exchange;
+mod folder;
 mod heap;
 mod make;
 mod payload;

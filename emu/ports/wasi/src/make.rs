@@ -1,13 +1,13 @@
 //! Making a machine of a configuration, for whoever drives it.
 
 use crate::clock::WasiClock;
-use crate::config::Config;
+use crate::config::{Config, SharedFolder};
 use crate::entropy::WasiEntropy;
 use crate::error::Error;
 use crate::payload as segment;
 use crate::ram::LinearMemory;
 use crate::sink::Output;
-use devices::p9::{Access, MemoryFs};
+use devices::p9::{Access, FileSystem, MemoryFs};
 use emu::bus::Ram;
 use emu::cache::Limits;
 use emu::machine::{self, Entropy, Machine, Share};
@@ -38,9 +38,10 @@ pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Co
         put(INFO_FILE, &config.info)?;
     }
     let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
+    let folders = std::mem::take(&mut config.folders);
     let parts = machine::Config {
         disks: Vec::new(),
-        shares: std::iter::once(reserved).chain(std::mem::take(&mut config.shares)).collect(),
+        shares: std::iter::once(reserved).chain(std::mem::take(&mut config.shares)).chain(folders.into_iter().filter_map(open)).collect(),
         entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
         console: Box::new(output.clone()),
         serial: Box::new(output.clone()),
@@ -49,6 +50,16 @@ pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Co
         limits: Limits::default(),
     };
     Ok((parts, Ram::new(Box::new(memory))))
+}
+
+/// The file system in a folder of the host. On a target without WASI there are no folders.
+fn open(folder: SharedFolder) -> Option<Share> {
+    #[cfg(target_os = "wasi")]
+    let filesystem: Option<Box<dyn FileSystem>> = Some(Box::new(crate::folder::Folder::of_descriptor(folder.descriptor)));
+    #[cfg(not(target_os = "wasi"))]
+    let filesystem: Option<Box<dyn FileSystem>> = None;
+    let access = if folder.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    filesystem.map(|filesystem| Share { tag: folder.tag, filesystem, access })
 }
 
 /// The machine, with Linux loaded. Guest RAM must be untouched.

@@ -6,15 +6,19 @@ use super::host::Input;
 use super::packed;
 use crate::config::{Config, SEED_LENGTH};
 use crate::entropy::WasiEntropy;
+use crate::folder::Preopened;
 use crate::make;
 use crate::sink::Output;
 use devices::console::Port;
+use devices::p9::Access;
 use devices::rng::EntropySource;
-use emu::machine::{Machine, Stop};
+use emu::machine::{Machine, Share, Stop};
 use protocol::{ANSWER, Info, Mode, Request, Said};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The share with the user's folders.
+const FOLDERS_TAG: &str = "wasi0";
 /// Instructions between two looks at standard input.
 const SLICE: u64 = 2_000_000;
 
@@ -31,11 +35,12 @@ pub fn run() -> Result<i32, Failure> {
 fn configure() -> Result<Config, Failure> {
     let mut seed = [0; SEED_LENGTH];
     WasiEntropy.fill(&mut seed);
+    let folders = Preopened::of_runtime();
     let info = Info {
         command: std::env::args_os().skip(1).map(text).collect(),
         environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
         time: Some(since_1970().as_secs()),
-        binds: Vec::new(),
+        binds: folders.paths(),
     };
     Ok(Config {
         host_clock: true,
@@ -43,6 +48,7 @@ fn configure() -> Result<Config, Failure> {
         epoch: nanoseconds(since_1970()),
         seed: Some(seed),
         info: info.to_string().into_bytes(),
+        shares: vec![Share { tag: FOLDERS_TAG.into(), filesystem: Box::new(folders), access: Access::ReadWrite }],
         ..packed::config()?
     })
 }
