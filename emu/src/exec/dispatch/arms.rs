@@ -38,6 +38,7 @@ impl Key {
     }
 
     /// Its handler. Where there is none, this does not compile.
+    #[expect(clippy::panic, reason = "only the compiler runs this")]
     pub const fn handler(&self) -> Handler {
         match table::find(self.code, self.way, self.jump) {
             Some(handler) => handler,
@@ -46,6 +47,7 @@ impl Key {
     }
 
     /// Number of its arm.
+    #[expect(clippy::panic, reason = "only the compiler runs this")]
     pub const fn arm(&self) -> u16 {
         let mut arm = 0;
         while arm < HOT.len() {
