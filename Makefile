@@ -108,7 +108,7 @@ bench: guest build machine
 	@mkdir -p $(BENCH)
 	@echo 'bench: a restored machine and its first answer'
 	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/start.wasm
-	@$(PREBAKE) aot $(BENCH)/start.wasm -o $(BENCH)/start.aot
+	@$(PREBAKE) aot --segue $(BENCH)/start.wasm -o $(BENCH)/start.aot
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/barrier.snap
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio --at idle -o $(BENCH)/prompt.snap
 	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
@@ -116,7 +116,7 @@ bench: guest build machine
 	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
 	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
 	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --append console=ttyS0 -o $(BENCH)/peers.wasm
-	@$(PREBAKE) aot $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
+	@$(PREBAKE) aot --segue $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
 	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
 
