@@ -113,6 +113,16 @@ pub enum Error {
         /// The version that is understood.
         wanted: u32,
     },
+    /// A machine has not the memory that was insisted on.
+    #[error("{}: a machine with {found} MiB of memory, but {wanted} were asked for; leave --memory out, or convert it again", path.display())]
+    MachineMemory {
+        /// Its file.
+        path: PathBuf,
+        /// MiB that it has.
+        found: u64,
+        /// MiB that were asked for.
+        wanted: u32,
+    },
     /// A machine's module has no room for its guest's RAM.
     #[error(
         "{}: {ram_size} bytes of guest RAM in a memory of {pages} pages, which are for more than that; make it again with this prebake",
@@ -283,6 +293,7 @@ impl Error {
             Self::NotInModule { .. } => "not-in-module",
             Self::Module { .. } => "module",
             Self::ModuleAbi { .. } => "module-abi",
+            Self::MachineMemory { .. } => "ram-size",
             Self::ModuleMemory { .. } => "module-memory",
             Self::Engine(_) => "engine",
             Self::Refused { kind, .. } => kind,

@@ -47,6 +47,9 @@ fn attempt(args: &RunArgs, start: Instant) -> ExitCode {
 
 fn make_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let machine = args.machine().map(MachineFile::open).transpose()?;
+    if let (Some(machine), Some(mebibytes)) = (&machine, args.memory) {
+        machine.require_memory(mebibytes)?;
+    }
     let in_module = match &machine {
         Some(machine) => args.in_module() && machine.is_trusted()?,
         None => false,

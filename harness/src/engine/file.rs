@@ -67,6 +67,12 @@ impl MachineFile {
         }
     }
 
+    /// Refuses a machine with another amount of memory, in MiB.
+    pub fn require_memory(&self, mebibytes: u32) -> Result<()> {
+        let found = self.ram_size() >> 20;
+        if found == u64::from(mebibytes) { Ok(()) } else { Err(Error::MachineMemory { path: self.path.clone(), found, wanted: mebibytes }) }
+    }
+
     /// Bytes of guest RAM.
     pub fn ram_size(&self) -> u64 {
         self.artefact.size().ram_size
