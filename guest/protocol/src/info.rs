@@ -17,10 +17,8 @@ pub struct Info {
 
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(last) = self.command.last() {
-            let words: Vec<String> = self.command.iter().map(|word| escape(word, &[' ', '\n'])).collect();
-            // A blank at the end ends an empty argument.
-            writeln!(f, "c: {}{}", words.join(" "), if last.is_empty() { " " } else { "" })?;
+        if !self.command.is_empty() {
+            writeln!(f, "c: {}", words(&self.command))?;
         }
         for (name, value) in &self.environment {
             writeln!(f, "env: {}", escape(&format!("{name}={value}"), &['\n']))?;
@@ -32,8 +30,16 @@ impl fmt::Display for Info {
     }
 }
 
+/// One line of words.
+pub(crate) fn words(words: &[String]) -> String {
+    let escaped: Vec<String> = words.iter().map(|word| escape(word, &[' ', '\n'])).collect();
+    // A blank at the end ends an empty word.
+    let end = if words.last().is_some_and(String::is_empty) { " " } else { "" };
+    escaped.join(" ") + end
+}
+
 /// Puts a backslash in front of each of `specials`, and doubles the backslashes in front of one or of the end; all others stand for themselves.
-fn escape(text: &str, specials: &[char]) -> String {
+pub(crate) fn escape(text: &str, specials: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut backslashes = 0;
     for c in text.chars() {

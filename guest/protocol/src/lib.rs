@@ -1,8 +1,10 @@
-//! What prebake and the guest's init say to each other: the barrier on the terminal, and lines on the control port, as
+//! What prebake and the guest's init say to each other: the barrier on the terminal, lines on the control port, and what is to be run, as
 //! guest/init/PROTOCOL.md defines them.
 
+mod image;
 mod info;
 
+pub use image::Image;
 pub use info::Info;
 
 use std::fmt;
