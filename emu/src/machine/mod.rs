@@ -427,6 +427,24 @@ impl Machine {
         }
     }
 
+    /// Whether a copy of the machine as it is now can be made unlike its siblings before any of its programs goes on: the CPU is halted, or in
+    /// user mode, and takes interrupts. An interrupt that is raised here is served before the next instruction of a program, while a system
+    /// call that is under way would end with random numbers that every copy gets.
+    pub fn at_safe_point(&self) -> bool {
+        let takes_interrupts = self.cpu.system_flags & Rflags::IF != 0 && !self.cpu.shadow;
+        takes_interrupts && (self.cpu.halted || self.cpu.cpl == 3)
+    }
+
+    /// Runs on to the next safe point, which may be here, or until the count reaches `until` or something else stops the machine.
+    /// [`Self::at_safe_point`] says which it was.
+    pub fn run_to_safe_point(&mut self, until: u64) -> Stop {
+        let mut stop = Stop::Due;
+        while stop == Stop::Due && !self.at_safe_point() && self.count() < until {
+            stop = self.run(self.count() + 1);
+        }
+        stop
+    }
+
     /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.
     pub fn skip_to(&mut self, tick: u64) {
         self.cpu.skip_to(tick);

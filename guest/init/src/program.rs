@@ -67,6 +67,10 @@ impl Program {
     pub fn obey(&self, mut requests: Lines<File>, mut resume: impl FnMut(Option<u64>) + Send + 'static) -> Result<()> {
         let program = self.pid;
         helper(move || {
+            // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
+            if sys::run_first().is_err() {
+                return;
+            }
             while let Ok(Some(line)) = requests.next_line() {
                 match Request::parse(line) {
                     Some(Request::Signal(number)) => {
