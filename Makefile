@@ -7,6 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREBAKE := $(TARGET)/release/prebake
 GUEST := $(TARGET)/guest
+IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
 
@@ -26,6 +27,7 @@ help:
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST)'
+	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
 .PHONY: packages
@@ -74,6 +76,14 @@ $(INIT): packages
 $(TORTURE): packages
 	@echo 'guest: torture'
 	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
+
+# Container images for the tests, as OCI layouts; guest/images/recipes says what is in each.
+.PHONY: images
+images:
+	@mkdir -p $(IMAGES)
+	@for recipe in guest/images/recipes/*; do \
+	    image=$$(guest/images/build $${recipe##*/}) && ln -sfn "$$image" $(IMAGES)/$${recipe##*/} || exit 1; \
+	done
 
 .PHONY: demo
 demo: build machine guest
