@@ -47,7 +47,7 @@ machine: packages
 	    { cmp -s $$module $(TARGET)/release/machine.wasm || cp $$module $(TARGET)/release/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio
+guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img
 
 .PHONY: kernel
 kernel: packages
@@ -67,6 +67,12 @@ $(GUEST)/tests.cpio: $(GUEST)/initramfs.cpio $(TORTURE)
 	@rm -rf $(GUEST)/tests && mkdir -p $(GUEST)/tests/bin
 	@cp -R guest/demo/. $(GUEST)/tests && cp $(TORTURE) $(GUEST)/tests/bin
 	@guest/initramfs $(GUEST)/tests $@ $(INIT)
+
+# A disk with the tests' files.
+$(GUEST)/root.img: $(GUEST)/tests.cpio
+	@echo 'guest: root disk for the tests'
+	@guest/apt install e2fsprogs
+	@rm -f $@.new && PATH=$$PATH:/sbin:/usr/sbin mke2fs -q -t ext4 -d $(GUEST)/tests $@.new 8M && mv $@.new $@
 
 # Cargo knows whether there is anything to do, and leaves the files alone if not.
 $(INIT): packages

@@ -41,7 +41,7 @@ pub enum Command {
     /// Boot a kernel and attach to its console
     #[command(after_help = BOOT_EXAMPLES)]
     Boot(BootArgs),
-    /// Boot a kernel, wait until the guest has settled, and save a snapshot
+    /// Boot a kernel or a machine, wait until the guest has settled, and save a snapshot
     #[command(after_help = BAKE_EXAMPLES)]
     Bake(BakeArgs),
     /// Restore a snapshot, or boot a machine, and attach to its console
@@ -68,6 +68,7 @@ Examples:
 const BAKE_EXAMPLES: &str = "\
 Examples:
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
+  prebake bake demo.aot -o demo.snap
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
 
 Baking is deterministic: the same files give the same snapshot, byte for byte, on any host.";
@@ -83,6 +84,7 @@ Examples:
 const CONVERT_EXAMPLES: &str = "\
 Examples:
   prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
+  prebake convert --kernel vmlinux --initrd initramfs.cpio --root root.img --upper 1024 -o image.wasm
   prebake aot demo.wasm -o demo.aot
   prebake run demo.aot";
 
@@ -97,7 +99,7 @@ The code of all machines is the same: it is compiled once for each kind of host,
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct DeviceArgs {
-    /// A disk: vda, vdb and so on. The file is never written: changes are kept apart, and with `:ro` the guest makes none
+    /// A disk: vda, vdb and so on, behind those of a machine's file. The file is never written: changes are kept apart, and with `:ro` the guest makes none
     #[arg(long = "disk", value_name = "FILE[:ro]")]
     pub disks: Vec<DiskArg>,
     /// A directory for the guest, under a 9P mount tag. Init mounts the tag `wasi0` on /mnt/wasi0
@@ -109,9 +111,6 @@ pub struct DeviceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct ColdArgs {
-    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
-    #[arg(long, value_name = "FILE")]
-    pub kernel: PathBuf,
     /// The initial file system: a cpio archive, best uncompressed
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
@@ -162,6 +161,9 @@ pub struct ConsoleArgs {
 /// `prebake boot`.
 #[derive(Debug, Args)]
 pub struct BootArgs {
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub kernel: PathBuf,
     /// The machine to boot.
     #[command(flatten)]
     pub cold: ColdArgs,
@@ -176,6 +178,15 @@ pub struct BootArgs {
 /// `prebake bake`.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
+    /// A machine: a file that ends in .aot or .wasm. It has what it boots, and its memory
+    #[arg(value_name = "FILE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
+    pub file: Option<PathBuf>,
+    /// What runs the machine: WAMR the module in a machine's file, or this program itself
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Native)]
+    pub engine: EngineArg,
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub kernel: Option<PathBuf>,
     /// Where to save the snapshot. A file of that name stays as it is until the new one is complete
     #[arg(short, long, value_name = "FILE.snap")]
     pub output: PathBuf,
@@ -193,6 +204,21 @@ pub struct BakeArgs {
     pub report: ReportArgs,
 }
 
+impl BakeArgs {
+    /// Whether WAMR is to run it.
+    pub fn in_module(&self) -> bool {
+        self.engine == EngineArg::Wamr
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match &self.file {
+            Some(file) if !is_machine(file) => Err(format!("{} is no machine's file: that ends in .aot or .wasm", file.display())),
+            None if self.in_module() => Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// `prebake run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -205,7 +231,7 @@ pub struct RunArgs {
     /// What runs the machine: WAMR the module in a machine's file, or this program itself [default: wamr for a machine's file]
     #[arg(long, value_name = "ENGINE", value_enum)]
     pub engine: Option<EngineArg>,
-    /// Verify every byte of the snapshot and of the disks, even if they are unchanged since they last were
+    /// Verify every byte of the machine's file, the snapshot and the disks, even if they are unchanged since they last were
     #[arg(long)]
     pub verify: bool,
     /// Insist on this much memory, in MiB
@@ -324,6 +350,12 @@ pub struct ConvertArgs {
     /// The kernel's command line, besides what the machine itself adds
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
+    /// A read-only disk for the guest, vda: an image of a file system
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
+    /// Size in MiB of a writable disk, vdb, that is empty at first; a snapshot holds what was written to it
+    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "root")]
+    pub upper: u32,
     /// Memory in MiB, which is fixed in the machine
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
@@ -372,9 +404,12 @@ impl AotArgs {
 /// Understands the command line, or ends the process with a message.
 pub fn parse() -> Cli {
     let cli = Cli::parse();
-    if let Command::Run(args) = &cli.command
-        && let Err(problem) = args.check()
-    {
+    let checked = match &cli.command {
+        Command::Run(args) => args.check(),
+        Command::Bake(args) => args.check(),
+        _ => Ok(()),
+    };
+    if let Err(problem) = checked {
         Cli::command().error(ErrorKind::ArgumentConflict, problem).exit();
     }
     cli
@@ -552,6 +587,24 @@ mod tests {
         assert_eq!(default.to_string().parse(), Ok(default));
         for wrong in ["", "quiet", "quiet=5", "quiet=s", "quiet=-1s", "work=x", "loud=1s", "quiet=99999999999999s"] {
             assert!(wrong.parse::<SettleArg>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bake_needs_a_machine_or_a_kernel() {
+        let parse = |words: &[&str]| {
+            let words = ["prebake", "bake", "-o", "a.snap"].iter().chain(words);
+            let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+            let Command::Bake(args) = cli.command else { unreachable!() };
+            args.check().map(|()| args)
+        };
+        assert!(parse(&["--kernel", "k", "--memory", "64"]).is_ok());
+        assert!(!parse(&["a.aot", "--disk", "d"]).unwrap().in_module());
+        assert!(parse(&["a.wasm", "--engine", "wamr"]).unwrap().in_module());
+        for wrong in
+            [&[][..], &["a.img"], &["a.aot", "--kernel", "k"], &["a.aot", "--memory", "64"], &["--kernel", "k", "--engine", "wamr"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }
 

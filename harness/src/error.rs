@@ -123,9 +123,10 @@ pub enum Error {
         /// MiB that were asked for.
         wanted: u32,
     },
-    /// A machine's module has no room for its guest's RAM.
+    /// A machine's module has no room for its guest's RAM and the upper disk.
     #[error(
-        "{}: {ram_size} bytes of guest RAM in a memory of {pages} pages, which are for more than that; make it again with this prebake",
+        "{}: {ram_size} bytes of guest RAM and an upper disk of {upper}, a multiple of 64 KiB, do not fit behind the machine itself in a \
+         memory of {pages} pages; make it again with this prebake",
         path.display()
     )]
     ModuleMemory {
@@ -133,6 +134,8 @@ pub enum Error {
         path: PathBuf,
         /// Bytes of guest RAM.
         ram_size: u64,
+        /// Bytes of the upper disk.
+        upper: u64,
         /// Pages of its memory.
         pages: u32,
     },

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{assert_fails, at_barrier, bake, guest, prebake, prebake_cold, run, scratch, script, text};
-use snapshot::{MachineId, Model, Ram, Record, SectionId, Writer};
+use snapshot::{MachineId, Model, Pages, Record, SectionId, Writer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +82,7 @@ fn forged(name: &str, model: &str, fill: impl FnOnce(&mut Writer)) -> PathBuf {
     let mut writer = Writer::new(machine);
     fill(&mut writer);
     let path = scratch(name);
-    writer.write(Ram::new(&vec![0; 32 << 20]), &mut fs::File::create(&path).unwrap()).unwrap();
+    writer.write(Pages::new(&vec![0; 32 << 20]), &mut fs::File::create(&path).unwrap()).unwrap();
     path
 }
 

@@ -24,7 +24,7 @@ use harness::vm::record::BakeState;
 use harness::vm::tail::{Tail, TailState};
 use proptest::prelude::*;
 use protocol::{ANSWER, Mode, Request, Said};
-use snapshot::Snapshot;
+use snapshot::{Snapshot, Space};
 use std::io::{Cursor, Seek, Write};
 use std::sync::OnceLock;
 
@@ -34,7 +34,7 @@ const SCRIPT: [&str; 4] = ["i=0; while [ $i -lt 50 ]; do i=$((i+1)); done\n", "l
 fn save(machine: &mut dyn Engine) -> Vec<u8> {
     let writer = machine.save().unwrap();
     let mut file = Cursor::new(Vec::new());
-    writer.write(snapshot::Ram::new(machine.memory().bytes), &mut file).unwrap();
+    machine.memory().save(&writer, false, &mut file).unwrap();
     file.into_inner()
 }
 
@@ -109,8 +109,8 @@ impl Scripted {
         let bytes = save(&mut self.machine);
         let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
         let mut ram = zeroed_ram();
-        for run in snapshot.runs() {
-            let (guest, file, len) = (run.guest_address as usize, run.file_offset as usize, run.len as usize);
+        for run in snapshot.runs(Space::Ram) {
+            let (guest, file, len) = (run.address as usize, run.file_offset as usize, run.len as usize);
             ram.bytes_mut()[guest..guest + len].copy_from_slice(&bytes[file..file + len]);
         }
         let mut sections = snapshot.sections();
@@ -188,10 +188,11 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     sections.take::<TailState>(0).unwrap();
     let outlet = Outlet::new(Routes::NOWHERE, false, Tail::default());
     let no_devices = DeviceArgs { disks: Vec::new(), shares: Vec::new() };
-    let parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
+    let mut parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
     let seed = seed(Randomness::Published).unwrap();
-    let config = parts.into_config(&outlet, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
-    let mapping = harness::backend::ram::MappedRam::of_snapshot(snapshot.machine().ram_size, snapshot.source().file(), snapshot.runs());
+    let config = parts.take_config(&outlet, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let mapping =
+        harness::backend::ram::MappedRam::of_snapshot(snapshot.machine().ram_size, snapshot.source().file(), snapshot.runs(Space::Ram));
     let machine = Machine::restore(config, Ram::new(Box::new(mapping.unwrap())), &mut sections).unwrap();
 
     let mut input = tempfile::tempfile().unwrap();

@@ -14,7 +14,7 @@ use emu::machine::{Config, Entropy, Machine, Share, Stop};
 use emu::vcpu::Clock;
 use harness::vm::parts::BAKE_EPOCH;
 use protocol::{ANSWER, Mode, Request};
-use snapshot::Snapshot;
+use snapshot::{Snapshot, Space};
 use std::collections::HashSet;
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -131,15 +131,15 @@ impl Guest {
         let mut writer = snapshot::Writer::new(self.machine.id());
         self.machine.save(&mut writer).unwrap();
         let mut file = Cursor::new(Vec::new());
-        writer.write(snapshot::Ram::new(self.machine.ram().bytes()), &mut file).unwrap();
+        writer.write(snapshot::Pages::new(self.machine.ram().bytes()), &mut file).unwrap();
         file.into_inner()
     }
 
     fn restore(bytes: &[u8], given: Given, entropy: Entropy) -> Self {
         let snapshot = Snapshot::open(bytes).unwrap();
         let mut ram = zeroed_ram();
-        for run in snapshot.runs() {
-            let (guest, file, len) = (run.guest_address as usize, run.file_offset as usize, run.len as usize);
+        for run in snapshot.runs(Space::Ram) {
+            let (guest, file, len) = (run.address as usize, run.file_offset as usize, run.len as usize);
             ram.bytes_mut()[guest..guest + len].copy_from_slice(&bytes[file..file + len]);
         }
         let heard = Heard::default();

@@ -31,12 +31,12 @@ pub fn content_digest(machine: &MachineId, section_count: u32, table: &[u8], gro
 mod tests {
     use super::*;
     use crate::header::Model;
-    use crate::pages::PageSet;
+    use crate::pages::{PageSet, Space};
 
     #[test]
     fn depends_on_what_is_said_and_not_on_where_it_is() {
         let machine = MachineId { model: Model::new("pc1-v2/1").unwrap(), ram_size: 2 << 20, devices: 1 };
-        let group = Group { number: 3, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
+        let group = Group { space: Space::Ram, number: 3, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
         let digest = |machine: MachineId, count, table: &[u8], group| content_digest(&machine, count, table, &[group]);
         let reference = digest(machine, 1, b"table", group);
 
@@ -47,6 +47,7 @@ mod tests {
             digest(MachineId { devices: 0, ..machine }, 1, b"table", group),
             digest(machine, 2, b"table", group),
             digest(machine, 1, b"other", group),
+            digest(machine, 1, b"table", Group { space: Space::Disk(0), ..group }),
             digest(machine, 1, b"table", Group { number: 4, ..group }),
             digest(machine, 1, b"table", Group { present: PageSet(2), ..group }),
             digest(machine, 1, b"table", Group { digest: Digest::of(b"other"), ..group }),

@@ -1,7 +1,7 @@
 //! What differs between two snapshots.
 
 use crate::index::Group;
-use crate::pages::{GROUP_SIZE, PAGE_SIZE, PAGES_PER_GROUP};
+use crate::pages::{GROUP_SIZE, PAGE_SIZE, PAGES_PER_GROUP, Space};
 use crate::section::{SectionEntry, SectionName};
 use crate::{Error, MachineId, ReadAt, Snapshot};
 use std::collections::BTreeMap;
@@ -80,8 +80,10 @@ pub struct PageDifferences {
 /// A page that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageDifference {
-    /// Guest-physical address of the page.
-    pub guest_address: u64,
+    /// The memory that it is in.
+    pub space: Space,
+    /// Its address there.
+    pub address: u64,
     /// Where in the page the first byte that differs is.
     pub offset: u16,
     /// Bytes in the page that differ.
@@ -146,17 +148,17 @@ fn diff_sections<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>
 }
 
 fn diff_pages<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>, limit: usize) -> Result<PageDifferences, Error> {
-    let both = pair_up(first.groups(), second.groups(), |group| group.number);
+    let both = pair_up(first.groups(), second.groups(), |group| (group.space, group.number));
     let content = |group: Option<&Group>| group.map(|group| (group.present, group.digest));
     let mut differences = PageDifferences::default();
     let mut buffers = [Box::new([0; GROUP_SIZE]), Box::new([0; GROUP_SIZE])];
-    for (number, sides) in both {
+    for ((space, number), sides) in both {
         if content(sides[0]) == content(sides[1]) {
             continue;
         }
         let [first_bytes, second_bytes] = &mut buffers;
-        first.read_group(u64::from(number), first_bytes)?;
-        second.read_group(u64::from(number), second_bytes)?;
+        first.read_group(space, u64::from(number), first_bytes)?;
+        second.read_group(space, u64::from(number), second_bytes)?;
         let group_address = u64::from(number) * GROUP_SIZE as u64;
         for page in 0..PAGES_PER_GROUP {
             let range = page * PAGE_SIZE..(page + 1) * PAGE_SIZE;
@@ -166,8 +168,8 @@ fn diff_pages<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>, l
             differences.total += 1;
             if differences.listed.len() < limit {
                 let bytes = 1 + differing.count();
-                let guest_address = group_address + range.start as u64;
-                differences.listed.push(PageDifference { guest_address, offset: offset as u16, bytes: bytes as u16 });
+                let address = group_address + range.start as u64;
+                differences.listed.push(PageDifference { space, address, offset: offset as u16, bytes: bytes as u16 });
             }
         }
     }
@@ -195,8 +197,8 @@ impl fmt::Display for Diff {
             }
         }
         let PageDifferences { total, listed } = &self.pages;
-        for PageDifference { guest_address, offset, bytes } in listed {
-            writeln!(f, "page {guest_address:#x}: {bytes} bytes differ, the first at {offset:#x}")?;
+        for PageDifference { space, address, offset, bytes } in listed {
+            writeln!(f, "page {address:#x} of {space}: {bytes} bytes differ, the first at {offset:#x}")?;
         }
         match total - listed.len() as u64 {
             0 => Ok(()),

@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a snapshot.
 
-use crate::{Digest, Model, Record, SectionId, SectionName};
+use crate::{Digest, Model, Record, SectionId, SectionName, Space};
 use std::{fmt, io};
 
 /// Why a snapshot could not be read or written. Each message says what was found, what was wanted and what to do.
@@ -125,6 +125,29 @@ pub enum Error {
         wanted: u32,
     },
 
+    /// The snapshot holds pages of a disk that the machine has not, or behind that disk's end.
+    #[error(
+        "the snapshot holds pages of disk {number} up to byte {found}, but the machine's disk has room for {wanted}; \
+        give the machine that it was baked from, or bake it again"
+    )]
+    WrongDisk {
+        /// Which disk, from 0.
+        number: u16,
+        /// Where its last pages end.
+        found: u64,
+        /// Bytes that the machine's disk holds in memory; 0 without such a disk.
+        wanted: u64,
+    },
+
+    /// No disk in memory has that size.
+    #[error("{found} bytes of {space} are not possible: it must be a multiple of {} KiB", crate::GROUP_SIZE >> 10)]
+    InvalidDiskSize {
+        /// Which memory.
+        space: Space,
+        /// Its bytes.
+        found: u64,
+    },
+
     /// No machine has that much RAM.
     #[error("{found} bytes of RAM are not possible: it must be a multiple of {} MiB, at most {} MiB",
         crate::RAM_SIZE_UNIT >> 20, crate::MAX_RAM_SIZE >> 20)]
@@ -239,6 +262,8 @@ impl Error {
             Self::WrongModel { .. } => "wrong-model",
             Self::WrongRamSize { .. } => "wrong-ram-size",
             Self::WrongDevices { .. } => "wrong-devices",
+            Self::WrongDisk { .. } => "wrong-disk",
+            Self::InvalidDiskSize { .. } => "invalid-disk-size",
             Self::InvalidRamSize { .. } => "invalid-ram-size",
             Self::UnknownCriticalSection { .. } => "unknown-critical-section",
             Self::MissingSection { .. } => "missing-section",
@@ -281,8 +306,10 @@ pub enum Part {
     Content,
     /// A group of pages.
     Pages {
-        /// Guest-physical address of the first.
-        guest_address: u64,
+        /// The memory that they are in.
+        space: Space,
+        /// Address of the first.
+        address: u64,
     },
 }
 
@@ -306,7 +333,7 @@ impl fmt::Display for Part {
             Self::Section(name) => write!(f, "section {name}"),
             Self::Index => f.write_str("the page index"),
             Self::Content => f.write_str("the content as a whole"),
-            Self::Pages { guest_address } => write!(f, "the group of pages at guest address {guest_address:#x}"),
+            Self::Pages { space, address } => write!(f, "the group of pages at {address:#x} of {space}"),
         }
     }
 }

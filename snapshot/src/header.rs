@@ -20,9 +20,10 @@ pub const RAM_SIZE_UNIT: u64 = 2 << 20;
 /// … and at most this many.
 pub const MAX_RAM_SIZE: u64 = 64 << 30;
 
+/// Feature: the index has entries of other spaces than RAM.
+const DISKS: u32 = 1 << 1;
 /// Features of format 1 that this crate does not read. A reader refuses every bit that it does not implement.
-const FEATURES: [(u32, &str); 3] =
-    [(1 << 0, "is a delta on another snapshot"), (1 << 1, "carries changed disk blocks"), (1 << 2, "is in its travelling form")];
+const UNREAD: [(u32, &str); 2] = [(1 << 0, "is a delta on another snapshot"), (1 << 2, "is in its travelling form")];
 
 /// Name and revision of a machine model, as in `pc1-v2/1`: 1 to 32 printable ASCII characters without spaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,8 @@ impl MachineId {
 pub struct Header {
     /// The machine that was saved.
     pub machine: MachineId,
+    /// There are pages of disks.
+    pub has_disks: bool,
     /// Sections in the table.
     pub section_count: u32,
     /// Bytes in all the sections.
@@ -167,7 +170,7 @@ impl Header {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(MAGIC);
         bytes.extend(FORMAT_VERSION.to_le_bytes());
-        bytes.extend(0_u32.to_le_bytes()); // features
+        bytes.extend((if self.has_disks { DISKS } else { 0 }).to_le_bytes());
         bytes.extend(self.machine.model.as_padded());
         bytes.extend(self.machine.ram_size.to_le_bytes());
         bytes.extend(self.index_offset().to_le_bytes());
@@ -233,8 +236,8 @@ impl Header {
         if version == 0 {
             return Err(Error::malformed(Part::Header, "format version 0 does not exist"));
         }
-        if features != 0 {
-            return Err(Error::UnsupportedFeatures { bits: features, meaning: describe_features(features) });
+        if features & !DISKS != 0 {
+            return Err(Error::UnsupportedFeatures { bits: features & !DISKS, meaning: describe_features(features & !DISKS) });
         }
         if base_digest != Digest::NONE {
             return Err(Error::malformed(Part::Header, "it names a base but is no delta"));
@@ -247,8 +250,8 @@ impl Header {
         if section_count > MAX_SECTIONS {
             return Err(Error::malformed(Part::Header, format!("{section_count} sections, at most {MAX_SECTIONS} are allowed")));
         }
-        if u64::from(group_count) > ram_size / GROUP_SIZE as u64 {
-            return Err(Error::malformed(Part::Header, format!("{group_count} groups of pages in {ram_size} bytes of RAM")));
+        if group_count > slot_count {
+            return Err(Error::malformed(Part::Header, format!("{group_count} groups of pages in {slot_count} slots")));
         }
         let bodies_offset = HEADER_LEN as u64 + u64::from(section_count) * TABLE_ENTRY_LEN as u64;
         let Some(sections_len) = index_offset.checked_sub(bodies_offset) else {
@@ -257,7 +260,9 @@ impl Header {
         if sections_len > MAX_SECTIONS_LEN as u64 {
             return Err(Error::SectionsTooLong { found: sections_len });
         }
-        let header = Self { machine, section_count, sections_len, group_count, slot_count, table_digest, index_digest, content_digest };
+        let has_disks = features & DISKS != 0;
+        let header =
+            Self { machine, has_disks, section_count, sections_len, group_count, slot_count, table_digest, index_digest, content_digest };
         if (header.pages_offset(), header.file_length()) != (pages_offset, file_length) {
             return Err(Error::malformed(
                 Part::Header,
@@ -269,7 +274,7 @@ impl Header {
 }
 
 fn describe_features(bits: u32) -> String {
-    let known = FEATURES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, meaning)| *meaning);
-    let unknown = bits & !FEATURES.iter().fold(0, |all, (bit, _)| all | bit);
+    let known = UNREAD.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, meaning)| *meaning);
+    let unknown = bits & !UNREAD.iter().fold(0, |all, (bit, _)| all | bit);
     known.chain((unknown != 0).then_some("uses features that are not known here")).collect::<Vec<_>>().join(" and ")
 }

@@ -2,24 +2,24 @@
 
 use crate::bytes::Fields;
 use crate::error::Part;
-use crate::pages::{GROUP_SIZE, PageSet, Ram, digest_group};
+use crate::pages::{GROUP_SIZE, Memory, PageSet, Space, digest_group};
 use crate::{Digest, Error};
 use std::ops::Range;
 
 /// Bytes of an entry of the index.
 pub(crate) const GROUP_ENTRY_LEN: usize = 48;
-/// Runs that the page area of a snapshot may fall into, and so the mappings that a restore takes.
+/// Runs that the pages of one space may fall into, and so the mappings that a restore of it takes.
 pub const MAX_RUNS: usize = 250;
 
-/// The address space that holds guest RAM. Others are specified, and come with feature bits that are refused earlier.
-const SPACE_RAM: u16 = 0;
 /// Where a snapshot has no base, a group says something about all of its pages.
 const COVERED_ALL: u16 = u16::MAX;
 
 /// A group of pages of which at least one is not all zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Group {
-    /// Guest-physical address divided by [`GROUP_SIZE`].
+    /// The memory that it is a part of.
+    pub space: Space,
+    /// Its address there, divided by [`GROUP_SIZE`].
     pub number: u32,
     /// The pages that are not all zero.
     pub present: PageSet,
@@ -30,12 +30,17 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub const fn guest_address(&self) -> u64 {
+    pub const fn address(&self) -> u64 {
         self.number as u64 * GROUP_SIZE as u64
     }
 
+    /// The address of what follows it in its space.
+    pub const fn end(&self) -> u64 {
+        self.address() + GROUP_SIZE as u64
+    }
+
     pub fn encode(&self, index: &mut Vec<u8>) {
-        index.extend(SPACE_RAM.to_le_bytes());
+        index.extend(self.space.number().to_le_bytes());
         index.extend(COVERED_ALL.to_le_bytes());
         index.extend(self.present.0.to_le_bytes());
         index.extend(0_u16.to_le_bytes());
@@ -46,17 +51,17 @@ impl Group {
 
     fn decode(bytes: &[u8; GROUP_ENTRY_LEN]) -> Result<Self, Error> {
         let mut fields = Fields::new(bytes);
-        let space = fields.u16();
+        let space = Space::of_number(fields.u16());
         let covered = fields.u16();
         let present = PageSet(fields.u16());
         let reserved = fields.u16();
         let number = fields.u32();
         let slot = fields.u32();
         let digest = Digest::from_bytes(fields.array());
-        if (space, covered, reserved) != (SPACE_RAM, COVERED_ALL, 0) || present == PageSet::EMPTY {
-            return Err(Error::malformed(Part::Index, format!("the entry of group {number} is not one of a whole snapshot of RAM")));
+        if (covered, reserved) != (COVERED_ALL, 0) || present == PageSet::EMPTY {
+            return Err(Error::malformed(Part::Index, format!("the entry of group {number} of {space} is not one of a whole snapshot")));
         }
-        Ok(Self { number, present, slot, digest })
+        Ok(Self { space, number, present, slot, digest })
     }
 }
 
@@ -65,32 +70,39 @@ fn neighbours(groups: &[Group]) -> impl Iterator<Item = (&Group, &Group)> {
     groups.iter().zip(groups.iter().skip(1))
 }
 
-/// A stretch of guest memory whose bytes stand in the file in the same order: one mapping.
+/// A stretch of memory whose bytes stand in the file in the same order: one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Where it begins in guest memory: a multiple of [`GROUP_SIZE`].
-    pub guest_address: u64,
+    /// Where it begins in its space: a multiple of [`GROUP_SIZE`].
+    pub address: u64,
     /// Where it begins in the file: a multiple of [`GROUP_SIZE`].
     pub file_offset: u64,
     /// Its bytes: a multiple of [`GROUP_SIZE`], not 0.
     pub len: u64,
 }
 
-/// The groups of `ram` that hold something, without places.
-pub(crate) fn scan(ram: Ram<'_>) -> Vec<Group> {
+/// The groups of `memory` that hold something, without places.
+pub(crate) fn scan(memory: &Memory<'_>) -> Vec<Group> {
     let mut groups = Vec::new();
-    for (number, bytes) in ram.groups().iter().enumerate() {
-        let present = ram.present(number);
-        if present != PageSet::EMPTY {
-            groups.push(Group { number: number as u32, present, slot: 0, digest: digest_group(bytes, present) });
+    for (space, pages) in memory.spaces() {
+        for (number, bytes) in pages.groups().iter().enumerate() {
+            let present = pages.present(number);
+            if present != PageSet::EMPTY {
+                groups.push(Group { space, number: number as u32, present, slot: 0, digest: digest_group(bytes, present) });
+            }
         }
     }
     groups
 }
 
-/// Gives every group its slot and returns how many slots there are. Gaps between groups are closed, but for the
-/// smallest ones if there would be more than [`MAX_RUNS`] runs: those are kept, as holes in the file.
+/// Gives every group its slot and returns how many slots there are. Gaps between the groups of a space are closed, but for
+/// the smallest ones if it would have more than [`MAX_RUNS`] runs: those are kept, as holes in the file.
 pub(crate) fn place(groups: &mut [Group]) -> u32 {
+    groups.chunk_by_mut(|first, second| first.space == second.space).fold(0, |slot, space| place_space(space, slot))
+}
+
+/// Places the groups of one space from `slot` on, and returns the first slot behind them.
+fn place_space(groups: &mut [Group], slot: u32) -> u32 {
     let gap = |first: &Group, second: &Group| second.number - first.number - 1;
     let mut gaps: Vec<u32> = neighbours(groups).map(|(first, second)| gap(first, second)).filter(|&gap| gap != 0).collect();
     // With n gaps closed there are n + 1 runs, so the largest MAX_RUNS - 1 may be closed.
@@ -100,7 +112,7 @@ pub(crate) fn place(groups: &mut [Group]) -> u32 {
     let mut previous: Option<Group> = None;
     for group in groups.iter_mut() {
         group.slot = match &previous {
-            None => 0,
+            None => slot,
             Some(previous) => {
                 let gap = gap(previous, group);
                 previous.slot + 1 + if gap <= keep_up_to { gap } else { 0 }
@@ -108,7 +120,7 @@ pub(crate) fn place(groups: &mut [Group]) -> u32 {
         };
         previous = Some(*group);
     }
-    previous.map_or(0, |last| last.slot + 1)
+    previous.map_or(slot, |last| last.slot + 1)
 }
 
 /// The index's bytes.
@@ -118,25 +130,29 @@ pub(crate) fn encode_index(groups: &[Group]) -> Vec<u8> {
     index
 }
 
-/// The groups of an index whose digest was verified. They lie in `ram_size` bytes of memory and fill `slot_count` slots.
+/// The groups of an index whose digest was verified. Those of RAM lie in `ram_size` bytes of it; all fill `slot_count` slots. Where a disk
+/// ends is not known here: see [`Snapshot::require_disks`](crate::Snapshot::require_disks).
 pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Result<Vec<Group>, Error> {
     let (entries, _) = index.as_chunks::<GROUP_ENTRY_LEN>();
     let groups: Vec<Group> = entries.iter().map(Group::decode).collect::<Result<_, _>>()?;
 
-    if let Some((first, second)) = neighbours(&groups).find(|(first, second)| first.number >= second.number) {
-        return Err(Error::malformed(Part::Index, format!("group {} follows {}", second.number, first.number)));
+    let place = |group: &Group| (group.space, group.number);
+    if let Some((first, second)) = neighbours(&groups).find(|(first, second)| place(first) >= place(second)) {
+        let (number, space, before) = (second.number, second.space, first.number);
+        return Err(Error::malformed(Part::Index, format!("group {number} of {space} follows group {before} of {}", first.space)));
     }
-    if let Some(last) = groups.last().filter(|last| last.guest_address() >= ram_size) {
+    if let Some(last) = groups.iter().rfind(|group| group.space == Space::Ram).filter(|last| last.address() >= ram_size) {
         return Err(Error::malformed(Part::Index, format!("group {} lies beyond {ram_size} bytes of RAM", last.number)));
     }
-    let misplaced =
-        |group: &Group| Error::malformed(Part::Index, format!("group {} is in slot {}, out of order", group.number, group.slot));
+    let misplaced = |group: &Group| {
+        Error::malformed(Part::Index, format!("group {} of {} is in slot {}, out of order", group.number, group.space, group.slot))
+    };
     if let Some(first) = groups.first().filter(|first| first.slot != 0) {
         return Err(misplaced(first));
     }
     for (first, second) in neighbours(&groups) {
         let step = second.slot.checked_sub(first.slot).ok_or_else(|| misplaced(second))?;
-        if step != 1 && step != second.number - first.number {
+        if step != 1 && (first.space != second.space || step != second.number - first.number) {
             return Err(misplaced(second));
         }
     }
@@ -144,23 +160,31 @@ pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Resu
     if slots != u64::from(slot_count) {
         return Err(Error::malformed(Part::Index, format!("the groups fill {slots} slots, but there are {slot_count}")));
     }
-    let runs = runs(&groups, 0).count();
-    if runs > MAX_RUNS {
-        return Err(Error::malformed(Part::Index, format!("the pages are in {runs} runs, at most {MAX_RUNS} are allowed")));
+    for space in groups.chunk_by(|first, second| first.space == second.space) {
+        let runs = runs(space, 0).count();
+        if runs > MAX_RUNS {
+            let name = space[0].space;
+            return Err(Error::malformed(Part::Index, format!("the pages of {name} are in {runs} runs, at most {MAX_RUNS} are allowed")));
+        }
     }
     Ok(groups)
 }
 
-/// The runs that `groups` form in a page area at `pages_offset` of the file.
+/// The runs that `groups`, all of one space, form in a page area at `pages_offset` of the file.
 pub(crate) fn runs(groups: &[Group], pages_offset: u64) -> impl Iterator<Item = Run> {
     groups.chunk_by(|first, second| second.slot - first.slot == second.number - first.number).map(move |run| {
         let Range { start, end } = slots(run);
         Run {
-            guest_address: run[0].guest_address(),
+            address: run[0].address(),
             file_offset: pages_offset + u64::from(start) * GROUP_SIZE as u64,
             len: u64::from(end - start) * GROUP_SIZE as u64,
         }
     })
+}
+
+/// Whether some of `groups`, which are in order, are a disk's.
+pub(crate) fn has_disks(groups: &[Group]) -> bool {
+    groups.last().is_some_and(|last| last.space != Space::Ram)
 }
 
 /// The slots from the first of `groups` to the last.
@@ -173,7 +197,7 @@ mod tests {
     use super::*;
 
     fn groups(numbers: impl IntoIterator<Item = u32>) -> Vec<Group> {
-        let group = |number| Group { number, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
+        let group = |number| Group { space: Space::Ram, number, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
         numbers.into_iter().map(group).collect()
     }
 
@@ -227,6 +251,29 @@ mod tests {
         assert_eq!(refused(|groups| groups[3].slot = 4, enough, 5), Err("malformed"));
         assert_eq!(refused(|groups| groups.iter_mut().for_each(|group| group.slot += 1), enough, 5), Err("malformed"));
         assert_eq!(refused(|groups| groups[1].present = PageSet::EMPTY, enough, 4), Err("malformed"));
+    }
+
+    #[test]
+    fn every_space_has_its_own_runs_and_gaps() {
+        let disk = |numbers: Vec<u32>| groups(numbers).into_iter().map(|group| Group { space: Space::Disk(1), ..group });
+        let spread = || (0..MAX_RUNS as u32).map(|n| n * 2);
+        let mut both: Vec<Group> = groups(spread()).into_iter().chain(disk(spread().collect())).collect();
+        assert_eq!(place(&mut both), 2 * MAX_RUNS as u32);
+        let decode = |groups: &[Group], slots| decode_index(&encode_index(groups), 64 << 20, slots).map_err(|error| error.kind());
+        assert_eq!(decode(&both, 2 * MAX_RUNS as u32).as_ref(), Ok(&both));
+        // Where a disk ends is for the machine to say.
+        let mut far: Vec<Group> = disk(vec![u32::MAX]).collect();
+        place(&mut far);
+        assert!(decode(&far, 1).is_ok());
+
+        // From one space to the next there is no hole, however the numbers fit.
+        let mut gap = groups([0]);
+        gap.extend(disk(vec![5]));
+        gap[1].slot = 5;
+        assert_eq!(decode(&gap, 6), Err("malformed"));
+        let mut order: Vec<Group> = disk(vec![0]).chain(groups([1])).collect();
+        place(&mut order);
+        assert_eq!(decode(&order, 2), Err("malformed"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! [`Writer`] takes a machine's records and its memory; a [`Snapshot`] gives them back.
 //!
 //! ```
-//! use snapshot::{MachineId, Model, Ram, Record, SectionId, Snapshot, Writer};
+//! use snapshot::{MachineId, Model, Pages, Record, SectionId, Snapshot, Space, Writer};
 //!
 //! snapshot::saved! {
 //!     /// The timer.
@@ -29,7 +29,7 @@
 //! let mut writer = Writer::new(machine);
 //! writer.add(0, &TimerState { deadline: Some(7) })?;
 //! let mut file = std::io::Cursor::new(Vec::new());
-//! writer.write(Ram::new(&ram), &mut file)?;
+//! writer.write(Pages::new(&ram), &mut file)?;
 //!
 //! let snapshot = Snapshot::open(file.get_ref().as_slice())?;
 //! snapshot.machine().require(&machine)?;
@@ -38,8 +38,8 @@
 //! assert!(sections.finish()?.is_empty());
 //!
 //! snapshot.verify_all()?;
-//! for run in snapshot.runs() {
-//!     assert_eq!((run.guest_address, run.len), (0x10000, 0x10000)); // map or copy it
+//! for run in snapshot.runs(Space::Ram) {
+//!     assert_eq!((run.address, run.len), (0x10000, 0x10000)); // map or copy it
 //! }
 //! # Ok(())
 //! # }
@@ -64,7 +64,7 @@ pub use digest::{Digest, Digester};
 pub use error::{Error, Part};
 pub use header::{FORMAT_VERSION, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
 pub use index::{MAX_RUNS, Run};
-pub use pages::{GROUP_SIZE, PAGE_SIZE, PAGES_PER_GROUP, Ram};
+pub use pages::{GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
 pub use reader::{ReadAt, Sections, Snapshot};
 pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
 pub use writer::{Writer, Written};

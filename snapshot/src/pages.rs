@@ -1,6 +1,7 @@
-//! Guest memory, cut into pages and groups of pages.
+//! Memory, cut into pages and groups of pages.
 
 use crate::{Digest, digest::Digester};
+use std::collections::BTreeMap;
 use std::{fmt, ops::Range};
 
 /// Bytes in a page.
@@ -40,15 +41,92 @@ impl PageSet {
     }
 }
 
-/// Guest memory to be saved.
+/// Which memory of a machine. Each is numbered from 0, in bytes, pages and groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Guest RAM, in guest-physical order.
+    Ram,
+    /// What disk n holds, if that is memory.
+    Disk(u16),
+}
+
+impl Space {
+    /// The number in the page index.
+    pub(crate) const fn number(self) -> u16 {
+        match self {
+            Self::Ram => 0,
+            // No machine has so many disks that the sum would be larger.
+            Self::Disk(n) => n.saturating_add(1),
+        }
+    }
+
+    pub(crate) const fn of_number(number: u16) -> Self {
+        match number.checked_sub(1) {
+            None => Self::Ram,
+            Some(n) => Self::Disk(n),
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ram => f.write_str("RAM"),
+            Self::Disk(n) => write!(f, "disk {n}"),
+        }
+    }
+}
+
+/// All memory of a machine that is to be saved.
+#[derive(Debug, Clone)]
+pub struct Memory<'a> {
+    spaces: BTreeMap<Space, Pages<'a>>,
+}
+
+impl<'a> Memory<'a> {
+    /// A machine's RAM, from guest-physical address 0 on.
+    pub fn of_ram(ram: Pages<'a>) -> Self {
+        Self { spaces: BTreeMap::from([(Space::Ram, ram)]) }
+    }
+
+    /// The same with what disk `number` holds: a multiple of [`GROUP_SIZE`].
+    #[must_use]
+    pub fn with_disk(mut self, number: u16, content: Pages<'a>) -> Self {
+        self.spaces.insert(Space::Disk(number), content);
+        self
+    }
+
+    /// Every space and what it holds, in ascending order.
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = (Space, Pages<'a>)> {
+        self.spaces.iter().map(|(space, pages)| (*space, *pages))
+    }
+
+    /// Bytes of a space; 0 if there is no such.
+    pub(crate) fn len_of(&self, space: Space) -> u64 {
+        self.spaces.get(&space).map_or(0, Pages::len)
+    }
+
+    /// The bytes of a group that was found in it.
+    pub(crate) fn group(&self, space: Space, number: u32) -> Option<&'a [u8; GROUP_SIZE]> {
+        self.spaces.get(&space)?.groups().get(number as usize)
+    }
+}
+
+impl<'a> From<Pages<'a>> for Memory<'a> {
+    fn from(ram: Pages<'a>) -> Self {
+        Self::of_ram(ram)
+    }
+}
+
+/// Memory to be saved.
 #[derive(Clone, Copy)]
-pub struct Ram<'a> {
+pub struct Pages<'a> {
     bytes: &'a [u8],
     may_hold_data: Option<&'a dyn Fn(u64) -> bool>,
 }
 
-impl<'a> Ram<'a> {
-    /// All of guest memory, from guest-physical address 0 of RAM.
+impl<'a> Pages<'a> {
+    /// All of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, may_hold_data: None }
     }
@@ -81,9 +159,9 @@ impl<'a> Ram<'a> {
     }
 }
 
-impl fmt::Debug for Ram<'_> {
+impl fmt::Debug for Pages<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ram({} bytes)", self.bytes.len())
+        write!(f, "Pages({} bytes)", self.bytes.len())
     }
 }
 

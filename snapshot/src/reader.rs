@@ -3,8 +3,8 @@
 use crate::content::content_digest;
 use crate::error::Part;
 use crate::header::{HEADER_LEN, Header, MachineId};
-use crate::index::{Group, Run, decode_index, runs};
-use crate::pages::{GROUP_SIZE, PageSet, digest_group, is_zero};
+use crate::index::{Group, Run, decode_index, has_disks, runs};
+use crate::pages::{GROUP_SIZE, PageSet, Space, digest_group, is_zero};
 use crate::section::{SectionEntry, SectionName, decode_table};
 use crate::{Error, Record, decode_record};
 use std::collections::BTreeMap;
@@ -68,6 +68,9 @@ impl<S: ReadAt> Snapshot<S> {
         let index = read(&source, header.index_offset(), header.index_len())?;
         Part::Index.verify(&index, header.index_digest)?;
         let groups = decode_index(&index, header.machine.ram_size, header.slot_count)?;
+        if has_disks(&groups) != header.has_disks {
+            return Err(Error::malformed(Part::Index, "the feature `disks` does not say whether there are pages of disks"));
+        }
 
         let content = content_digest(&header.machine, header.section_count, &table, &groups);
         Part::Content.require(content, header.content_digest)?;
@@ -119,23 +122,55 @@ impl<S: ReadAt> Snapshot<S> {
         &self.groups
     }
 
-    /// Pages that are not all zero.
-    pub fn page_count(&self) -> u64 {
-        self.groups.iter().map(|group| u64::from(group.present.len())).sum()
+    /// The groups of `space`.
+    fn groups_of(&self, space: Space) -> &[Group] {
+        let start = self.groups.partition_point(|group| group.space < space);
+        let end = self.groups.partition_point(|group| group.space <= space);
+        &self.groups[start..end]
     }
 
-    /// The stretches of guest memory that the file holds, in ascending order of both; memory outside of them is zero.
-    /// At most [`MAX_RUNS`](crate::MAX_RUNS). Nothing of them is verified: map only a file that [`Self::verify_all`]
-    /// has passed and that has not changed since.
-    pub fn runs(&self) -> impl Iterator<Item = Run> {
-        runs(&self.groups, self.header.pages_offset())
+    /// The spaces that hold something, in ascending order.
+    pub fn spaces(&self) -> impl Iterator<Item = Space> {
+        self.groups.chunk_by(|first, second| first.space == second.space).map(|space| space[0].space)
     }
 
-    /// Reads the group of pages that begins at guest-physical address `number` × [`GROUP_SIZE`], and verifies it.
-    /// `false`: nothing in it is in the snapshot, and `buffer` is zero.
-    pub fn read_group(&self, number: u64, buffer: &mut [u8; GROUP_SIZE]) -> Result<bool, Error> {
-        match self.groups.binary_search_by_key(&number, |group| u64::from(group.number)) {
-            Ok(found) => self.read_verified(&self.groups[found], buffer).map(|()| true),
+    /// Checks that all pages of disks are on disks of the machine. `size` tells how many bytes disk n holds in memory; `None` if there is no
+    /// such disk.
+    pub fn require_disks(&self, size: impl Fn(u16) -> Option<u64>) -> Result<(), Error> {
+        for space in self.groups.chunk_by(|first, second| first.space == second.space) {
+            if let (Space::Disk(number), Some(last)) = (space[0].space, space.last()) {
+                let wanted = size(number).unwrap_or(0);
+                if last.end() > wanted {
+                    return Err(Error::WrongDisk { number, found: last.end(), wanted });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages of `space` that are not all zero.
+    pub fn page_count(&self, space: Space) -> u64 {
+        self.groups_of(space).iter().map(|group| u64::from(group.present.len())).sum()
+    }
+
+    /// Groups of `space` that are not all zero.
+    pub fn group_count(&self, space: Space) -> usize {
+        self.groups_of(space).len()
+    }
+
+    /// The stretches of `space` that the file holds, in ascending order of both; what is outside of them is zero. At most
+    /// [`MAX_RUNS`](crate::MAX_RUNS). Nothing of them is verified: map only a file that [`Self::verify_all`] has passed and that
+    /// has not changed since.
+    pub fn runs(&self, space: Space) -> impl Iterator<Item = Run> {
+        runs(self.groups_of(space), self.header.pages_offset())
+    }
+
+    /// Reads the group of pages that begins at address `number` × [`GROUP_SIZE`] of `space`, and verifies it. `false`: nothing in
+    /// it is in the snapshot, and `buffer` is zero.
+    pub fn read_group(&self, space: Space, number: u64, buffer: &mut [u8; GROUP_SIZE]) -> Result<bool, Error> {
+        let groups = self.groups_of(space);
+        match groups.binary_search_by_key(&number, |group| u64::from(group.number)) {
+            Ok(found) => self.read_verified(&groups[found], buffer).map(|()| true),
             Err(_) => {
                 buffer.fill(0);
                 Ok(false)
@@ -146,7 +181,7 @@ impl<S: ReadAt> Snapshot<S> {
     pub(crate) fn read_verified(&self, group: &Group, buffer: &mut [u8; GROUP_SIZE]) -> Result<(), Error> {
         let offset = self.slot_offset(group.slot);
         self.source.read_exact_at(buffer, offset).map_err(Error::reading)?;
-        let part = Part::Pages { guest_address: group.guest_address() };
+        let part = Part::Pages { space: group.space, address: group.address() };
         part.require(digest_group(buffer, group.present), group.digest)?;
         require_holes(buffer, group.present.complement(), offset)
     }

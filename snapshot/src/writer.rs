@@ -2,8 +2,8 @@
 
 use crate::content::content_digest;
 use crate::header::{Header, MachineId};
-use crate::index::{Group, encode_index, place, runs, scan};
-use crate::pages::{GROUP_SIZE, Ram};
+use crate::index::{Group, encode_index, has_disks, place, runs, scan};
+use crate::pages::{GROUP_SIZE, Memory, Space};
 use crate::section::{MAX_SECTIONS, SectionEntry, SectionName};
 use crate::{Digest, Error, MAX_SECTIONS_LEN, ReadAt, Record, Snapshot, encode_record};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub struct Written {
     pub file_length: u64,
     /// The name of the snapshot.
     pub content_digest: Digest,
-    /// Pages that were not all zero.
+    /// Pages that were not all zero, of all spaces.
     pub pages: u64,
     /// Mappings that a restore takes.
     pub runs: usize,
@@ -67,10 +67,14 @@ impl Writer {
 
     /// Writes the snapshot to `sink`, which is empty: zeroes between pages are skipped by seeking forward. The bytes are
     /// handed over when this returns; making them durable is up to whoever owns the sink.
-    pub fn write<W: Write + Seek>(&self, ram: Ram<'_>, sink: &mut W) -> Result<Written, Error> {
+    pub fn write<'a, W: Write + Seek>(&self, memory: impl Into<Memory<'a>>, sink: &mut W) -> Result<Written, Error> {
+        let memory = memory.into();
         self.machine.check_ram_size()?;
-        if ram.len() != self.machine.ram_size {
-            return Err(Error::WrongRamSize { found: ram.len(), wanted: self.machine.ram_size });
+        if memory.len_of(Space::Ram) != self.machine.ram_size {
+            return Err(Error::WrongRamSize { found: memory.len_of(Space::Ram), wanted: self.machine.ram_size });
+        }
+        if let Some((space, pages)) = memory.spaces().find(|(_, pages)| !pages.len().is_multiple_of(GROUP_SIZE as u64)) {
+            return Err(Error::InvalidDiskSize { space, found: pages.len() });
         }
         if self.sections.len() > MAX_SECTIONS as usize {
             return Err(Error::TooManySections { found: self.sections.len() as u64 });
@@ -85,12 +89,13 @@ impl Writer {
                 SectionEntry { name: *name, version: *version, critical: *critical, len: body.len() as u32, digest: Digest::of(body) };
             entry.encode(&mut table);
         }
-        let mut groups = scan(ram);
+        let mut groups = scan(&memory);
         let slot_count = place(&mut groups);
         let index = encode_index(&groups);
         let section_count = self.sections.len() as u32;
         let header = Header {
             machine: self.machine,
+            has_disks: has_disks(&groups),
             section_count,
             sections_len: bodies.len() as u64,
             group_count: groups.len() as u32,
@@ -105,24 +110,24 @@ impl Writer {
         start.extend(bodies);
         start.extend(index);
         start.resize(header.pages_offset() as usize, 0);
-        write_all(sink, &start, ram, &groups, slot_count).map_err(Error::writing)?;
+        write_all(sink, &start, &memory, &groups, slot_count).map_err(Error::writing)?;
 
         Ok(Written {
             file_length: header.file_length(),
             content_digest: header.content_digest,
             pages: groups.iter().map(|group| u64::from(group.present.len())).sum(),
-            runs: runs(&groups, 0).count(),
+            runs: groups.chunk_by(|first, second| first.space == second.space).map(|space| runs(space, 0).count()).sum(),
         })
     }
 }
 
-fn write_all<W: Write + Seek>(sink: &mut W, start: &[u8], ram: Ram<'_>, groups: &[Group], slot_count: u32) -> io::Result<()> {
+fn write_all<W: Write + Seek>(sink: &mut W, start: &[u8], memory: &Memory<'_>, groups: &[Group], slot_count: u32) -> io::Result<()> {
     sink.write_all(start)?;
     // Both count bytes of the page area.
     let mut written = 0;
     let end = u64::from(slot_count) * GROUP_SIZE as u64;
     for group in groups {
-        let bytes = &ram.groups()[group.number as usize];
+        let Some(bytes) = memory.group(group.space, group.number) else { continue };
         for range in group.present.ranges() {
             let offset = u64::from(group.slot) * GROUP_SIZE as u64 + range.start as u64;
             if offset != written {

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Counter, Hint, Shapes, index, pages, reseal, small};
 use proptest::prelude::*;
-use snapshot::{Error, GROUP_SIZE, Record, SectionId, Snapshot, decode_record, encode_record};
+use snapshot::{Error, GROUP_SIZE, Record, SectionId, Snapshot, Space, decode_record, encode_record};
 
 /// What opening says.
 fn kind_of(bytes: &[u8]) -> &'static str {
@@ -25,8 +25,8 @@ fn use_all(bytes: &[u8]) -> Result<(), Error> {
     sections.take::<Counter>(1)?;
     sections.take_if_present::<Hint>(0)?;
     sections.finish()?;
-    for run in snapshot.runs() {
-        assert!(run.guest_address + run.len <= snapshot.machine().ram_size);
+    for run in snapshot.runs(Space::Ram) {
+        assert!(run.address + run.len <= snapshot.machine().ram_size);
         assert!(run.file_offset + run.len <= bytes.len() as u64);
     }
     snapshot.verify_all()
@@ -99,7 +99,7 @@ fn a_flipped_bit_in_the_pages_is_noticed_when_they_are_read() {
         assert_eq!(snapshot.verify_all().unwrap_err().kind(), "corrupted", "byte {at}");
 
         let mut buffer = [0; GROUP_SIZE];
-        let mut harmed = |number| snapshot.read_group(number, &mut buffer).is_err();
+        let mut harmed = |number| snapshot.read_group(Space::Ram, number, &mut buffer).is_err();
         let slot = at.checked_sub(area.start).map(|offset| offset / GROUP_SIZE);
         assert_eq!((harmed(1), harmed(31)), (slot == Some(0), slot == Some(1)), "byte {at}");
     }
@@ -111,7 +111,7 @@ fn a_hole_between_groups_that_is_not_empty_is_noticed() {
     for group in ram.chunks_mut(GROUP_SIZE).step_by(2) {
         group[0] = 1;
     }
-    let mut bytes = common::write(&common::writer(ram.len()), snapshot::Ram::new(&ram));
+    let mut bytes = common::write(&common::writer(ram.len()), snapshot::Pages::new(&ram));
     use_all(&bytes).unwrap();
     let hole = pages(&bytes).start + GROUP_SIZE;
     bytes[hole + 12345] = 1;
@@ -139,6 +139,7 @@ fn fields_that_break_the_rules_are_named_though_their_digests_fit() {
         (set(8, 2_u32.to_le_bytes()), "newer-version"),
         (set(8, 0_u32.to_le_bytes()), "malformed"),
         (set(12, 1_u32.to_le_bytes()), "unsupported-features"),
+        (set(12, 2_u32.to_le_bytes()), "malformed"), // there are no disks
         (set(12, 0x8000_0004_u32.to_le_bytes()), "unsupported-features"),
         (set(16, *b"\0\0\0\0"), "malformed"),
         (set(40, *b"late"), "malformed"),
@@ -192,6 +193,55 @@ fn table_and_index_entries_that_break_the_rules_are_named() {
     assert_eq!(in_index(48 + 8, 32), "malformed"); // beyond RAM
     assert_eq!(in_index(12, 1), "malformed"); // not in the first slot
     assert_eq!(in_index(48 + 12, 0), "malformed"); // two groups in a slot
+}
+
+#[test]
+fn pages_of_a_disk_are_held_to_the_same_rules() {
+    let original = common::with_disk();
+    use_all(&original).unwrap();
+    let entries = index(&original);
+    // Two groups of RAM, then two of the disk.
+    let disk = entries.start + 2 * 48;
+    let after = |at: usize, field: &[u8]| {
+        let mut bytes = original.clone();
+        bytes[at..at + field.len()].copy_from_slice(field);
+        reseal(&mut bytes);
+        kind_of(&bytes)
+    };
+    assert_eq!(after(12, &[0; 4]), "malformed"); // the feature is missing
+    assert_eq!(after(disk, &[0, 0]), "malformed"); // RAM again: out of order
+    assert_eq!(after(disk, &[9, 0]), "malformed"); // another disk than the one after it: out of order
+    assert_eq!(after(disk + 2, &[0xfe, 0xff]), "malformed"); // not covered in full
+    assert_eq!(after(disk + 4, &[0, 0]), "malformed"); // nothing present
+    assert_eq!(after(disk + 8, &[0xff; 4]), "malformed"); // behind the next
+    assert_eq!(after(disk + 12, &[1, 0, 0, 0]), "malformed"); // in RAM's last slot
+    assert_eq!(after(disk + 12, &[4, 0, 0, 0]), "malformed"); // a hole between two spaces
+    assert_eq!(after(disk + 16, &[1]), "ok"); // the digest of its pages, which nobody has read yet
+    assert_eq!(after(disk + 48 + 8, &[0xff; 4]), "ok"); // behind its end, which is for the machine to say
+
+    let mut flipped = original.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let snapshot = Snapshot::open(flipped.as_slice()).unwrap();
+    let error = snapshot.verify_all().unwrap_err();
+    assert!(error.kind() == "corrupted" && error.to_string().contains("0x3f0000 of disk 1"), "{error}");
+    let mut buffer = [0; GROUP_SIZE];
+    assert!(snapshot.read_group(Space::Disk(1), 2, &mut buffer).unwrap());
+    assert!(snapshot.read_group(Space::Disk(1), 63, &mut buffer).is_err());
+    assert!(!snapshot.read_group(Space::Disk(0), 63, &mut buffer).unwrap());
+}
+
+#[test]
+fn pages_of_disks_that_the_machine_has_not_are_named() {
+    let bytes = common::with_disk();
+    let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
+    let size = common::DISK_SIZE as u64;
+    snapshot.require_disks(|number| (number == 1).then_some(size)).unwrap();
+    snapshot.require_disks(|_| Some(u64::MAX)).unwrap();
+    for (disk, room) in [(1, size - GROUP_SIZE as u64), (1, 0), (0, size), (2, size)] {
+        let error = snapshot.require_disks(|number| (number == disk).then_some(room)).unwrap_err();
+        assert_eq!(error.kind(), "wrong-disk");
+        assert!(error.to_string().contains("disk 1 up to byte 4194304"), "{error}");
+    }
 }
 
 snapshot::saved! {

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Counter, Hint, Shapes, machine, ram, shapes, small};
-use snapshot::{Digest, GROUP_SIZE, Ram, Snapshot, Writer};
+use snapshot::{Digest, GROUP_SIZE, Pages, Snapshot, Space, Writer};
 use std::fmt::Write as _;
 use std::{env, fs, path::PathBuf};
 
@@ -59,20 +59,38 @@ fn sections_and_pages() {
     assert!(sections.finish().unwrap().is_empty());
 
     let mut restored = vec![0; common::RAM_SIZE];
-    for run in snapshot.runs() {
-        let (from, to, len) = (run.file_offset as usize, run.guest_address as usize, run.len as usize);
+    for run in snapshot.runs(Space::Ram) {
+        let (from, to, len) = (run.file_offset as usize, run.address as usize, run.len as usize);
         restored[to..to + len].copy_from_slice(&bytes[from..from + len]);
     }
     assert!(restored == ram());
 }
 
 #[test]
-fn nothing_at_all() {
-    let zeroes = vec![0; common::RAM_SIZE];
-    let bytes = golden("v1-empty.hex", &common::write(&Writer::new(machine(common::RAM_SIZE)), Ram::new(&zeroes)));
+fn a_disk() {
+    let bytes = golden("v1-disk.hex", &common::with_disk());
     let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
     snapshot.verify_all().unwrap();
-    assert_eq!((snapshot.page_count(), snapshot.runs().count(), snapshot.entries().len()), (0, 0, 0));
+    assert_eq!(snapshot.spaces().collect::<Vec<_>>(), [Space::Ram, Space::Disk(1)]);
+    let restored = |space, size| {
+        let mut memory = vec![0; size];
+        for run in snapshot.runs(space) {
+            let (from, to, len) = (run.file_offset as usize, run.address as usize, run.len as usize);
+            memory[to..to + len].copy_from_slice(&bytes[from..from + len]);
+        }
+        memory
+    };
+    assert!(restored(Space::Ram, common::RAM_SIZE) == ram());
+    assert!(restored(Space::Disk(1), common::DISK_SIZE) == common::disk());
+}
+
+#[test]
+fn nothing_at_all() {
+    let zeroes = vec![0; common::RAM_SIZE];
+    let bytes = golden("v1-empty.hex", &common::write(&Writer::new(machine(common::RAM_SIZE)), Pages::new(&zeroes)));
+    let snapshot = Snapshot::open(bytes.as_slice()).unwrap();
+    snapshot.verify_all().unwrap();
+    assert_eq!((snapshot.page_count(Space::Ram), snapshot.runs(Space::Ram).count(), snapshot.entries().len()), (0, 0, 0));
 }
 
 #[test]
@@ -82,8 +100,8 @@ fn gaps_kept_as_holes() {
     for (n, group) in ram.chunks_mut(GROUP_SIZE).enumerate().step_by(2) {
         group[..4].copy_from_slice(&(n as u32 + 1).to_le_bytes());
     }
-    let bytes = common::write(&Writer::new(machine(ram.len())), Ram::new(&ram));
-    assert_eq!(Snapshot::open(bytes.as_slice()).unwrap().runs().count(), 1);
+    let bytes = common::write(&Writer::new(machine(ram.len())), Pages::new(&ram));
+    assert_eq!(Snapshot::open(bytes.as_slice()).unwrap().runs(Space::Ram).count(), 1);
     assert_eq!(Digest::of(&bytes).to_string(), "blake3:ccce859cbe1a5a69ad9eaaad57381f850b614ff06e7f3811f2cc5372399a9f40");
 }
 
@@ -98,9 +116,10 @@ fn a_committed_byte_that_differs_is_noticed() {
 
 #[test]
 fn digests_are_those_of_the_specification() {
-    let mut bytes = small();
-    let written = bytes.clone();
-    bytes[128..256].fill(0);
-    common::reseal(&mut bytes);
-    assert!(bytes == written, "content, table, index and header digest as FORMAT.md defines them");
+    for written in [small(), common::with_disk()] {
+        let mut bytes = written.clone();
+        bytes[128..256].fill(0);
+        common::reseal(&mut bytes);
+        assert!(bytes == written, "content, table, index and header digest as FORMAT.md defines them");
+    }
 }

@@ -1,5 +1,6 @@
 //! Guest RAM: one flat range from guest-physical 0, with what the engine must know about each page.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use devices::platform::{GuestMemory, GuestPhysAddr, MemoryError};
@@ -18,6 +19,13 @@ pub unsafe trait RamBacking {
     fn pointer(&self) -> NonNull<u8>;
     /// Bytes of RAM.
     fn length(&self) -> usize;
+
+    /// Makes a range of whole pages zero, and gives its memory back to the host where that can be done.
+    fn clear(&mut self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.length());
+        // SAFETY: the range was just checked to lie in memory that may be written, and that nothing else refers to.
+        unsafe { self.pointer().add(range.start).write_bytes(0, range.len()) }
+    }
 }
 
 /// RAM from the allocator, zeroed.
@@ -66,7 +74,7 @@ pub struct Ram {
     dirty: Vec<bool>,
     /// Pages with cached code that were written and not yet taken by [`Ram::take_code_writes`].
     code_writes: Vec<u32>,
-    _backing: Box<dyn RamBacking>,
+    backing: Box<dyn RamBacking>,
 }
 
 impl Ram {
@@ -79,7 +87,7 @@ impl Ram {
             code: vec![false; pages],
             dirty: vec![false; pages],
             code_writes: Vec::new(),
-            _backing: backing,
+            backing,
         }
     }
 
@@ -127,6 +135,12 @@ impl Ram {
         // SAFETY: the range was just checked to lie in the backing, and nothing else touches it during the copy.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(address as usize), bytes.len()) };
         true
+    }
+
+    /// Makes a range of whole pages zero, and gives its memory back to the host where that can be done.
+    pub fn clear(&mut self, range: Range<u64>) {
+        (range.start >> PAGE_SHIFT..range.end >> PAGE_SHIFT).for_each(|page| self.mark_written(page));
+        self.backing.clear(range.start as usize..range.end as usize);
     }
 
     /// All of RAM as bytes.

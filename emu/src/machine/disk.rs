@@ -1,24 +1,46 @@
-//! What is behind a disk of the machine: a source that never changes, and for a writable disk the blocks that differ from it.
+//! What is behind a disk of the machine: contents that never change, with the blocks that differ from them kept apart, or memory.
 
 use devices::blk::{BlockBackend, BlockError, BlockSource, BlockStore, CowBackend, ReadOnlyBackend};
 use snapshot::Digest;
 
+pub use super::memory_disk::MemoryDisk;
+
 /// A disk to be built into a machine.
 pub struct Disk {
-    /// Its contents.
-    pub source: Box<dyn BlockSource>,
-    /// Digest of its contents, by which a snapshot names it.
+    /// Digest of its contents at power-on, by which a snapshot names it; none for memory, which is zero then.
     pub digest: Digest,
-    /// Room for changed blocks; without it the disk is read-only.
-    pub store: Option<Box<dyn BlockStore>>,
+    /// Its contents.
+    pub content: DiskContent,
 }
 
-/// The two kinds of disks.
+/// The three kinds of contents.
+pub enum DiskContent {
+    /// They never change.
+    ReadOnly(Box<dyn BlockSource>),
+    /// They are written, and there is room for the changed blocks.
+    CopyOnWrite(Box<dyn BlockSource>, Box<dyn BlockStore>),
+    /// They are memory, of which a snapshot holds the pages.
+    Memory(MemoryDisk),
+}
+
+impl DiskContent {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::ReadOnly(source) | Self::CopyOnWrite(source, _) => source.size(),
+            Self::Memory(disk) => disk.size(),
+        }
+    }
+}
+
+/// The three kinds of disks.
 pub enum DiskBackend {
     /// Never changes.
     ReadOnly(ReadOnlyBackend<Box<dyn BlockSource>>),
     /// Changes are kept apart.
     CopyOnWrite(CowBackend<Box<dyn BlockSource>, Box<dyn BlockStore>>),
+    /// Memory.
+    Memory(MemoryDisk),
 }
 
 impl DiskBackend {
@@ -26,6 +48,7 @@ impl DiskBackend {
         match self {
             Self::ReadOnly(backend) => backend,
             Self::CopyOnWrite(backend) => backend,
+            Self::Memory(backend) => backend,
         }
     }
 
@@ -33,6 +56,18 @@ impl DiskBackend {
         match self {
             Self::ReadOnly(backend) => backend,
             Self::CopyOnWrite(backend) => backend,
+            Self::Memory(backend) => backend,
+        }
+    }
+}
+
+impl From<DiskContent> for DiskBackend {
+    /// The disk at power-on.
+    fn from(content: DiskContent) -> Self {
+        match content {
+            DiskContent::ReadOnly(source) => Self::ReadOnly(ReadOnlyBackend(source)),
+            DiskContent::CopyOnWrite(source, store) => Self::CopyOnWrite(CowBackend::new(source, store)),
+            DiskContent::Memory(memory) => Self::Memory(memory),
         }
     }
 }

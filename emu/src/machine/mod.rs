@@ -3,6 +3,7 @@
 mod board;
 mod boot;
 mod disk;
+mod memory_disk;
 pub mod model;
 mod settle;
 mod state;
@@ -10,7 +11,7 @@ mod state;
 use std::any::Any;
 
 use devices::RestoreError;
-use devices::blk::{BlkState, BlockError, CowBackend, CowState, ReadOnlyBackend};
+use devices::blk::{BlkState, BlockError, CowBackend, CowState};
 use devices::cmos::{Cmos, CmosState};
 use devices::console::{Console, ConsoleSink, ConsoleState, Port, WindowSize};
 use devices::p9::{Access, BadTag, FileSystem, P9, P9State};
@@ -20,7 +21,7 @@ use devices::virtio::{MmioTransport, TransportState};
 use snapshot::{Digest, MachineId, Sections, Writer};
 
 use board::{DiskSlot, PcBoard};
-pub use disk::{Disk, DiskBackend};
+pub use disk::{Disk, DiskBackend, DiskContent, MemoryDisk};
 pub use settle::*;
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
@@ -263,12 +264,8 @@ impl Machine {
         let share = |share: Share| Ok(MmioTransport::new(P9::new(&share.tag, share.filesystem, share.access)?));
         let shares = config.shares.into_iter().map(share).collect::<Result<_, MachineError>>()?;
         let disks = config.disks.into_iter().enumerate().map(|(i, disk)| {
-            let digest = disk.digest;
-            let backend = match disk.store {
-                None => DiskBackend::ReadOnly(ReadOnlyBackend(disk.source)),
-                Some(store) => DiskBackend::CopyOnWrite(CowBackend::new(disk.source, store)),
-            };
-            DiskSlot { digest, device: MmioTransport::new(devices::blk::Blk::new(backend, &format!("disk{i}"))) }
+            let device = devices::blk::Blk::new(DiskBackend::from(disk.content), &format!("disk{i}"));
+            DiskSlot { digest: disk.digest, device: MmioTransport::new(device) }
         });
         let board = PcBoard {
             pic: Pic::default(),
@@ -302,7 +299,7 @@ impl Machine {
             | run(model::SLOT_DISKS, board.disks.len()))
     }
 
-    /// The machine of a snapshot: `ram` already holds its memory, or will by the time it is read.
+    /// The machine of a snapshot: `ram` and the disks that are memory already hold its pages, or will by the time they are read.
     pub fn restore(config: Config, ram: Ram, sections: &mut Sections<'_>) -> Result<Self, MachineError> {
         check_ram_size(ram.size())?;
         check_count("shares", config.shares.len(), model::MAX_SHARES)?;
@@ -335,11 +332,12 @@ impl Machine {
                 return Err(MachineError::WrongDisk { number: i, found: disk.digest, wanted });
             }
             let changes = sections.take_if_present::<CowState>(i as u16)?;
-            let backend = match (disk.store, changes) {
-                (None, None) => DiskBackend::ReadOnly(ReadOnlyBackend(disk.source)),
-                (Some(store), None) => DiskBackend::CopyOnWrite(CowBackend::new(disk.source, store)),
-                (Some(store), Some(changes)) => DiskBackend::CopyOnWrite(CowBackend::restore(disk.source, store, &changes)?),
-                (None, Some(_)) => return Err(MachineError::ReadOnlyDisk { number: i }),
+            let backend = match (disk.content, changes) {
+                (DiskContent::CopyOnWrite(source, store), Some(changes)) => {
+                    DiskBackend::CopyOnWrite(CowBackend::restore(source, store, &changes)?)
+                }
+                (content, None) => content.into(),
+                (_, Some(_)) => return Err(MachineError::ReadOnlyDisk { number: i }),
             };
             let device = devices::blk::Blk::restore(backend, &sections.take::<BlkState>(i as u16)?)?;
             let device = MmioTransport::restore(device, &transport(sections, model::SLOT_DISKS + i)?)?;
@@ -402,6 +400,14 @@ impl Machine {
     /// What a snapshot's header says of this machine.
     pub fn id(&self) -> MachineId {
         MachineId { model: model::MODEL, ram_size: self.cpu.ram.size(), devices: self.slots }
+    }
+
+    /// What disk `number` holds, if that is memory.
+    pub fn disk_memory(&self, number: usize) -> Option<&Ram> {
+        match self.board().disks.get(number)?.device.device().backend() {
+            DiskBackend::Memory(disk) => Some(disk.memory()),
+            DiskBackend::ReadOnly(_) | DiskBackend::CopyOnWrite(_) => None,
+        }
     }
 
     /// Guest RAM.
@@ -508,8 +514,16 @@ impl Machine {
     pub fn disk_was_full(&mut self) -> bool {
         self.board_mut().disks.iter_mut().any(|disk| match disk.device.device().backend() {
             DiskBackend::CopyOnWrite(backend) => backend.was_full(),
-            DiskBackend::ReadOnly(_) => false,
+            DiskBackend::ReadOnly(_) | DiskBackend::Memory(_) => false,
         })
+    }
+
+    fn board(&self) -> &PcBoard {
+        let board: &dyn Any = &*self.cpu.board;
+        match board.downcast_ref() {
+            Some(board) => board,
+            None => unreachable!("a machine's CPU is only ever given a PcBoard"),
+        }
     }
 
     fn board_mut(&mut self) -> &mut PcBoard {

@@ -5,11 +5,12 @@ use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp, digest_of};
 use devices::blk::{BLOCK_SIZE, BlockError, BlockSource, BlockStore};
-use emu::machine::Disk;
+use emu::machine::{Disk, DiskContent};
 use snapshot::ReadAt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 const SECTOR_SIZE: u64 = 512;
 
@@ -26,9 +27,8 @@ pub enum Verify {
 pub fn open(arg: &DiskArg, ledger: &Ledger, verify: Verify) -> Result<Disk> {
     let file = HostFile::open("disk", &arg.path)?;
     let size = file.byte_len();
-    if size == 0 || !size.is_multiple_of(SECTOR_SIZE) {
-        return Err(Error::DiskSize { path: arg.path.clone(), size });
-    }
+    let source = FileSource::whole(file, &arg.path)?;
+    let file = &source.file;
     let remembered = if verify == Verify::IfChanged { ledger.recall(file.file()) } else { None };
     let digest = match remembered {
         Some(digest) => digest,
@@ -39,20 +39,44 @@ pub fn open(arg: &DiskArg, ledger: &Ledger, verify: Verify) -> Result<Disk> {
             digest
         }
     };
-    let store = if arg.read_only { None } else { Some(Box::new(FileStore::new(size)?) as Box<dyn BlockStore>) };
-    Ok(Disk { source: Box::new(FileSource(file)), digest, store })
+    let source = Box::new(source);
+    let content = match arg.read_only {
+        true => DiskContent::ReadOnly(source),
+        false => DiskContent::CopyOnWrite(source, Box::new(FileStore::new(size)?)),
+    };
+    Ok(Disk { digest, content })
 }
 
-/// The contents of a file.
-struct FileSource(HostFile);
+/// The contents of a file, or a part of them.
+pub struct FileSource {
+    file: HostFile,
+    start: u64,
+    size: u64,
+}
+
+impl FileSource {
+    /// All of `file`. `path` is for the error.
+    pub fn whole(file: HostFile, path: &Path) -> Result<Self> {
+        let size = file.byte_len();
+        Self::part(file, path, 0, size)
+    }
+
+    /// The `size` bytes of `file` from `start` on: a positive multiple of 512. `path` is for the error.
+    pub fn part(file: HostFile, path: &Path, start: u64, size: u64) -> Result<Self> {
+        if size == 0 || !size.is_multiple_of(SECTOR_SIZE) {
+            return Err(Error::DiskSize { path: path.into(), size });
+        }
+        Ok(Self { file, start, size })
+    }
+}
 
 impl BlockSource for FileSource {
     fn size(&self) -> u64 {
-        self.0.byte_len()
+        self.size
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> std::result::Result<(), BlockError> {
-        self.0.read_exact_at(bytes, offset).map_err(|_| BlockError::Host)
+        self.file.read_exact_at(bytes, self.start + offset).map_err(|_| BlockError::Host)
     }
 }
 
@@ -119,7 +143,8 @@ mod tests {
         let ledger = Ledger::default();
         let disk = open(&DiskArg { path: path.clone(), read_only: false }, &ledger, Verify::Always).unwrap();
         assert_eq!(disk.digest, snapshot::Digest::of(&content));
-        let mut disk = CowBackend::new(disk.source, disk.store.unwrap());
+        let DiskContent::CopyOnWrite(source, store) = disk.content else { panic!("read-only") };
+        let mut disk = CowBackend::new(source, store);
         disk.write_at(4000, &[7; 200]).unwrap();
         let mut expected = content.clone();
         expected[4000..4200].fill(7);

@@ -1,4 +1,4 @@
-//! Guest RAM as a mapping: of nothing for a cold start, of a snapshot's pages for a restore.
+//! Guest RAM, and disks that are memory, as mappings: of nothing for a cold start, of a snapshot's pages for a restore.
 //!
 //! A restore maps and does not read: a page comes into memory when the guest first touches it, and is copied when the guest first writes it.
 
@@ -6,9 +6,10 @@ use crate::error::{Error, Result};
 use emu::bus::{PAGE_SIZE, RamBacking};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use snapshot::Run;
+use snapshot::{GROUP_SIZE, Run};
 use std::ffi::c_void;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
@@ -34,13 +35,13 @@ impl MappedRam {
         Ok(Self { pointer, length })
     }
 
-    /// `bytes` of RAM with the `runs` of a snapshot's `file`, whose bytes must have been verified. Nothing is read yet.
+    /// `bytes` of memory with the `runs` of a snapshot's `file`, whose bytes must have been verified. Nothing is read yet.
     pub fn of_snapshot(bytes: u64, file: &File, runs: impl Iterator<Item = Run>) -> Result<Self> {
         let ram = Self::zeroed(bytes)?;
         let error = |errno: Errno| Error::Memory { bytes, source: errno.into() };
-        for Run { guest_address, file_offset, len } in runs {
-            let end = guest_address.checked_add(len).filter(|&end| end <= bytes);
-            let (Some(_), Ok(start), Ok(length)) = (end, usize::try_from(guest_address), usize::try_from(len)) else {
+        for Run { address, file_offset, len } in runs {
+            let end = address.checked_add(len).filter(|&end| end <= bytes);
+            let (Some(_), Ok(start), Ok(length)) = (end, usize::try_from(address), usize::try_from(len)) else {
                 return Err(error(Errno::FAULT));
             };
             // SAFETY: the range was just checked to lie in `ram`, so the mapping that it replaces is ours, and no reference to it exists yet.
@@ -60,6 +61,28 @@ unsafe impl RamBacking for MappedRam {
 
     fn length(&self) -> usize {
         self.length
+    }
+
+    /// What lies in pieces of 64 KiB is mapped anew, so that nothing of a snapshot's file shows through; smaller ones could split the mapping
+    /// more often than the kernel allows.
+    fn clear(&mut self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.length);
+        let whole = range.start.next_multiple_of(GROUP_SIZE)..range.end / GROUP_SIZE * GROUP_SIZE;
+        // SAFETY: the range lies in this mapping, as was just checked, and nobody refers to it.
+        let fill = |range: Range<usize>| unsafe { self.pointer.add(range.start).write_bytes(0, range.len()) };
+        if whole.is_empty() {
+            return fill(range);
+        }
+        fill(range.start..whole.start);
+        fill(whole.end..range.end);
+        // SAFETY: as above, so the mapping that is replaced is a piece of ours.
+        let mapped = unsafe {
+            let place = self.pointer.add(whole.start).as_ptr().cast();
+            mmap_anonymous(place, whole.len(), READ_WRITE, PRIVATE | MapFlags::FIXED)
+        };
+        if mapped.is_err() {
+            fill(whole);
+        }
     }
 }
 
@@ -97,7 +120,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let content: Vec<u8> = (0..3 * GROUP).map(|i| (i / GROUP) as u8 + 1).collect();
         file.write_all(&content).unwrap();
-        let run = |guest_address, file_offset, len| Run { guest_address, file_offset, len };
+        let run = |address, file_offset, len| Run { address, file_offset, len };
         let runs = [run(GROUP, GROUP, 2 * GROUP), run(7 * GROUP, 0, GROUP)];
         let mut ram = Ram::new(Box::new(MappedRam::of_snapshot(8 * GROUP, &file, runs.into_iter()).unwrap()));
         let firsts: Vec<u8> = ram.bytes().iter().copied().step_by(GROUP as usize).collect();
@@ -107,6 +130,25 @@ mod tests {
         let mut now = vec![0; content.len()];
         file.read_exact_at(&mut now, 0).unwrap();
         assert!(now == content);
+    }
+
+    #[test]
+    fn what_is_cleared_is_zero_and_takes_no_memory() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![5; 8 * GROUP_SIZE]).unwrap();
+        let run = Run { address: 0, file_offset: 0, len: 8 * GROUP };
+        let mut ram = Ram::new(Box::new(MappedRam::of_snapshot(16 * GROUP, &file, [run].into_iter()).unwrap()));
+        ram.bytes_mut()[4 * GROUP_SIZE..].fill(5);
+        // From the middle of a group to the middle of another, over the end of what the file holds.
+        let (start, end) = (GROUP_SIZE / 2, 11 * GROUP_SIZE + 4096);
+        ram.clear(start as u64..end as u64);
+        ram.clear(12 * GROUP + 4096..12 * GROUP + 8192);
+        ram.clear(GROUP..GROUP);
+        let cleared = |at: usize| (start..end).contains(&at) || (12 * GROUP_SIZE + 4096..12 * GROUP_SIZE + 8192).contains(&at);
+        assert!(ram.bytes().iter().enumerate().all(|(at, &byte)| byte == if cleared(at) { 0 } else { 5 }));
+        ram.clear(0..16 * GROUP);
+        assert_eq!(pages_loaded(ram.bytes()), Some(0));
+        assert!(ram.bytes().iter().all(|&byte| byte == 0));
     }
 
     #[test]
@@ -123,8 +165,8 @@ mod tests {
     #[test]
     fn a_run_outside_of_ram_is_refused() {
         let file = tempfile::tempfile().unwrap();
-        for guest_address in [GROUP, u64::MAX - GROUP + 1] {
-            let run = Run { guest_address, file_offset: 0, len: GROUP };
+        for address in [GROUP, u64::MAX - GROUP + 1] {
+            let run = Run { address, file_offset: 0, len: GROUP };
             assert_eq!(MappedRam::of_snapshot(GROUP, &file, [run].into_iter()).unwrap_err().kind(), "no-memory");
         }
         assert_eq!(MappedRam::zeroed(1 << 60).unwrap_err().kind(), "no-memory");

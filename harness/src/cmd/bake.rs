@@ -1,8 +1,10 @@
 //! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
 
-use super::{cold_machine, finish};
+use super::{Made, boot_file, cold_machine, finish, on_thread_for_wamr};
 use crate::backend::disk::Verify;
 use crate::cli::{BakeArgs, ClockArg, PointArg};
+use crate::engine::Engine;
+use crate::engine::file::MachineFile;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
@@ -17,10 +19,15 @@ use crate::vm::parts::{Parts, Randomness, seed};
 use crate::vm::record::{BakeState, Point};
 use crate::vm::tail::Tail;
 use snapshot::{Snapshot, Written};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the verb.
 pub fn run(args: &BakeArgs) -> ExitCode {
+    if args.in_module() { on_thread_for_wamr(|| attempt(args)) } else { attempt(args) }
+}
+
+fn attempt(args: &BakeArgs) -> ExitCode {
     let mut report = Report::of("bake");
     let result = bake(args, &mut report);
     finish("bake", &args.report, report, result.map(|()| 0))
@@ -32,8 +39,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let ledger = Ledger::of_user();
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(&args.output)?;
-    let parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?;
-    let (disks, shares) = (parts.disk_records.clone(), parts.share_records.clone());
+    let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?;
     let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
     let point = match args.at {
         PointArg::Barrier => Point::Barrier,
@@ -41,10 +47,12 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     };
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
-    let config = parts.into_config(&outlet, ClockArg::Virtual, Randomness::Published, seed)?;
-    let mut drive = Drive::new(Box::new(cold_machine(&args.cold, config)?), args.report.limit_instructions);
+    let made =
+        Made { outlet: &outlet, clock: ClockArg::Virtual, randomness: Randomness::Published, seed, shares: &args.cold.devices.shares };
+    let (machine, name, memory) = make(args, &mut parts, &made, report)?;
+    let mut drive = Drive::new(machine, args.report.limit_instructions);
 
-    progress.say(format_args!("booting {} with {} MiB of memory", args.cold.kernel.display(), args.cold.memory));
+    progress.say(format_args!("booting {} with {memory} MiB of memory", name.display()));
     let settled = settle(&mut drive, &outlet, &mut signals, point, args.settle, |moment| {
         progress.update(|| format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9));
     });
@@ -64,7 +72,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let waited = judged.elapsed.saturating_sub(booted.elapsed);
     progress.say(format_args!("waiting for that took {:.1} ms", waited.as_secs_f64() * 1e3));
 
-    let state = BakeState { point, control, disks, shares };
+    let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
     let written = save(&mut drive, &outlet, state, &mut file, args)?;
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
@@ -88,16 +96,32 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The machine that is to be baked, what it was made of, and its memory in MiB.
+fn make<'a>(args: &'a BakeArgs, parts: &mut Parts, made: &Made<'_>, report: &mut Report) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
+    match (&args.file, &args.kernel) {
+        (Some(path), _) => {
+            let machine = MachineFile::open(path)?;
+            let in_module = args.in_module() && machine.is_trusted()?;
+            if in_module {
+                report.engine = machine.engine();
+            }
+            Ok((boot_file(&machine, in_module, parts, made)?, path, machine.ram_size() >> 20))
+        }
+        (None, Some(kernel)) => {
+            let config = parts.take_config(made.outlet, made.clock, made.randomness, made.seed)?;
+            Ok((Box::new(cold_machine(kernel, &args.cold, config)?), kernel, args.cold.memory.into()))
+        }
+        (None, None) => unreachable!("the command line has one of the two"),
+    }
+}
+
 fn save(drive: &mut Drive, outlet: &Outlet, state: BakeState, file: &mut AtomicFile, args: &BakeArgs) -> Result<Written> {
     let machine = drive.machine();
     let mut writer = machine.save()?;
     let error = |source| Error::Snapshot { path: args.output.clone(), source };
     writer.add(0, &state).map_err(error)?;
     writer.add(0, &outlet.look().tail().save()).map_err(error)?;
-    // Whatever was not written since power-on is zero.
-    let memory = machine.memory();
-    let written = |page: u64| usize::try_from(page).ok().and_then(|page| memory.written.get(page)).copied().unwrap_or(true);
-    writer.write(snapshot::Ram::with_hint(memory.bytes, &written), file.file()).map_err(|source| match source {
+    machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
         snapshot::Error::Io { source, .. } => Error::Write { path: args.output.clone(), source },
         source => Error::Snapshot { path: args.output.clone(), source },
     })

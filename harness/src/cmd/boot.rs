@@ -26,12 +26,12 @@ pub fn run(args: &BootArgs, start: Instant) -> ExitCode {
 
 fn boot(args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let parts = Parts::open(&args.cold.devices, &Ledger::of_user(), Verify::IfChanged)?;
+    let mut parts = Parts::open(&args.cold.devices, &Ledger::of_user(), Verify::IfChanged)?;
     let mode = mode(&args.console);
     let outlet = Outlet::new(routes(mode), true, Tail::default());
     let randomness = Randomness::of_boot(args.console.clock);
-    let config = parts.into_config(&outlet, args.console.clock, randomness, Some(seed(randomness)?))?;
-    let drive = Drive::new(Box::new(cold_machine(&args.cold, config)?), args.report.limit_instructions);
+    let config = parts.take_config(&outlet, args.console.clock, randomness, Some(seed(randomness)?))?;
+    let drive = Drive::new(Box::new(cold_machine(&args.kernel, &args.cold, config)?), args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, args.console.clock, mode);
     attend(&mut attended, &outlet, (&args.console, &args.report), report, start)

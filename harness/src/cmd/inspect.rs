@@ -4,9 +4,9 @@ use crate::cli::InspectArgs;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::progress::{grouped, mebibytes, say};
-use crate::vm::record::{BakeState, Point};
+use crate::vm::record::{BakeState, DiskKind, Point};
 use serde_json::{Value, json};
-use snapshot::{FORMAT_VERSION, PAGE_SIZE, SectionEntry, Snapshot};
+use snapshot::{FORMAT_VERSION, PAGE_SIZE, Run, SectionEntry, Snapshot, Space};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -62,6 +62,7 @@ fn as_json(args: &InspectArgs, snapshot: &Snapshot<HostFile>, baked: Option<&Bak
             "digest": entry.digest.to_string(),
         })
     };
+    let mapping = |space: Space, Run { address, file_offset, len }: Run| json!({ "space": space.to_string(), "address": address, "file_offset": file_offset, "bytes": len });
     json!({
         "file": args.file.display().to_string(),
         "format": FORMAT_VERSION,
@@ -70,17 +71,18 @@ fn as_json(args: &InspectArgs, snapshot: &Snapshot<HostFile>, baked: Option<&Bak
         "ram_bytes": machine.ram_size,
         "devices": machine.devices,
         "snapshot_bytes": header.file_length(),
-        "pages": snapshot.page_count(),
+        "pages": snapshot.spaces().map(|space| snapshot.page_count(space)).sum::<u64>(),
         "groups": header.group_count,
-        "mappings": snapshot.runs().map(|run| json!({
-            "guest_address": run.guest_address,
-            "file_offset": run.file_offset,
-            "bytes": run.len,
-        })).collect::<Vec<_>>(),
+        "mappings": snapshot.spaces().flat_map(|space| snapshot.runs(space).map(move |run| mapping(space, run))).collect::<Vec<_>>(),
         "baked": baked.map(|baked| json!({
             "at": point_name(baked.point),
             "init": baked.control,
             "disks": baked.disks.iter().map(|disk| json!({
+                "kind": match disk.kind {
+                    DiskKind::File => "file",
+                    DiskKind::Root => "root",
+                    DiskKind::Upper => "upper",
+                },
                 "name": disk.name,
                 "bytes": disk.size,
                 "digest": disk.digest().to_string(),
@@ -104,20 +106,28 @@ fn as_text(args: &InspectArgs, snapshot: &Snapshot<HostFile>, baked: Option<&Bak
     if let Some(baked) = baked {
         lines.push(format!("baked at   {}", point_name(baked.point)));
         for disk in &baked.disks {
-            let kind = if disk.read_only { "read-only" } else { "with changes kept apart" };
-            lines.push(format!("disk       {} ({}, {kind}), {}", disk.name.escape_debug(), mebibytes(disk.size), disk.digest()));
+            let (name, size, digest) = (disk.name.escape_debug(), mebibytes(disk.size), disk.digest());
+            lines.push(match (disk.kind, disk.read_only) {
+                (DiskKind::File, true) => format!("disk       {name} ({size}, read-only), {digest}"),
+                (DiskKind::File, false) => format!("disk       {name} ({size}, with changes kept apart), {digest}"),
+                (DiskKind::Root, _) => format!("disk       the machine's root ({size}, read-only), {digest}"),
+                (DiskKind::Upper, _) => format!("disk       the machine's upper ({size}, in the pages below)"),
+            });
         }
         for share in &baked.shares {
             lines.push(format!("share      {}{}", share.tag.escape_debug(), if share.read_only { " (read-only)" } else { "" }));
         }
     }
-    let (pages, runs) = (snapshot.page_count(), snapshot.runs().count());
-    lines.push(format!(
-        "pages      {} that are not zero ({}) in {} groups, {runs} mappings",
-        grouped(pages),
-        mebibytes(pages * PAGE_SIZE as u64),
-        grouped(u64::from(header.group_count))
-    ));
+    for space in snapshot.spaces() {
+        let pages = snapshot.page_count(space);
+        lines.push(format!(
+            "pages      {} of {space} that are not zero ({}) in {} groups, {} mappings",
+            grouped(pages),
+            mebibytes(pages * PAGE_SIZE as u64),
+            grouped(snapshot.group_count(space) as u64),
+            snapshot.runs(space).count()
+        ));
+    }
     lines.push(format!(
         "integrity  {}",
         if args.verify { "every byte verified" } else { "all but the pages verified (--verify checks them too)" }

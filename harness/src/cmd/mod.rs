@@ -9,7 +9,9 @@ pub mod inspect;
 pub mod run;
 
 use crate::backend::ram::{MappedRam, pages_loaded};
-use crate::cli::{ColdArgs, ConsoleArgs, ReportArgs};
+use crate::cli::{ClockArg, ColdArgs, ConsoleArgs, ReportArgs, ShareArg};
+use crate::engine::Engine;
+use crate::engine::file::MachineFile;
 use crate::error::{Error, Result, exit};
 use crate::file;
 use crate::progress::say;
@@ -17,12 +19,15 @@ use crate::report::{Report, millis_between};
 use crate::terminal;
 use crate::vm::attended::{Attended, Ending};
 use crate::vm::outlet::{HostStream, Outlet, Routes};
+use crate::vm::parts::{Parts, Randomness, Seed};
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
 use protocol::Mode;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+use wamr::Runtime;
 
 /// Ends a verb that has a report: writes it, and tells the user what went wrong.
 fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
@@ -45,14 +50,45 @@ fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>)
     ExitCode::from(report.exit_code)
 }
 
-/// A machine with its kernel loaded.
-fn cold_machine(args: &ColdArgs, config: Config) -> Result<Machine> {
+/// A machine with this kernel loaded.
+fn cold_machine(kernel: &Path, args: &ColdArgs, config: Config) -> Result<Machine> {
     let ram_size = u64::from(args.memory) << 20;
     check_ram_size(ram_size)?;
-    let kernel = file::read("kernel", &args.kernel)?;
+    let kernel = file::read("kernel", kernel)?;
     let initrd = args.initrd.as_ref().map(|path| file::read("initial file system", path)).transpose()?;
     let ram = Ram::new(Box::new(MappedRam::zeroed(ram_size)?));
     Ok(Machine::boot(config, ram, &kernel, initrd.as_deref(), &args.append)?)
+}
+
+/// How a machine is made.
+struct Made<'a> {
+    outlet: &'a Outlet,
+    clock: ClockArg,
+    randomness: Randomness,
+    seed: Option<Seed>,
+    shares: &'a [ShareArg],
+}
+
+/// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
+fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
+    let Made { outlet, clock, randomness, seed, shares } = *made;
+    if in_module {
+        parts.require_no_disks()?;
+        parts.put_first(machine.disks(), Vec::new());
+        let config = machine.config(clock, randomness, seed, shares);
+        return Ok(Box::new(machine.load(shares)?.boot(&config, outlet.clone())?));
+    }
+    parts.put_first(machine.disks(), machine.open_disks(None)?);
+    Ok(Box::new(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?))
+}
+
+/// Does what may need WAMR. Starting that touches the whole stack of its thread.
+fn on_thread_for_wamr(work: impl FnOnce() -> ExitCode + Send) -> ExitCode {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK);
+        let joined = thread.spawn_scoped(scope, work).map(std::thread::ScopedJoinHandle::join);
+        joined.ok().and_then(std::result::Result::ok).unwrap_or(ExitCode::from(exit::FAILED))
+    })
 }
 
 /// What the guest's program is connected to: what was asked for, or what standard input is.

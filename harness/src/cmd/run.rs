@@ -1,12 +1,12 @@
 //! `prebake run`: a snapshot, restored, with someone at the console.
 
-use super::{attend, finish, mode, routes};
+use super::{Made, attend, boot_file, finish, mode, on_thread_for_wamr, routes};
 use crate::backend::disk::Verify;
 use crate::backend::ram::MappedRam;
 use crate::cli::{DeviceArgs, DiskArg, RunArgs};
 use crate::engine::Engine;
 use crate::engine::file::MachineFile;
-use crate::error::{Error, Result, exit};
+use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
 use crate::report::{Report, millis_between};
@@ -17,26 +17,19 @@ use crate::vm::drive::Drive;
 use crate::vm::input::Input;
 use crate::vm::outlet::Outlet;
 use crate::vm::parts::{Parts, Randomness, seed};
-use crate::vm::record::{BakeState, DiskRecord, Point, ShareRecord};
+use crate::vm::record::{BakeState, DiskKind, DiskRecord, Point, ShareRecord};
 use crate::vm::tail::{Tail, TailState};
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
 use protocol::Mode;
-use snapshot::{MachineId, Record, Snapshot};
+use snapshot::{MachineId, Record, Snapshot, Space};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-use wamr::Runtime;
 
 /// Runs the verb.
 pub fn run(args: RunArgs, start: Instant) -> ExitCode {
-    if !args.in_module() {
-        return attempt(&args, start);
-    }
-    // Starting WAMR touches the whole stack of its thread.
-    let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK);
-    let joined = thread.spawn(move || attempt(&args, start)).map(std::thread::JoinHandle::join);
-    joined.ok().and_then(std::result::Result::ok).unwrap_or(ExitCode::from(exit::FAILED))
+    if args.in_module() { on_thread_for_wamr(|| attempt(&args, start)) } else { attempt(&args, start) }
 }
 
 fn attempt(args: &RunArgs, start: Instant) -> ExitCode {
@@ -50,18 +43,28 @@ fn make_and_attend(args: &RunArgs, start: Instant, report: &mut Report) -> Resul
     if let (Some(machine), Some(mebibytes)) = (&machine, args.memory) {
         machine.require_memory(mebibytes)?;
     }
+    if let Some(machine) = machine.as_ref().filter(|_| args.verify) {
+        machine.verify()?;
+    }
     let in_module = match &machine {
         Some(machine) => args.in_module() && machine.is_trusted()?,
         None => false,
     };
-    match (args.snapshot(), machine) {
-        (Some(snapshot), machine) => restore_and_attend(args, machine.filter(|_| in_module), snapshot, start, report),
-        (None, Some(machine)) => boot_and_attend(args, &machine, in_module, start, report),
+    match (args.snapshot(), &machine) {
+        (Some(snapshot), machine) => restore_and_attend(args, machine.as_ref(), in_module, snapshot, start, report),
+        (None, Some(machine)) => boot_and_attend(args, machine, in_module, start, report),
         (None, None) => unreachable!("the command line has one of the two"),
     }
 }
 
-fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path, start: Instant, report: &mut Report) -> Result<u8> {
+fn restore_and_attend(
+    args: &RunArgs,
+    machine: Option<&MachineFile>,
+    in_module: bool,
+    path: &Path,
+    start: Instant,
+    report: &mut Report,
+) -> Result<u8> {
     let signals = Signals::catch()?;
     let ledger = Ledger::of_user();
     let verify = if args.verify { Verify::Always } else { Verify::IfChanged };
@@ -70,7 +73,7 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
     let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
     let found = *snapshot.machine();
     // Shares and disks have checks of their own, with better messages.
-    let ram_size = match &machine {
+    let ram_size = match machine {
         Some(machine) => machine.ram_size(),
         None => args.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20),
     };
@@ -79,8 +82,15 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
     let baked: BakeState = sections.take(0).map_err(error)?;
     let tail: Option<TailState> = sections.take_if_present(0).map_err(error)?;
 
-    let parts = Parts::open(&devices(args, path, &baked), &ledger, verify)?;
-    check_disks(&baked.disks, &parts.disk_records)?;
+    let own = machine.map(MachineFile::disks).unwrap_or_default();
+    check_own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
+    let mut parts = Parts::open(&devices(args, path, &baked), &ledger, verify)?;
+    if in_module {
+        parts.require_no_disks()?;
+    }
+    check_disks(&baked.disks[own.len()..], &parts.disk_records, own.len())?;
+    let memory = |number: u16| own.get(usize::from(number)).filter(|disk| disk.kind == DiskKind::Upper).map(|disk| disk.size);
+    snapshot.require_disks(memory).map_err(error)?;
     check_shares(&baked.shares, &parts.share_records)?;
     let mode = match (baked.point, mode(&args.console)) {
         (Point::Idle, Mode::Streams) if args.console.no_tty => return Err(Error::OnATerminal { path: path.into() }),
@@ -92,15 +102,17 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
     let outlet = Outlet::new(routes(mode), false, tail.map(Tail::restore).unwrap_or_default());
     let seed = seed(Randomness::Host)?;
     let machine: Box<dyn Engine> = match machine {
-        Some(machine) => {
-            parts.require_no_disks()?;
+        Some(machine) if in_module => {
             report.engine = machine.engine();
-            let config = machine.config(args.console.clock, Randomness::Host, seed, &args.devices.shares);
+            let config = machine.config(args.console.clock, Randomness::Host, Some(seed), &args.devices.shares);
             Box::new(machine.load(&args.devices.shares)?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
         }
-        None => {
-            let config = parts.into_config(&outlet, args.console.clock, Randomness::Host, Some(seed))?;
-            let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs())?));
+        machine => {
+            if let Some(machine) = machine {
+                parts.put_first(own, machine.open_disks(Some(&snapshot))?);
+            }
+            let config = parts.take_config(&outlet, args.console.clock, Randomness::Host, Some(seed))?;
+            let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs(Space::Ram))?));
             let machine = Machine::restore(config, ram, &mut sections).map_err(|source| Error::Restore { path: path.into(), source })?;
             machine.id().require(&found).map_err(error)?;
             sections.finish().map_err(error)?;
@@ -109,7 +121,7 @@ fn restore_and_attend(args: &RunArgs, machine: Option<MachineFile>, path: &Path,
     };
     report.restore_ms = Some(millis_between(start, Instant::now()));
     report.snapshot_bytes = Some(snapshot.header().file_length());
-    report.snapshot_mappings = Some(snapshot.runs().count());
+    report.snapshot_mappings = Some(snapshot.spaces().map(|space| snapshot.runs(space).count()).sum());
 
     let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
@@ -127,17 +139,13 @@ fn boot_and_attend(args: &RunArgs, machine: &MachineFile, in_module: bool, start
     let clock = args.console.clock;
     let mode = mode(&args.console);
     let outlet = Outlet::new(routes(mode), true, Tail::default());
-    let parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?;
+    let mut parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?;
     let randomness = Randomness::of_boot(clock);
-    let seed = seed(randomness)?;
-    let machine: Box<dyn Engine> = if in_module {
-        parts.require_no_disks()?;
+    if in_module {
         report.engine = machine.engine();
-        let config = machine.config(clock, randomness, seed, &args.devices.shares);
-        Box::new(machine.load(&args.devices.shares)?.boot(&config, outlet.clone())?)
-    } else {
-        Box::new(machine.boot_natively(parts.into_config(&outlet, clock, randomness, Some(seed))?)?)
-    };
+    }
+    let made = Made { outlet: &outlet, clock, randomness, seed: Some(seed(randomness)?), shares: &args.devices.shares };
+    let machine = boot_file(machine, in_module, &mut parts, &made)?;
     let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
     let mut attended = Attended::new(drive, outlet.clone(), input, signals, clock, mode);
@@ -152,11 +160,51 @@ fn devices(args: &RunArgs, snapshot: &Path, baked: &BakeState) -> DeviceArgs {
         let name = Path::new(&disk.name).file_name().unwrap_or_default();
         DiskArg { path: snapshot.with_file_name(name), read_only: disk.read_only }
     };
-    let missing = baked.disks.iter().skip(given.disks.len()).map(beside);
+    let missing = baked.disks.iter().filter(|disk| disk.kind == DiskKind::File).skip(given.disks.len()).map(beside);
     DeviceArgs { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
 }
 
-fn check_disks(baked: &[DiskRecord], given: &[DiskRecord]) -> Result<()> {
+/// The disks that a machine's file brings, if there is one.
+fn check_own_disks(baked: &[DiskRecord], own: Option<&[DiskRecord]>) -> Result<()> {
+    let wrong = |problem| Err(Error::WrongDisk { problem });
+    let wanted: Vec<_> = baked.iter().filter(|disk| disk.kind != DiskKind::File).collect();
+    let Some(own) = own else {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        return wrong(
+            "the snapshot is of a machine's file, which has disks of its own; give both: prebake run FILE.aot --snapshot FILE.snap".into(),
+        );
+    };
+    for kind in [DiskKind::Root, DiskKind::Upper] {
+        let wanted = wanted.iter().copied().find(|disk| disk.kind == kind);
+        let found = own.iter().find(|disk| disk.kind == kind);
+        if found != wanted {
+            let name = if kind == DiskKind::Root { "root" } else { "upper" };
+            let (found, wanted) = (describe(found), describe(wanted));
+            return wrong(format!(
+                "the machine has {found} for its {name} disk, but the snapshot was taken with {wanted}; \
+                 give the machine that it was baked from, or bake this one"
+            ));
+        }
+    }
+    // Hostile: in another order, or twice.
+    if baked.len() < own.len() || baked[..own.len()] != *own || wanted.len() != own.len() {
+        return wrong("the snapshot lists its disks in an order that no machine has; bake it again".into());
+    }
+    Ok(())
+}
+
+fn describe(disk: Option<&DiskRecord>) -> String {
+    match disk {
+        None => "none".into(),
+        Some(disk) if disk.kind == DiskKind::Upper => format!("{} MiB of memory", disk.size >> 20),
+        Some(disk) => format!("{} bytes with digest {}", disk.size, disk.digest()),
+    }
+}
+
+/// The disks in files of the host. `before` them are so many of the machine's own.
+fn check_disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Result<()> {
     let wrong = |problem| Err(Error::WrongDisk { problem });
     if given.len() > baked.len() {
         return wrong(format!(
@@ -166,7 +214,7 @@ fn check_disks(baked: &[DiskRecord], given: &[DiskRecord]) -> Result<()> {
         ));
     }
     for (number, (wanted, found)) in baked.iter().zip(given).enumerate() {
-        let drive = char::from(b'a' + (number as u8 & 3));
+        let drive = char::from(b'a' + ((before + number) as u8 & 3));
         if (wanted.size, wanted.digest) != (found.size, found.digest) {
             return wrong(format!(
                 "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({}); \

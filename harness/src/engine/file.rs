@@ -1,8 +1,9 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
-use super::module::{FIRST_FOLDER, Loaded, RAM_START};
-use crate::artefact::{Artefact, Kind, MEMORY_PAGE, PartKind};
+use super::module::{DiskRoom, FIRST_FOLDER, Loaded, RAM_START, Room};
+use crate::artefact::{Artefact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::backend::clock::since_1970;
+use crate::backend::disk::FileSource;
 use crate::backend::ram::MappedRam;
 use crate::cli::{ClockArg, ShareArg};
 use crate::code::CodeCache;
@@ -11,9 +12,11 @@ use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
 use crate::progress::say;
 use crate::vm::parts::{BAKE_EPOCH, Randomness, Seed};
+use crate::vm::record::{DiskKind, DiskRecord};
 use emu::bus::Ram;
-use emu::machine::{Config, Machine, check_ram_size};
-use payload::Metadata;
+use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
+use payload::{Metadata, UPPER_UNIT};
+use snapshot::{Digest, Snapshot, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +35,62 @@ impl MachineFile {
         check_ram_size(artefact.size().ram_size)?;
         let metadata = artefact.read_part(PartKind::Metadata).map_err(error)?;
         let metadata = Metadata::decode(&metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
+        let (size, upper) = (artefact.size(), metadata.upper);
+        let wanted = RAM_START.saturating_add(size.ram_size).saturating_add(upper);
+        if !upper.is_multiple_of(UPPER_UNIT) || wanted > u64::from(size.pages) * MEMORY_PAGE {
+            return Err(Error::ModuleMemory { path: path.into(), ram_size: size.ram_size, upper, pages: size.pages });
+        }
         Ok(Self { path: path.into(), artefact, metadata })
+    }
+
+    /// Checks every byte of it.
+    pub fn verify(&self) -> Result<()> {
+        self.artefact.verify().map_err(|source| Error::Artefact { path: self.path.clone(), source })
+    }
+
+    fn part(&self, kind: PartKind) -> Option<&Part> {
+        self.artefact.parts().iter().find(|part| part.kind == kind)
+    }
+
+    /// Its own disks, vda first: the root, read-only, and the upper one, which is memory.
+    pub fn disks(&self) -> Vec<DiskRecord> {
+        let root = self.part(PartKind::Root).map(|part| DiskRecord {
+            kind: DiskKind::Root,
+            name: part.kind.to_string(),
+            size: part.length,
+            digest: *part.digest.as_bytes(),
+            read_only: true,
+        });
+        let upper = DiskRecord {
+            kind: DiskKind::Upper,
+            name: "upper".into(),
+            size: self.metadata.upper,
+            digest: *Digest::NONE.as_bytes(),
+            read_only: false,
+        };
+        root.into_iter().chain((upper.size != 0).then_some(upper)).collect()
+    }
+
+    /// Its own disks, to be built into a machine of this program: as they are at power-on, or with what `snapshot` holds of them, whose bytes
+    /// have been verified.
+    pub fn open_disks(&self, snapshot: Option<&Snapshot<HostFile>>) -> Result<Vec<Disk>> {
+        let open = |(number, record): (usize, DiskRecord)| {
+            let content = match (record.kind, self.part(PartKind::Root), snapshot) {
+                (DiskKind::Root, Some(part), _) => {
+                    let source =
+                        FileSource::part(HostFile::open("machine", &self.path)?, &self.path, self.artefact.file_offset(part), part.length)?;
+                    DiskContent::ReadOnly(Box::new(source))
+                }
+                (_, _, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
+                (_, _, Some(snapshot)) => {
+                    let runs = snapshot.runs(Space::Disk(number as u16));
+                    let memory = MappedRam::of_snapshot(record.size, snapshot.source().file(), runs)?;
+                    DiskContent::Memory(MemoryDisk::restored(Ram::new(Box::new(memory))))
+                }
+            };
+            Ok(Disk { digest: record.digest(), content })
+        };
+        self.disks().into_iter().enumerate().map(open).collect()
     }
 
     /// Whether its code may be run: WebAssembly may come from anyone, native code must have been compiled here. If not, the user is told.
@@ -79,7 +137,7 @@ impl MachineFile {
     }
 
     /// The module's configuration.
-    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Seed, shares: &[ShareArg]) -> String {
+    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Option<Seed>, shares: &[ShareArg]) -> String {
         let (clock, epoch) = match clock {
             ClockArg::Virtual => ("virtual", BAKE_EPOCH),
             ClockArg::Host => ("host", since_1970()),
@@ -88,12 +146,18 @@ impl MachineFile {
             Randomness::Host => "host",
             Randomness::Published => "published",
         };
-        let seed = seed.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nseed={seed}\nram={}\n", self.ram_size());
-        for part in self.artefact.parts() {
-            if matches!(part.kind, PartKind::Kernel | PartKind::Initramfs) {
-                let _ = writeln!(text, "{}={},{}", part.kind, part.offset, part.length);
-            }
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let upper = self.metadata.upper;
+        let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nram={}\nupper={upper}\n", self.ram_size());
+        if let Some(seed) = seed {
+            let _ = writeln!(text, "seed={}", hex(&seed));
+        }
+        for Part { kind, offset, length, digest } in self.artefact.parts() {
+            let _ = match kind {
+                PartKind::Kernel | PartKind::Initramfs => writeln!(text, "{kind}={offset},{length}"),
+                PartKind::Root => writeln!(text, "{kind}={offset},{length},{}", hex(digest.as_bytes())),
+                PartKind::Metadata => Ok(()),
+            };
         }
         for (number, share) in shares.iter().enumerate() {
             let access = if share.read_only { ",ro" } else { "" };
@@ -106,21 +170,16 @@ impl MachineFile {
     /// Loads it into WAMR, with the folders of these shares.
     pub fn load(&self, shares: &[ShareArg]) -> Result<Loaded> {
         let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).collect();
-        let loaded = Loaded::load(&self.path, self.artefact.file().file(), self.ram_size() as usize, &folders)?;
-        let size = self.artefact.size();
-        let behind = (u64::from(size.pages) * MEMORY_PAGE).checked_sub(RAM_START);
-        if behind.is_none_or(|behind| behind < size.ram_size) {
-            return Err(Error::ModuleMemory { path: self.path.clone(), ram_size: size.ram_size, pages: size.pages });
-        }
-        Ok(loaded)
+        let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
+        let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
+        Loaded::load(&self.path, self.artefact.file().file(), Room { ram: self.ram_size() as usize, disk }, &folders)
     }
 
     /// Boots what it carries without its code.
     pub fn boot_natively(&self, config: Config) -> Result<Machine> {
         let read = |kind| self.artefact.read_part(kind).map_err(|source| Error::Artefact { path: self.path.clone(), source });
         let kernel = read(PartKind::Kernel)?;
-        let has_initramfs = self.artefact.parts().iter().any(|part| part.kind == PartKind::Initramfs);
-        let initramfs = has_initramfs.then(|| read(PartKind::Initramfs)).transpose()?;
+        let initramfs = self.part(PartKind::Initramfs).map(|part| read(part.kind)).transpose()?;
         let ram = Ram::new(Box::new(MappedRam::zeroed(self.ram_size())?));
         Ok(Machine::boot(config, ram, &kernel, initramfs.as_deref(), &self.metadata.append)?)
     }

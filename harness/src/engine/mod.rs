@@ -7,7 +7,8 @@ mod native;
 use crate::error::Result;
 use devices::console::{Port, WindowSize};
 use emu::machine::{Stats, Stop};
-use snapshot::Writer;
+use snapshot::{Pages, Writer, Written};
+use std::io::{Seek, Write};
 
 /// A machine. It stands at an instruction boundary between any two calls.
 ///
@@ -37,15 +38,50 @@ pub trait Engine {
     fn disk_was_full(&mut self) -> bool;
     /// A snapshot of the machine to be, with its records.
     fn save(&mut self) -> Result<Writer>;
-    /// Guest RAM, and for each of its pages whether it was written since the machine was made.
+    /// Guest RAM and the disks that are memory, and for each of their pages whether it was written since the machine was made.
     fn memory(&mut self) -> Memory<'_>;
 }
 
 /// See [`Engine::memory`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Memory<'a> {
     /// All of RAM.
     pub bytes: &'a [u8],
     /// One for each page.
     pub written: &'a [bool],
+    /// The disks that are memory.
+    pub disks: Vec<DiskMemory<'a>>,
+}
+
+/// A disk that is memory.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskMemory<'a> {
+    /// Which disk, from 0.
+    pub number: u16,
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// One for each page.
+    pub written: &'a [bool],
+}
+
+impl Memory<'_> {
+    /// Writes the snapshot that `writer` has the records of. If the machine was made at power-on, what was not written since is zero, and is
+    /// not looked at.
+    pub fn save<W: Write + Seek>(
+        &self,
+        writer: &Writer,
+        since_power_on: bool,
+        sink: &mut W,
+    ) -> std::result::Result<Written, snapshot::Error> {
+        let hint = |written: &[bool], page: u64| {
+            !since_power_on || usize::try_from(page).ok().and_then(|page| written.get(page)).copied().unwrap_or(true)
+        };
+        let of_ram = |page| hint(self.written, page);
+        let of_disks: Vec<_> = self.disks.iter().map(|disk| move |page| hint(disk.written, page)).collect();
+        let mut memory = snapshot::Memory::of_ram(Pages::with_hint(self.bytes, &of_ram));
+        for (disk, of_disk) in self.disks.iter().zip(&of_disks) {
+            memory = memory.with_disk(disk.number, Pages::with_hint(disk.bytes, of_disk));
+        }
+        writer.write(memory, sink)
+    }
 }

@@ -1,12 +1,12 @@
 //! The machine as a WebAssembly module in WAMR, through Machine ABI version 1 (`emu/ports/ABI.md`).
 
-use super::{Engine, Memory};
+use super::{DiskMemory, Engine, Memory};
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use devices::console::{ConsoleSink, Port, WindowSize};
 use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
-use snapshot::{ReadAt, Run, SectionId, SectionName, Snapshot, Writer};
+use snapshot::{PAGE_SIZE, ReadAt, Run, SectionId, SectionName, Snapshot, Space, Writer};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
@@ -44,6 +44,8 @@ struct Exports {
     stats: TypedFunc<(), u32>,
     save: TypedFunc<(), u32>,
     dirty_pages: TypedFunc<(), u32>,
+    disk: TypedFunc<u32, u32>,
+    dirty_blocks: TypedFunc<u32, u32>,
 }
 
 impl Exports {
@@ -69,6 +71,8 @@ impl Exports {
             stats: instance.typed_func("pb_stats")?,
             save: instance.typed_func("pb_save")?,
             dirty_pages: instance.typed_func("pb_dirty_pages")?,
+            disk: instance.typed_func("pb_disk")?,
+            dirty_blocks: instance.typed_func("pb_dirty_blocks")?,
         })
     }
 }
@@ -77,18 +81,36 @@ impl Exports {
 pub trait Sink: ConsoleSink + SerialSink {}
 impl<T: ConsoleSink + SerialSink> Sink for T {}
 
+/// How much memory a module has for its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of guest RAM.
+    pub ram: usize,
+    /// The disk that is memory.
+    pub disk: Option<DiskRoom>,
+}
+
+/// See [`Room::disk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Which disk, from 0.
+    pub number: u16,
+    /// Bytes of it.
+    pub size: usize,
+}
+
 /// A module that has been loaded and has no machine yet.
 pub struct Loaded {
     instance: Instance,
     exports: Exports,
     ram: u32,
-    ram_size: usize,
+    room: Room,
 }
 
 impl Loaded {
-    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have `ram_size`
-    /// bytes of guest RAM. It may use these folders, the first as [`FIRST_FOLDER`].
-    pub fn load(path: &Path, file: &File, ram_size: usize, folders: &[PathBuf]) -> Result<Self> {
+    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have so much
+    /// room for a machine. It may use these folders, the first as [`FIRST_FOLDER`].
+    pub fn load(path: &Path, file: &File, room: Room, folders: &[PathBuf]) -> Result<Self> {
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
@@ -102,7 +124,7 @@ impl Loaded {
         instance.typed_func::<(), ()>("pb_init").and_then(|init| init.call(&mut instance, ())).map_err(error)?;
         let exports = Exports::of(&mut instance).map_err(error)?;
         let ram = instance.typed_func::<(), u32>("pb_ram").and_then(|ram| ram.call(&mut instance, ())).map_err(error)?;
-        Ok(Self { instance, exports, ram, ram_size })
+        Ok(Self { instance, exports, ram, room })
     }
 
     /// Boots the kernel of the payload. `config` is text as the ABI defines it.
@@ -123,16 +145,24 @@ impl Loaded {
         sink: S,
     ) -> Result<ModuleMachine<S>> {
         self.configure(config)?;
+        let disk = self.room.disk;
+        let size = |number| disk.filter(|disk| disk.number == number).map(|disk| disk.size as u64);
+        snapshot.require_disks(size).map_err(|source| Error::Machine(source.into()))?;
         let file = snapshot.source();
         let head_length = snapshot.header().pages_offset();
         let mut head = vec![0; head_length as usize];
         file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
-        let base = self.ram;
-        let mut memory = self.instance.memory().map_err(failed)?;
-        for Run { guest_address, file_offset, len } in snapshot.runs() {
-            let address = u32::try_from(guest_address).ok().and_then(|offset| base.checked_add(offset));
-            // An address that there is not is refused as any other behind the end.
-            memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(failed)?;
+        for space in snapshot.spaces() {
+            let base = match space {
+                Space::Ram => self.ram,
+                Space::Disk(number) => self.exports.disk.call(&mut self.instance, number.into()).map_err(failed)?,
+            };
+            let mut memory = self.instance.memory().map_err(failed)?;
+            for Run { address, file_offset, len } in snapshot.runs(space) {
+                let address = u32::try_from(address).ok().and_then(|offset| base.checked_add(offset));
+                // An address that there is not is refused as any other behind the end.
+                memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(failed)?;
+            }
         }
         let length = self.give(&head).map_err(failed)?;
         let status = self.exports.restore.call(&mut self.instance, (length, file.byte_len())).map_err(failed)?;
@@ -169,6 +199,11 @@ impl Loaded {
         Ok(self.instance.memory()?.slice(address, length as usize)?.to_vec())
     }
 
+    /// For each page of `size` bytes whether it was written. The module's flags are at `address`.
+    fn written(&mut self, address: u32, size: usize) -> wamr::Result<Vec<bool>> {
+        Ok(self.instance.memory()?.slice(address, size / PAGE_SIZE)?.iter().map(|&written| written != 0).collect())
+    }
+
     /// Makes an error of a status that is not 0.
     fn check(&mut self, status: u32) -> Result<()> {
         if status == 0 {
@@ -191,7 +226,7 @@ pub struct ModuleMachine<S> {
     sink: S,
     /// Why a call gave nothing.
     failure: Option<wamr::Error>,
-    /// Guest RAM's pages as they were when [`Engine::memory`] was last called.
+    /// The pages of guest RAM, and then of the disk that is memory, as they were when [`Engine::memory`] was last called.
     written: Vec<bool>,
 }
 
@@ -289,7 +324,7 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         self.call(|module| module.exports.resize.call(&mut module.instance, size));
     }
     fn disk_was_full(&mut self) -> bool {
-        // It has no disks.
+        // Its disks are read-only, or memory that is there.
         false
     }
     fn save(&mut self) -> Result<Writer> {
@@ -304,16 +339,29 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         Ok(writer)
     }
     fn memory(&mut self) -> Memory<'_> {
-        let (ram, ram_size) = (self.module.ram, self.module.ram_size);
-        let pages = ram_size / snapshot::PAGE_SIZE;
-        self.written = self.call(|module| {
-            let address = module.exports.dirty_pages.call(&mut module.instance, ())?;
-            Ok(module.instance.memory()?.slice(address, pages)?.iter().map(|&written| written != 0).collect())
+        let (ram, room) = (self.module.ram as usize, self.module.room);
+        let (disk, written) = self.call(|module| {
+            let flags = module.exports.dirty_pages.call(&mut module.instance, ())?;
+            let mut written = module.written(flags, room.ram)?;
+            let mut address = 0;
+            if let Some(DiskRoom { number, size }) = room.disk {
+                address = module.exports.disk.call(&mut module.instance, number.into())?;
+                let flags = module.exports.dirty_blocks.call(&mut module.instance, number.into())?;
+                written.extend(module.written(flags, size)?);
+            }
+            Ok((address as usize, written))
         });
-        let bytes = match self.module.instance.memory() {
-            Ok(memory) => memory.into_slice_mut(ram, ram_size).map_or(&[][..], |bytes| bytes),
+        self.written = written;
+        let memory: &[u8] = match self.module.instance.memory() {
+            Ok(memory) => {
+                let length = memory.len();
+                memory.into_slice_mut(0, length).map_or(&[][..], |bytes| bytes)
+            }
             Err(_) => &[],
         };
-        Memory { bytes, written: &self.written }
+        let (of_ram, of_disk) = self.written.split_at((room.ram / PAGE_SIZE).min(self.written.len()));
+        let bytes = |start: usize, size: usize| memory.get(start..).and_then(|rest| rest.get(..size)).unwrap_or_default();
+        let disk = room.disk.map(|DiskRoom { number, size }| DiskMemory { number, bytes: bytes(disk, size), written: of_disk });
+        Memory { bytes: bytes(ram, room.ram), written: of_ram, disks: disk.into_iter().collect() }
     }
 }

@@ -1,9 +1,9 @@
 //! The machine as a part of this program.
 
-use super::{Engine, Memory};
+use super::{DiskMemory, Engine, Memory};
 use crate::error::Result;
 use devices::console::{Port, WindowSize};
-use emu::machine::{Machine, Stats, Stop};
+use emu::machine::{Machine, Stats, Stop, model};
 use snapshot::Writer;
 
 impl Engine for Machine {
@@ -46,6 +46,10 @@ impl Engine for Machine {
         Ok(writer)
     }
     fn memory(&mut self) -> Memory<'_> {
-        Memory { bytes: self.ram().bytes(), written: self.ram().dirty_pages() }
+        let disks = (0..model::MAX_DISKS).filter_map(|number| {
+            let memory = self.disk_memory(number)?;
+            Some(DiskMemory { number: number as u16, bytes: memory.bytes(), written: memory.dirty_pages() })
+        });
+        Memory { bytes: self.ram().bytes(), written: self.ram().dirty_pages(), disks: disks.collect() }
     }
 }

@@ -1,7 +1,7 @@
 //! What a machine is put together from on this host.
 
 use super::outlet::Outlet;
-use super::record::{DiskRecord, ShareRecord};
+use super::record::{DiskKind, DiskRecord, ShareRecord};
 use crate::backend::clock::{MonotonicClock, since_1970};
 use crate::backend::disk::{self, Verify};
 use crate::backend::entropy::OsEntropy;
@@ -65,8 +65,9 @@ impl Parts {
         for arg in &devices.disks {
             let disk = disk::open(arg, ledger, verify)?;
             parts.disk_records.push(DiskRecord {
+                kind: DiskKind::File,
                 name: arg.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                size: disk.source.size(),
+                size: disk.content.size(),
                 digest: *disk.digest.as_bytes(),
                 read_only: arg.read_only,
             });
@@ -81,13 +82,20 @@ impl Parts {
         Ok(parts)
     }
 
-    /// No disks, for a machine that can have none.
+    /// No disks, for a module, which has its own alone.
     pub fn require_no_disks(&self) -> Result<()> {
         if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { what: "disks" }) }
     }
 
-    /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take.
-    pub fn into_config(self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
+    /// Puts the disks of a machine's file in front. A module has them itself; then there are records alone.
+    pub fn put_first(&mut self, records: Vec<DiskRecord>, disks: Vec<Disk>) {
+        self.disk_records.splice(..0, records);
+        self.disks.splice(..0, disks);
+    }
+
+    /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take. What is left are
+    /// the records.
+    pub fn take_config(&mut self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
         if let Some(seed) = seed {
             let full = |_| Error::Host { what: "hand the guest its seed", source: std::io::ErrorKind::StorageFull.into() };
@@ -95,8 +103,8 @@ impl Parts {
         }
         let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
         Ok(Config {
-            disks: self.disks,
-            shares: std::iter::once(reserved).chain(self.shares).collect(),
+            disks: std::mem::take(&mut self.disks),
+            shares: std::iter::once(reserved).chain(std::mem::take(&mut self.shares)).collect(),
             entropy: match randomness {
                 Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
                 Randomness::Published => Entropy::Published,

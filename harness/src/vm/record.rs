@@ -28,14 +28,27 @@ snapshot::saved! {
     /// A disk that the guest had.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DiskRecord {
-        /// The file's name without its folder: it may lie beside the snapshot.
+        /// What it was.
+        pub kind: DiskKind,
+        /// A file's name without its folder: it may lie beside the snapshot.
         pub name: String,
         /// Bytes.
         pub size: u64,
-        /// BLAKE3 of the unchanged contents.
+        /// BLAKE3 of the unchanged contents; zero for memory, which is zero at power-on.
         pub digest: [u8; 32],
         /// The guest could not write it.
         pub read_only: bool,
+    }
+
+    /// What a disk is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum DiskKind {
+        /// A file of the host.
+        File = 1,
+        /// The part `root` of a machine's file.
+        Root = 2,
+        /// A machine's own memory, of which the snapshot holds the pages.
+        Upper = 3,
     }
 
     /// A share that the guest had.
@@ -50,7 +63,7 @@ snapshot::saved! {
 
 impl Record for BakeState {
     const ID: SectionId = SectionId::new(*b"BAKE");
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl DiskRecord {

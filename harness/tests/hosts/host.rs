@@ -13,7 +13,7 @@ use harness::file::ledger::Ledger;
 use harness::vm::outlet::{Outlet, Routes};
 use harness::vm::parts::{Parts, Randomness, seed};
 use harness::vm::tail::Tail;
-use snapshot::Snapshot;
+use snapshot::{Snapshot, Space};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,7 +34,7 @@ impl Host {
     pub fn boot(self, listener: &Listener) -> Box<dyn Engine> {
         let file = self.file();
         match self {
-            Self::Native => Box::new(file.boot_natively(native_config(listener)).unwrap()),
+            Self::Native => Box::new(file.boot_natively(native_config(&file, None, listener)).unwrap()),
             Self::Aot | Self::Interpreter => Box::new(file.load(&[]).unwrap().boot(&module_config(&file), listener.clone()).unwrap()),
         }
     }
@@ -45,7 +45,7 @@ impl Host {
         snapshot.verify_all().unwrap();
         let file = self.file();
         match self {
-            Self::Native => Box::new(restore_natively(&snapshot, file.ram_size(), listener)),
+            Self::Native => Box::new(restore_natively(&snapshot, &file, listener)),
             Self::Aot | Self::Interpreter => {
                 Box::new(file.load(&[]).unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap())
             }
@@ -59,33 +59,34 @@ impl Host {
 }
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
-fn native_config(listener: &Listener) -> Config {
-    let parts = Parts::open(&DeviceArgs { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
+fn native_config(file: &MachineFile, snapshot: Option<&Snapshot<HostFile>>, listener: &Listener) -> Config {
+    let mut parts = Parts::open(&DeviceArgs { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
+    parts.put_first(file.disks(), file.open_disks(snapshot).unwrap());
     let seed = seed(Randomness::Published).unwrap();
     let nowhere = Outlet::new(Routes::NOWHERE, false, Tail::default());
-    let config = parts.into_config(&nowhere, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let config = parts.take_config(&nowhere, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
 }
 
 /// The same for a module.
 pub fn module_config(file: &MachineFile) -> String {
-    file.config(ClockArg::Virtual, Randomness::Published, seed(Randomness::Published).unwrap(), &[])
+    file.config(ClockArg::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[])
 }
 
-fn restore_natively(snapshot: &Snapshot<HostFile>, ram_size: u64, listener: &Listener) -> Machine {
+fn restore_natively(snapshot: &Snapshot<HostFile>, file: &MachineFile, listener: &Listener) -> Machine {
     use snapshot::ReadAt;
-    let mut ram = Ram::new(Box::new(VecBacking::new(ram_size as usize).unwrap()));
-    for run in snapshot.runs() {
-        let (start, length) = (run.guest_address as usize, run.len as usize);
+    let mut ram = Ram::new(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()));
+    for run in snapshot.runs(Space::Ram) {
+        let (start, length) = (run.address as usize, run.len as usize);
         snapshot.source().read_exact_at(&mut ram.bytes_mut()[start..start + length], run.file_offset).unwrap();
     }
     let mut sections = snapshot.sections();
-    let machine = Machine::restore(native_config(listener), ram, &mut sections).unwrap();
+    let machine = Machine::restore(native_config(file, Some(snapshot), listener), ram, &mut sections).unwrap();
     assert!(sections.finish().unwrap().is_empty());
     machine
 }
 
-/// The machine with the tests' guest, packed, and compiled for this host.
+/// The machine with the tests' guest and two disks, packed, and compiled for this host.
 pub struct Packed {
     pub wasm: PathBuf,
     pub aot: PathBuf,
@@ -103,6 +104,7 @@ pub fn packed() -> &'static Packed {
         };
         let mut convert = prebake("convert");
         convert.arg("--kernel").arg(guest("vmlinux")).arg("--initrd").arg(guest("tests.cpio")).args(["--memory", "64"]);
+        convert.arg("--root").arg(guest("root.img")).args(["--upper", "64"]);
         succeed(convert.arg("-o").arg(&packed.wasm));
         succeed(prebake("aot").arg(&packed.wasm).arg("-o").arg(&packed.aot));
         packed
@@ -113,7 +115,7 @@ pub fn packed() -> &'static Packed {
 pub fn save(engine: &mut dyn Engine) -> Vec<u8> {
     let writer = engine.save().unwrap();
     let mut file = Cursor::new(Vec::new());
-    writer.write(snapshot::Ram::new(engine.memory().bytes), &mut file).unwrap();
+    engine.memory().save(&writer, false, &mut file).unwrap();
     file.into_inner()
 }
 

@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod disks;
 mod host;
 mod log;
 mod wasmtime;
@@ -85,7 +86,13 @@ fn assert_all_the_same(lines: &[&str]) {
 #[test]
 fn every_host_comes_to_the_same_bytes() {
     in_turn(|| {
-        assert_all_the_same(&["torture 61\n", "head -c 99 /dev/urandom | md5sum; ls -lR /bin | md5sum; sleep 9; date\n", "exit 0\n"])
+        assert_all_the_same(&[
+            "torture 61\n",
+            disks::FILL,
+            disks::READ,
+            "head -c 99 /dev/urandom | md5sum; ls -lR /bin | md5sum; sleep 9; date\n",
+            "exit 0\n",
+        ])
     });
 }
 
@@ -100,7 +107,7 @@ fn every_host_comes_to_the_same_bytes_after_all_cases() {
 fn a_machine_may_move_from_host_to_host() {
     in_turn(|| {
         let barrier = file("before.snap", &Way::to_barrier().end);
-        let way = Way::through(&barrier, &["torture 61; torture 59\n", "exit 0\n"]);
+        let way = Way::through(&barrier, &["torture 61\n", disks::COPY, "torture 59\n", disks::CHANGE, disks::READ, "exit 0\n"]);
         let count = |call: &Call| if let Call::Run { count, .. } = call { Some(*count) } else { None };
         let total = way.log.iter().filter_map(count).max().unwrap();
 

@@ -3,13 +3,13 @@
     replay.py MACHINE.wasm FOLDER
 
 FOLDER holds `config` (for pb_configure), `log`, and for a restore `snapshot` and `layout`: the length of what lies in front of the pages,
-then for each run of pages its guest address, its offset in the file and its length. A line of the log is a call:
+then for each run of pages the number of its disk (-1: guest RAM), its address there, its offset in the file and its length. A line of the log is a call:
 
     run REASON COUNT    pb_run without a limit, which must end like this
     skip TICK           pb_skip_to
     push PORT HEX       pb_push_input
 
-The machine it comes to is left in FOLDER: `records` (of pb_save), `ram`, and `said.N` with what the guest wrote on port N (255: serial).
+The machine it comes to is left in FOLDER: `records` (of pb_save), `ram`, `upper` (the second disk), and `said.N` with what the guest wrote on port N (255: serial).
 """
 
 import struct
@@ -57,8 +57,9 @@ class Machine:
         snapshot = (folder / "snapshot").read_bytes()
         head, *runs = (folder / "layout").read_text().splitlines()
         for run in runs:
-            address, offset, length = map(int, run.split())
-            self.memory.write(self.store, snapshot[offset : offset + length], self.ram + address)
+            disk, address, offset, length = map(int, run.split())
+            start = self.ram if disk < 0 else self.call("disk", disk)
+            self.memory.write(self.store, snapshot[offset : offset + length], start + address)
         self.check(self.call("restore", self.give(snapshot[: int(head)]), len(snapshot)))
 
     def listen(self):
@@ -98,8 +99,9 @@ def main(module, folder):
         machine.replay(line)
     machine.check(machine.call("save"))
     (folder / "records").write_bytes(machine.answer())
-    size = int(dict(line.split("=", 1) for line in config.decode().splitlines())["ram"])
-    (folder / "ram").write_bytes(machine.memory.read(machine.store, machine.ram, machine.ram + size))
+    lines = dict(line.split("=", 1) for line in config.decode().splitlines())
+    for name, start in ("ram", machine.ram), ("upper", machine.call("disk", 1)):
+        (folder / name).write_bytes(machine.memory.read(machine.store, start, start + int(lines[name])))
     for port, data in machine.said.items():
         (folder / f"said.{port}").write_bytes(data)
 

@@ -8,7 +8,7 @@ use devices::console::Port;
 use emu::machine::Stop;
 use harness::engine::file::MachineFile;
 use harness::file::HostFile;
-use snapshot::{Snapshot, Writer};
+use snapshot::{Memory, Pages, Snapshot, Space, Writer};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Cursor;
@@ -50,8 +50,11 @@ fn folder(name: &str, way: &Way, snapshot: Option<&Path>) -> PathBuf {
     if let Some(path) = snapshot {
         let snapshot = Snapshot::open(HostFile::open("snapshot", path).unwrap()).unwrap();
         let mut layout = format!("{}\n", snapshot.header().pages_offset());
-        for run in snapshot.runs() {
-            writeln!(layout, "{} {} {}", run.guest_address, run.file_offset, run.len).unwrap();
+        for space in snapshot.spaces() {
+            let disk = if let Space::Disk(number) = space { i32::from(number) } else { -1 };
+            for run in snapshot.runs(space) {
+                writeln!(layout, "{disk} {} {} {}", run.address, run.file_offset, run.len).unwrap();
+            }
         }
         fs::write(folder.join("layout"), layout).unwrap();
         fs::copy(path, folder.join("snapshot")).unwrap();
@@ -71,12 +74,14 @@ fn assert_wasmtime_does(name: &str, way: &Way, snapshot: Option<&Path>) {
         assert_eq!(said(port.index()), way.said.ports[port.index()], "{name}: {port:?}");
     }
     assert_eq!(said(255), way.said.serial, "{name}: serial port");
-    let (records, ram) = (fs::read(folder.join("records")).unwrap(), fs::read(folder.join("ram")).unwrap());
+    let left = |name: &str| fs::read(folder.join(name)).unwrap();
+    let (records, ram, upper) = (left("records"), left("ram"), left("upper"));
     let records = Snapshot::open(records.as_slice()).unwrap();
     let mut writer = Writer::new(*records.machine());
     writer.add_sections_of(&records).unwrap();
     let mut saved = Cursor::new(Vec::new());
-    writer.write(snapshot::Ram::new(&ram), &mut saved).unwrap();
+    let memory = Memory::of_ram(Pages::new(&ram)).with_disk(1, Pages::new(&upper));
+    writer.write(memory, &mut saved).unwrap();
     assert_same(&saved.into_inner(), &way.end, &format!("{name}: wasmtime (first) and natively"));
 }
 
@@ -87,7 +92,10 @@ fn wasmtime_comes_to_the_same_bytes() {
         let boot = Way::to_barrier();
         assert_wasmtime_does("wasmtime-boot", &boot, None);
         let barrier = file("wasmtime.snap", &boot.end);
-        let script = Way::through(&barrier, &["torture\n", "ls -lR /bin | md5sum; sleep 9; date\n", "exit 0\n"]);
+        let script = Way::through(
+            &barrier,
+            &["torture\n", crate::disks::FILL, crate::disks::READ, "ls -lR /bin | md5sum; sleep 9; date\n", "exit 0\n"],
+        );
         assert_wasmtime_does("wasmtime-script", &script, Some(&barrier));
     });
 }

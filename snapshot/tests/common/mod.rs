@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use snapshot::{Digest, MachineId, Model, Ram, Record, SectionId, Writer};
+use snapshot::{Digest, MachineId, Memory, Model, Pages, Record, SectionId, Writer};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::ops::Range;
@@ -107,16 +107,32 @@ pub fn ram() -> Vec<u8> {
     ram
 }
 
-pub fn write(writer: &Writer, ram: Ram<'_>) -> Vec<u8> {
+pub fn write<'a>(writer: &Writer, memory: impl Into<Memory<'a>>) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    let written = writer.write(ram, &mut file).unwrap();
+    let written = writer.write(memory, &mut file).unwrap();
     assert_eq!(file.get_ref().len() as u64, written.file_length);
     file.into_inner()
 }
 
+/// Bytes of the second disk.
+pub const DISK_SIZE: usize = 4 << 20;
+
+/// The second disk, with two pages in two groups, the last of which is its end.
+pub fn disk() -> Vec<u8> {
+    let mut disk = vec![0; DISK_SIZE];
+    disk[0x2_0fff] = 0xdd;
+    disk[DISK_SIZE - 1] = 0xee;
+    disk
+}
+
+/// A snapshot with pages of RAM and of a disk.
+pub fn with_disk() -> Vec<u8> {
+    write(&writer(RAM_SIZE), Memory::of_ram(Pages::new(&ram())).with_disk(1, Pages::new(&disk())))
+}
+
 /// The snapshot that most tests damage.
 pub fn small() -> Vec<u8> {
-    write(&writer(RAM_SIZE), Ram::new(&ram()))
+    write(&writer(RAM_SIZE), Pages::new(&ram()))
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> usize {

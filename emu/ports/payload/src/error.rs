@@ -62,7 +62,7 @@ pub enum Error {
     /// The memory is larger than a module can have.
     #[error(
         "a memory of {found} pages was asked for, at most {MAX_MEMORY_PAGES} of {MEMORY_PAGE} bytes are possible; \
-        give the machine less memory"
+        give the machine less memory, or a smaller upper disk"
     )]
     MemoryTooLarge {
         /// Pages that were asked for.

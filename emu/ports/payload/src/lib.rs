@@ -9,7 +9,7 @@ mod table;
 
 pub use error::{Error, Result};
 pub use locator::Locator;
-pub use metadata::Metadata;
+pub use metadata::{Metadata, UPPER_UNIT};
 pub use table::{HEADER_LEN, MachineSize, Part, PartKind, Table};
 
 /// Version of the payload's format.

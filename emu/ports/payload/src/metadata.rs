@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 pub struct Metadata {
     /// The kernel's command line, besides what the machine itself adds.
     pub append: String,
+    /// Bytes of the upper disk: writable memory, zero at power-on. 0 if there is none, else a multiple of [`UPPER_UNIT`].
+    #[serde(default)]
+    pub upper: u64,
 }
+
+/// The upper disk is a multiple of this many bytes.
+pub const UPPER_UNIT: u64 = crate::MEMORY_PAGE;
 
 impl Metadata {
     /// As bytes. The same metadata give the same.
@@ -28,9 +34,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let metadata = Metadata { append: "quiet \"x\"".into() };
+        let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33 };
         assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
-        for wrong in [&b""[..], b"{}", b"{\"append\":1}", b"\xff"] {
+        assert_eq!(Metadata::decode(b"{\"append\":\"\"}").unwrap(), Metadata { append: String::new(), upper: 0 });
+        for wrong in [&b""[..], b"{}", b"{\"append\":1}", b"{\"append\":\"\",\"upper\":-1}", b"\xff"] {
             assert!(Metadata::decode(wrong).is_err());
         }
     }

@@ -1,6 +1,6 @@
 //! Machine ABI version 1: what the module exports. `ABI.md` says it for whoever writes a host.
 
-use crate::config::Config;
+use crate::config::{Config, Upper};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::make;
@@ -8,7 +8,8 @@ use crate::ram;
 use crate::save::{self, Head};
 use crate::sink::Output;
 use devices::console::{Port, WindowSize};
-use emu::machine::{Machine, Stop};
+use emu::bus::Ram;
+use emu::machine::{Machine, MemoryDisk, Stop};
 use snapshot::Snapshot;
 use std::cell::RefCell;
 
@@ -20,6 +21,8 @@ pub const VERSION: u32 = 1;
 struct State {
     exchange: Exchange,
     config: Option<Config>,
+    /// The disk that is memory, as it was configured.
+    upper: Option<Upper>,
     output: Output,
     machine: Option<Machine>,
     /// What came with the last stop.
@@ -74,10 +77,11 @@ impl State {
         let snapshot = Snapshot::open(Head { bytes: self.exchange.taken(length), file_length })?;
         let mut config = self.take_config("pb_restore")?;
         // SAFETY: there is no machine.
-        let (parts, ram) = unsafe { make::parts(&mut config, &self.output) }?;
+        let (parts, ram) = unsafe { make::parts(&mut config, &self.output, MemoryDisk::restored) }?;
         let mut sections = snapshot.sections();
         let machine = Machine::restore(parts, ram, &mut sections)?;
         machine.id().require(snapshot.machine())?;
+        snapshot.require_disks(|number| machine.disk_memory(number.into()).map(Ram::size))?;
         self.machine = Some(machine);
         let left = sections.left().filter(|entry| entry.critical).map(|entry| format!("{}\n", entry.name));
         self.exchange.answer(left.collect::<String>().into_bytes());
@@ -133,12 +137,15 @@ extern "C" fn pb_answer_length() -> u32 {
 extern "C" fn pb_configure(length: u32) -> u32 {
     with(|state| {
         let bytes = state.exchange.taken(length as usize);
-        let result = Config::parse(&String::from_utf8_lossy(&bytes)).map(|config| state.config = Some(config));
+        let result = Config::parse(&String::from_utf8_lossy(&bytes)).map(|config| {
+            state.upper = config.upper();
+            state.config = Some(config);
+        });
         status(state, result)
     })
 }
 
-/// Makes the machine that was configured, with Linux loaded. Guest RAM must be untouched.
+/// Makes the machine that was configured, with Linux loaded. Guest RAM and the disk that is memory must be untouched.
 #[unsafe(no_mangle)]
 extern "C" fn pb_boot() -> u32 {
     with(|state| {
@@ -148,7 +155,7 @@ extern "C" fn pb_boot() -> u32 {
 }
 
 /// Makes the machine of a snapshot, whose first `length` bytes of `file_length` the host has given, and whose pages it has put into guest
-/// RAM. The answer names the critical sections that were left, one in a line.
+/// RAM and the disk that is memory. The answer names the critical sections that were left, one in a line.
 #[unsafe(no_mangle)]
 extern "C" fn pb_restore(length: u32, file_length: u64) -> u32 {
     with(|state| {
@@ -267,7 +274,8 @@ extern "C" fn pb_drop_caches() {
     with_machine((), Machine::drop_caches);
 }
 
-/// The answer is a snapshot of the machine as if its memory were all zero: the host adds the pages of guest RAM and its own sections.
+/// The answer is a snapshot of the machine as if its memory were all zero: the host adds the pages of guest RAM and of the disk that is memory,
+/// and its own sections.
 #[unsafe(no_mangle)]
 extern "C" fn pb_save() -> u32 {
     with(|state| {
@@ -286,4 +294,20 @@ extern "C" fn pb_save() -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn pb_dirty_pages() -> u32 {
     with_machine(0, |machine| machine.ram().dirty_pages().as_ptr() as usize as u32)
+}
+
+/// Address of what disk `number` holds, as it was configured; 0 if it is no disk that is memory.
+#[unsafe(no_mangle)]
+extern "C" fn pb_disk(number: u32) -> u32 {
+    with(|state| {
+        let upper = state.upper.filter(|upper| upper.number == number);
+        upper.and_then(|upper| ram::address(upper.offset)).map_or(0, |address| address as u32)
+    })
+}
+
+/// Address of one byte for each block (4 KiB) of disk `number`: not 0 if it was written since the machine was made. 0 without a machine, or if it
+/// is no disk that is memory.
+#[unsafe(no_mangle)]
+extern "C" fn pb_dirty_blocks(number: u32) -> u32 {
+    with_machine(0, |machine| machine.disk_memory(number as usize).map_or(0, |disk| disk.dirty_pages().as_ptr() as usize as u32))
 }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::payload::Place;
 use emu::machine::Share;
+use snapshot::Digest;
 
 /// Bytes of the seed that the guest's init takes.
 pub const SEED_LENGTH: usize = 64;
@@ -26,12 +27,36 @@ pub struct Config {
     pub kernel: Option<Place>,
     /// `initramfs=OFFSET,LENGTH`: in the payload.
     pub initramfs: Option<Place>,
+    /// `root=OFFSET,LENGTH,DIGEST`: the root disk.
+    pub root: Option<Root>,
+    /// `upper=BYTES`: the upper disk, which is what the module's memory has behind guest RAM. 0 if there is none.
+    pub upper: u64,
     /// The text of `info` for the guest's init. No line sets it.
     pub info: Vec<u8>,
     /// File systems of whoever makes the machine. No line adds one.
     pub shares: Vec<Share>,
     /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
     pub folders: Vec<SharedFolder>,
+}
+
+/// A read-only disk in the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root {
+    /// Its contents.
+    pub place: Place,
+    /// Digest of them.
+    pub digest: Digest,
+}
+
+/// The disk that is memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upper {
+    /// Which disk of the machine, from 0.
+    pub number: u32,
+    /// Where it begins behind the start of guest RAM.
+    pub offset: u64,
+    /// Bytes of it.
+    pub size: u64,
 }
 
 /// A folder of the host for the guest.
@@ -55,6 +80,12 @@ impl Config {
         Ok(config)
     }
 
+    /// The upper disk, which comes after the root.
+    pub fn upper(&self) -> Option<Upper> {
+        let number = u32::from(self.root.is_some());
+        (self.upper != 0).then_some(Upper { number, offset: self.ram, size: self.upper })
+    }
+
     fn set(&mut self, line: &str) -> Option<()> {
         let (key, value) = line.split_once('=')?;
         match key {
@@ -66,11 +97,18 @@ impl Config {
             "append" => value.clone_into(&mut self.append),
             "kernel" => self.kernel = Some(parse_place(value)?),
             "initramfs" => self.initramfs = Some(parse_place(value)?),
+            "root" => self.root = Some(parse_root(value)?),
+            "upper" => self.upper = value.parse().ok()?,
             "share" => self.folders.push(parse_folder(value)?),
             _ => return None,
         }
         Some(())
     }
+}
+
+fn parse_root(value: &str) -> Option<Root> {
+    let (place, digest) = value.rsplit_once(',')?;
+    Some(Root { place: parse_place(place)?, digest: Digest::from_bytes(parse_hex(digest)?) })
 }
 
 fn choice(value: &str, no: &str, yes: &str) -> Option<bool> {

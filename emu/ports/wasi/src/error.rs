@@ -28,6 +28,20 @@ pub enum Error {
         /// What was asked for.
         bytes: u64,
     },
+    /// There cannot be such an upper disk.
+    #[error("configuration: upper={bytes}: the upper disk is what the module's memory has behind guest RAM, a multiple of 64 KiB")]
+    NoUpper {
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// There cannot be such a root disk.
+    #[error("configuration: root={offset},{length}: a disk is a positive multiple of 512 bytes, and ends below 4 GiB of the payload")]
+    NoRoot {
+        /// Where it is in the payload.
+        offset: u32,
+        /// Bytes of it.
+        length: u32,
+    },
     /// The heap is full.
     #[error("no room for {bytes} bytes of {what} in the module's heap")]
     OutOfMemory {
@@ -52,6 +66,8 @@ impl Error {
             Self::Order { .. } => "machine-order",
             Self::NoKernel => "machine-no-kernel",
             Self::NoRam { .. } => "machine-no-ram",
+            Self::NoUpper { .. } => "machine-no-upper",
+            Self::NoRoot { .. } => "machine-no-root",
             Self::OutOfMemory { .. } => "machine-out-of-memory",
             Self::Machine(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),

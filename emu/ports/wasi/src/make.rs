@@ -1,17 +1,18 @@
 //! Making a machine of a configuration, for whoever drives it.
 
 use crate::clock::WasiClock;
-use crate::config::{Config, SharedFolder};
+use crate::config::{Config, Root, SharedFolder, Upper};
 use crate::entropy::WasiEntropy;
 use crate::error::Error;
-use crate::payload as segment;
+use crate::payload::{self as segment, PayloadDisk};
 use crate::ram::LinearMemory;
 use crate::sink::Output;
 use devices::p9::{Access, FileSystem, MemoryFs};
 use emu::bus::Ram;
 use emu::cache::Limits;
-use emu::machine::{self, Entropy, Machine, Share};
+use emu::machine::{self, Disk, DiskContent, Entropy, Machine, MemoryDisk, Share};
 use emu::vcpu::Clock;
+use snapshot::{Digest, GROUP_SIZE};
 
 /// The share through which host and init talk, and the files in it.
 const RESERVED_TAG: &str = "wasi1";
@@ -20,13 +21,15 @@ const INFO_FILE: &str = "info";
 /// What the share holds at the most, besides `info`.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
-/// RAM and everything else that a machine is made of.
+/// RAM and everything else that a machine is made of. `disk` makes the upper disk of its memory.
 ///
 /// # Safety
 /// No machine that was made before is still used.
-pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Config, Ram), Error> {
+pub unsafe fn parts(config: &mut Config, output: &Output, disk: fn(Ram) -> MemoryDisk) -> Result<(machine::Config, Ram), Error> {
     // SAFETY: no other machine is used, so no other RAM.
-    let memory = unsafe { LinearMemory::new(config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
+    let memory = unsafe { LinearMemory::new(0, config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
+    // SAFETY: as above, so no other disks.
+    let disks = unsafe { disks(config, disk) }?;
     let mut reserved = MemoryFs::new(RESERVED_CAPACITY + config.info.len() as u64);
     let mut put = |name, bytes: &[u8]| {
         reserved.write_file(name, bytes).map_err(|_| Error::OutOfMemory { what: "a file for the guest", bytes: bytes.len() as u64 })
@@ -40,7 +43,7 @@ pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Co
     let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
     let folders = std::mem::take(&mut config.folders);
     let parts = machine::Config {
-        disks: Vec::new(),
+        disks,
         shares: std::iter::once(reserved).chain(std::mem::take(&mut config.shares)).chain(folders.into_iter().filter_map(open)).collect(),
         entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
         console: Box::new(output.clone()),
@@ -50,6 +53,25 @@ pub unsafe fn parts(config: &mut Config, output: &Output) -> Result<(machine::Co
         limits: Limits::default(),
     };
     Ok((parts, Ram::new(Box::new(memory))))
+}
+
+/// The root, and the upper disk.
+///
+/// # Safety
+/// As for [`parts`].
+unsafe fn disks(config: &Config, disk: fn(Ram) -> MemoryDisk) -> Result<Vec<Disk>, Error> {
+    let mut disks = Vec::new();
+    if let Some(Root { place, digest }) = config.root {
+        let source = PayloadDisk::new(place).ok_or(Error::NoRoot { offset: place.offset, length: place.length })?;
+        disks.push(Disk { digest, content: DiskContent::ReadOnly(Box::new(source)) });
+    }
+    if let Some(Upper { offset, size, .. }) = config.upper() {
+        // SAFETY: no other machine is used, and this one's RAM ends where the disk begins.
+        let memory = unsafe { LinearMemory::new(offset, size) }.filter(|_| size.is_multiple_of(GROUP_SIZE as u64));
+        let memory = memory.ok_or(Error::NoUpper { bytes: size })?;
+        disks.push(Disk { digest: Digest::NONE, content: DiskContent::Memory(disk(Ram::new(Box::new(memory)))) });
+    }
+    Ok(disks)
 }
 
 /// The file system in a folder of the host. On a target without WASI there are no folders.
@@ -62,13 +84,13 @@ fn open(folder: SharedFolder) -> Option<Share> {
     filesystem.map(|filesystem| Share { tag: folder.tag, filesystem, access })
 }
 
-/// The machine, with Linux loaded. Guest RAM must be untouched.
+/// The machine, with Linux loaded. Guest RAM and the upper disk must be untouched.
 ///
 /// # Safety
 /// As for [`parts`].
 pub unsafe fn boot(mut config: Config, output: &Output) -> Result<Machine, Error> {
     // SAFETY: the caller vouches for it.
-    let (parts, ram) = unsafe { parts(&mut config, output) }?;
+    let (parts, ram) = unsafe { parts(&mut config, output, MemoryDisk::zeroed) }?;
     let read = |what, place: segment::Place| segment::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
     let kernel = read("the kernel", config.kernel.ok_or(Error::NoKernel)?)?;
     let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;

@@ -1,5 +1,6 @@
 //! The payload: kernel, initramfs and image, which ride in the module as a passive data segment.
 
+use devices::blk::{BlockError, BlockSource};
 use std::alloc::{Layout, alloc};
 
 /// Fills the `length` bytes at `destination` from `offset` of the payload; traps where there is none.
@@ -23,6 +24,31 @@ pub struct Place {
     pub offset: u32,
     /// Bytes.
     pub length: u32,
+}
+
+/// A disk in the payload. What nobody reads of it is never looked at.
+pub struct PayloadDisk(Place);
+
+impl PayloadDisk {
+    /// The disk at `place`, if there can be one.
+    pub fn new(place: Place) -> Option<Self> {
+        place.offset.checked_add(place.length)?;
+        (place.length != 0 && place.length.is_multiple_of(512)).then_some(Self(place))
+    }
+}
+
+impl BlockSource for PayloadDisk {
+    fn size(&self) -> u64 {
+        self.0.length.into()
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), BlockError> {
+        // The caller has checked that the range is inside the disk, which ends below 4 GiB.
+        let offset = self.0.offset + offset as u32;
+        // SAFETY: the bytes may be written.
+        unsafe { pb_payload_read(bytes.as_mut_ptr(), offset, bytes.len()) }
+        Ok(())
+    }
 }
 
 /// What is at `place`; `None` where the heap has no room for it.

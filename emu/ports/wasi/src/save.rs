@@ -22,11 +22,11 @@ impl ReadAt for Head {
     }
 }
 
-/// The machine's records, as a snapshot of a machine whose memory is all zero.
+/// The machine's records, as a snapshot of a machine whose memory is all zero, disks included.
 pub fn records(machine: &mut Machine) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::new(machine.id());
     machine.save(&mut writer)?;
     let mut file = Cursor::new(Vec::new());
-    writer.write(snapshot::Ram::with_hint(machine.ram().bytes(), &|_| false), &mut file)?;
+    writer.write(snapshot::Pages::with_hint(machine.ram().bytes(), &|_| false), &mut file)?;
     Ok(file.into_inner())
 }

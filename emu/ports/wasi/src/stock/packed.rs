@@ -1,7 +1,7 @@
 //! What the module carries, as the table at the start of the payload tells.
 
 use super::error::Failure;
-use crate::config::Config;
+use crate::config::{Config, Root};
 use crate::payload::{Place, read};
 use payload::{Error, HEADER_LEN, Metadata, PartKind, Table};
 
@@ -17,11 +17,16 @@ pub fn config() -> Result<Config, Failure> {
     };
     let metadata = place(PartKind::Metadata)?;
     let metadata = Metadata::decode(&bytes(metadata.offset.into(), metadata.length.into())?)?;
+    let root = table.parts.iter().find(|part| part.kind == PartKind::Root);
+    let root =
+        root.map(|part| Ok::<_, Failure>(Root { place: self::place(part.offset, part.length)?, digest: part.digest })).transpose()?;
     let has_initramfs = table.part(PartKind::Initramfs).is_ok();
     Ok(Config {
         append: metadata.append,
         ram: table.size.ram_size,
         kernel: Some(place(PartKind::Kernel)?),
+        root,
+        upper: metadata.upper,
         initramfs: has_initramfs.then(|| place(PartKind::Initramfs)).transpose()?,
         ..Config::default()
     })
