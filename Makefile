@@ -72,7 +72,7 @@ $(GUEST)/tests.cpio: $(GUEST)/initramfs.cpio $(TORTURE)
 $(GUEST)/root.img: $(GUEST)/tests.cpio
 	@echo 'guest: root disk for the tests'
 	@guest/apt install e2fsprogs
-	@rm -f $@.new && PATH=$$PATH:/sbin:/usr/sbin mke2fs -q -t ext4 -d $(GUEST)/tests $@.new 8M && mv $@.new $@
+	@rm -f $@.new && PATH=$$PATH:/sbin:/usr/sbin mke2fs -q -t ext4 -d $(GUEST)/tests $@.new 8M >/dev/null && mv $@.new $@
 
 # Cargo knows whether there is anything to do, and leaves the files alone if not.
 $(INIT): packages

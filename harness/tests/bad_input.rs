@@ -4,7 +4,8 @@
 mod common;
 
 use common::{assert_fails, at_barrier, bake, guest, prebake, prebake_cold, run, scratch, script, text};
-use snapshot::{MachineId, Model, Pages, Record, SectionId, Writer};
+use harness::vm::record::{BakeState, DiskKind, DiskRecord, Point};
+use snapshot::{MachineId, Memory, Model, Pages, Record, SectionId, Writer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,6 +94,26 @@ fn a_snapshot_of_another_machine() {
     assert_fails(run_of(&at_barrier()).args(["--memory", "64"]), "wrong-ram-size", &["128 MiB", "64 MiB"]);
 }
 
+/// Pages of disks belong to the disks of a machine's file, and to nothing else.
+#[test]
+fn a_snapshot_with_pages_of_a_disk_that_is_not_there() {
+    let machine = MachineId { model: Model::new("pc1-v2/1").unwrap(), ram_size: 32 << 20, devices: 0 };
+    let snapshot = |name: &str, disks: Vec<DiskRecord>| {
+        let mut writer = Writer::new(machine);
+        writer.add(0, &BakeState { point: Point::Barrier, control: true, disks, shares: Vec::new() }).unwrap();
+        let ram = vec![0; 32 << 20];
+        let memory = Memory::of_ram(Pages::new(&ram)).with_disk(1, Pages::new(&[1; 64 << 10]));
+        let path = scratch(name);
+        writer.write(memory, &mut fs::File::create(&path).unwrap()).unwrap();
+        path
+    };
+    let path = snapshot("no-disk.snap", Vec::new());
+    assert_fails(&mut run_of(&path), "wrong-disk", &["disk 1 up to byte 65536", "room for 0"]);
+    let upper = DiskRecord { kind: DiskKind::Upper, name: "upper".into(), size: 64 << 10, digest: [0; 32], read_only: false };
+    let path = snapshot("no-machine.snap", vec![upper]);
+    assert_fails(&mut run_of(&path), "wrong-disk", &["disks of its own", "--snapshot"]);
+}
+
 #[test]
 fn a_snapshot_with_too_little_or_too_much_in_it() {
     snapshot::saved! {
@@ -106,8 +127,7 @@ fn a_snapshot_with_too_little_or_too_much_in_it() {
     }
     let path = forged("empty.snap", "pc1-v2/1", |_| ());
     assert_fails(&mut run_of(&path), "missing-section", &["BAKE"]);
-    let baked =
-        harness::vm::record::BakeState { point: harness::vm::record::Point::Barrier, control: true, disks: Vec::new(), shares: Vec::new() };
+    let baked = BakeState { point: Point::Barrier, control: true, disks: Vec::new(), shares: Vec::new() };
     let path = forged("partial.snap", "pc1-v2/1", |writer| {
         writer.add(0, &baked).unwrap();
         writer.add(0, &Later { field: 1 }).unwrap();
