@@ -136,6 +136,22 @@ fn a_machine_may_move_from_host_to_host() {
     });
 }
 
+/// WAMR makes faster code for a memory that can neither grow nor be asked how large it is, and whatever is behind the heap is the machine's.
+#[test]
+fn the_modules_memory_is_what_it_was_made() {
+    use wasmparser::{Operator, Parser, Payload};
+    let module = std::fs::read(common::machine_folder().join("machine.wasm")).unwrap();
+    let mut functions = 0;
+    for payload in Parser::new(0).parse_all(&module) {
+        let Payload::CodeSectionEntry(body) = payload.unwrap() else { continue };
+        functions += 1;
+        for operator in body.get_operators_reader().unwrap() {
+            assert!(!matches!(operator.unwrap(), Operator::MemoryGrow { .. } | Operator::MemorySize { .. }), "function {functions}");
+        }
+    }
+    assert!(functions > 1000, "{functions}");
+}
+
 /// The guest's floating point is this processor's, but for the instructions that approximate.
 #[cfg(target_arch = "x86_64")]
 #[test]
