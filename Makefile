@@ -5,8 +5,10 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PREBAKE := $(TARGET)/release/prebake
+SHIPPED := $(TARGET)/release
+PREBAKE := $(SHIPPED)/prebake
 GUEST := $(TARGET)/guest
+REGISTRY := $(TARGET)/registry/docker-registry
 IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
@@ -17,7 +19,7 @@ INIT := $(TARGET)/$(INIT_TARGET)/init/init
 TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
-PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev
+PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils
 
 .PHONY: help
 help:
@@ -26,7 +28,7 @@ help:
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
-	@echo 'make guest   kernel and root file system: $(GUEST)'
+	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
 	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
@@ -43,11 +45,11 @@ build: packages
 # The machine as a WebAssembly module. prebake looks for it in its own folder.
 .PHONY: machine
 machine: packages
-	@module=$$(emu/ports/wasi/build) && mkdir -p $(TARGET)/release && \
-	    { cmp -s $$module $(TARGET)/release/machine.wasm || cp $$module $(TARGET)/release/machine.wasm; }
+	@module=$$(emu/ports/wasi/build) && mkdir -p $(SHIPPED) && \
+	    { cmp -s $$module $(SHIPPED)/machine.wasm || cp $$module $(SHIPPED)/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img
+guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio
 
 .PHONY: kernel
 kernel: packages
@@ -55,8 +57,15 @@ kernel: packages
 	@kernel=$$(guest/kernel/build) && for file in vmlinux System.map; do \
 	    cmp -s $$kernel/$$file $(GUEST)/$$file || cp $$kernel/$$file $(GUEST)/$$file || exit 1; \
 	done
+	@mkdir -p $(SHIPPED) && { cmp -s $(GUEST)/vmlinux $(SHIPPED)/vmlinux || cp $(GUEST)/vmlinux $(SHIPPED)/vmlinux; }
 
-$(GUEST)/initramfs.cpio: $(INIT) guest/initramfs $(shell find guest/demo)
+# What machines of container images start with, beside the program: the kernel above, and init alone.
+$(SHIPPED)/initramfs.cpio: $(INIT) guest/archive
+	@mkdir -p $(SHIPPED) $(GUEST)
+	@rm -rf $(GUEST)/init && mkdir $(GUEST)/init && cp $(INIT) $(GUEST)/init/init
+	@guest/archive $(GUEST)/init $@
+
+$(GUEST)/initramfs.cpio: $(INIT) guest/initramfs guest/archive $(shell find guest/demo)
 	@echo 'guest: initramfs of busybox and init'
 	@mkdir -p $(GUEST)
 	@guest/initramfs guest/demo $@ $(INIT)
@@ -83,6 +92,15 @@ $(TORTURE): packages
 	@echo 'guest: torture'
 	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
 
+# A registry for the tests. It is not installed, for then it would be started.
+.PHONY: registry
+registry: $(REGISTRY)
+
+$(REGISTRY):
+	@mkdir -p $(@D)
+	@deb=$$(guest/apt fetch docker-registry) && dpkg-deb --fsys-tarfile $$deb | tar -xO ./usr/bin/docker-registry >$@.new
+	@chmod 755 $@.new && mv $@.new $@
+
 # Container images for the tests, as OCI layouts; guest/images/recipes says what is in each.
 .PHONY: images
 images:
@@ -108,7 +126,7 @@ demo: build machine guest
 	fi
 
 .PHONY: test
-test: packages guest build machine
+test: packages guest build machine registry
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'

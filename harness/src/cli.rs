@@ -11,6 +11,7 @@ use wamr::{Baseline, Options};
 
 const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
 const DEFAULT_MEMORY: u32 = 128;
+const DEFAULT_UPPER: u32 = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,13 +48,13 @@ pub enum Command {
     /// Restore a snapshot, or boot a machine, and attach to its console
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Pack what a machine boots into a WebAssembly module
+    /// Make a machine of a container image, or of a kernel and an initramfs: a WebAssembly module
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
     /// Compile a machine's module for a host
     #[command(after_help = AOT_EXAMPLES)]
     Aot(AotArgs),
-    /// Show what is in a snapshot
+    /// Show what is in a snapshot or in a machine's file
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
     Diff(DiffArgs),
@@ -83,10 +84,15 @@ Examples:
 
 const CONVERT_EXAMPLES: &str = "\
 Examples:
+  prebake convert alpine:3.20 -o alpine.wasm              from a registry
+  prebake convert ./layout -o alpine.wasm                 an OCI layout, or a folder that is the root
+  prebake convert oci:images.tar:3.20 -o alpine.wasm      one of several in an archive
+  prebake convert docker-archive:saved.tar -o alpine.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio --root root.img --upper 1024 -o image.wasm
-  prebake aot demo.wasm -o demo.aot
-  prebake run demo.aot";
+
+A name that begins with / or ./, or is that of a .tar file, is a path; any other is a reference. The same image gives the same
+machine, byte for byte.";
 
 const AOT_EXAMPLES: &str = "\
 Examples:
@@ -281,10 +287,10 @@ impl RunArgs {
 /// `prebake inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The snapshot
-    #[arg(value_name = "FILE.snap")]
+    /// A snapshot, or a machine: a file that ends in .aot or .wasm
+    #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Verify every page as well
+    /// Verify every byte
     #[arg(long)]
     pub verify: bool,
     /// Print JSON
@@ -338,27 +344,44 @@ pub enum TargetArg {
 /// `prebake convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
+    /// A container image: a reference, an OCI layout, an archive of one or one of `docker save`, or a root folder
+    #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
+    pub image: Option<String>,
     /// Where to save the machine. A file of that name stays as it is until the new one is complete
     #[arg(short, long, value_name = "FILE.wasm")]
     pub output: PathBuf,
-    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux) [default for an image: prebake's own]
     #[arg(long, value_name = "FILE")]
-    pub kernel: PathBuf,
-    /// The initial file system: a cpio archive, best uncompressed
+    pub kernel: Option<PathBuf>,
+    /// The initial file system: a cpio archive, best uncompressed [default for an image: prebake's init]
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// The kernel's command line, besides what the machine itself adds
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
     /// A read-only disk for the guest, vda: an image of a file system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
     pub root: Option<PathBuf>,
-    /// Size in MiB of a writable disk, vdb, that is empty at first; a snapshot holds what was written to it
-    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "root")]
-    pub upper: u32,
+    /// Size in MiB of a writable disk, vdb, that is empty at first; a snapshot holds what was written to it [default for an image: 1024]
+    #[arg(long, value_name = "MIB")]
+    pub upper: Option<u32>,
     /// Memory in MiB, which is fixed in the machine
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
+}
+
+impl ConvertArgs {
+    /// MiB of the upper disk.
+    pub fn upper(&self) -> u32 {
+        self.upper.unwrap_or(if self.image.is_some() { DEFAULT_UPPER } else { 0 })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.upper() > 0 && self.image.is_none() && self.root.is_none() {
+            return Err("--upper is for a machine with a root: give an image, or --root".into());
+        }
+        Ok(())
+    }
 }
 
 /// `prebake aot`.
@@ -407,6 +430,7 @@ pub fn parse() -> Cli {
     let checked = match &cli.command {
         Command::Run(args) => args.check(),
         Command::Bake(args) => args.check(),
+        Command::Convert(args) => args.check(),
         _ => Ok(()),
     };
     if let Err(problem) = checked {

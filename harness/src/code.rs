@@ -1,7 +1,6 @@
-//! The machine's code: the module that this prebake is shipped with, and what it was compiled to here.
+//! What this prebake is shipped with: the machine's module, and what it was compiled to here; the guest's kernel and init.
 //!
-//! Module and compiler lie in the folder of the program. `$PREBAKE_MACHINE` names another, for a program that was built apart from them, as
-//! tests are.
+//! They lie in the folder of the program. `$PREBAKE_MACHINE` names another, for a program that was built apart from them, as tests are.
 
 use crate::error::{Error, Result};
 use crate::file::atomic;
@@ -14,6 +13,10 @@ use wamr::{Compiler, Options};
 
 /// The module's file, in the folder of the program.
 const MODULE: &str = "machine.wasm";
+/// The guest's kernel …
+const KERNEL: &str = "vmlinux";
+/// … and its first file system, with init alone.
+const INITRAMFS: &str = "initramfs.cpio";
 /// The folder of compiled code in the user's cache.
 const FOLDER: &str = "code";
 
@@ -21,6 +24,16 @@ const FOLDER: &str = "code";
 pub fn machine_module() -> Result<Vec<u8>> {
     let path = shipped(MODULE)?;
     fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
+}
+
+/// The kernel for machines that are made of container images.
+pub fn kernel() -> Result<PathBuf> {
+    shipped(KERNEL)
+}
+
+/// The initramfs for them.
+pub fn initramfs() -> Result<PathBuf> {
+    shipped(INITRAMFS)
 }
 
 fn shipped(name: &str) -> Result<PathBuf> {

@@ -1,6 +1,7 @@
 //! What can go wrong, and what it is called in scripts.
 
 use crate::artefact::ArtefactError;
+use crate::image::ImageError;
 use emu::machine::{Disturbance, MachineError};
 use std::io;
 use std::path::PathBuf;
@@ -59,6 +60,9 @@ pub enum Error {
         /// Why not.
         source: ArtefactError,
     },
+    /// A container image cannot be read.
+    #[error(transparent)]
+    Image(Box<ImageError>),
     /// A machine's metadata are not what prebake writes.
     #[error("{}: its metadata are not understood: {source}; make it again with this prebake", path.display())]
     Metadata {
@@ -259,6 +263,12 @@ pub enum Error {
     },
 }
 
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::Image(Box::new(error))
+    }
+}
+
 /// What to do about an error in writing.
 fn advice(error: &io::Error) -> &'static str {
     if is_full(error) { "; make room, or write elsewhere" } else { "" }
@@ -288,6 +298,7 @@ impl Error {
             Self::Snapshot { source, .. } => source.kind(),
             Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
             Self::Artefact { source, .. } => source.kind(),
+            Self::Image(error) => error.kind(),
             Self::Metadata { .. } => "metadata",
             Self::NotWasm { .. } => "not-wasm",
             Self::Compile(_) => "compile",

@@ -1,7 +1,7 @@
 //! The program `prebake`: the verbs, the terminal, and what a machine's devices have behind them on this host.
 //!
 //! `cmd` has a file for each verb. `engine` is a machine, wherever it runs, and `vm` drives it: one loop for a guest that someone sits at,
-//! one for a bake. `artefact` is a machine with what it boots in one file. `backend` is what devices are given, `file` how files are read
+//! one for a bake. `image` makes a root file system of a container image, `artefact` is a machine with what it boots in one file. `backend` is what devices are given, `file` how files are read
 //! and written, `terminal` the user's side of the console.
 
 pub mod artefact;
@@ -12,6 +12,7 @@ pub mod code;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod image;
 pub mod progress;
 pub mod report;
 pub mod terminal;

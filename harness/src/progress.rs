@@ -62,6 +62,11 @@ fn write(text: std::fmt::Arguments<'_>) {
     let _ = io::stderr().write_fmt(text);
 }
 
+/// Text from anyone, for a terminal that is not theirs to program.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// A number with its thousands apart.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -92,6 +97,11 @@ mod tests {
     #[test]
     fn thousands_are_apart() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_terminal_is_not_programmed() {
+        assert_eq!(printable("ä\x1b[2J\n"), "ä\\u{1b}[2J\\n");
     }
 
     #[test]

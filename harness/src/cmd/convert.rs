@@ -1,17 +1,29 @@
 //! `prebake convert`: what a machine boots, packed into the machine itself.
 
-use crate::artefact::{MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
+use crate::artefact::{MAX_FILE_LEN, MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
 use crate::backend::disk::FileSource;
 use crate::cli::ConvertArgs;
 use crate::code;
 use crate::engine::module::RAM_START;
 use crate::error::{Error, Result};
-use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
-use crate::progress::{mebibytes, say};
+use crate::file::{self, HostFile};
+use crate::image::{self, Image, Name, cpio, erofs, for_init, limits::Limits};
+use crate::progress::{Progress, grouped, mebibytes, say};
 use emu::machine::check_ram_size;
 use payload::Metadata;
+use snapshot::ReadAt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where the guest finds what the image says of its program.
+const IMAGE_FILE: &str = "image";
+/// What tells init of the disk that the image is on …
+const ROOT_WORD: &str = "prebake.root=/dev/vda";
+/// … and of the one for what is written.
+const UPPER_WORD: &str = "prebake.upper=/dev/vdb";
+/// Bytes of a machine's file besides its code and the parts of its payload, at most.
+const FRAME: u64 = 1 << 20;
 
 /// Runs the verb.
 pub fn run(args: &ConvertArgs) -> ExitCode {
@@ -24,26 +36,42 @@ pub fn run(args: &ConvertArgs) -> ExitCode {
     }
 }
 
+/// What a machine is packed with.
+struct Contents {
+    kernel: PathBuf,
+    initramfs: Option<Vec<u8>>,
+    root: Option<Root>,
+    metadata: Metadata,
+}
+
+/// A machine's first disk.
+enum Root {
+    File(PathBuf),
+    Image(Box<Image>, erofs::Image),
+}
+
 fn convert(args: &ConvertArgs) -> Result<()> {
     let ram_size = u64::from(args.memory) << 20;
     check_ram_size(ram_size)?;
-    let upper = u64::from(args.upper) << 20;
+    let upper = u64::from(args.upper()) << 20;
     let pages = u32::try_from((RAM_START + ram_size + upper).div_ceil(MEMORY_PAGE)).unwrap_or(u32::MAX);
     let error = |source| Error::Artefact { path: args.output.clone(), source };
 
     let mut file = AtomicFile::create(&args.output)?;
     let module = code::machine_module()?;
     let code = link(&module).map_err(error)?;
-    let metadata = Metadata { append: args.append.clone(), upper }.encode();
+    let contents = contents(args, upper, code.len() as u64)?;
+    let metadata = contents.metadata.encode();
     let part = |kind, path| PartInput::file(kind, path).map_err(error);
-    let mut parts = vec![part(PartKind::Kernel, &args.kernel)?];
-    if let Some(initrd) = &args.initrd {
-        parts.push(part(PartKind::Initramfs, initrd)?);
+
+    let mut parts = vec![part(PartKind::Kernel, &contents.kernel)?];
+    if let Some(initramfs) = &contents.initramfs {
+        parts.push(PartInput::new(PartKind::Initramfs, initramfs.len() as u64, initramfs.as_slice()));
     }
-    if let Some(root) = &args.root {
-        // What is no disk is told now, not when the machine is run.
-        FileSource::whole(HostFile::open("root disk", root)?, root)?;
-        parts.push(part(PartKind::Root, root)?);
+    match &contents.root {
+        None => {}
+        Some(Root::File(path)) => parts.push(part(PartKind::Root, path)?),
+        Some(Root::Image(image, root)) => parts.push(PartInput::new(PartKind::Root, root.length(), root.reader(&image.spool))),
     }
     parts.push(PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata.as_slice()));
     pack(&code, MachineSize { pages, ram_size }, parts, file.file()).map_err(error)?;
@@ -51,4 +79,49 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     let length = written.metadata().map_or(0, |metadata| metadata.len());
     say(format_args!("convert: saved {}: {}", args.output.display(), mebibytes(length)));
     Ok(())
+}
+
+/// Gathers what is to be packed with `code` bytes of code and an upper disk of `upper` bytes.
+fn contents(args: &ConvertArgs, upper: u64, code: u64) -> Result<Contents> {
+    match &args.image {
+        Some(name) => contents_of_image(args, name, upper, code),
+        None => {
+            if let Some(root) = &args.root {
+                // What is no disk is told now, not when the machine is run.
+                FileSource::whole(HostFile::open("root disk", root)?, root)?;
+            }
+            Ok(Contents {
+                // Without an image it is required.
+                kernel: args.kernel.clone().unwrap_or_default(),
+                initramfs: args.initrd.as_deref().map(read_initramfs).transpose()?,
+                root: args.root.clone().map(Root::File),
+                metadata: Metadata { append: args.append.clone(), upper, image: None },
+            })
+        }
+    }
+}
+
+fn contents_of_image(args: &ConvertArgs, name: &str, upper: u64, code: u64) -> Result<Contents> {
+    let kernel = args.kernel.clone().map_or_else(code::kernel, Ok)?;
+    let mut initramfs = read_initramfs(&args.initrd.clone().map_or_else(code::initramfs, Ok)?)?;
+    let kernel_len = HostFile::open("kernel", &kernel)?.byte_len();
+
+    let mut progress = Progress::new("convert");
+    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let image = image::read(&Name::parse(name)?, folder, Limits::default(), &mut progress)?;
+    initramfs.extend(cpio::segment(IMAGE_FILE, for_init(&image.origin).to_string().as_bytes()));
+    let words = if upper > 0 { [ROOT_WORD, UPPER_WORD].join(" ") } else { ROOT_WORD.into() };
+    let metadata = Metadata { append: format!("{} {words}", args.append), upper, image: Some(image.origin.clone()) };
+
+    let others = code + kernel_len + initramfs.len() as u64 + metadata.encode().len() as u64 + FRAME;
+    let root = erofs::Image::of(&image.tree, MAX_FILE_LEN.saturating_sub(others))?;
+    if image.dropped > 0 {
+        progress.say(format_args!("{} extended attributes are left out: a guest could not have them", grouped(image.dropped)));
+    }
+    progress.say(format_args!("read {name}: {} files, {}", grouped(root.inodes as u64), mebibytes(root.length())));
+    Ok(Contents { kernel, initramfs: Some(initramfs), root: Some(Root::Image(Box::new(image), root)), metadata })
+}
+
+fn read_initramfs(path: &Path) -> Result<Vec<u8>> {
+    file::read("initial file system", path)
 }

@@ -21,7 +21,7 @@ pub fn machine_folder() -> PathBuf {
 }
 
 /// What `make GOAL` leaves below the target folder.
-fn made(file: &Path, goal: &str) -> PathBuf {
+pub fn made(file: &Path, goal: &str) -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let places: Vec<_> = chosen.into_iter().chain([usual]).map(|target| target.join(file)).collect();

@@ -3,11 +3,13 @@
 
 mod error;
 mod fields;
+mod image;
 mod locator;
 mod metadata;
 mod table;
 
 pub use error::{Error, Result};
+pub use image::{Image, ImageConfig};
 pub use locator::Locator;
 pub use metadata::{Metadata, UPPER_UNIT};
 pub use table::{HEADER_LEN, MachineSize, Part, PartKind, Table};

@@ -1,5 +1,6 @@
 //! How a packed machine is to be booted: the payload's `metadata`, in JSON.
 
+use super::Image;
 use serde::{Deserialize, Serialize};
 
 /// What is known.
@@ -10,6 +11,9 @@ pub struct Metadata {
     /// Bytes of the upper disk: writable memory, zero at power-on. 0 if there is none, else a multiple of [`UPPER_UNIT`].
     #[serde(default)]
     pub upper: u64,
+    /// The container image that the root is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 
 /// The upper disk is a multiple of this many bytes.
@@ -31,12 +35,16 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ImageConfig;
 
     #[test]
     fn what_is_written_is_read() {
-        let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33 };
-        assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
-        assert_eq!(Metadata::decode(b"{\"append\":\"\"}").unwrap(), Metadata { append: String::new(), upper: 0 });
+        let config = ImageConfig { env: vec!["A=b".into()], labels: [("l".into(), "\n".into())].into(), ..ImageConfig::default() };
+        for image in [None, Some(Image { id: Some("sha256:0".into()), config, ..Image::default() })] {
+            let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33, image };
+            assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
+        }
+        assert_eq!(Metadata::decode(b"{\"append\":\"\"}").unwrap(), Metadata { append: String::new(), upper: 0, image: None });
         for wrong in [&b""[..], b"{}", b"{\"append\":1}", b"{\"append\":\"\",\"upper\":-1}", b"\xff"] {
             assert!(Metadata::decode(wrong).is_err());
         }

@@ -1,37 +1,16 @@
-//! `prebake inspect`: what is in a snapshot.
+//! What is in a snapshot.
 
 use crate::cli::InspectArgs;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
-use crate::progress::{grouped, mebibytes, say};
+use crate::progress::{grouped, mebibytes};
 use crate::vm::record::{BakeState, DiskKind, Point};
 use serde_json::{Value, json};
 use snapshot::{FORMAT_VERSION, PAGE_SIZE, Run, SectionEntry, Snapshot, Space};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::ExitCode;
 
-/// Runs the verb.
-pub fn run(args: &InspectArgs) -> ExitCode {
-    let result = inspect(args);
-    // Whoever reads the first lines only has seen enough.
-    match result {
-        Ok(text) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            if args.json {
-                let error = json!({ "error": { "kind": error.kind(), "message": error.to_string() } });
-                let _ = writeln!(std::io::stdout(), "{error:#}");
-            }
-            say(format_args!("prebake inspect: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-fn inspect(args: &InspectArgs) -> Result<String> {
+/// Describes the snapshot, as text or as JSON.
+pub fn inspect(args: &InspectArgs) -> Result<String> {
     let error = |source| Error::Snapshot { path: args.file.clone(), source };
     let snapshot = Snapshot::open(HostFile::open("snapshot", &args.file)?).map_err(error)?;
     if args.verify {

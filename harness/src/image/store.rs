@@ -1,0 +1,171 @@
+//! Where the documents and layers of an image are: a folder, an archive, or a registry.
+
+use super::archive::{Archive, Kind};
+use super::error::{ImageError, Result};
+use super::limits::MAX_DOCUMENT;
+use super::spec::Descriptor;
+use super::text::Quoted;
+use crate::progress::Progress;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Gives the blobs of an image. What it gives is not checked yet.
+pub trait Store {
+    /// Opens the blob that `descriptor` names; `what` it is is for errors and progress.
+    fn open(&mut self, descriptor: &Descriptor, what: &str, progress: &mut Progress) -> Result<Box<dyn Read + '_>>;
+
+    /// A manifest, or a list of them. Registries keep them apart from blobs.
+    fn manifest(&mut self, descriptor: &Descriptor, progress: &mut Progress) -> Result<Vec<u8>> {
+        document(self.open(descriptor, "the manifest", progress)?, "manifest")
+    }
+}
+
+/// All of a document.
+pub fn document(reader: impl Read, what: &'static str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(ImageError::io(format!("read the image's {what}")))?;
+    if bytes.len() as u64 > MAX_DOCUMENT {
+        return Err(ImageError::TooMuch { what: "bytes in a document", limit: MAX_DOCUMENT });
+    }
+    Ok(bytes)
+}
+
+/// The path of a blob in an OCI layout.
+fn blob_path(descriptor: &Descriptor) -> Result<String> {
+    Ok(format!("blobs/sha256/{}", descriptor.digest()?.digits()))
+}
+
+/// An OCI layout in a folder.
+pub struct LayoutFolder(pub PathBuf);
+
+impl LayoutFolder {
+    /// A file of it.
+    pub fn file(&self, path: &str) -> Result<File> {
+        let path = self.0.join(path);
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ImageError::Missing { what: path.display().to_string() },
+            _ => ImageError::io(format!("open {}", path.display()))(error),
+        })
+    }
+}
+
+impl Store for LayoutFolder {
+    fn open(&mut self, descriptor: &Descriptor, _what: &str, _progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.file(&blob_path(descriptor)?)?))
+    }
+}
+
+/// An archive on the host, whose members are read where they are.
+pub struct Members {
+    file: File,
+    name: String,
+    members: BTreeMap<Vec<u8>, Member>,
+}
+
+/// What an archive has under a name.
+enum Member {
+    /// Bytes of it: from where on, and how many.
+    Bytes(u64, u64),
+    /// What it has under another name.
+    Link(Vec<u8>),
+}
+
+/// Members of an archive. Those of images have some for each layer.
+const MAX_MEMBERS: usize = 100_000;
+/// Links to links.
+const MAX_LINKS: usize = 8;
+
+impl Members {
+    /// Reads the headers of the archive at `path`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(ImageError::io(format!("open the image {name}")))?;
+        let mut archive = Archive::new(&name, &file);
+        let mut members = BTreeMap::new();
+        while let Some(entry) = archive.next()? {
+            let path = normal(&entry.path);
+            let folder = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |slash| &path[..=slash]);
+            let member = match entry.kind {
+                Kind::File => {
+                    let (at, length) = archive.content_range();
+                    Member::Bytes(at, length)
+                }
+                Kind::Link => Member::Link(normal(&entry.link)),
+                Kind::Symlink => Member::Link(normal(&[folder, &entry.link].concat())),
+                _ => continue,
+            };
+            members.insert(path, member);
+            if members.len() > MAX_MEMBERS {
+                return Err(ImageError::TooMuch { what: "files in its archive", limit: MAX_MEMBERS as u64 });
+            }
+        }
+        Ok(Self { file, name, members })
+    }
+
+    /// Whether there is a member of that name.
+    pub fn has(&self, path: &str) -> bool {
+        self.members.contains_key(path.as_bytes())
+    }
+
+    /// Reads a member.
+    pub fn member(&self, path: &str) -> Result<MemberReader<'_>> {
+        let missing = || ImageError::Missing { what: format!("{} in {}", Quoted(path.as_bytes()), self.name) };
+        let mut path = normal(path.as_bytes());
+        for _ in 0..MAX_LINKS {
+            match self.members.get(&path).ok_or_else(missing)? {
+                Member::Bytes(at, length) => return Ok(MemberReader { members: self, at: *at, left: *length }),
+                Member::Link(target) => path.clone_from(target),
+            }
+        }
+        Err(missing())
+    }
+}
+
+impl Store for Members {
+    fn open(&mut self, descriptor: &Descriptor, _what: &str, _progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.member(&blob_path(descriptor)?)?))
+    }
+}
+
+/// The path without `.` and `..`; nothing is above the first folder.
+fn normal(path: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            _ => names.push(name),
+        }
+    }
+    names.join(&b'/')
+}
+
+/// Reads a member of an archive.
+pub struct MemberReader<'a> {
+    members: &'a Members,
+    at: u64,
+    left: u64,
+}
+
+impl MemberReader<'_> {
+    /// Bytes that have not been read.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+impl Read for MemberReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.left.min(buffer.len() as u64) as usize;
+        let count = self.members.file.read_at(&mut buffer[..length], self.at)?;
+        if count == 0 && length > 0 {
+            return Err(ImageError::Truncated { archive: self.members.name.clone(), place: "the content of a file" }.into());
+        }
+        self.at += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
