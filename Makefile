@@ -61,6 +61,7 @@ kernel: packages
 
 # What machines of container images start with, beside the program: the kernel above, and init alone.
 $(SHIPPED)/initramfs.cpio: $(INIT) guest/archive
+	@echo 'guest: initramfs of init alone'
 	@mkdir -p $(SHIPPED) $(GUEST)
 	@rm -rf $(GUEST)/init && mkdir $(GUEST)/init && cp $(INIT) $(GUEST)/init/init
 	@guest/archive $(GUEST)/init $@
