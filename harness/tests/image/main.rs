@@ -5,6 +5,7 @@ mod builder;
 #[path = "../common/mod.rs"]
 mod common;
 mod guest;
+mod interrupted;
 mod registry;
 
 use builder::{Compression, Layer, Layout, archive, compress, docker_archive, layout};
