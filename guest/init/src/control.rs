@@ -14,6 +14,8 @@ pub enum Request {
     Start(Start),
     /// Send this signal to the program.
     Signal(i32),
+    /// Send the program the signal that its image wants to be ended by.
+    Stop,
     /// The machine was restored while the program runs: rekey the random generator, and set the clock to this many nanoseconds since 1970.
     Resume(Option<u64>),
 }
@@ -71,12 +73,18 @@ impl Request {
                 Some(Self::Resume(time))
             }
             "signal" => {
-                let number = words.next()?.parse().ok().filter(|number| (1..=31).contains(number))?;
+                let number = words.next()?.parse().ok().filter(|number| is_for_programs(*number))?;
                 words.next().is_none().then_some(Self::Signal(number))
             }
+            "stop" => words.next().is_none().then_some(Self::Stop),
             _ => None,
         }
     }
+}
+
+/// Whether a program can be sent this signal through its container's process 1: that one would be stopped itself, and two are the C library's.
+fn is_for_programs(number: i32) -> bool {
+    (1..=libc::SIGRTMAX()).contains(&number) && !matches!(number, libc::SIGSTOP | 32 | 33)
 }
 
 /// The line that tells the host why the program was not started.
@@ -143,6 +151,8 @@ mod tests {
         assert_eq!(Request::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
         assert_eq!(Request::parse("start streams"), Some(Request::Start(Start { on: Streams::Ports, time: None })));
         assert_eq!(Request::parse("signal 15"), Some(Request::Signal(15)));
+        assert_eq!(Request::parse("signal 64"), Some(Request::Signal(64)));
+        assert_eq!(Request::parse("stop"), Some(Request::Stop));
         assert_eq!(Request::parse("resume"), Some(Request::Resume(None)));
         assert_eq!(Request::parse("resume later=known time=17"), Some(Request::Resume(Some(17))));
     }
@@ -152,7 +162,20 @@ mod tests {
         for line in ["", " ", "start", "start ", "start vga", "start tty 24 80", "start tty time=x", "start tty time=-1", "Start tty"] {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
-        for line in ["resume now", "resume time=x", "signal", "signal 0", "signal 32", "signal -1", "signal 9 9", "signal x", "exit 3"] {
+        for line in [
+            "resume now",
+            "resume time=x",
+            "signal",
+            "signal 0",
+            "signal 19",
+            "signal 32",
+            "signal 65",
+            "stop now",
+            "signal -1",
+            "signal 9 9",
+            "signal x",
+            "exit 3",
+        ] {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
     }

@@ -35,16 +35,48 @@ pub enum Error {
         /// Bytes that make a seed.
         needed: usize,
     },
-    /// The host's `info` cannot be followed.
-    #[error("the host's info has a line `{key}:` that cannot be followed: {problem}")]
-    Info {
+    /// The host's `info`, or the image's description, cannot be followed.
+    #[error("{what} has a line `{key}:` that cannot be followed: {problem}")]
+    Line {
+        /// Whose line.
+        what: &'static str,
         /// Which line.
         key: String,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The host wants folders of its own in the guest, but there is no share with them.
-    #[error("the host's info binds folders, but the machine has no share `wasi0` that they could be in")]
+    /// Neither the host nor the image says what to run.
+    #[error("the image has no command of its own, and none was given")]
+    NoCommand,
+    /// The container has no such user or group.
+    #[error("the container has no {what} {name:?} in its {list}; give a number, or one that is there")]
+    Unknown {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Where it was looked for.
+        list: &'static str,
+    },
+    /// The disk for what is written to the root carries something else.
+    #[error("the disk {0} has neither a file system nor zeros at its start; give an empty one")]
+    ForeignUpper(String),
+    /// The disk for what is written to the root is too small or too large for a file system.
+    #[error("the disk {device} has {size} bytes; what is written to the root needs 1 MiB to 8 TiB")]
+    UpperSize {
+        /// The disk.
+        device: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// What the container's process 1 said.
+    #[error("{0}")]
+    Inside(String),
+    /// The container's process 1 is gone.
+    #[error("the container's process 1 has ended before the program was started")]
+    InsideEnded,
+    /// The host wants files of its own in the guest, but there is no share with them.
+    #[error("the host's info binds files, but the machine has no share `wasi0` that they could be in")]
     NoFolders,
     /// The host wants three streams, but a port for one of them is missing.
     #[error("the machine has no port named {0}")]

@@ -2,33 +2,40 @@
 //! says, and ends the machine with the program's status. PROTOCOL.md says what passes between it and the host.
 
 mod barrier;
+mod container;
 mod control;
 mod entropy;
 mod error;
+mod image;
 mod info;
 mod mounts;
 mod ports;
-mod program;
 mod sys;
 mod terminal;
+mod text;
+mod upper;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
+use container::{Container, Order, Running};
 use control::{Lines, Request, Start, Streams};
 use error::{Context, Error, Result};
-use info::Info;
+use image::Image;
 use ports::Ports;
-use program::Program;
 use terminal::Terminal;
 
 /// `TERM` where the host does not say.
 const TERMINAL_NAME: &str = "xterm";
+/// Where the image's description is.
+const IMAGE: &str = "/image";
+/// The network interface of the machine with itself. The container shares it: there is nothing else on the network to be kept apart from.
+const LOOPBACK: &str = "lo";
 /// Nanoseconds in one.
 const SECOND: u64 = 1_000_000_000;
 
@@ -63,15 +70,16 @@ fn live(control: &mut Option<File>) -> Result<u8> {
         // A kernel without this timer is quiet already.
         let _ = fs::write(format!("/proc/sys/{name}"), value);
     }
+    sys::bring_up(LOOPBACK).context("bring up", LOOPBACK)?;
+    // The container has none of what is opened and mounted from here on.
+    let container = Container::prepare(Image::read(Path::new(IMAGE))?)?;
     let mut ports = Ports::open()?;
     *control = ports.control.take();
-    mounts::enter_root()?;
-    let folders = mounts::host_share("wasi0")?;
     let from_host = mounts::host_share("wasi1")?;
     let terminal = Terminal::open()?;
-    program::warm_up();
+    let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if control.is_none() && from_host.is_none() {
-        return Program::on_terminal(terminal, TERMINAL_NAME, &Info::default())?.finish();
+        return run(container, terminal, ports, start, Vec::new())?.finish();
     }
 
     terminal.make_raw()?;
@@ -80,35 +88,40 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     // Nothing below may draw random numbers before the generator has its new key.
     let seed = from_host.as_ref().map(|folder| folder.join("entropy"));
     let mut requests = None;
-    let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if let Some(port) = control {
         let handle = || port.try_clone().context("duplicate", "the control port");
         let (lines, _) = requests.insert((Lines::new(handle()?), handle()?));
         start = first_request(lines)?;
     }
     become_unique(seed.as_deref(), start.time)?;
-    let info = from_host.map_or(Ok(Info::default()), |folder| Info::read(&folder.join("info")))?;
-    follow(&info, folders.as_deref(), start.time.is_some())?;
-    let program = match start.on {
-        Streams::Terminal { name } => Program::on_terminal(terminal, name.as_deref().unwrap_or(TERMINAL_NAME), &info)?,
-        Streams::Ports => Program::on_ports(ports.into_streams()?, &info)?,
-    };
+    let info = from_host.map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join("info")))?;
+    let program = run(container, terminal, ports, start, info)?;
     if let Some((lines, port)) = requests {
         program.obey(lines, move |time| resume(&port, seed.as_deref(), time))?;
     }
     program.finish()
 }
 
-/// Does what the host's info asks for besides the program.
-fn follow(info: &Info, folders: Option<&Path>, clock_is_set: bool) -> Result<()> {
-    // The control port's time is the finer one.
-    if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
-        set_clock(seconds.saturating_mul(SECOND))?;
+/// Has the container's program started. The terminal is the program's alone from then on, so that its last close, at the program's end, waits
+/// for the output.
+fn run(container: Container, terminal: Terminal, ports: Ports, start: Start, info: Vec<u8>) -> Result<Running> {
+    let clock_is_set = start.time.is_some();
+    match start.on {
+        Streams::Terminal { name } => {
+            terminal.make_sane()?;
+            let terminal = Some(name.unwrap_or_else(|| TERMINAL_NAME.to_owned()));
+            container.start(&Order { terminal, clock_is_set, info }, None)
+        }
+        Streams::Ports => container.start(&Order { terminal: None, clock_is_set, info }, Some(ports.into_streams()?)),
     }
-    for bind in &info.binds {
-        mounts::bind(folders.ok_or(Error::NoFolders)?, bind)?;
+}
+
+/// What is in a file; nothing if it is not there.
+fn read_if_there(file: &Path) -> Result<Vec<u8>> {
+    match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        content => content.context("read", file.display().to_string()),
     }
-    Ok(())
 }
 
 /// Makes a machine that was just restored differ from every other of its snapshot: a new key for the random generator, the present time.

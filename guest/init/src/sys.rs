@@ -2,9 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use rustix::fs::{Gid, Uid};
+use rustix::process::Pid;
 
 /// `struct rand_pool_info` of linux/random.h with room for `N` bytes.
 #[repr(C)]
@@ -45,22 +49,103 @@ pub fn run_first() -> io::Result<()> {
     checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) })
 }
 
-/// Kills every process but this one, which must be process 1.
-pub fn kill_all() -> io::Result<()> {
-    // SAFETY: kill(2) touches no memory of ours.
-    checked(unsafe { libc::kill(-1, libc::SIGKILL) })
+/// Sends a signal to one process, real-time signals included.
+pub fn kill(process: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) touches no memory of ours, and a `Pid` is one process.
+    checked(unsafe { libc::kill(process.as_raw_nonzero().get(), signal) })
 }
 
-/// Gives the command a session of its own, with its standard input as the controlling terminal where `terminal` says so.
-pub fn in_new_session(command: &mut Command, terminal: bool) -> &mut Command {
+/// Forks a child that is process 1 of new namespaces for mounts, processes, the host's name and System V's IPC. Returns its number, or `None`
+/// in the child.
+///
+/// This process must have one thread only: the child has a copy of that one, and locks that others hold stay locked in it.
+pub fn fork_contained() -> io::Result<Option<Pid>> {
+    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and with no stack of its own the child goes on in a copy of everything, as after fork(2).
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match pid {
+        ..0 => Err(io::Error::last_os_error()),
+        _ => Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),
+    }
+}
+
+/// Gives this process a control group namespace whose root is the group that it is in.
+pub fn leave_control_groups() -> io::Result<()> {
+    // SAFETY: such a namespace shares neither memory nor files.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })
+}
+
+/// Lets all signals to this process wait for [`next_signal`].
+pub fn block_signals() -> io::Result<()> {
+    let all = all_signals();
+    // SAFETY: the set is initialised, and the old one is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        number => Err(io::Error::from_raw_os_error(number)),
+    }
+}
+
+/// Waits for the next signal that is blocked.
+pub fn next_signal() -> i32 {
+    let all = all_signals();
+    let mut number = 0;
+    // SAFETY: both point to what they should. The only failure is a set of signals that cannot be waited for.
+    unsafe { libc::sigwait(&raw const all, &raw mut number) };
+    number
+}
+
+fn all_signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+/// Makes a mount that is not attached yet read-only.
+pub fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let (path, size) = (c"".as_ptr(), size_of_val(&attributes));
+    // SAFETY: path and attributes live as long as the call, and the size is theirs.
+    let result =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), path, libc::AT_EMPTY_PATH, &raw const attributes, size) };
+    checked(if result < 0 { -1 } else { 0 })
+}
+
+/// Brings a network interface up.
+pub fn bring_up(interface: &str) -> io::Result<()> {
+    // SAFETY: all zero is a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the request has the interface's name and the member that SIOCSIFFLAGS reads.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+}
+
+/// Makes the command a session of its own that is run as this user, whose its streams are, with its standard input as the controlling terminal
+/// where `terminal` says so.
+pub fn as_user(command: &mut Command, terminal: bool, uid: u32, gid: u32, groups: Vec<u32>) -> &mut Command {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
     let set_up = move || {
         rustix::process::setsid()?;
         if terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
+        // Streams are opened again by name, and must be the user's for that.
+        for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            rustix::fs::fchown(stream, Some(uid), None)?;
+        }
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe code may run: these are two bare system calls, which allocate nothing.
+    // SAFETY: between fork and exec only async-signal-safe code may run: these are bare system calls, which allocate nothing.
     unsafe { command.pre_exec(set_up) }
 }
 

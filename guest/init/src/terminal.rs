@@ -1,7 +1,7 @@
 //! The machine's terminal.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -9,6 +9,12 @@ use crate::error::{Context, Result};
 
 /// The virtio console, and what stands in for it on a machine that has none.
 const DEVICES: [&str; 2] = ["/dev/hvc0", "/dev/console"];
+
+/// The number of the terminal's device, under which it can have another name.
+pub fn device_number() -> Result<u64> {
+    let number = |path: &str| fs::metadata(path).map(|metadata| metadata.rdev());
+    number(DEVICES[0]).or_else(|_| number(DEVICES[1])).context("find the terminal", DEVICES[1])
+}
 
 /// The open terminal, and the settings that it came with.
 #[derive(Debug)]

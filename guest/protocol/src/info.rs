@@ -5,28 +5,53 @@ use std::fmt;
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Info {
-    /// The program and its arguments, behind the image's own; none for what the image runs by itself.
+    /// The program, in place of the image's entrypoint.
+    pub entrypoint: Option<String>,
+    /// The arguments, in place of the image's command; none for that.
     pub command: Vec<String>,
     /// Names and values for the environment.
     pub environment: Vec<(String, String)>,
+    /// Who to run it as: `USER` or `USER:GROUP`, by names or numbers.
+    pub user: Option<String>,
+    /// The folder to start in.
+    pub folder: Option<String>,
     /// The host's clock, in seconds since 1970.
     pub time: Option<u64>,
-    /// Paths in the share `wasi0` to bind to the same paths from the root on.
-    pub binds: Vec<String>,
+    /// What of the share `wasi0` to bind to the same path from the root on.
+    pub binds: Vec<Bind>,
+}
+
+/// A file or folder of the host for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// The path in the share.
+    pub path: String,
+    /// The guest may only look.
+    pub read_only: bool,
 }
 
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |text: &str| escape(text, &['\n']);
+        if let Some(program) = &self.entrypoint {
+            writeln!(f, "e: {}", whole(program))?;
+        }
         if !self.command.is_empty() {
             writeln!(f, "c: {}", words(&self.command))?;
         }
         for (name, value) in &self.environment {
-            writeln!(f, "env: {}", escape(&format!("{name}={value}"), &['\n']))?;
+            writeln!(f, "env: {}", whole(&format!("{name}={value}")))?;
+        }
+        if let Some(user) = &self.user {
+            writeln!(f, "u: {}", whole(user))?;
+        }
+        if let Some(folder) = &self.folder {
+            writeln!(f, "w: {}", whole(folder))?;
         }
         if let Some(time) = self.time {
             writeln!(f, "t: {time}")?;
         }
-        self.binds.iter().try_for_each(|path| writeln!(f, "m: {}", escape(path, &['\n'])))
+        self.binds.iter().try_for_each(|Bind { path, read_only }| writeln!(f, "{}: {}", if *read_only { "mr" } else { "m" }, whole(path)))
     }
 }
 
@@ -76,9 +101,13 @@ mod tests {
         let info = Info {
             environment: vec![("A".into(), "b c\nd".into()), ("E".into(), String::new())],
             time: Some(17),
-            binds: vec!["mapped/a b".into()],
+            entrypoint: Some("/bin/a b".into()),
+            user: Some("a:b".into()),
+            folder: Some("/w".into()),
+            binds: [("mapped/a b", false), ("c", true)].map(|(path, read_only)| Bind { path: path.into(), read_only }).into(),
             ..Info::default()
         };
-        assert_eq!(info.to_string(), "env: A=b c\\\nd\nenv: E=\nt: 17\nm: mapped/a b\n");
+        let text = "e: /bin/a b\nenv: A=b c\\\nd\nenv: E=\nu: a:b\nw: /w\nt: 17\nm: mapped/a b\nmr: c\n";
+        assert_eq!(info.to_string(), text);
     }
 }

@@ -5,7 +5,7 @@ mod image;
 mod info;
 
 pub use image::Image;
-pub use info::Info;
+pub use info::{Bind, Info};
 
 use std::fmt;
 
@@ -75,6 +75,8 @@ pub enum Request {
     },
     /// Send the program a signal.
     Signal(i32),
+    /// Ask the program to end, by the signal that its image names.
+    Stop,
     /// The machine was restored while the program runs: rekey the random generator, set the clock, and say so.
     Resume {
         /// The host's clock, in nanoseconds since 1970.
@@ -94,6 +96,7 @@ impl fmt::Display for Request {
                 time.iter().try_for_each(|time| write!(f, " time={time}"))?;
             }
             Self::Signal(number) => write!(f, "signal {number}")?,
+            Self::Stop => f.write_str("stop")?,
             Self::Resume { time } => {
                 f.write_str("resume")?;
                 time.iter().try_for_each(|time| write!(f, " time={time}"))?;
@@ -203,6 +206,7 @@ mod tests {
         assert_eq!(start(Mode::Tty, None, None), "start tty\n");
         assert_eq!(start(Mode::Streams, None, Some(1)), "start streams time=1\n");
         assert_eq!(Request::Signal(15).to_string(), "signal 15\n");
+        assert_eq!(Request::Stop.to_string(), "stop\n");
         assert_eq!(Request::Resume { time: None }.to_string(), "resume\n");
         assert_eq!(Request::Resume { time: Some(5) }.to_string(), "resume time=5\n");
     }

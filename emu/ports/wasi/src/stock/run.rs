@@ -13,7 +13,7 @@ use devices::console::Port;
 use devices::p9::Access;
 use devices::rng::EntropySource;
 use emu::machine::{Machine, Share, Stop};
-use protocol::{ANSWER, Info, Mode, Request, Said};
+use protocol::{ANSWER, Bind, Info, Mode, Request, Said};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +40,8 @@ fn configure() -> Result<Config, Failure> {
         command: std::env::args_os().skip(1).map(text).collect(),
         environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
         time: Some(since_1970().as_secs()),
-        binds: folders.paths(),
+        binds: folders.paths().into_iter().map(|path| Bind { path, read_only: false }).collect(),
+        ..Info::default()
     };
     Ok(Config {
         host_clock: true,

@@ -1,0 +1,75 @@
+//! The container's process 1: makes the container, starts the program in it, passes signals on to it, and buries what has lost its parent.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use rustix::process::{Pid, WaitOptions, wait};
+
+use super::order::Order;
+use super::root::{self, Root};
+use super::start::{Started, start};
+use super::{READY, Streams, exit_code, warm};
+use crate::error::{Context, Result};
+use crate::image::Image;
+use crate::info::Info;
+use crate::sys;
+
+/// Its whole life.
+pub fn live(mut channel: UnixStream, image: &Image, streams: Streams) -> ! {
+    let status = match prepare_and_start(&mut channel, image, streams) {
+        Ok(Started::Running(program)) => {
+            // This is what says that it runs.
+            drop(channel);
+            attend(program)
+        }
+        Ok(Started::Ended(status)) => status,
+        Err(error) => {
+            // If nobody listens, the machine is at its end.
+            let _ = write!(channel, "{error}");
+            1
+        }
+    };
+    std::process::exit(status.into())
+}
+
+fn prepare_and_start(channel: &mut UnixStream, image: &Image, streams: Streams) -> Result<Started> {
+    // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
+    sys::block_signals().context("block", "signals")?;
+    let root = root::enter(image)?;
+    warm::program(image);
+    channel.write_all(&[READY]).context("tell", "the machine's init")?;
+
+    let mut order = Vec::new();
+    channel.read_to_end(&mut order).context("hear from", "the machine's init")?;
+    let order = Order::decode(&order)?;
+    let info = Info::parse(&order.info)?;
+    follow(&info, &root, order.clock_is_set)?;
+    start(image, &info, order.terminal.as_deref(), streams)
+}
+
+/// Does what the host's info asks for besides the program.
+fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
+    // The control port's time is the finer one.
+    if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
+        crate::set_clock(seconds.saturating_mul(crate::SECOND))?;
+    }
+    info.binds.iter().try_for_each(|bind| root.bind(bind))
+}
+
+/// Serves the container until the program has ended, and returns its status.
+fn attend(program: Pid) -> u8 {
+    loop {
+        let signal = sys::next_signal();
+        if signal != libc::SIGCHLD {
+            // A program that has just ended needs no signal.
+            let _ = sys::kill(program, signal);
+            continue;
+        }
+        // One signal may stand for many children.
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == program {
+                return exit_code(status);
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The container that the program lives in: namespaces of its own, with a process 1 of their own.
+//!
+//! That process is forked before the barrier. It makes the container's root, and waits for the order to start the program; so what is left to
+//! do then is little. When the program ends it ends, too, and the kernel takes all that is left in the container with it.
+
+mod inside;
+mod order;
+mod root;
+mod start;
+mod user;
+mod warm;
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+
+use crate::control::{Lines, Request};
+use crate::error::{Context, Error, Result};
+use crate::image::Image;
+use crate::ports::StreamPorts;
+use crate::sys;
+
+pub use order::Order;
+
+/// What a message on the channel is about that says that the container is ready. Any other is a reason why not.
+const READY: u8 = 0;
+/// A helper thread does nothing but copy bytes.
+const STACK: usize = 64 << 10;
+/// As much as the kernel passes to a port at once.
+const CHUNK: usize = 32 << 10;
+
+/// A container whose process 1 waits for its order, or obeys it.
+#[derive(Debug)]
+pub struct Container {
+    /// Its process 1, as the machine's init sees it.
+    pid: Pid,
+    /// To and from that process.
+    channel: UnixStream,
+    pipes: Pipes,
+    stop_signal: i32,
+    output: Vec<JoinHandle<()>>,
+}
+
+/// Our ends of the program's streams.
+#[derive(Debug)]
+struct Pipes {
+    stdin: PipeWriter,
+    stdout: PipeReader,
+    stderr: PipeReader,
+}
+
+/// The program's ends of its streams.
+#[derive(Debug)]
+struct Streams {
+    stdin: PipeReader,
+    stdout: PipeWriter,
+    stderr: PipeWriter,
+}
+
+impl Container {
+    /// Makes the container and waits until it is ready. This process must not have another thread, and nothing open that is not the
+    /// container's to see.
+    pub fn prepare(image: Image) -> Result<Self> {
+        let context = |result: io::Result<_>| result.context("make pipes for", "the program");
+        let (stdin, stdin_writer) = context(io::pipe())?;
+        let (stdout_reader, stdout) = context(io::pipe())?;
+        let (stderr_reader, stderr) = context(io::pipe())?;
+        let (mut channel, theirs) = UnixStream::pair().context("make a channel to", "the container")?;
+        let stop_signal = image.stop_signal;
+        let Some(pid) = sys::fork_contained().context("fork", "the container's process 1")? else {
+            drop((channel, stdin_writer, stdout_reader, stderr_reader));
+            inside::live(theirs, &image, Streams { stdin, stdout, stderr });
+        };
+        drop((theirs, stdin, stdout, stderr));
+        let pipes = Pipes { stdin: stdin_writer, stdout: stdout_reader, stderr: stderr_reader };
+        let mut first = [0];
+        match channel.read_exact(&mut first) {
+            Ok(()) if first == [READY] => Ok(Self { pid, channel, pipes, stop_signal, output: Vec::new() }),
+            _ => Err(failure(first.to_vec(), &mut channel)),
+        }
+    }
+
+    /// Starts the program: with these ports, on three pipes, with a thread between each and its port; else on the terminal.
+    ///
+    /// A program may open its standard streams again by name; that works with a pipe, while a port opens only once.
+    pub fn start(self, order: &Order, ports: Option<StreamPorts>) -> Result<Running> {
+        let Self { pid, mut channel, pipes, stop_signal, mut output } = self;
+        let send = |channel: &mut UnixStream| channel.write_all(&order.encode()).and_then(|()| channel.shutdown(Shutdown::Write));
+        // Where it did not take the order, it says why.
+        let sent = send(&mut channel);
+        if let Some(ports) = ports {
+            pump(ports.stdin, File::from(OwnedFd::from(pipes.stdin)))?;
+            output.push(pump(File::from(OwnedFd::from(pipes.stdout)), ports.stdout)?);
+            output.push(pump(File::from(OwnedFd::from(pipes.stderr)), ports.stderr)?);
+        }
+        let mut said = Vec::new();
+        channel.read_to_end(&mut said).context("hear from", "the container")?;
+        match (said.is_empty(), sent) {
+            (false, _) => Err(failure(said, &mut channel)),
+            (true, Err(_)) => Err(Error::InsideEnded),
+            (true, Ok(())) => Ok(Running { pid, stop_signal, output }),
+        }
+    }
+}
+
+/// The container with its program.
+#[derive(Debug)]
+pub struct Running {
+    pid: Pid,
+    stop_signal: i32,
+    output: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Obeys the host's later requests: passes signals to the program, and calls `resume` after each restore.
+    pub fn obey(&self, mut requests: Lines<File>, mut resume: impl FnMut(Option<u64>) + Send + 'static) -> Result<()> {
+        let (pid, stop_signal) = (self.pid, self.stop_signal);
+        helper(move || {
+            // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
+            if sys::run_first().is_err() {
+                return;
+            }
+            while let Ok(Some(line)) = requests.next_line() {
+                let signal = match Request::parse(line) {
+                    Some(Request::Signal(number)) => number,
+                    Some(Request::Stop) => stop_signal,
+                    Some(Request::Resume(time)) => {
+                        resume(time);
+                        continue;
+                    }
+                    Some(Request::Start(_)) | None => continue,
+                };
+                // A program that has just ended needs no signal.
+                let _ = sys::kill(pid, signal);
+            }
+        })
+        .map(drop)
+    }
+
+    /// Waits for the program's end and that of all that it has left behind, and returns its status when all its output is out.
+    pub fn finish(self) -> Result<u8> {
+        let status = loop {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => break exit_code(status),
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("wait for", "the container"),
+            }
+        };
+        // Every writer is dead, so the pumps come to an end; they cannot panic.
+        self.output.into_iter().for_each(|pump| drop(pump.join()));
+        Ok(status)
+    }
+}
+
+/// The reason that the container's process 1 gives, of which `said` is the start.
+fn failure(mut said: Vec<u8>, channel: &mut UnixStream) -> Error {
+    // What cannot be read is not said.
+    let _ = channel.read_to_end(&mut said);
+    match &said[..] {
+        [] | [READY, ..] => Error::InsideEnded,
+        reason => Error::Inside(String::from_utf8_lossy(reason).into_owned()),
+    }
+}
+
+/// The status that a shell would report.
+fn exit_code(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255);
+    (code & 0xff) as u8
+}
+
+fn helper(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().stack_size(STACK).spawn(work).context("start", "a helper thread")
+}
+
+/// Copies `from` to `to` in a thread of its own, until either side ends.
+fn pump(mut from: File, mut to: File) -> Result<JoinHandle<()>> {
+    helper(move || {
+        let mut buffer = vec![0; CHUNK];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
+    })
+}

@@ -1,0 +1,94 @@
+//! Starting the program: its words, environment, folder, user and streams.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Pid;
+
+use super::Streams;
+use super::root::CONSOLE;
+use super::user::User;
+use crate::error::{Context, Result};
+use crate::image::Image;
+use crate::info::Info;
+use crate::sys;
+
+/// What a container without a `PATH` gets.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a shell ends with where a program is not there, and where it is but cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_RUNNABLE: u8 = 126;
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Started {
+    /// It runs.
+    Running(Pid),
+    /// It could not be run, and has been told so; this is its status.
+    Ended(u8),
+}
+
+/// Starts what `info` makes of `image`: on the terminal, if that has a name, else on these streams.
+pub fn start(image: &Image, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
+    let words = image.arguments(info)?;
+    let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
+    let user = User::find(&user)?;
+    let folder = folder(info.folder.as_deref().or(image.folder.as_deref()))?;
+
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).current_dir(folder).env_clear();
+    command.env("PATH", PATH).env("HOME", &user.home).env("HOSTNAME", OsStr::new(&hostname()));
+    command.envs(terminal.map(|name| ("TERM", name)));
+    for (name, value) in image.environment.iter().chain(&info.environment) {
+        command.env(name, value);
+    }
+    let mut stderr = connect(&mut command, terminal.is_some(), streams)?;
+    match sys::as_user(&mut command, terminal.is_some(), user.uid, user.gid, user.groups).spawn() {
+        Ok(child) => {
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(ErrorKind::InvalidData);
+            Ok(Started::Running(pid.context("start", words[0].to_string_lossy())?))
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(error).context("start", words[0].to_string_lossy()),
+        Err(error) => {
+            let is_missing = error.kind() == ErrorKind::NotFound;
+            // A program that cannot be told is not told.
+            let _ = writeln!(stderr, "prebake: cannot run {}: {error}", words[0].display());
+            Ok(Started::Ended(if is_missing { NOT_FOUND } else { NOT_RUNNABLE }))
+        }
+    }
+}
+
+/// The folder to start in, which is made if it is not there.
+fn folder(wanted: Option<&Path>) -> Result<PathBuf> {
+    let folder = Path::new("/").join(wanted.unwrap_or(Path::new("")));
+    let name = || folder.display().to_string();
+    fs::create_dir_all(&folder).context("make the working folder", name())?;
+    if !fs::metadata(&folder).context("enter", name())?.is_dir() {
+        return Err(io::Error::from(ErrorKind::NotADirectory)).context("enter", name());
+    }
+    Ok(folder)
+}
+
+/// Gives the command its three streams, and returns another handle for the last.
+fn connect(command: &mut Command, on_terminal: bool, streams: Streams) -> Result<File> {
+    let copy = |file: &File| file.try_clone().context("duplicate", "the program's streams");
+    let [stdin, stdout, stderr] = if on_terminal {
+        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(CONSOLE).context("open", CONSOLE)?;
+        [copy(&console)?, copy(&console)?, console]
+    } else {
+        let Streams { stdin, stdout, stderr } = streams;
+        [OwnedFd::from(stdin), stdout.into(), stderr.into()].map(File::from)
+    };
+    let last = copy(&stderr)?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    Ok(last)
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
