@@ -19,7 +19,7 @@ INIT := $(TARGET)/$(INIT_TARGET)/init/init
 TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
-PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils
+PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils e2fsprogs
 
 .PHONY: help
 help:
@@ -136,6 +136,7 @@ test: packages guest build machine registry
 	@cargo test --quiet --workspace
 	@echo 'test: guest'
 	@guest/tests/boot $(PREBAKE) $(GUEST)
+	@guest/tests/image $(PREBAKE) $(GUEST)
 
 .PHONY: bench
 bench: guest build machine

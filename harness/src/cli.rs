@@ -2,6 +2,7 @@
 
 use crate::code::is_machine;
 use crate::error::Error;
+use crate::program::{FILES_TAG, ProgramArgs};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use emu::machine::Thresholds;
@@ -80,6 +81,7 @@ Examples:
   prebake run demo.snap < script.sh > out 2> err
   prebake run demo.aot --snapshot demo.snap      the same, in WebAssembly
   prebake run demo.aot                           no snapshot: it boots
+  prebake run demo.snap -e A=1 -v .:/work -w /work -- sh build.sh
   prebake run --stats --json run.json demo.snap";
 
 const CONVERT_EXAMPLES: &str = "\
@@ -246,6 +248,9 @@ pub struct RunArgs {
     /// The machine model
     #[arg(long, value_name = "MODEL", default_value = MODEL, help_heading = "Machine")]
     pub machine: MachineArg,
+    /// The program.
+    #[command(flatten)]
+    pub program: ProgramArgs,
     /// Disks and shares.
     #[command(flatten)]
     pub devices: DeviceArgs,
@@ -279,7 +284,10 @@ impl RunArgs {
             (None, _) if self.engine == Some(EngineArg::Wamr) => {
                 Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into())
             }
-            _ => Ok(()),
+            _ if !self.program.volumes.is_empty() && self.devices.shares.iter().any(|share| share.tag == FILES_TAG) => {
+                Err(format!("-v puts directories into the share {FILES_TAG}, and so does --share; give them all with -v"))
+            }
+            _ => self.program.check(),
         }
     }
 }

@@ -182,6 +182,28 @@ pub enum Error {
         /// What was found, what was wanted and what to do.
         problem: String,
     },
+    /// The guest's program runs already.
+    #[error("the program in {} runs already, so {option} cannot be had; leave it out, or bake with --at barrier", path.display())]
+    AlreadyStarted {
+        /// The snapshot.
+        path: PathBuf,
+        /// What was asked for.
+        option: &'static str,
+    },
+    /// The guest's init does not listen.
+    #[error("the guest in {} has no init of prebake's to follow {option}; leave it out", path.display())]
+    NoInit {
+        /// The snapshot.
+        path: PathBuf,
+        /// What was asked for.
+        option: &'static str,
+    },
+    /// A volume cannot be at its place.
+    #[error("nothing can be at /{path} in the guest; give another path with -v")]
+    Volume {
+        /// The path in the guest.
+        path: String,
+    },
     /// The snapshot's shell is on a terminal.
     #[error("the shell in {} is already on a terminal, so it cannot be given streams; leave -T out, or bake with --at barrier", path.display())]
     OnATerminal {
@@ -315,6 +337,9 @@ impl Error {
             Self::DiskSize { .. } => "disk-size",
             Self::WrongDisk { .. } => "wrong-disk",
             Self::WrongShare { .. } => "wrong-share",
+            Self::AlreadyStarted { .. } => "already-started",
+            Self::NoInit { .. } => "no-init",
+            Self::Volume { .. } => "volume",
             Self::OnATerminal { .. } => "on-a-terminal",
             Self::Host { .. } => "host",
             Self::Output { .. } => "output",

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod file;
 pub mod image;
+pub mod program;
 pub mod progress;
 pub mod report;
 pub mod terminal;

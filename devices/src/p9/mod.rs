@@ -14,6 +14,7 @@ mod nodes;
 mod path;
 mod server;
 mod state;
+mod tree;
 mod wire;
 
 pub use errno::Errno;
@@ -24,6 +25,7 @@ pub use filesystem::{
 pub use memory::{HandleState, InodeState, MemoryFs, MemoryState, NamedInode, XattrState};
 pub use path::{Name, RelativePath};
 pub use state::{DirectoryState, EntryState, FidState, FileState, NodeState, P9State, SessionState, XattrReadState, XattrWriteState};
+pub use tree::{Branch, Tree};
 
 use crate::virtio::{DriverFault, VirtioDevice, Virtqueues, copy_config, spec};
 use server::{MAX_MSIZE, Server};

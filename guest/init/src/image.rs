@@ -72,9 +72,13 @@ impl Image {
     }
 
     /// Program and arguments, as the host wants them: an entrypoint of the host's leaves nothing of the image's, for the image's command
-    /// means arguments of the image's entrypoint.
+    /// means arguments of the image's entrypoint. An empty one is none at all.
     pub fn arguments(&self, info: &Info) -> Result<Vec<OsString>> {
-        let entrypoint = info.entrypoint.as_ref().map_or(&self.entrypoint[..], std::slice::from_ref);
+        let entrypoint = match &info.entrypoint {
+            Some(program) if program.is_empty() => &[],
+            Some(program) => std::slice::from_ref(program),
+            None => &self.entrypoint[..],
+        };
         let command = match (&info.arguments[..], &info.entrypoint) {
             ([], None) => &self.command,
             (arguments, _) => arguments,
@@ -169,6 +173,7 @@ mod tests {
         assert_eq!(arguments(None, &["x"]), words(&["e", "1", "x"]));
         assert_eq!(arguments(Some("h i"), &[]), words(&["h i"]));
         assert_eq!(arguments(Some("h"), &["x"]), words(&["h", "x"]));
+        assert_eq!(arguments(Some(""), &["x"]), words(&["x"]));
         assert!(matches!(Image::empty().arguments(&Info::default()), Err(Error::NoCommand)));
     }
 

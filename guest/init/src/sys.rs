@@ -75,11 +75,14 @@ pub fn leave_control_groups() -> io::Result<()> {
     checked(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })
 }
 
-/// Lets all signals to this process wait for [`next_signal`].
+/// Lets all signals to this process wait for [`next_signal`]. Children inherit that.
 pub fn block_signals() -> io::Result<()> {
-    let all = all_signals();
+    set_blocked(&all_signals())
+}
+
+fn set_blocked(signals: &libc::sigset_t) -> io::Result<()> {
     // SAFETY: the set is initialised, and the old one is not asked for.
-    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) } {
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, signals, std::ptr::null_mut()) } {
         0 => Ok(()),
         number => Err(io::Error::from_raw_os_error(number)),
     }
@@ -99,6 +102,15 @@ fn all_signals() -> libc::sigset_t {
     // SAFETY: sigfillset initialises the set.
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn no_signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
         set.assume_init()
     }
 }
@@ -126,12 +138,14 @@ pub fn bring_up(interface: &str) -> io::Result<()> {
     checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
 }
 
-/// Makes the command a session of its own that is run as this user, whose its streams are, with its standard input as the controlling terminal
-/// where `terminal` says so.
+/// Makes the command a session of its own that is run as this user, whose its streams are, with all signals, and with its standard input as the
+/// controlling terminal where `terminal` says so.
 pub fn as_user(command: &mut Command, terminal: bool, uid: u32, gid: u32, groups: Vec<u32>) -> &mut Command {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
+    let none = no_signals();
     let set_up = move || {
+        set_blocked(&none)?;
         rustix::process::setsid()?;
         if terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -145,7 +159,7 @@ pub fn as_user(command: &mut Command, terminal: bool, uid: u32, gid: u32, groups
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe code may run: these are bare system calls, which allocate nothing.
+    // SAFETY: between fork and exec only async-signal-safe code may run: these are little more than system calls, and allocate nothing.
     unsafe { command.pre_exec(set_up) }
 }
 

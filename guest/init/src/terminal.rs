@@ -10,10 +10,10 @@ use crate::error::{Context, Result};
 /// The virtio console, and what stands in for it on a machine that has none.
 const DEVICES: [&str; 2] = ["/dev/hvc0", "/dev/console"];
 
-/// The number of the terminal's device, under which it can have another name.
-pub fn device_number() -> Result<u64> {
-    let number = |path: &str| fs::metadata(path).map(|metadata| metadata.rdev());
-    number(DEVICES[0]).or_else(|_| number(DEVICES[1])).context("find the terminal", DEVICES[1])
+/// The path of the terminal, and the number under which it can have another.
+pub fn device() -> Result<(&'static str, u64)> {
+    let find = |path: &'static str| fs::metadata(path).map(|metadata| (path, metadata.rdev()));
+    find(DEVICES[0]).or_else(|_| find(DEVICES[1])).context("find the terminal", DEVICES[1])
 }
 
 /// The open terminal, and the settings that it came with.

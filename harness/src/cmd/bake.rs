@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
 use crate::file::ledger::{Ledger, Stamp};
+use crate::program::ProgramArgs;
 use crate::progress::{Progress, grouped, mebibytes, mips};
 use crate::report::{Boot, Report};
 use crate::terminal::signals::Signals;
@@ -47,8 +48,14 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     };
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
-    let made =
-        Made { outlet: &outlet, clock: ClockArg::Virtual, randomness: Randomness::Published, seed, shares: &args.cold.devices.shares };
+    let made = Made {
+        outlet: &outlet,
+        clock: ClockArg::Virtual,
+        randomness: Randomness::Published,
+        seed,
+        shares: &args.cold.devices.shares,
+        program: &ProgramArgs::default(),
+    };
     let (machine, name, memory) = make(args, &mut parts, &made, report)?;
     let mut drive = Drive::new(machine, args.report.limit_instructions);
 

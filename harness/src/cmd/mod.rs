@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::file::MachineFile;
 use crate::error::{Error, Result, exit};
 use crate::file;
+use crate::program::ProgramArgs;
 use crate::progress::say;
 use crate::report::{Report, millis_between};
 use crate::terminal;
@@ -67,16 +68,17 @@ struct Made<'a> {
     randomness: Randomness,
     seed: Option<Seed>,
     shares: &'a [ShareArg],
+    program: &'a ProgramArgs,
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
 fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
-    let Made { outlet, clock, randomness, seed, shares } = *made;
+    let Made { outlet, clock, randomness, seed, shares, program } = *made;
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
-        let config = machine.config(clock, randomness, seed, shares);
-        return Ok(Box::new(machine.load(shares)?.boot(&config, outlet.clone())?));
+        let config = machine.config(clock, randomness, seed, shares, program);
+        return Ok(Box::new(machine.load(shares, program)?.boot(&config, outlet.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
     Ok(Box::new(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?))

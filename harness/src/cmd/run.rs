@@ -9,6 +9,7 @@ use crate::engine::file::MachineFile;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
+use crate::program::{FILES_TAG, ProgramArgs};
 use crate::report::{Report, millis_between};
 use crate::terminal;
 use crate::terminal::signals::Signals;
@@ -82,9 +83,10 @@ fn restore_and_attend(
     let baked: BakeState = sections.take(0).map_err(error)?;
     let tail: Option<TailState> = sections.take_if_present(0).map_err(error)?;
 
+    check_program(&args.program, path, &baked)?;
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check_own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
-    let mut parts = Parts::open(&devices(args, path, &baked), &ledger, verify)?;
+    let mut parts = Parts::open(&devices(args, path, &baked), &ledger, verify)?.for_program(&args.program)?;
     if in_module {
         parts.require_no_disks()?;
     }
@@ -104,8 +106,9 @@ fn restore_and_attend(
     let machine: Box<dyn Engine> = match machine {
         Some(machine) if in_module => {
             report.engine = machine.engine();
-            let config = machine.config(args.console.clock, Randomness::Host, Some(seed), &args.devices.shares);
-            Box::new(machine.load(&args.devices.shares)?.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
+            let config = machine.config(args.console.clock, Randomness::Host, Some(seed), &args.devices.shares, &args.program);
+            let loaded = machine.load(&args.devices.shares, &args.program)?;
+            Box::new(loaded.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
         }
         machine => {
             if let Some(machine) = machine {
@@ -139,12 +142,13 @@ fn boot_and_attend(args: &RunArgs, machine: &MachineFile, in_module: bool, start
     let clock = args.console.clock;
     let mode = mode(&args.console);
     let outlet = Outlet::new(routes(mode), true, Tail::default());
-    let mut parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?;
+    let mut parts = Parts::open(&args.devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&args.program)?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
     }
-    let made = Made { outlet: &outlet, clock, randomness, seed: Some(seed(randomness)?), shares: &args.devices.shares };
+    let made =
+        Made { outlet: &outlet, clock, randomness, seed: Some(seed(randomness)?), shares: &args.devices.shares, program: &args.program };
     let machine = boot_file(machine, in_module, &mut parts, &made)?;
     let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());
@@ -233,6 +237,21 @@ fn check_disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Res
         }
     }
     Ok(())
+}
+
+/// Refuses what the guest would not follow.
+fn check_program(program: &ProgramArgs, path: &Path, baked: &BakeState) -> Result<()> {
+    let Some(option) = program.given() else { return Ok(()) };
+    match baked.point {
+        Point::Idle => Err(Error::AlreadyStarted { path: path.into(), option }),
+        Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), option }),
+        Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
+            Err(Error::WrongShare {
+                problem: format!("the snapshot was taken with --share {FILES_TAG}=DIR; give that again instead of -v, or bake without it"),
+            })
+        }
+        Point::Barrier => Ok(()),
+    }
 }
 
 fn check_shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {

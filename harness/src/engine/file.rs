@@ -10,6 +10,7 @@ use crate::code::CodeCache;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
+use crate::program::ProgramArgs;
 use crate::progress::say;
 use crate::vm::parts::{BAKE_EPOCH, Randomness, Seed};
 use crate::vm::record::{DiskKind, DiskRecord};
@@ -137,7 +138,14 @@ impl MachineFile {
     }
 
     /// The module's configuration.
-    pub fn config(&self, clock: ClockArg, randomness: Randomness, seed: Option<Seed>, shares: &[ShareArg]) -> String {
+    pub fn config(
+        &self,
+        clock: ClockArg,
+        randomness: Randomness,
+        seed: Option<Seed>,
+        shares: &[ShareArg],
+        program: &ProgramArgs,
+    ) -> String {
         let (clock, epoch) = match clock {
             ClockArg::Virtual => ("virtual", BAKE_EPOCH),
             ClockArg::Host => ("host", since_1970()),
@@ -163,13 +171,14 @@ impl MachineFile {
             let access = if share.read_only { ",ro" } else { "" };
             let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
         }
+        text += &program.config(FIRST_FOLDER + shares.len());
         let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
         text
     }
 
-    /// Loads it into WAMR, with the folders of these shares.
-    pub fn load(&self, shares: &[ShareArg]) -> Result<Loaded> {
-        let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).collect();
+    /// Loads it into WAMR, with the folders of these shares and of the program.
+    pub fn load(&self, shares: &[ShareArg], program: &ProgramArgs) -> Result<Loaded> {
+        let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).chain(program.folders()?).collect();
         let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
         let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
         Loaded::load(&self.path, self.artefact.file().file(), Room { ram: self.ram_size() as usize, disk }, &folders)

@@ -19,7 +19,7 @@ use crate::terminal::{self, RawMode};
 use devices::console::Port;
 use protocol::{ANSWER, Mode, Request, Said};
 use rustix::io::Errno;
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -169,7 +169,7 @@ impl<F: AsFd> Attended<F> {
                 return Ok(Some(Ending::Signalled(signal)));
             }
             self.signalled = true;
-            self.request(&Request::Signal(signal));
+            self.request(&if signal == SIGTERM { Request::Stop } else { Request::Signal(signal) });
         }
         if self.signals.take_window() {
             self.pass_window();

@@ -9,7 +9,8 @@ use crate::backend::hostdir::HostDir;
 use crate::cli::{ClockArg, DeviceArgs, RESERVED_TAG};
 use crate::error::{Error, Result};
 use crate::file::ledger::Ledger;
-use devices::p9::{Access, MemoryFs};
+use crate::program::{FILES_TAG, ProgramArgs};
+use devices::p9::{Access, MemoryFs, Tree};
 use devices::rng::{DeterministicStream, EntropySource};
 use emu::cache::Limits;
 use emu::machine::{Config, Disk, Entropy, Share};
@@ -21,12 +22,14 @@ pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
 /// Key of the stream from which a guest is seeded that everyone can bake.
 const BAKE_SEED: [u8; 32] = *b"prebake: seed known to everyone!";
 
-/// The file of the reserved share that init seeds the random generator from, and how long it is.
+/// The file of the reserved share that says what init is to run.
+const INFO_FILE: &str = "info";
+/// The one that init seeds the random generator from, and how long it is.
 const SEED_FILE: &str = "entropy";
 const SEED_LENGTH: usize = 64;
 /// What init seeds the random generator from.
 pub type Seed = [u8; SEED_LENGTH];
-/// The reserved share never holds more than that file.
+/// The reserved share never holds more than these files. This is for what is not the info.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
 /// Where randomness comes from.
@@ -52,16 +55,19 @@ impl Randomness {
 pub struct Parts {
     disks: Vec<Disk>,
     shares: Vec<Share>,
+    files: Tree<HostDir>,
+    info: String,
     /// The disks, for a snapshot.
     pub disk_records: Vec<DiskRecord>,
-    /// The shares, for a snapshot, without the reserved one.
+    /// The shares, for a snapshot, without the two that every machine has.
     pub share_records: Vec<ShareRecord>,
 }
 
 impl Parts {
     /// Opens what was asked for.
     pub fn open(devices: &DeviceArgs, ledger: &Ledger, verify: Verify) -> Result<Self> {
-        let mut parts = Self { disks: Vec::new(), shares: Vec::new(), disk_records: Vec::new(), share_records: Vec::new() };
+        let (disks, shares, disk_records, share_records) = Default::default();
+        let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
         for arg in &devices.disks {
             let disk = disk::open(arg, ledger, verify)?;
             parts.disk_records.push(DiskRecord {
@@ -82,6 +88,11 @@ impl Parts {
         Ok(parts)
     }
 
+    /// With what the guest's program gets.
+    pub fn for_program(self, program: &ProgramArgs) -> Result<Self> {
+        Ok(Self { files: program.files()?, info: program.info(), ..self })
+    }
+
     /// No disks, for a module, which has its own alone.
     pub fn require_no_disks(&self) -> Result<()> {
         if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { what: "disks" }) }
@@ -96,15 +107,24 @@ impl Parts {
     /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take. What is left are
     /// the records.
     pub fn take_config(&mut self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
-        let mut reserved = MemoryFs::new(RESERVED_CAPACITY);
+        let mut reserved = MemoryFs::new(RESERVED_CAPACITY + self.info.len() as u64);
+        let full = |_| Error::Host { what: "hand the guest its orders", source: std::io::ErrorKind::StorageFull.into() };
         if let Some(seed) = seed {
-            let full = |_| Error::Host { what: "hand the guest its seed", source: std::io::ErrorKind::StorageFull.into() };
             reserved.write_file(SEED_FILE, &seed).map_err(full)?;
         }
+        if !self.info.is_empty() {
+            reserved.write_file(INFO_FILE, self.info.as_bytes()).map_err(full)?;
+        }
         let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
+        let mut shares = std::mem::take(&mut self.shares);
+        // A share that was asked for under this tag takes the place of the program's.
+        let files = match shares.iter().position(|share| share.tag == FILES_TAG) {
+            Some(number) => shares.remove(number),
+            None => Share { tag: FILES_TAG.into(), filesystem: Box::new(std::mem::take(&mut self.files)), access: Access::ReadWrite },
+        };
         Ok(Config {
             disks: std::mem::take(&mut self.disks),
-            shares: std::iter::once(reserved).chain(std::mem::take(&mut self.shares)).collect(),
+            shares: [reserved, files].into_iter().chain(shares).collect(),
             entropy: match randomness {
                 Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
                 Randomness::Published => Entropy::Published,

@@ -10,6 +10,7 @@ use harness::engine::Engine;
 use harness::engine::file::MachineFile;
 use harness::file::HostFile;
 use harness::file::ledger::Ledger;
+use harness::program::ProgramArgs;
 use harness::vm::outlet::{Outlet, Routes};
 use harness::vm::parts::{Parts, Randomness, seed};
 use harness::vm::tail::Tail;
@@ -35,7 +36,9 @@ impl Host {
         let file = self.file();
         match self {
             Self::Native => Box::new(file.boot_natively(native_config(&file, None, listener)).unwrap()),
-            Self::Aot | Self::Interpreter => Box::new(file.load(&[]).unwrap().boot(&module_config(&file), listener.clone()).unwrap()),
+            Self::Aot | Self::Interpreter => {
+                Box::new(file.load(&[], &ProgramArgs::default()).unwrap().boot(&module_config(&file), listener.clone()).unwrap())
+            }
         }
     }
 
@@ -46,9 +49,9 @@ impl Host {
         let file = self.file();
         match self {
             Self::Native => Box::new(restore_natively(&snapshot, &file, listener)),
-            Self::Aot | Self::Interpreter => {
-                Box::new(file.load(&[]).unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap())
-            }
+            Self::Aot | Self::Interpreter => Box::new(
+                file.load(&[], &ProgramArgs::default()).unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap(),
+            ),
         }
     }
 
@@ -70,7 +73,7 @@ fn native_config(file: &MachineFile, snapshot: Option<&Snapshot<HostFile>>, list
 
 /// The same for a module.
 pub fn module_config(file: &MachineFile) -> String {
-    file.config(ClockArg::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[])
+    file.config(ClockArg::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], &ProgramArgs::default())
 }
 
 fn restore_natively(snapshot: &Snapshot<HostFile>, file: &MachineFile, listener: &Listener) -> Machine {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::payload::Place;
-use emu::machine::Share;
+use devices::p9::RelativePath;
 use snapshot::Digest;
 
 /// Bytes of the seed that the guest's init takes.
@@ -31,12 +31,23 @@ pub struct Config {
     pub root: Option<Root>,
     /// `upper=BYTES`: the upper disk, which is what the module's memory has behind guest RAM. 0 if there is none.
     pub upper: u64,
-    /// The text of `info` for the guest's init. No line sets it.
+    /// `info=HEX`: the text of `info` for the guest's init.
     pub info: Vec<u8>,
-    /// File systems of whoever makes the machine. No line adds one.
-    pub shares: Vec<Share>,
+    /// `bind=FD,rw,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the guest.
+    pub binds: Vec<BoundFolder>,
     /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
     pub folders: Vec<SharedFolder>,
+}
+
+/// A folder of the host at a path of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundFolder {
+    /// The runtime's descriptor.
+    pub descriptor: u32,
+    /// The guest may only look.
+    pub read_only: bool,
+    /// The path in the guest.
+    pub path: RelativePath,
 }
 
 /// A read-only disk in the payload.
@@ -92,13 +103,15 @@ impl Config {
             "clock" => self.host_clock = choice(value, "virtual", "host")?,
             "entropy" => self.host_entropy = choice(value, "published", "host")?,
             "epoch" => self.epoch = value.parse().ok()?,
-            "seed" => self.seed = Some(parse_hex(value)?),
+            "seed" => self.seed = Some(parse_hex(value)?.try_into().ok()?),
             "ram" => self.ram = value.parse().ok()?,
             "append" => value.clone_into(&mut self.append),
             "kernel" => self.kernel = Some(parse_place(value)?),
             "initramfs" => self.initramfs = Some(parse_place(value)?),
             "root" => self.root = Some(parse_root(value)?),
             "upper" => self.upper = value.parse().ok()?,
+            "info" => self.info = parse_hex(value)?,
+            "bind" => self.binds.push(parse_bind(value)?),
             "share" => self.folders.push(parse_folder(value)?),
             _ => return None,
         }
@@ -108,7 +121,7 @@ impl Config {
 
 fn parse_root(value: &str) -> Option<Root> {
     let (place, digest) = value.rsplit_once(',')?;
-    Some(Root { place: parse_place(place)?, digest: Digest::from_bytes(parse_hex(digest)?) })
+    Some(Root { place: parse_place(place)?, digest: Digest::from_bytes(parse_hex(digest)?.try_into().ok()?) })
 }
 
 fn choice(value: &str, no: &str, yes: &str) -> Option<bool> {
@@ -126,14 +139,15 @@ fn parse_folder(value: &str) -> Option<SharedFolder> {
     Some(SharedFolder { tag: tag.to_owned(), descriptor: descriptor.parse().ok()?, read_only })
 }
 
-fn parse_hex<const N: usize>(value: &str) -> Option<[u8; N]> {
+fn parse_bind(value: &str) -> Option<BoundFolder> {
+    let (descriptor, value) = value.split_once(',')?;
+    let (access, path) = value.split_once(',')?;
+    let path = RelativePath::parse(path).ok()?;
+    Some(BoundFolder { descriptor: descriptor.parse().ok()?, read_only: choice(access, "rw", "ro")?, path })
+}
+
+fn parse_hex(value: &str) -> Option<Vec<u8>> {
     let (pairs, []) = value.as_bytes().as_chunks::<2>() else { return None };
-    let mut bytes = [0; N];
-    if pairs.len() != N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?, 16).ok()?;
-    }
-    Some(bytes)
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?, 16).ok();
+    pairs.iter().map(byte).collect()
 }

@@ -42,6 +42,9 @@ pub enum Error {
         /// Bytes of it.
         length: u32,
     },
+    /// Two folders cannot be at one place, and none at the root.
+    #[error("configuration: the lines `bind=` must name different paths below the root")]
+    Binds,
     /// The heap is full.
     #[error("no room for {bytes} bytes of {what} in the module's heap")]
     OutOfMemory {
@@ -68,6 +71,7 @@ impl Error {
             Self::NoRam { .. } => "machine-no-ram",
             Self::NoUpper { .. } => "machine-no-upper",
             Self::NoRoot { .. } => "machine-no-root",
+            Self::Binds => "machine-binds",
             Self::OutOfMemory { .. } => "machine-out-of-memory",
             Self::Machine(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),

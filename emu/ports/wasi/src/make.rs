@@ -1,19 +1,21 @@
 //! Making a machine of a configuration, for whoever drives it.
 
 use crate::clock::WasiClock;
-use crate::config::{Config, Root, SharedFolder, Upper};
+use crate::config::{BoundFolder, Config, Root, SharedFolder, Upper};
 use crate::entropy::WasiEntropy;
 use crate::error::Error;
 use crate::payload::{self as segment, PayloadDisk};
 use crate::ram::LinearMemory;
 use crate::sink::Output;
-use devices::p9::{Access, FileSystem, MemoryFs};
+use devices::p9::{Access, Branch, FileSystem, MemoryFs, Tree};
 use emu::bus::Ram;
 use emu::cache::Limits;
 use emu::machine::{self, Disk, DiskContent, Entropy, Machine, MemoryDisk, Share};
 use emu::vcpu::Clock;
 use snapshot::{Digest, GROUP_SIZE};
 
+/// The share with the host's files.
+const FILES_TAG: &str = "wasi0";
 /// The share through which host and init talk, and the files in it.
 const RESERVED_TAG: &str = "wasi1";
 const SEED_FILE: &str = "entropy";
@@ -41,10 +43,15 @@ pub unsafe fn parts(config: &mut Config, output: &Output, disk: fn(Ram) -> Memor
         put(INFO_FILE, &config.info)?;
     }
     let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
-    let folders = std::mem::take(&mut config.folders);
+    let mut folders = std::mem::take(&mut config.folders);
+    // A share under this tag takes the place of the folders that are bound.
+    let files = match folders.iter().position(|folder| folder.tag == FILES_TAG) {
+        Some(number) => open(folders.remove(number)),
+        None => Some(Share { tag: FILES_TAG.into(), filesystem: bound(std::mem::take(&mut config.binds))?, access: Access::ReadWrite }),
+    };
     let parts = machine::Config {
         disks,
-        shares: std::iter::once(reserved).chain(std::mem::take(&mut config.shares)).chain(folders.into_iter().filter_map(open)).collect(),
+        shares: std::iter::once(reserved).chain(files).chain(folders.into_iter().filter_map(open)).collect(),
         entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
         console: Box::new(output.clone()),
         serial: Box::new(output.clone()),
@@ -72,6 +79,19 @@ unsafe fn disks(config: &Config, disk: fn(Ram) -> MemoryDisk) -> Result<Vec<Disk
         disks.push(Disk { digest: Digest::NONE, content: DiskContent::Memory(disk(Ram::new(Box::new(memory)))) });
     }
     Ok(disks)
+}
+
+/// The file system of folders that are bound. On a target without WASI there are none.
+fn bound(binds: Vec<BoundFolder>) -> Result<Box<dyn FileSystem>, Error> {
+    #[cfg(target_os = "wasi")]
+    let open = crate::folder::Folder::of_descriptor;
+    #[cfg(not(target_os = "wasi"))]
+    let open = |_| MemoryFs::new(0);
+    let branch = |BoundFolder { descriptor, read_only, path }| {
+        let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+        Branch { path, filesystem: open(descriptor), file: None, access }
+    };
+    Ok(Box::new(Tree::new(binds.into_iter().map(branch).collect()).map_err(|_| Error::Binds)?))
 }
 
 /// The file system in a folder of the host. On a target without WASI there are no folders.

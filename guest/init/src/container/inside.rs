@@ -44,7 +44,7 @@ fn prepare_and_start(channel: &mut UnixStream, image: &Image, streams: Streams) 
     let order = Order::decode(&order)?;
     let info = Info::parse(&order.info)?;
     follow(&info, &root, order.clock_is_set)?;
-    start(image, &info, order.terminal.as_deref(), streams)
+    start(&root, image, &info, order.terminal.as_deref(), streams)
 }
 
 /// Does what the host's info asks for besides the program.

@@ -20,27 +20,28 @@ use crate::info::Bind;
 use crate::mounts::{self, NOTHING_TO_RUN, make_folder, mount_at, parameter};
 use crate::{sys, terminal, upper};
 
-/// The program's terminal.
-pub const CONSOLE: &str = "/dev/console";
+/// The terminal in a `/dev` of the container's own.
+const CONSOLE: &str = "/dev/console";
 
 /// File systems that the kernel makes, in an order in which each finds its mount point.
-const KERNEL: [(&str, &str, MountFlags, &str); 7] = [
+const KERNEL: [(&str, &str, MountFlags, &str); 6] = [
     ("proc", "/proc", NOTHING_TO_RUN, ""),
     ("sysfs", "/sys", NOTHING_TO_RUN.union(MountFlags::RDONLY), ""),
     ("cgroup2", "/sys/fs/cgroup", NOTHING_TO_RUN, ""),
-    ("tmpfs", "/dev", MountFlags::NOSUID, "mode=755,size=64k"),
     ("devpts", "/dev/pts", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=620,gid=5,ptmxmode=666"),
     ("mqueue", "/dev/mqueue", NOTHING_TO_RUN, ""),
     ("tmpfs", "/dev/shm", NOTHING_TO_RUN, "mode=1777"),
 ];
+/// Devices, and memory for those of an image, which has none of the machine's. They come before what is mounted below them.
+const MACHINE_DEVICES: (&str, &str) = ("devtmpfs", "");
+const OWN_DEVICES: (&str, &str) = ("tmpfs", "mode=755,size=64k");
 /// Devices that everyone may use, by their numbers.
 const DEVICES: [(&str, u32, u32); 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-const DEVICE_LINKS: [(&str, &str); 5] = [
+const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
-    ("pts/ptmx", "/dev/ptmx"),
 ];
 
 /// What a root image may be. EROFS is last because it complains on the console of an image that is not its own.
@@ -60,6 +61,8 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 pub struct Root {
     /// The root of the share with the host's files, which has no path any more.
     files: Option<OwnedFd>,
+    /// The path of the terminal.
+    pub console: &'static str,
 }
 
 /// Makes the container's root of what the kernel's command line names (`prebake.root`, `prebake.upper`), or of the initramfs, and enters it.
@@ -74,7 +77,7 @@ pub fn enter(image: &Image) -> Result<Root> {
     };
     let files = mounts::host_share(FILES)?;
     let files = files.map(|path| openat(CWD, &path, PLACE | OFlags::DIRECTORY, Mode::empty()).context("open", path.display().to_string()));
-    let console = terminal::device_number()?;
+    let (console, number) = terminal::device()?;
 
     make_folder(CGROUP)?;
     fs::write(format!("{CGROUP}/cgroup.procs"), "0").context("enter", CGROUP)?;
@@ -89,17 +92,22 @@ pub fn enter(image: &Image) -> Result<Root> {
     }
     chdir("/").context("enter", "/")?;
 
+    let (kind, data) = if is_image { OWN_DEVICES } else { MACHINE_DEVICES };
+    mount_at(kind, "/dev", kind, MountFlags::NOSUID, data)?;
     for (kind, target, flags, data) in KERNEL {
         mount_at(kind, target, kind, flags, data)?;
     }
-    make_devices(console)?;
+    DEVICE_LINKS.iter().try_for_each(|(target, link)| make_link(target, link))?;
+    if is_image {
+        make_devices(number)?;
+    }
     forget_machine_console()?;
     let hostname = image.hostname.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned().into());
     rustix::system::sethostname(hostname.as_encoded_bytes()).context("name the machine", hostname.to_string_lossy())?;
     if is_image {
         write_names(&hostname)?;
     }
-    Ok(Root { files: files.transpose()? })
+    Ok(Root { files: files.transpose()?, console: if is_image { CONSOLE } else { console } })
 }
 
 /// Makes a writable tree of a read-only image: what is written to it goes to the disk `upper`, or to memory.
@@ -130,7 +138,7 @@ fn mount_image(image: &str, target: &str) -> Result<()> {
     Err(Error::UnknownRoot(image.to_owned()))
 }
 
-/// Fills `/dev`. `console` is the machine's terminal, by its number.
+/// Fills a `/dev` of the container's own. `console` is the machine's terminal, by its number.
 fn make_devices(console: u64) -> Result<()> {
     let node = |name: &str, mode: u32, number: u64| {
         let path = format!("/dev/{name}");
@@ -140,7 +148,11 @@ fn make_devices(console: u64) -> Result<()> {
     DEVICES.iter().try_for_each(|(name, major, minor)| node(name, 0o666, makedev(*major, *minor)))?;
     node("console", 0o620, console)?;
     umask(before);
-    DEVICE_LINKS.iter().try_for_each(|(target, link)| symlink(target, link).context("make the link", *link))
+    make_link("pts/ptmx", "/dev/ptmx")
+}
+
+fn make_link(target: &str, link: &str) -> Result<()> {
+    symlink(target, link).context("make the link", link)
 }
 
 /// This process came with the machine's console as its streams, which is not for the container to find.

@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::Streams;
-use super::root::CONSOLE;
+use super::root::Root;
 use super::user::User;
 use crate::error::{Context, Result};
 use crate::image::Image;
@@ -34,7 +34,7 @@ pub enum Started {
 }
 
 /// Starts what `info` makes of `image`: on the terminal, if that has a name, else on these streams.
-pub fn start(image: &Image, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
+pub fn start(root: &Root, image: &Image, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
     let words = image.arguments(info)?;
     let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
     let user = User::find(&user)?;
@@ -47,7 +47,7 @@ pub fn start(image: &Image, info: &Info, terminal: Option<&str>, streams: Stream
     for (name, value) in image.environment.iter().chain(&info.environment) {
         command.env(name, value);
     }
-    let mut stderr = connect(&mut command, terminal.is_some(), streams)?;
+    let mut stderr = connect(&mut command, terminal.map(|_| root.console), streams)?;
     match sys::as_user(&mut command, terminal.is_some(), user.uid, user.gid, user.groups).spawn() {
         Ok(child) => {
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(ErrorKind::InvalidData);
@@ -75,10 +75,10 @@ fn folder(wanted: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Gives the command its three streams, and returns another handle for the last.
-fn connect(command: &mut Command, on_terminal: bool, streams: Streams) -> Result<File> {
+fn connect(command: &mut Command, console: Option<&str>, streams: Streams) -> Result<File> {
     let copy = |file: &File| file.try_clone().context("duplicate", "the program's streams");
-    let [stdin, stdout, stderr] = if on_terminal {
-        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(CONSOLE).context("open", CONSOLE)?;
+    let [stdin, stdout, stderr] = if let Some(path) = console {
+        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).context("open", path)?;
         [copy(&console)?, copy(&console)?, console]
     } else {
         let Streams { stdin, stdout, stderr } = streams;

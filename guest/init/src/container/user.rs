@@ -18,7 +18,7 @@ pub struct User {
     pub uid: u32,
     /// The number of its group.
     pub gid: u32,
-    /// The numbers of its other groups.
+    /// The numbers of all its groups, that one first.
     pub groups: Vec<u32>,
     /// Its home.
     pub home: String,
@@ -60,6 +60,8 @@ impl User {
                 (entry_number(3).unwrap_or(0), groups.filter(has).filter_map(|entry| id(entry.get(2)?)).collect())
             }
         };
+        // Of programs that look at the list alone, some forget the group that is not in it.
+        let groups: Vec<u32> = std::iter::once(gid).chain(groups.into_iter().filter(|other| *other != gid)).collect();
         Ok(Self { uid, gid, groups, home: home.to_owned() })
     }
 }
@@ -99,25 +101,25 @@ mod tests {
 
     #[test]
     fn users_are_found_by_name_and_by_number() {
-        let www = (33, 34, vec![50, 63], "/var/www".to_owned());
+        let www = (33, 34, vec![34, 50, 63], "/var/www".to_owned());
         assert_eq!(find("www"), www);
         assert_eq!(find("33"), www);
         assert_eq!(find("www:"), www);
-        assert_eq!(find(""), (0, 0, vec![50], "/root".into()));
-        assert_eq!(find("homeless"), (40, 40, vec![], "/".into()));
+        assert_eq!(find(""), (0, 0, vec![0, 50], "/root".into()));
+        assert_eq!(find("homeless"), (40, 40, vec![40], "/".into()));
     }
 
     #[test]
     fn a_given_group_is_the_only_one() {
-        assert_eq!(find("www:staff"), (33, 50, vec![], "/var/www".into()));
-        assert_eq!(find("www:7"), (33, 7, vec![], "/var/www".into()));
-        assert_eq!(find(":staff"), (0, 50, vec![], "/root".into()));
+        assert_eq!(find("www:staff"), (33, 50, vec![50], "/var/www".into()));
+        assert_eq!(find("www:7"), (33, 7, vec![7], "/var/www".into()));
+        assert_eq!(find(":staff"), (0, 50, vec![50], "/root".into()));
     }
 
     #[test]
     fn numbers_need_no_list_but_names_do() {
-        assert_eq!(find("1000"), (1000, 0, vec![], "/".into()));
-        assert_eq!(find("1000:1001"), (1000, 1001, vec![], "/".into()));
+        assert_eq!(find("1000"), (1000, 0, vec![0], "/".into()));
+        assert_eq!(find("1000:1001"), (1000, 1001, vec![1001], "/".into()));
         for (wanted, named) in [("nobody", "user \"nobody\""), ("www:video", "group \"video\""), ("broken", "broken"), ("+5", "+5")] {
             let error = User::find_in(wanted, USERS, GROUPS).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

@@ -7,4 +7,4 @@ mod open;
 mod preopened;
 
 pub use open::Folder;
-pub use preopened::Preopened;
+pub use preopened::preopened;

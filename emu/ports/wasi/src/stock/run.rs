@@ -6,19 +6,17 @@ use super::host::Input;
 use super::packed;
 use crate::config::{Config, SEED_LENGTH};
 use crate::entropy::WasiEntropy;
-use crate::folder::Preopened;
+use crate::folder::preopened;
 use crate::make;
 use crate::sink::Output;
 use devices::console::Port;
-use devices::p9::Access;
+use devices::p9::RelativePath;
 use devices::rng::EntropySource;
-use emu::machine::{Machine, Share, Stop};
+use emu::machine::{Machine, Stop};
 use protocol::{ANSWER, Bind, Info, Mode, Request, Said};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The share with the user's folders.
-const FOLDERS_TAG: &str = "wasi0";
 /// Instructions between two looks at standard input.
 const SLICE: u64 = 2_000_000;
 
@@ -35,12 +33,12 @@ pub fn run() -> Result<i32, Failure> {
 fn configure() -> Result<Config, Failure> {
     let mut seed = [0; SEED_LENGTH];
     WasiEntropy.fill(&mut seed);
-    let folders = Preopened::of_runtime();
+    let binds = preopened();
     let info = Info {
         command: std::env::args_os().skip(1).map(text).collect(),
         environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
         time: Some(since_1970().as_secs()),
-        binds: folders.paths().into_iter().map(|path| Bind { path, read_only: false }).collect(),
+        binds: binds.iter().map(|folder| Bind { path: text_of(&folder.path), read_only: false }).collect(),
         ..Info::default()
     };
     Ok(Config {
@@ -49,9 +47,15 @@ fn configure() -> Result<Config, Failure> {
         epoch: nanoseconds(since_1970()),
         seed: Some(seed),
         info: info.to_string().into_bytes(),
-        shares: vec![Share { tag: FOLDERS_TAG.into(), filesystem: Box::new(folders), access: Access::ReadWrite }],
+        binds,
         ..packed::config()?
     })
+}
+
+/// A path as init wants it.
+fn text_of(path: &RelativePath) -> String {
+    let names = path.components().iter().map(|name| String::from_utf8_lossy(name.as_bytes()));
+    names.collect::<Vec<_>>().join("/")
 }
 
 /// WASI's text is UTF-8.
