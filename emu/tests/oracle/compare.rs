@@ -7,7 +7,8 @@ use super::world::*;
 /// One line for each difference, `expected` first. Empty: the same.
 pub fn differences(expected: &World, got: &World, undefined: &Undefined) -> Vec<String> {
     let mut out = Vec::new();
-    if !same_stop(expected.stop, got.stop, undefined) {
+    let string_at = undefined.faulting_string.then_some(expected.state.gpr[gpr::RDI]);
+    if !same_stop(expected.stop, got.stop, undefined) && !string_at.is_some_and(|rdi| either_string(expected.stop, got.stop, rdi)) {
         out.push(format!("stop: {} / {}", expected.stop.describe(), got.stop.describe()));
     }
     let narrow = expected.state.bits() == 32;
@@ -31,6 +32,13 @@ fn same_stop(a: Stop, b: Stop, undefined: &Undefined) -> bool {
     let hidden = if a.vector == 14 && a.cr2 >= USER_SPACE { 1 } else { 0 };
     let known = if undefined.fault_offset { !0xfff } else { u64::MAX };
     (a.vector, a.error | hidden, a.cr2 & known) == (b.vector, b.error | hidden, b.cr2 & known)
+}
+
+/// Whether of two page faults one names the string at `rdi` and the other does not. The address may be one of 32 bits.
+fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
+    const LONGEST: u32 = 8;
+    let is_there = |stop: Stop| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
+    (a.vector, a.error) == (14, b.error) && b.vector == 14 && is_there(a) != is_there(b)
 }
 
 fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> bool {

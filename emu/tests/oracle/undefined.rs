@@ -31,6 +31,8 @@ pub struct Undefined {
     pub memory: Vec<(u64, u64)>,
     /// The byte of the missing page that #PF names.
     pub fault_offset: bool,
+    /// Which of the two strings #PF names, if both are missing.
+    pub faulting_string: bool,
     /// 32-bit lanes of XMM registers may differ by this much, relatively.
     pub xmm_relative: Option<f32>,
     /// ST(0) to ST(7) may differ by so many units in the last place.
@@ -93,6 +95,9 @@ impl Undefined {
         let destination = instruction.op0_kind() == OpKind::Register;
         // Of an operand that is longer than any register, processors touch the bytes in an order of their own.
         self.fault_offset |= !matches!(instruction.memory_size().size(), 0..=10 | 16);
+        // Processors read the two strings in an order of their own.
+        self.faulting_string |=
+            matches!(instruction.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq) && instruction.is_string_instruction();
         match instruction.mnemonic() {
             // BSWAP of 16 bits.
             M::Bswap if instruction.op0_register().size() == 2 => self.whole_destination(instruction, 0xffff),
