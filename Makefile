@@ -19,6 +19,7 @@ INIT := $(TARGET)/$(INIT_TARGET)/init/init
 TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
+TEST_IMAGES := busybox alpine debian nobody layers server
 PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils e2fsprogs
 
 .PHONY: help
@@ -102,13 +103,13 @@ $(REGISTRY):
 	@deb=$$(guest/apt fetch docker-registry) && dpkg-deb --fsys-tarfile $$deb | tar -xO ./usr/bin/docker-registry >$@.new
 	@chmod 755 $@.new && mv $@.new $@
 
-# Container images for the tests, as OCI layouts; guest/images/recipes says what is in each.
-.PHONY: images
-images:
+# Container images, as OCI layouts; guest/images/recipes says what is in each. The tests need some of them.
+.PHONY: images test-images
+images: NAMES := $(notdir $(wildcard guest/images/recipes/*))
+test-images: NAMES := $(TEST_IMAGES)
+images test-images:
 	@mkdir -p $(IMAGES)
-	@for recipe in guest/images/recipes/*; do \
-	    image=$$(guest/images/build $${recipe##*/}) && ln -sfn "$$image" $(IMAGES)/$${recipe##*/} || exit 1; \
-	done
+	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 
 .PHONY: demo
 demo: build machine guest
@@ -127,7 +128,7 @@ demo: build machine guest
 	fi
 
 .PHONY: test
-test: packages guest build machine registry
+test: packages guest build machine registry test-images
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'
@@ -137,6 +138,7 @@ test: packages guest build machine registry
 	@echo 'test: guest'
 	@guest/tests/boot $(PREBAKE) $(GUEST)
 	@guest/tests/image $(PREBAKE) $(GUEST)
+	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
 
 .PHONY: bench
 bench: guest build machine
