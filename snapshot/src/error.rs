@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a snapshot.
 
-use crate::{Digest, Model, Record, SectionId, SectionName, Space};
+use crate::{Digest, Form, Model, Record, SectionId, SectionName, Space};
 use std::{fmt, io};
 
 /// Why a snapshot could not be read or written. Each message says what was found, what was wanted and what to do.
@@ -82,13 +82,23 @@ pub enum Error {
     /// The snapshot needs a feature of the format that is not implemented.
     #[error(
         "the snapshot {meaning} (feature bits {bits:#x}), which cannot be restored from directly; \
-        unpack or join it first, or use a newer prebake"
+        join it first, or use a newer prebake"
     )]
     UnsupportedFeatures {
         /// All feature bits that it has.
         bits: u32,
         /// The same in words.
         meaning: String,
+    },
+
+    /// The snapshot is in the other form.
+    #[error("{}", match found {
+        Form::Travelling => "the snapshot is in its travelling form, which cannot be restored from; unpack it with `prebake unpack`",
+        Form::Stored => "the snapshot is in its stored form: there is nothing to unpack",
+    })]
+    WrongForm {
+        /// Its form.
+        found: Form,
     },
 
     /// The snapshot is of another machine model.
@@ -259,6 +269,8 @@ impl Error {
             Self::Corrupted { .. } | Self::HoleNotEmpty { .. } => "corrupted",
             Self::Malformed { .. } => "malformed",
             Self::UnsupportedFeatures { .. } => "unsupported-features",
+            Self::WrongForm { found: Form::Travelling } => "travelling-form",
+            Self::WrongForm { found: Form::Stored } => "stored-form",
             Self::WrongModel { .. } => "wrong-model",
             Self::WrongRamSize { .. } => "wrong-ram-size",
             Self::WrongDevices { .. } => "wrong-devices",

@@ -22,8 +22,10 @@ pub const MAX_RAM_SIZE: u64 = 64 << 30;
 
 /// Feature: the index has entries of other spaces than RAM.
 const DISKS: u32 = 1 << 1;
+/// Feature: the pages are in compressed frames.
+const TRAVELLING: u32 = 1 << 2;
 /// Features of format 1 that this crate does not read. A reader refuses every bit that it does not implement.
-const UNREAD: [(u32, &str); 2] = [(1 << 0, "is a delta on another snapshot"), (1 << 2, "is in its travelling form")];
+const UNREAD: [(u32, &str); 1] = [(1 << 0, "is a delta on another snapshot")];
 
 /// Name and revision of a machine model, as in `pc1-v2/1`: 1 to 32 printable ASCII characters without spaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,15 @@ impl MachineId {
     }
 }
 
+/// How the pages are in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As memory, to be mapped.
+    Stored,
+    /// In compressed frames, to be sent.
+    Travelling,
+}
+
 /// The header, without what follows from the format itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -124,8 +135,10 @@ pub struct Header {
     pub sections_len: u64,
     /// Groups of pages in the index.
     pub group_count: u32,
-    /// Places for a group in the page area, holes included.
+    /// Places for a group in the page area, holes included; 0 in the travelling form.
     pub slot_count: u32,
+    /// Bytes of all frames, if the snapshot is in its travelling form.
+    pub frames_len: Option<u64>,
     /// Digest of the section table.
     pub table_digest: Digest,
     /// Digest of the page index.
@@ -135,6 +148,17 @@ pub struct Header {
 }
 
 impl Header {
+    /// How the pages are in the file.
+    pub const fn form(&self) -> Form {
+        if self.frames_len.is_some() { Form::Travelling } else { Form::Stored }
+    }
+
+    const fn features(&self) -> u32 {
+        let disks = if self.has_disks { DISKS } else { 0 };
+        let travelling = if self.frames_len.is_some() { TRAVELLING } else { 0 };
+        disks | travelling
+    }
+
     /// Bytes of the section table.
     pub const fn table_len(&self) -> u64 {
         self.section_count as u64 * TABLE_ENTRY_LEN as u64
@@ -155,14 +179,21 @@ impl Header {
         self.group_count as u64 * GROUP_ENTRY_LEN as u64
     }
 
-    /// Where the page area begins in the file: a multiple of [`GROUP_SIZE`].
+    /// Where the page area begins in the file: a multiple of [`GROUP_SIZE`]. In the travelling form, where the frames do.
     pub const fn pages_offset(&self) -> u64 {
-        (self.index_offset() + self.index_len()).next_multiple_of(GROUP_SIZE as u64)
+        let index_end = self.index_offset() + self.index_len();
+        match self.frames_len {
+            None => index_end.next_multiple_of(GROUP_SIZE as u64),
+            Some(_) => index_end,
+        }
     }
 
     /// Bytes in the file.
     pub const fn file_length(&self) -> u64 {
-        self.pages_offset() + self.slot_count as u64 * GROUP_SIZE as u64
+        match self.frames_len {
+            None => self.pages_offset() + self.slot_count as u64 * GROUP_SIZE as u64,
+            Some(frames_len) => self.pages_offset().saturating_add(frames_len),
+        }
     }
 
     /// The header's bytes.
@@ -170,7 +201,7 @@ impl Header {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(MAGIC);
         bytes.extend(FORMAT_VERSION.to_le_bytes());
-        bytes.extend((if self.has_disks { DISKS } else { 0 }).to_le_bytes());
+        bytes.extend(self.features().to_le_bytes());
         bytes.extend(self.machine.model.as_padded());
         bytes.extend(self.machine.ram_size.to_le_bytes());
         bytes.extend(self.index_offset().to_le_bytes());
@@ -236,8 +267,9 @@ impl Header {
         if version == 0 {
             return Err(Error::malformed(Part::Header, "format version 0 does not exist"));
         }
-        if features & !DISKS != 0 {
-            return Err(Error::UnsupportedFeatures { bits: features & !DISKS, meaning: describe_features(features & !DISKS) });
+        let unknown = features & !(DISKS | TRAVELLING);
+        if unknown != 0 {
+            return Err(Error::UnsupportedFeatures { bits: unknown, meaning: describe_features(unknown) });
         }
         if base_digest != Digest::NONE {
             return Err(Error::malformed(Part::Header, "it names a base but is no delta"));
@@ -250,7 +282,7 @@ impl Header {
         if section_count > MAX_SECTIONS {
             return Err(Error::malformed(Part::Header, format!("{section_count} sections, at most {MAX_SECTIONS} are allowed")));
         }
-        if group_count > slot_count {
+        if features & TRAVELLING == 0 && group_count > slot_count {
             return Err(Error::malformed(Part::Header, format!("{group_count} groups of pages in {slot_count} slots")));
         }
         let bodies_offset = HEADER_LEN as u64 + u64::from(section_count) * TABLE_ENTRY_LEN as u64;
@@ -260,9 +292,28 @@ impl Header {
         if sections_len > MAX_SECTIONS_LEN as u64 {
             return Err(Error::SectionsTooLong { found: sections_len });
         }
-        let has_disks = features & DISKS != 0;
-        let header =
-            Self { machine, has_disks, section_count, sections_len, group_count, slot_count, table_digest, index_digest, content_digest };
+        let stored = Self {
+            machine,
+            has_disks: features & DISKS != 0,
+            section_count,
+            sections_len,
+            group_count,
+            slot_count,
+            frames_len: None,
+            table_digest,
+            index_digest,
+            content_digest,
+        };
+        let header = if features & TRAVELLING == 0 {
+            stored
+        } else {
+            // The lengths of the frames are in the index. Their sum, and that there are no slots, is here.
+            let frames_len = file_length.saturating_sub(index_offset + stored.index_len());
+            Self { slot_count: 0, frames_len: Some(frames_len), ..stored }
+        };
+        if header.slot_count != slot_count {
+            return Err(Error::malformed(Part::Header, format!("{slot_count} slots in the travelling form, which has none")));
+        }
         if (header.pages_offset(), header.file_length()) != (pages_offset, file_length) {
             return Err(Error::malformed(
                 Part::Header,

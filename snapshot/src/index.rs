@@ -10,6 +10,8 @@ use std::ops::Range;
 pub(crate) const GROUP_ENTRY_LEN: usize = 48;
 /// Runs that the pages of one space may fall into, and so the mappings that a restore of it takes.
 pub const MAX_RUNS: usize = 250;
+/// Bytes of the longest frame of the travelling form: what zstd makes of a group that it cannot compress.
+const MAX_FRAME_LEN: u32 = 65_824;
 
 /// Where a snapshot has no base, a group says something about all of its pages.
 const COVERED_ALL: u16 = u16::MAX;
@@ -23,7 +25,7 @@ pub(crate) struct Group {
     pub number: u32,
     /// The pages that are not all zero.
     pub present: PageSet,
-    /// Where the group is in the page area, in groups.
+    /// Where the group is in the page area, in groups. In the travelling form, the bytes of its frame.
     pub slot: u32,
     /// Digest of the pages that are present.
     pub digest: Digest,
@@ -133,6 +135,27 @@ pub(crate) fn encode_index(groups: &[Group]) -> Vec<u8> {
 /// The groups of an index whose digest was verified. Those of RAM lie in `ram_size` bytes of it; all fill `slot_count` slots. Where a disk
 /// ends is not known here: see [`Snapshot::require_disks`](crate::Snapshot::require_disks).
 pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Result<Vec<Group>, Error> {
+    let groups = decode_groups(index, ram_size)?;
+    check_slots(&groups, slot_count)?;
+    Ok(groups)
+}
+
+/// The same in the travelling form, in which the groups have `frames_len` bytes of frames.
+pub(crate) fn decode_travelling_index(index: &[u8], ram_size: u64, frames_len: u64) -> Result<Vec<Group>, Error> {
+    let groups = decode_groups(index, ram_size)?;
+    if let Some(group) = groups.iter().find(|group| group.slot == 0 || group.slot > MAX_FRAME_LEN) {
+        let problem = format!("the frame of group {} has {} bytes, 1 to {MAX_FRAME_LEN} are possible", group.number, group.slot);
+        return Err(Error::malformed(Part::Index, problem));
+    }
+    let sum: u64 = groups.iter().map(|group| u64::from(group.slot)).sum();
+    if sum != frames_len {
+        return Err(Error::malformed(Part::Index, format!("the frames have {sum} bytes, but there are {frames_len}")));
+    }
+    Ok(groups)
+}
+
+/// The groups of an index, wherever they are in the file.
+fn decode_groups(index: &[u8], ram_size: u64) -> Result<Vec<Group>, Error> {
     let (entries, _) = index.as_chunks::<GROUP_ENTRY_LEN>();
     let groups: Vec<Group> = entries.iter().map(Group::decode).collect::<Result<_, _>>()?;
 
@@ -144,13 +167,17 @@ pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Resu
     if let Some(last) = groups.iter().rfind(|group| group.space == Space::Ram).filter(|last| last.address() >= ram_size) {
         return Err(Error::malformed(Part::Index, format!("group {} lies beyond {ram_size} bytes of RAM", last.number)));
     }
+    Ok(groups)
+}
+
+fn check_slots(groups: &[Group], slot_count: u32) -> Result<(), Error> {
     let misplaced = |group: &Group| {
         Error::malformed(Part::Index, format!("group {} of {} is in slot {}, out of order", group.number, group.space, group.slot))
     };
     if let Some(first) = groups.first().filter(|first| first.slot != 0) {
         return Err(misplaced(first));
     }
-    for (first, second) in neighbours(&groups) {
+    for (first, second) in neighbours(groups) {
         let step = second.slot.checked_sub(first.slot).ok_or_else(|| misplaced(second))?;
         if step != 1 && (first.space != second.space || step != second.number - first.number) {
             return Err(misplaced(second));
@@ -167,7 +194,7 @@ pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Resu
             return Err(Error::malformed(Part::Index, format!("the pages of {name} are in {runs} runs, at most {MAX_RUNS} are allowed")));
         }
     }
-    Ok(groups)
+    Ok(())
 }
 
 /// The runs that `groups`, all of one space, form in a page area at `pages_offset` of the file.

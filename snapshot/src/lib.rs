@@ -3,6 +3,7 @@
 //!
 //! State that is to be saved is plain data under [`saved!`], with a [`Record`] implementation for each section. A
 //! [`Writer`] takes a machine's records and its memory; a [`Snapshot`] gives them back.
+//! With the feature `travel` there is the travelling form: `pack` makes it of a snapshot, `Travelling` turns it back.
 //!
 //! ```
 //! use snapshot::{MachineId, Model, Pages, Record, SectionId, Snapshot, Space, Writer};
@@ -56,15 +57,19 @@ mod index;
 mod pages;
 mod reader;
 mod section;
+#[cfg(feature = "travel")]
+mod travel;
 mod writer;
 
 pub use codec::{__codec, Decode, Encode, MAX_SECTIONS_LEN, Record, decode_record, encode_record};
 pub use diff::{Diff, FieldDifference, PageDifference, PageDifferences, SectionDifference, Side, diff};
 pub use digest::{Digest, Digester};
 pub use error::{Error, Part};
-pub use header::{FORMAT_VERSION, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
+pub use header::{FORMAT_VERSION, Form, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
 pub use index::{MAX_RUNS, Run};
 pub use pages::{GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
 pub use reader::{ReadAt, Sections, Snapshot};
 pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
+#[cfg(feature = "travel")]
+pub use travel::{Travelling, pack};
 pub use writer::{Writer, Written};

@@ -2,8 +2,8 @@
 
 use crate::content::content_digest;
 use crate::error::Part;
-use crate::header::{HEADER_LEN, Header, MachineId};
-use crate::index::{Group, Run, decode_index, has_disks, runs};
+use crate::header::{Form, HEADER_LEN, Header, MachineId};
+use crate::index::{Group, Run, decode_index, decode_travelling_index, has_disks, runs};
 use crate::pages::{GROUP_SIZE, PageSet, Space, digest_group, is_zero};
 use crate::section::{SectionEntry, SectionName, decode_table};
 use crate::{Error, Record, decode_record};
@@ -57,9 +57,17 @@ impl<S: ReadAt> Snapshot<S> {
     ///
     /// Memory taken is bounded by the length of the source and by [`MAX_SECTIONS_LEN`](crate::MAX_SECTIONS_LEN).
     pub fn open(source: S) -> Result<Self, Error> {
+        Self::open_as(source, Form::Stored)
+    }
+
+    /// The same in either form. In the travelling form nothing can be read of the pages.
+    pub(crate) fn open_as(source: S, form: Form) -> Result<Self, Error> {
         let len = source.byte_len();
         let start = read(&source, 0, len.min(HEADER_LEN as u64))?;
         let header = Header::decode(&start, len)?;
+        if header.form() != form {
+            return Err(Error::WrongForm { found: header.form() });
+        }
 
         let table = read(&source, HEADER_LEN as u64, header.table_len())?;
         Part::Table.verify(&table, header.table_digest)?;
@@ -67,7 +75,10 @@ impl<S: ReadAt> Snapshot<S> {
 
         let index = read(&source, header.index_offset(), header.index_len())?;
         Part::Index.verify(&index, header.index_digest)?;
-        let groups = decode_index(&index, header.machine.ram_size, header.slot_count)?;
+        let groups = match header.frames_len {
+            None => decode_index(&index, header.machine.ram_size, header.slot_count)?,
+            Some(frames_len) => decode_travelling_index(&index, header.machine.ram_size, frames_len)?,
+        };
         if has_disks(&groups) != header.has_disks {
             return Err(Error::malformed(Part::Index, "the feature `disks` does not say whether there are pages of disks"));
         }
@@ -116,6 +127,20 @@ impl<S: ReadAt> Snapshot<S> {
             rest = tail;
             (entry, body)
         })
+    }
+
+    /// The section table as it is in the file.
+    #[cfg(feature = "travel")]
+    pub(crate) fn table(&self) -> Vec<u8> {
+        let mut table = Vec::new();
+        self.entries.iter().for_each(|entry| entry.encode(&mut table));
+        table
+    }
+
+    /// The bytes of all sections, one after the other.
+    #[cfg(feature = "travel")]
+    pub(crate) fn bodies(&self) -> &[u8] {
+        &self.bodies
     }
 
     pub(crate) fn groups(&self) -> &[Group] {

@@ -100,6 +100,7 @@ impl Writer {
             sections_len: bodies.len() as u64,
             group_count: groups.len() as u32,
             slot_count,
+            frames_len: None,
             table_digest: Digest::of(&table),
             index_digest: Digest::of(&index),
             content_digest: content_digest(&self.machine, section_count, &table, &groups),
@@ -111,33 +112,62 @@ impl Writer {
         start.extend(index);
         start.resize(header.pages_offset() as usize, 0);
         write_all(sink, &start, &memory, &groups, slot_count).map_err(Error::writing)?;
+        Ok(Written::new(&header, &groups))
+    }
+}
 
-        Ok(Written {
+impl Written {
+    pub(crate) fn new(header: &Header, groups: &[Group]) -> Self {
+        Self {
             file_length: header.file_length(),
             content_digest: header.content_digest,
             pages: groups.iter().map(|group| u64::from(group.present.len())).sum(),
             runs: groups.chunk_by(|first, second| first.space == second.space).map(|space| runs(space, 0).count()).sum(),
-        })
+        }
     }
 }
 
 fn write_all<W: Write + Seek>(sink: &mut W, start: &[u8], memory: &Memory<'_>, groups: &[Group], slot_count: u32) -> io::Result<()> {
     sink.write_all(start)?;
-    // Both count bytes of the page area.
-    let mut written = 0;
-    let end = u64::from(slot_count) * GROUP_SIZE as u64;
+    let mut area = PageArea::new(sink);
     for group in groups {
-        let Some(bytes) = memory.group(group.space, group.number) else { continue };
-        for range in group.present.ranges() {
-            let offset = u64::from(group.slot) * GROUP_SIZE as u64 + range.start as u64;
-            if offset != written {
-                sink.seek(SeekFrom::Current((offset - written) as i64))?;
-            }
-            written = offset + range.len() as u64;
-            sink.write_all(&bytes[range])?;
+        if let Some(bytes) = memory.group(group.space, group.number) {
+            area.put(group, bytes)?;
         }
     }
-    // A hole at the very end would leave the file too short.
-    sink.write_all(&vec![0; (end - written) as usize])?;
-    sink.flush()
+    area.finish(slot_count)
+}
+
+/// The page area, written from its start. What is zero is skipped by seeking forward.
+pub(crate) struct PageArea<'a, W> {
+    sink: &'a mut W,
+    /// Bytes of the area.
+    written: u64,
+}
+
+impl<'a, W: Write + Seek> PageArea<'a, W> {
+    pub fn new(sink: &'a mut W) -> Self {
+        Self { sink, written: 0 }
+    }
+
+    /// Writes what is present of `group`, whose place is behind all that were written.
+    pub fn put(&mut self, group: &Group, bytes: &[u8; GROUP_SIZE]) -> io::Result<()> {
+        for range in group.present.ranges() {
+            let offset = u64::from(group.slot) * GROUP_SIZE as u64 + range.start as u64;
+            if offset != self.written {
+                self.sink.seek(SeekFrom::Current((offset - self.written) as i64))?;
+            }
+            self.written = offset + range.len() as u64;
+            self.sink.write_all(&bytes[range])?;
+        }
+        Ok(())
+    }
+
+    /// Ends an area of `slot_count` slots.
+    pub fn finish(self, slot_count: u32) -> io::Result<()> {
+        // A hole at the very end would leave the file too short.
+        let end = u64::from(slot_count) * GROUP_SIZE as u64;
+        self.sink.write_all(&vec![0; (end - self.written) as usize])?;
+        self.sink.flush()
+    }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub mod text;
+
 use snapshot::{Digest, MachineId, Memory, Model, Pages, Record, SectionId, Writer};
 use std::collections::BTreeMap;
 use std::io::Cursor;

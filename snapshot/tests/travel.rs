@@ -1,0 +1,209 @@
+//! The travelling form: nothing is lost on the way, and nothing that comes from it is believed.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use common::text::{from_text, to_text};
+use common::{RAM_SIZE, index, pages, reseal, small, write, writer};
+use proptest::prelude::*;
+use snapshot::{Error, Form, GROUP_SIZE, PAGE_SIZE, Pages, Snapshot, Travelling, pack};
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn packed(stored: &[u8]) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    let written = pack(&Snapshot::open(stored).unwrap(), &mut file).unwrap();
+    assert_eq!((file.get_ref().len() as u64, file.position()), (written.file_length, written.file_length));
+    file.into_inner()
+}
+
+fn unpacked(travelling: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut file = Cursor::new(Vec::new());
+    let travelling = Travelling::open(travelling)?;
+    let mut done = 0;
+    let written = travelling.unpack(&mut file, |bytes| done = bytes)?;
+    assert_eq!(travelling.stored_length(), written.file_length);
+    assert_eq!(file.get_ref().len() as u64, written.file_length);
+    assert_eq!(done, written.pages * PAGE_SIZE as u64);
+    Ok(file.into_inner())
+}
+
+fn kind_of(travelling: &[u8]) -> &'static str {
+    unpacked(travelling).map_or_else(|error| error.kind(), |_| "ok")
+}
+
+/// What unpacking says after a change that fits its digests.
+fn kind_after(change: impl FnOnce(&mut Vec<u8>)) -> &'static str {
+    let mut bytes = packed(&small());
+    change(&mut bytes);
+    reseal(&mut bytes);
+    kind_of(&bytes)
+}
+
+/// Memory with stretches of every kind of content.
+fn mixed_ram() -> impl Strategy<Value = Vec<u8>> {
+    let stretch = (0..RAM_SIZE / PAGE_SIZE, 1..40_usize, any::<u64>(), any::<bool>());
+    prop::collection::vec(stretch, 0..6).prop_map(|stretches| {
+        let mut ram = vec![0; RAM_SIZE];
+        for (page, pages, mut state, is_noise) in stretches {
+            let end = RAM_SIZE.min((page + pages) * PAGE_SIZE);
+            for byte in &mut ram[page * PAGE_SIZE..end] {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = if is_noise { (state >> 56) as u8 } else { 0x5a };
+            }
+        }
+        ram
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_travels_arrives(ram in mixed_ram()) {
+        let stored = write(&writer(RAM_SIZE), Pages::new(&ram));
+        let travelling = packed(&stored);
+        prop_assert!(unpacked(&travelling).unwrap() == stored);
+        let (before, after) = (Snapshot::open(stored.as_slice()).unwrap(), Travelling::open(travelling.as_slice()).unwrap());
+        prop_assert_eq!(before.header().content_digest, after.header().content_digest);
+        prop_assert_eq!(before.header().table_digest, after.header().table_digest);
+        prop_assert_eq!(before.machine(), after.machine());
+    }
+
+    #[test]
+    fn any_mutation_is_noticed(mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let original = packed(&small());
+        let mut bytes = original.clone();
+        for (at, value) in &mutations {
+            *at.get_mut(&mut bytes) = *value;
+        }
+        prop_assert_eq!(unpacked(&bytes).is_ok(), bytes == original);
+        // With fitting digests there is nothing to notice, but nothing to harm either.
+        reseal(&mut bytes);
+        let _ = unpacked(&bytes);
+    }
+}
+
+#[test]
+fn gaps_that_are_holes_are_holes_again() {
+    let mut ram = vec![0; 32 << 20];
+    for (n, group) in ram.chunks_mut(GROUP_SIZE).enumerate().step_by(2) {
+        group[..4].copy_from_slice(&(n as u32 + 1).to_le_bytes());
+    }
+    let stored = write(&writer(ram.len()), Pages::new(&ram));
+    let travelling = packed(&stored);
+    assert!(travelling.len() < stored.len() / 100);
+    assert!(unpacked(&travelling).unwrap() == stored);
+}
+
+#[test]
+fn what_disks_in_memory_hold_travels() {
+    let stored = common::with_disk();
+    assert!(unpacked(&packed(&stored)).unwrap() == stored);
+}
+
+#[test]
+fn memory_that_cannot_be_compressed_travels() {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let ram: Vec<u8> = (0..RAM_SIZE).map(|_| next()).collect();
+    let stored = write(&writer(RAM_SIZE), Pages::new(&ram));
+    assert!(unpacked(&packed(&stored)).unwrap() == stored);
+}
+
+/// The committed bytes are read, whatever zstd writes today. They are written again with `UPDATE_GOLDEN=1`.
+#[test]
+fn a_committed_file_is_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1-travelling.hex");
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, to_text(&packed(&small()))).unwrap();
+    }
+    let bytes = from_text(&fs::read_to_string(&path).unwrap());
+    assert!(unpacked(&bytes).unwrap() == small());
+    let mut resealed = bytes.clone();
+    reseal(&mut resealed);
+    assert!(resealed == bytes, "the digests are those of FORMAT.md");
+}
+
+#[test]
+fn a_corrupted_snapshot_does_not_set_out() {
+    let mut stored = small();
+    let at = pages(&stored).start;
+    stored[at] ^= 1;
+    let error = pack(&Snapshot::open(stored.as_slice()).unwrap(), &mut Cursor::new(Vec::new())).unwrap_err();
+    assert_eq!(error.kind(), "corrupted");
+}
+
+#[test]
+fn each_form_is_told_from_the_other() {
+    let (stored, travelling) = (small(), packed(&small()));
+    let error = Snapshot::open(travelling.as_slice()).unwrap_err();
+    assert!(error.kind() == "travelling-form" && error.to_string().contains("prebake unpack"), "{error}");
+    assert_eq!(Travelling::open(stored.as_slice()).unwrap_err().kind(), "stored-form");
+    assert_eq!(Travelling::open(travelling.as_slice()).unwrap().header().form(), Form::Travelling);
+}
+
+#[test]
+fn every_truncation_is_named() {
+    let bytes = packed(&small());
+    for len in 0..bytes.len() {
+        assert_eq!(kind_of(&bytes[..len]), "truncated", "{len} bytes");
+    }
+    assert_eq!(kind_of(&[&bytes[..], b"x"].concat()), "too-long");
+}
+
+#[test]
+fn frames_that_break_the_rules_are_named() {
+    assert_eq!(kind_after(|_| ()), "ok");
+    let in_first_frame = |at: usize, value: u8| {
+        kind_after(|bytes| {
+            let frame = pages(bytes).start;
+            bytes[frame + at] = value;
+        })
+    };
+    assert_eq!(in_first_frame(0, 0x50), "malformed"); // a frame to be skipped
+    assert_eq!(in_first_frame(4, 0xff), "malformed"); // a checksum, a dictionary
+    assert_eq!(in_first_frame(5, 0xff), "malformed"); // another length
+    // The last byte repeats one of the page: the frame is whole, but not what the index says.
+    let other_content = kind_after(|bytes| {
+        let length_at = index(bytes).start + 12;
+        let length = u32::from_le_bytes(bytes[length_at..length_at + 4].try_into().unwrap()) as usize;
+        let frame = pages(bytes).start;
+        let at = (frame..frame + length).find(|at| bytes[*at] == 0xaa).unwrap();
+        bytes[at] = 0xab;
+    });
+    assert_eq!(other_content, "corrupted");
+}
+
+#[test]
+fn lengths_of_frames_that_break_the_rules_are_named() {
+    let in_index = |at: usize, value: u32| {
+        kind_after(|bytes| {
+            let start = index(bytes).start + at;
+            bytes[start..start + 4].copy_from_slice(&value.to_le_bytes());
+        })
+    };
+    assert_eq!(in_index(12, 0), "malformed");
+    assert_eq!(in_index(12, 1), "malformed"); // less than there are
+    assert_eq!(in_index(12, 1 << 20), "malformed");
+    assert_eq!(in_index(12, u32::MAX), "malformed");
+    assert_eq!(in_index(0, 1), "malformed"); // another space
+    // A byte of the first frame is said to be of the second.
+    let shifted = kind_after(|bytes| {
+        let start = index(bytes).start;
+        bytes[start + 12] -= 1;
+        bytes[start + 48 + 12] += 1;
+    });
+    assert_eq!(shifted, "malformed");
+    // Slots, which the travelling form has not, and an end that no index can lead to.
+    let set = |at: usize, value: u64| kind_after(|bytes| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes()));
+    assert_eq!(kind_after(|bytes| bytes[88] = 1), "malformed");
+    assert_eq!(set(72, u64::MAX), "truncated");
+    assert_eq!(set(72, 300), "malformed");
+    assert_eq!(set(64, 1 << 16), "malformed");
+}
