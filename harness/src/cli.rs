@@ -2,6 +2,7 @@
 
 use crate::code::is_machine;
 use crate::error::Error;
+use crate::oci::Connection;
 use crate::program::{FILES_TAG, ProgramArgs};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -55,6 +56,18 @@ pub enum Command {
     /// Compile a machine's module for a host
     #[command(after_help = AOT_EXAMPLES)]
     Aot(AotArgs),
+    /// Send a machine and its snapshot to a registry
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(PushArgs),
+    /// Fetch what a reference names into the store
+    #[command(after_help = PULL_EXAMPLES)]
+    Pull(PullArgs),
+    /// List what has been pulled
+    Images(ImagesArgs),
+    /// Remove from the store what no reference names and nobody uses
+    Prune(PruneArgs),
+    /// Turn a snapshot in its travelling form, as ordinary OCI clients pull it, into one that can be run
+    Unpack(UnpackArgs),
     /// Show what is in a snapshot or in a machine's file
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
@@ -102,6 +115,21 @@ Examples:
   prebake aot demo.wasm -o demo-arm.aot --target aarch64
 
 The code of all machines is the same: it is compiled once for each kind of host, and kept in the cache.";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  prebake push registry.example/demo:1 demo.aot demo.snap
+  prebake push registry.example/demo:1 demo.aot demo-arm.aot demo.wasm demo.snap
+
+Credentials are those of docker and podman ($DOCKER_CONFIG or ~/.docker, with credential helpers), or
+PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD.";
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  prebake pull registry.example/demo:1           prints where machine and snapshot are
+  prebake pull --offline registry.example/demo:1
+
+What has broken off goes on where it was. If the registry is down, what was pulled before will do.";
 
 /// What the machine is made of.
 #[derive(Debug, Args)]
@@ -290,6 +318,80 @@ impl RunArgs {
             _ => self.program.check(),
         }
     }
+}
+
+/// How a registry is talked to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct RegistryArgs {
+    /// Without TLS. A registry on this host is never asked for it
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+impl RegistryArgs {
+    /// The same for those who talk.
+    pub fn connection(&self) -> Connection {
+        Connection { plain_http: self.plain_http, ..Connection::default() }
+    }
+}
+
+/// `prebake push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// What is to name them
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Machines, one for each kind of host, and at most one snapshot
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The least processor of an .aot that was not compiled here: x86-64-v2 or x86-64-v3, generic for aarch64
+    #[arg(long, value_name = "BASELINE")]
+    pub host_cpu: Option<String>,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// `prebake pull`.
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// What names them
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Ask nobody: only what is in the store
+    #[arg(long)]
+    pub offline: bool,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// `prebake images`.
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `prebake prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// References to forget first
+    #[arg(value_name = "REF")]
+    pub references: Vec<String>,
+}
+
+/// `prebake unpack`.
+#[derive(Debug, Args)]
+pub struct UnpackArgs {
+    /// The snapshot in its travelling form
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to save its stored form. A file of that name stays as it is until the new one is complete
+    #[arg(short, long, value_name = "FILE.snap")]
+    pub output: PathBuf,
 }
 
 /// `prebake inspect`.

@@ -9,7 +9,7 @@ use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use wamr::{Compiler, Options};
+use wamr::{Baseline, Compiler, Options};
 
 /// The module's file, in the folder of the program.
 const MODULE: &str = "machine.wasm";
@@ -62,7 +62,10 @@ impl CodeCache {
         let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
         let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
         match fs::read(&place) {
-            Ok(bytes) if self.trusts(Digest::of(&bytes)) => return Ok(bytes),
+            Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
+                self.mark_as(Digest::of(&bytes), options.baseline)?;
+                return Ok(bytes);
+            }
             Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Read { what: "compiled code", path: place, source }),
             // What is there is not what was put there.
             Ok(_) | Err(_) => {}
@@ -74,8 +77,17 @@ impl CodeCache {
         let _ = fs::remove_file(&module);
         compiled.map_err(|error| Error::Compile(Box::new(error)))?;
         let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
-        atomic::write(&self.mark(Digest::of(&bytes)), b"")?;
+        self.mark_as(Digest::of(&bytes), options.baseline)?;
         Ok(bytes)
+    }
+
+    fn mark_as(&self, digest: Digest, baseline: Baseline) -> Result<()> {
+        if self.baseline(digest) == Some(baseline) { Ok(()) } else { atomic::write(&self.mark(digest), baseline.to_string().as_bytes()) }
+    }
+
+    /// The least processor for code with this digest, if it was compiled here.
+    pub fn baseline(&self, digest: Digest) -> Option<Baseline> {
+        fs::read_to_string(self.mark(digest)).ok()?.parse().ok()
     }
 
     /// Whether code with this digest was compiled here, so that it may be run.
@@ -106,16 +118,16 @@ pub fn is_machine(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wamr::Baseline;
 
     #[test]
     fn only_what_was_compiled_here_is_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let cache = CodeCache { folder: folder.path().into() };
         let (known, forged) = (Digest::of(b"known"), Digest::of(b"forged"));
-        fs::write(cache.mark(known), b"").unwrap();
+        cache.mark_as(known, Baseline::X86_64V3).unwrap();
         assert!(cache.trusts(known));
         assert!(!cache.trusts(forged));
+        assert_eq!((cache.baseline(known), cache.baseline(forged)), (Some(Baseline::X86_64V3), None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::artefact::ArtefactError;
 use crate::image::ImageError;
+use crate::oci::OciError;
 use emu::machine::{Disturbance, MachineError};
 use std::io;
 use std::path::PathBuf;
@@ -63,6 +64,12 @@ pub enum Error {
     /// A container image cannot be read.
     #[error(transparent)]
     Image(Box<ImageError>),
+    /// Something cannot be pushed or pulled.
+    #[error(transparent)]
+    Oci(Box<OciError>),
+    /// There is nowhere to keep what is pulled.
+    #[error("there is no folder for what is pulled that you alone can write: set PREBAKE_HOME to one")]
+    NoStore,
     /// A machine's metadata are not what prebake writes.
     #[error("{}: its metadata are not understood: {source}; make it again with this prebake", path.display())]
     Metadata {
@@ -291,6 +298,12 @@ impl From<ImageError> for Error {
     }
 }
 
+impl From<OciError> for Error {
+    fn from(error: OciError) -> Self {
+        Self::Oci(Box::new(error))
+    }
+}
+
 /// What to do about an error in writing.
 fn advice(error: &io::Error) -> &'static str {
     if is_full(error) { "; make room, or write elsewhere" } else { "" }
@@ -321,6 +334,8 @@ impl Error {
             Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
             Self::Artefact { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
+            Self::Oci(error) => error.kind(),
+            Self::NoStore => "no-store",
             Self::Metadata { .. } => "metadata",
             Self::NotWasm { .. } => "not-wasm",
             Self::Compile(_) => "compile",

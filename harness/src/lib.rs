@@ -13,9 +13,11 @@ pub mod engine;
 pub mod error;
 pub mod file;
 pub mod image;
+pub mod oci;
 pub mod program;
 pub mod progress;
 pub mod report;
+pub mod store;
 pub mod terminal;
 pub mod vm;
 
@@ -33,6 +35,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => cmd::run::run(args, start),
         Command::Convert(args) => cmd::convert::run(&args),
         Command::Aot(args) => cmd::aot::run(&args),
+        Command::Push(args) => cmd::push::run(&args),
+        Command::Pull(args) => cmd::pull::run(&args),
+        Command::Images(args) => cmd::images::run(&args),
+        Command::Prune(args) => cmd::prune::run(&args),
+        Command::Unpack(args) => cmd::unpack::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
     }

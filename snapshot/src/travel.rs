@@ -10,8 +10,9 @@ use std::io::{Seek, SeekFrom, Write};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
-/// How hard the compressor tries. Of the demo's snapshot level 12 leaves 2 % more than level 19 does, in a tenth of the time.
-const LEVEL: i32 = 12;
+/// How hard the compressor tries: a snapshot is packed once and pulled often. Of the demo's, level 15 leaves 1 % more than level 19 does, in a
+/// third of the time, and 5 % less than level 9.
+const LEVEL: i32 = 15;
 
 /// Writes `snapshot` in its travelling form to `sink`, which is empty. Every page is verified on the way. The same snapshot gives the
 /// same bytes, with the same version of zstd.
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn a_frame_is_one_frame_as_specified() {
         use zstd::zstd_safe::CParameter::{ChecksumFlag, ContentSizeFlag};
-        let content: Vec<u8> = (0..8192_u32).map(|n| (n * n >> 7) as u8).collect();
+        let content: Vec<u8> = (0..8192_u32).map(|n| ((n * n) >> 7) as u8).collect();
         let good = frame(&content, |_| ());
         assert_eq!(check_frame(&good, content.len()), Ok(()));
 

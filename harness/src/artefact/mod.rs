@@ -12,9 +12,11 @@ mod pack;
 mod reader;
 mod wasm;
 
+pub use aot::VERSION as AOT_VERSION;
 pub use error::{ArtefactError, Result};
 pub use link::{PAYLOAD_READ, link};
 pub use pack::{PartInput, pack};
 pub use payload::{Error as PayloadError, MachineSize, Part, PartKind};
 pub use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PART_ALIGNMENT};
 pub use reader::{Artefact, Kind, PartReader};
+pub use wasm::VERSION as WASM_VERSION;

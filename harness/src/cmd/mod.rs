@@ -5,8 +5,13 @@ pub mod bake;
 pub mod boot;
 pub mod convert;
 pub mod diff;
+pub mod images;
 pub mod inspect;
+pub mod prune;
+pub mod pull;
+pub mod push;
 pub mod run;
+pub mod unpack;
 
 use crate::backend::ram::{MappedRam, pages_loaded};
 use crate::cli::{ClockArg, ColdArgs, ConsoleArgs, ReportArgs, ShareArg};
@@ -29,6 +34,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 use wamr::Runtime;
+
+/// Ends a verb that has no report: tells the user what went wrong.
+fn end(name: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("prebake {name}: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
 
 /// Ends a verb that has a report: writes it, and tells the user what went wrong.
 fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {

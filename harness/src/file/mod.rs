@@ -49,12 +49,23 @@ impl ReadAt for HostFile {
     }
 }
 
+/// The folder of the user's data, which is `$PREBAKE_HOME` or where data are.
+pub fn data_folder() -> Option<PathBuf> {
+    variable("PREBAKE_HOME")
+        .or_else(|| variable("XDG_DATA_HOME").map(|folder| folder.join("prebake")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".local/share/prebake")))
+}
+
+/// The path in an environment variable.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// A folder of the user's cache, which is `$PREBAKE_CACHE` or where caches are; `None` unless the user alone can write it.
 pub fn cache_folder(name: &str) -> Option<PathBuf> {
-    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = path("PREBAKE_CACHE")
-        .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("prebake")))
-        .or_else(|| path("HOME").map(|folder| folder.join(".cache/prebake")));
+    let cache = variable("PREBAKE_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("prebake")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/prebake")));
     private_folder(cache?.join(name))
 }
 

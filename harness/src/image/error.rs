@@ -1,7 +1,7 @@
 //! Everything that can be wrong with a container image.
 
-use super::digest::Sha256;
 use super::text::Quoted;
+use crate::oci::{NotADigest, OciError, Sha256};
 use crate::progress::printable;
 use std::io;
 
@@ -54,15 +54,7 @@ pub enum ImageError {
         /// What was asked for.
         reference: String,
         /// Why not.
-        source: Box<oci_client::errors::OciDistributionError>,
-    },
-    /// The user's docker configuration does not give its credentials.
-    #[error("no credentials for {registry}: {problem}; see the docker configuration ($DOCKER_CONFIG or ~/.docker)")]
-    Credentials {
-        /// For which registry.
-        registry: String,
-        /// Why not.
-        problem: String,
+        source: Box<OciError>,
     },
     /// Something is not the JSON that it should be.
     #[error("the image's {what} is not understood: {source}; fetch the image again, or make it again")]
@@ -81,13 +73,8 @@ pub enum ImageError {
         problem: String,
     },
     /// A digest of a kind that is not known here.
-    #[error(
-        "`{digest}` is no digest that can be checked: only sha256:, with 64 hexadecimal digits, is known here; make the image again with that"
-    )]
-    UnknownDigest {
-        /// What was found.
-        digest: String,
-    },
+    #[error("{0}; make the image again with such digests")]
+    UnknownDigest(NotADigest),
     /// Bytes are not those that the image names.
     #[error("{what} has digest {found}, but {wanted} was wanted; fetch the image again")]
     WrongDigest {
@@ -175,17 +162,16 @@ pub type Result<T> = std::result::Result<T, ImageError>;
 
 impl ImageError {
     /// A stable name of the kind of error, for scripts.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Io { .. } => "image-io",
             Self::Name { .. } => "image-name",
             Self::NotAnImage { .. } => "not-an-image",
             Self::Choice { .. } => "image-choice",
             Self::Platform { .. } => "image-platform",
-            Self::Registry { .. } => "registry",
-            Self::Credentials { .. } => "credentials",
+            Self::Registry { source, .. } => source.kind(),
             Self::Json { .. } | Self::Document { .. } => "image-document",
-            Self::UnknownDigest { .. } => "image-digest-kind",
+            Self::UnknownDigest(_) => "image-digest-kind",
             Self::WrongDigest { .. } => "image-digest",
             Self::WrongLength { .. } => "image-length",
             Self::Missing { .. } => "image-missing",

@@ -1,11 +1,12 @@
 //! Puts a layer over the tree of those below it.
 
 use super::archive::{Archive, Entry, Kind, Stream};
-use super::digest::{Digesting, Sha256};
+use super::digest::Digesting;
 use super::error::{ImageError, Result};
 use super::limits::Limits;
 use super::spool::Spool;
 use super::tree::{Attributes, Inode, Node, Tree};
+use crate::oci::Sha256;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// A name that begins so takes away what layers below have under the rest of it …

@@ -25,14 +25,16 @@ pub mod tree;
 pub use error::{ImageError, Result};
 pub use name::Name;
 
+use crate::oci::Sha256;
 use crate::progress::{Progress, mebibytes};
-use digest::{Digesting, Sha256};
+use digest::{Digesting, check};
 use layer::Layers;
 use limits::Limits;
 use payload::{Image as Origin, ImageConfig};
 use registry::Registry;
 use serde::Deserialize;
-use spec::{Configuration, Descriptor, INDEXES, Index, Manifest};
+use spec::{Configuration, Descriptor, Index, Manifest};
+pub use spec::{INDEXES, MANIFESTS};
 use spool::Spool;
 use std::io::{self, Read};
 use std::path::Path;
@@ -64,7 +66,7 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, progress: &mut Progress)
             let document = registry.named()?;
             // The name may have the digest.
             if let Some(wanted) = reference.digest() {
-                Sha256::of(&document).check(|| "the manifest".into(), wanted.parse()?)?;
+                check(Sha256::of(&document), || "the manifest".into(), wanted.parse().map_err(ImageError::UnknownDigest)?)?;
             }
             let name = Some(registry.name());
             reading.manifest(&mut registry, document, name)?
@@ -177,8 +179,8 @@ impl Reading<'_> {
             // What is wrong inside is no wonder if the whole is not what it should be.
             let (digest, length) = blob.finish().map_err(ImageError::io(format!("read {what}")))?;
             check_length(&what, length, layer.size)?;
-            digest.check(|| what.clone(), layer.digest()?)?;
-            added?.check(|| format!("{what}, decompressed,"), diff_id)?;
+            check(digest, || what.clone(), layer.digest()?)?;
+            check(added?, || format!("{what}, decompressed,"), diff_id)?;
         }
         let id = manifest.config.digest()?.to_string();
         Ok(Origin { name, manifest: Some(Sha256::of(bytes).to_string()), id: Some(id), config })
@@ -197,7 +199,7 @@ impl Reading<'_> {
         // The file is named by its digest.
         let digits = found.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
         if let Ok(wanted) = format!("sha256:{digits}").parse() {
-            digest.check(|| "the configuration".into(), wanted)?;
+            check(digest, || "the configuration".into(), wanted)?;
         }
         let count = found.layers.len();
         let (config, diff_ids) = self.configuration(&config, count)?;
@@ -206,7 +208,7 @@ impl Reading<'_> {
             let member = members.member(layer)?;
             let total = member.left();
             let added = self.layers.add(Watched { inner: member, done: 0, total, what: &what, progress: self.progress })?;
-            added.check(|| what, diff_id)?;
+            check(added, || what, diff_id)?;
         }
         let name = tag.map(str::to_owned).or_else(|| tags(found).into_iter().next());
         Ok(Origin { name, manifest: None, id: Some(digest.to_string()), config })
@@ -230,7 +232,7 @@ impl Reading<'_> {
 
 fn check_document(what: &str, bytes: &[u8], descriptor: &Descriptor) -> Result<()> {
     check_length(what, bytes.len() as u64, descriptor.size)?;
-    Sha256::of(bytes).check(|| what.into(), descriptor.digest()?)
+    check(Sha256::of(bytes), || what.into(), descriptor.digest()?)
 }
 
 fn check_length(what: &str, found: u64, wanted: u64) -> Result<()> {

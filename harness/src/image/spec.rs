@@ -1,7 +1,7 @@
 //! The documents of an image, as the OCI image specification and Docker before it have them.
 
-use super::digest::Sha256;
 use super::error::{ImageError, Result};
+use crate::oci::Sha256;
 use payload::ImageConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -35,7 +35,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// Its digest.
     pub fn digest(&self) -> Result<Sha256> {
-        self.digest.parse()
+        self.digest.parse().map_err(ImageError::UnknownDigest)
     }
 
     /// What it is called in a layout.
@@ -149,7 +149,7 @@ impl Configuration {
 
     /// The digests of the layers as archives, from the lowest on.
     pub fn diff_ids(&self) -> Result<Vec<Sha256>> {
-        self.rootfs.diff_ids.iter().flatten().map(|digest| digest.parse()).collect()
+        self.rootfs.diff_ids.iter().flatten().map(|digest| digest.parse().map_err(ImageError::UnknownDigest)).collect()
     }
 
     /// What it says of the program.

@@ -41,7 +41,10 @@ fn answer(mut stream: &TcpStream, layout: &Layout, image: &Value, fault: Fault, 
         }
     }
     let start = range.filter(|_| fault == Fault::Once).unwrap_or(0) as usize;
-    let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
+    let status = match start {
+        0 => "200 OK".to_owned(),
+        _ => format!("206 Partial Content\r\nContent-Range: bytes {start}-{}/{}", bytes.len() - 1, bytes.len()),
+    };
     let body = &bytes[start..];
     let _ = write!(
         stream,
@@ -93,5 +96,5 @@ fn a_registry_may_begin_again() {
 
 #[test]
 fn a_layer_that_goes_on_and_on_is_not_taken() {
-    is_refused(fetch(Fault::TooMuch).0, "image-length", &["layer 1 of 1"]);
+    is_refused(fetch(Fault::TooMuch).0, "registry-protocol", &["layer 1 of 1 has more than"]);
 }

@@ -1,94 +1,40 @@
 //! Images in a registry: Debian's, on this host.
 
 use super::builder::{Compression, Layer, Layout, digest};
-use super::common::{machine_folder, made, prebake, run, succeed, text};
+use super::common::registry::{PASSWORD, Registry, USER};
+use super::common::{machine_folder, prebake, run, succeed, text};
 use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::secrets::RegistryAuth;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
+use std::path::Path;
+use std::process::Command;
 
-const USER: &str = "user";
-const PASSWORD: &str = "secret";
-/// bcrypt of the password.
-const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
-
-/// A registry of its own, until it is dropped.
-struct Registry {
-    child: Child,
-    folder: TempDir,
-    address: String,
-    auth: RegistryAuth,
+/// Puts the manifest `descriptor` names there as `name`, and the blobs of the layout.
+fn push(registry: &Registry, layout: &Layout, descriptor: &Value, name: &str) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+    let reference: Reference = format!("{}/{name}", registry.address).parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        client.auth(&reference, &registry.auth, oci_client::RegistryOperation::Push).await.unwrap();
+        for blob in fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
+            let bytes = fs::read(blob.unwrap().path()).unwrap();
+            let digest = digest(&bytes);
+            client.push_blob(&reference, bytes, &digest).await.unwrap();
+        }
+        let manifest = fs::read(layout.blob_path(descriptor["digest"].as_str().unwrap())).unwrap();
+        let media_type = descriptor["mediaType"].as_str().unwrap().parse().unwrap();
+        client.push_manifest_raw(&reference, manifest, media_type).await.unwrap();
+    });
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Registry {
-    fn start(with_password: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let mut config = json!({
-            "version": "0.1",
-            "log": { "level": "error" },
-            "storage": { "filesystem": { "rootdirectory": at("data") } },
-            "http": { "addr": address },
-        });
-        if with_password {
-            fs::write(at("passwords"), format!("{USER}:{HASH}\n")).unwrap();
-            config["auth"] = json!({ "htpasswd": { "realm": "test", "path": at("passwords") } });
-        }
-        fs::write(at("config.yml"), config.to_string()).unwrap();
-        let program = made(Path::new("registry/docker-registry"), "registry");
-        let child = Command::new(program).arg("serve").arg(at("config.yml")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let auth = if with_password { RegistryAuth::Basic(USER.into(), PASSWORD.into()) } else { RegistryAuth::Anonymous };
-        let registry = Self { child, folder, address, auth };
-        while TcpStream::connect(&registry.address).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        registry
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Puts the manifest `descriptor` names there as `name`, and the blobs of the layout.
-    fn push(&self, layout: &Layout, descriptor: &Value, name: &str) {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
-        let reference: Reference = format!("{}/{name}", self.address).parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            client.auth(&reference, &self.auth, oci_client::RegistryOperation::Push).await.unwrap();
-            for blob in fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
-                let bytes = fs::read(blob.unwrap().path()).unwrap();
-                let digest = digest(&bytes);
-                client.push_blob(&reference, bytes, &digest).await.unwrap();
-            }
-            let manifest = fs::read(layout.blob_path(descriptor["digest"].as_str().unwrap())).unwrap();
-            let media_type = descriptor["mediaType"].as_str().unwrap().parse().unwrap();
-            client.push_manifest_raw(&reference, manifest, media_type).await.unwrap();
-        });
-    }
-
-    /// `prebake convert` of an image there.
-    fn convert(&self, name: &str, output: &str) -> Command {
-        let mut command = prebake();
-        command.env("PREBAKE_MACHINE", machine_folder()).env("DOCKER_CONFIG", self.folder.path());
-        command.arg("convert").arg(format!("{}/{name}", self.address)).arg("-o").arg(self.at(output));
-        command
-    }
+/// `prebake convert` of an image there.
+fn convert(registry: &Registry, name: &str, output: &str) -> Command {
+    let mut command = prebake();
+    command.env("PREBAKE_MACHINE", machine_folder()).env("DOCKER_CONFIG", registry.folder.path());
+    command.arg("convert").arg(format!("{}/{name}", registry.address)).arg("-o").arg(registry.at(output));
+    command
 }
 
 fn inspected(path: &Path) -> Value {
@@ -108,9 +54,9 @@ fn an_image_is_fetched_by_tag_and_by_digest() {
     let registry = Registry::start(false);
     let (layout, descriptor) = image(&registry.at("layout"));
     let digest = descriptor["digest"].as_str().unwrap();
-    registry.push(&layout, &descriptor, "some/image:1");
-    succeed(&mut registry.convert("some/image:1", "tag.wasm"));
-    succeed(&mut registry.convert(&format!("some/image@{digest}"), "digest.wasm"));
+    push(&registry, &layout, &descriptor, "some/image:1");
+    succeed(&mut convert(&registry, "some/image:1", "tag.wasm"));
+    succeed(&mut convert(&registry, &format!("some/image@{digest}"), "digest.wasm"));
     let (tag, by_digest) = (inspected(&registry.at("tag.wasm")), inspected(&registry.at("digest.wasm")));
     assert_eq!(tag["image"]["manifest"], digest);
     assert_eq!(tag["image"]["name"], format!("{}/some/image:1", registry.address));
@@ -128,9 +74,9 @@ fn an_image_is_fetched_by_tag_and_by_digest() {
 fn what_a_registry_has_not_or_has_wrong_is_refused() {
     let registry = Registry::start(false);
     let (layout, descriptor) = image(&registry.at("layout"));
-    registry.push(&layout, &descriptor, "x:1");
+    push(&registry, &layout, &descriptor, "x:1");
     let refused = |name: &str, word: &str| {
-        let output = run(&mut registry.convert(name, "no.wasm"), b"");
+        let output = run(&mut convert(&registry, name, "no.wasm"), b"");
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(125), "{message}");
         assert!(message.contains(word), "`{word}` is missing: {message}");
@@ -152,13 +98,13 @@ fn what_a_registry_has_not_or_has_wrong_is_refused() {
 fn a_password_is_found_where_docker_keeps_it() {
     let registry = Registry::start(true);
     let (layout, descriptor) = image(&registry.at("layout"));
-    registry.push(&layout, &descriptor, "x:1");
-    let output = run(&mut registry.convert("x:1", "x.wasm"), b"");
+    push(&registry, &layout, &descriptor, "x:1");
+    let output = run(&mut convert(&registry, "x:1", "x.wasm"), b"");
     assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
     let auth = json!({ "auths": { &registry.address: { "username": USER, "password": PASSWORD } } });
     fs::write(registry.at("config.json"), auth.to_string()).unwrap();
-    succeed(&mut registry.convert("x:1", "x.wasm"));
+    succeed(&mut convert(&registry, "x:1", "x.wasm"));
     fs::write(registry.at("config.json"), "no json").unwrap();
-    let output = run(&mut registry.convert("x:1", "y.wasm"), b"");
+    let output = run(&mut convert(&registry, "x:1", "y.wasm"), b"");
     assert!(text(&output.stderr).contains("no credentials for"), "{}", text(&output.stderr));
 }

@@ -1,0 +1,216 @@
+//! The documents of an artifact: index, manifests and configurations, as REGISTRY.md lays them out.
+
+use super::digest::Sha256;
+use super::error::OciError;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What manifests and index call themselves.
+pub const ARTIFACT_TYPE: &str = "application/vnd.prebake.artifact.v1";
+/// Media types of what they name …
+pub const CONFIG_TYPE: &str = "application/vnd.prebake.config.v1+json";
+/// … a machine in native code …
+pub const AOT_TYPE: &str = "application/vnd.prebake.aot.v1";
+/// … in WebAssembly …
+pub const WASM_TYPE: &str = "application/wasm";
+/// … a snapshot.
+pub const SNAPSHOT_TYPE: &str = "application/vnd.prebake.snapshot.v1+zstd";
+/// Media types of the documents themselves.
+pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// See [`INDEX_TYPE`].
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The annotation with the name of a layer's file.
+pub const TITLE: &str = "org.opencontainers.image.title";
+
+/// Bytes of a document. Registries take no longer ones.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+/// Entries of an index that are looked at.
+pub const MAX_ENTRIES: usize = 64;
+
+/// What names a blob or a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What kind of content it is.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Sha256,
+    /// Its bytes.
+    pub size: u64,
+    /// In an index: what the manifest is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// In an index: what the manifest calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// More about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// Of these bytes.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Sha256::of(bytes), bytes.len() as u64)
+    }
+
+    /// Of `size` bytes with this digest.
+    pub fn new(media_type: &str, digest: Sha256, size: u64) -> Self {
+        Self { media_type: media_type.into(), digest, size, platform: None, artifact_type: None, annotations: None }
+    }
+
+    /// The same, and the name of its file.
+    pub fn titled(self, name: &str) -> Self {
+        Self { annotations: Some(BTreeMap::from([(TITLE.into(), name.into())])), ..self }
+    }
+}
+
+/// What a manifest is for, in OCI's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor.
+    pub architecture: String,
+    /// The operating system.
+    pub os: String,
+}
+
+/// A list of manifests, one for each target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    schema_version: u32,
+    media_type: String,
+    artifact_type: Option<String>,
+    /// The manifests.
+    pub manifests: Vec<Descriptor>,
+}
+
+impl Index {
+    /// Of these manifests.
+    pub fn new(manifests: Vec<Descriptor>) -> Self {
+        Self { schema_version: 2, media_type: INDEX_TYPE.into(), artifact_type: Some(ARTIFACT_TYPE.into()), manifests }
+    }
+}
+
+/// The files for one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    schema_version: u32,
+    media_type: String,
+    artifact_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The machine, and the snapshot if there is one.
+    pub layers: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// Of this configuration and these files.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self { schema_version: 2, media_type: MANIFEST_TYPE.into(), artifact_type: Some(ARTIFACT_TYPE.into()), config, layers }
+    }
+
+    /// The machine's file, and the snapshot's.
+    pub fn files(&self) -> Result<(&Descriptor, Option<&Descriptor>), OciError> {
+        let of_kind = |kinds: &[&str]| {
+            let mut layers = self.layers.iter().filter(|layer| kinds.contains(&layer.media_type.as_str()));
+            match (layers.next(), layers.next()) {
+                (layer, None) => Ok(layer),
+                _ => Err(OciError::document("manifest", format!("it has several layers of the type {}", kinds.join(" or ")))),
+            }
+        };
+        let machine = of_kind(&[AOT_TYPE, WASM_TYPE])?.ok_or_else(|| OciError::document("manifest", "it has no machine"))?;
+        Ok((machine, of_kind(&[SNAPSHOT_TYPE])?))
+    }
+}
+
+/// What must be known of the files before they are fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The machine model.
+    pub model: String,
+    /// Bytes of guest RAM.
+    pub ram_bytes: u64,
+    /// The machine's code.
+    pub code: Code,
+    /// Digests of what the machine carries, by the names of the parts: kernel, initramfs, root, metadata.
+    #[serde(default)]
+    pub payload: BTreeMap<String, String>,
+    /// The container image that the root is of: the digest of its manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The snapshot, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotConfig>,
+}
+
+/// See [`Config::code`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// What it is.
+    pub format: CodeFormat,
+    /// Version of that format: of WAMR's AOT, or of WebAssembly.
+    pub version: u32,
+    /// What native code is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The least processor that native code runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Digest of the code file.
+    pub digest: String,
+}
+
+/// See [`Code::format`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeFormat {
+    /// WAMR's native code.
+    Aot,
+    /// WebAssembly.
+    Wasm,
+}
+
+impl CodeFormat {
+    /// How names of such files end.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Aot => "aot",
+            Self::Wasm => "wasm",
+        }
+    }
+
+    /// The media type of such a file.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Aot => AOT_TYPE,
+            Self::Wasm => WASM_TYPE,
+        }
+    }
+}
+
+/// See [`Config::snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotConfig {
+    /// Version of the snapshot format.
+    pub format: u32,
+    /// The snapshot's name: its content digest.
+    pub content: String,
+    /// Bytes of its stored form.
+    pub stored_bytes: u64,
+    /// The optional devices that the machine has.
+    pub devices: u32,
+}
+
+/// A document's bytes. Equal documents have equal bytes.
+pub fn encode(document: &impl Serialize) -> Vec<u8> {
+    // Structs of text and numbers have a form in JSON, whatever they hold.
+    serde_json::to_vec(document).unwrap_or_default()
+}
+
+/// The document `what` in `bytes`, which anyone may have written.
+pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, OciError> {
+    serde_json::from_slice(bytes).map_err(|error| OciError::document(what, error.to_string().escape_debug().to_string()))
+}

@@ -1,0 +1,190 @@
+//! Everything that can be wrong with a registry and what it sends.
+
+use super::digest::Sha256;
+use std::time::Duration;
+
+/// Why something could not be pushed or pulled. Each message says what was found, what was wanted and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// The reference is none.
+    #[error("`{text}` is no reference: {problem}; give one such as registry.example/name:tag")]
+    Reference {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The registry does not answer.
+    #[error("{registry} cannot be reached: {problem}; see whether it is up, and whether the reference names the right one")]
+    Unreachable {
+        /// Which registry.
+        registry: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The registry answers with a status that is not the one hoped for.
+    #[error("the registry answers {status} to the question for {what}{}; {}", said(message), advice(*status))]
+    Status {
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says of it.
+        message: String,
+        /// When it is to be asked again, if it says.
+        retry_after: Option<Duration>,
+    },
+    /// The registry lets nobody in with these credentials.
+    #[error(
+        "{registry} refuses the credentials{}; log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
+        said(message)
+    )]
+    Unauthorized {
+        /// Which registry.
+        registry: String,
+        /// What it says.
+        message: String,
+    },
+    /// The user's docker configuration does not give its credentials.
+    #[error("no credentials for {registry}: {problem}; see the docker configuration ($DOCKER_CONFIG or ~/.docker)")]
+    Credentials {
+        /// For which registry.
+        registry: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The registry breaks the rules of its protocol.
+    #[error("the registry does not do as the OCI distribution specification says: {problem}")]
+    Protocol {
+        /// What was found and what was wanted.
+        problem: String,
+    },
+    /// A document is not understood, or contradicts itself or another.
+    #[error("the {what} is malformed: {problem}; push it again")]
+    Document {
+        /// Which document.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Bytes are not those that were named.
+    #[error("{what} has digest {found}, but {wanted} was wanted; the registry or the way to it is broken")]
+    WrongDigest {
+        /// What was fetched.
+        what: String,
+        /// Of the bytes that came.
+        found: Sha256,
+        /// Of the bytes that should have come.
+        wanted: Sha256,
+    },
+    /// The connection broke before the end.
+    #[error("{what} ended after {found} bytes of {wanted}; what has come is kept, so try again")]
+    CutOff {
+        /// What was fetched.
+        what: String,
+        /// Bytes that came.
+        found: u64,
+        /// Bytes that should have come.
+        wanted: u64,
+    },
+    /// The reference names something else.
+    #[error("{reference} is no prebaked machine: {found}; `prebake push` makes such")]
+    NotPrebaked {
+        /// What was asked for.
+        reference: String,
+        /// What it is.
+        found: String,
+    },
+    /// Nothing that the reference names can be used here.
+    #[error("{reference} cannot be used here: {problem}")]
+    Incompatible {
+        /// What was asked for.
+        reference: String,
+        /// A stable name of the first reason.
+        kind: &'static str,
+        /// All reasons, and what to do.
+        problem: String,
+    },
+    /// What is asked for is not in the store, and nothing may be fetched.
+    #[error("{reference} is not in the store; leave --offline out to fetch it")]
+    NotInStore {
+        /// What was asked for.
+        reference: String,
+    },
+    /// The files do not belong together.
+    #[error("{problem}")]
+    Mismatch {
+        /// What was found, what was wanted and what to do.
+        problem: String,
+    },
+}
+
+impl OciError {
+    /// A stable name of the kind of error, for scripts.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Reference { .. } => "reference",
+            Self::Unreachable { .. } => "registry-unreachable",
+            Self::Status { status: 401, .. } | Self::Unauthorized { .. } => "registry-unauthorized",
+            Self::Status { status: 403, .. } => "registry-denied",
+            Self::Status { status: 404, .. } => "not-in-registry",
+            Self::Status { status: 429, .. } => "registry-busy",
+            Self::Status { .. } => "registry-failed",
+            Self::Credentials { .. } => "credentials",
+            Self::Protocol { .. } => "registry-protocol",
+            Self::Document { .. } => "registry-document",
+            Self::WrongDigest { .. } => "registry-digest",
+            Self::CutOff { .. } => "registry-cut-off",
+            Self::NotPrebaked { .. } => "not-prebaked",
+            Self::Incompatible { kind, .. } => kind,
+            Self::NotInStore { .. } => "not-in-store",
+            Self::Mismatch { .. } => "files-mismatch",
+        }
+    }
+
+    /// Whether the same may succeed the next time: the registry is down, busy, or the connection broke.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::CutOff { .. } => true,
+            Self::Status { status, .. } => matches!(*status, 408 | 429 | 500..),
+            _ => false,
+        }
+    }
+
+    pub(super) fn document(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Document { what: what.into(), problem: problem.into() }
+    }
+
+    pub(super) fn protocol(problem: impl Into<String>) -> Self {
+        Self::Protocol { problem: problem.into() }
+    }
+}
+
+/// What a registry says, for a message. It is not the registry's to program a terminal.
+fn said(message: &str) -> String {
+    /// A message that shows more helps nobody.
+    const SHOWN: usize = 300;
+    let shown: String = message.trim().chars().take(SHOWN).collect();
+    if shown.is_empty() { String::new() } else { format!(" (\"{}\")", shown.escape_debug()) }
+}
+
+const fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
+        404 => "see whether the reference is right, and whether it needs credentials",
+        429 | 500.. => "try again later",
+        _ => "see whether the reference is right",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_says_does_not_program_the_terminal() {
+        let message = format!("\x1b[2Jno {}", "x".repeat(1000));
+        let error = OciError::Status { what: "x".into(), status: 500, message, retry_after: None }.to_string();
+        assert!(error.contains("(\"\\u{1b}[2Jno xx") && error.len() < 500, "{error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What the store knows of a reference.
+
+use crate::oci::{CodeFormat, Sha256};
+use serde::{Deserialize, Serialize};
+
+/// What a reference named when it was last asked for, and which files that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The reference in full.
+    pub reference: String,
+    /// Digest of the document that it named.
+    pub digest: Sha256,
+    /// The machine.
+    pub machine: Kept,
+    /// What kind of machine.
+    pub format: CodeFormat,
+    /// The processor that its code is for, if it is for one.
+    pub target: Option<String>,
+    /// The snapshot, if there is one.
+    pub snapshot: Option<Kept>,
+    /// When it was pulled: seconds since 1970.
+    pub pulled: u64,
+}
+
+/// A file in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The layer that it came as, which names the file. A snapshot is kept unpacked, so its bytes are others.
+    pub layer: Sha256,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl Entry {
+    /// The names of its files.
+    pub fn files(&self) -> Vec<String> {
+        let machine = file_name(self.machine.layer, self.format.ending());
+        let snapshot = self.snapshot.iter().map(|snapshot| file_name(snapshot.layer, SNAPSHOT_ENDING));
+        std::iter::once(machine).chain(snapshot).collect()
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.machine.bytes + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes)
+    }
+}
+
+/// How names of snapshots end.
+pub const SNAPSHOT_ENDING: &str = "snap";
+
+/// The name of the file that a layer came as.
+pub fn file_name(layer: Sha256, ending: &str) -> String {
+    format!("{}.{ending}", layer.digits())
+}

@@ -1,0 +1,78 @@
+//! A registry: Debian's, on this host.
+
+use super::made;
+use oci_client::secrets::RegistryAuth;
+use serde_json::json;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// Who is let in.
+pub const USER: &str = "user";
+/// With this.
+pub const PASSWORD: &str = "secret";
+/// bcrypt of the password.
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+/// A registry of its own, until it is dropped.
+pub struct Registry {
+    server: Server,
+    /// Where it keeps what it has.
+    pub folder: TempDir,
+    /// Host and port.
+    pub address: String,
+    /// What a client is let in with.
+    pub auth: RegistryAuth,
+}
+
+/// The process, until this is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Registry {
+    /// Begins to listen.
+    pub fn start(with_password: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let mut config = json!({
+            "version": "0.1",
+            "log": { "level": "error" },
+            "storage": { "filesystem": { "rootdirectory": at("data") } },
+            "http": { "addr": address },
+        });
+        if with_password {
+            fs::write(at("passwords"), format!("{USER}:{HASH}\n")).unwrap();
+            config["auth"] = json!({ "htpasswd": { "realm": "test", "path": at("passwords") } });
+        }
+        fs::write(at("config.yml"), config.to_string()).unwrap();
+        let program = made(Path::new("registry/docker-registry"), "registry");
+        let child = Command::new(program).arg("serve").arg(at("config.yml")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let auth = if with_password { RegistryAuth::Basic(USER.into(), PASSWORD.into()) } else { RegistryAuth::Anonymous };
+        let registry = Self { server: Server(child), folder, address, auth };
+        while TcpStream::connect(&registry.address).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        registry
+    }
+
+    /// Ends it, and leaves what it had.
+    pub fn stop(self) -> TempDir {
+        drop(self.server);
+        self.folder
+    }
+
+    /// A place in its folder.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}

@@ -1,0 +1,131 @@
+//! What may go wrong on the way to a registry: a server that passes requests on, and answers as it is told.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What is done with an answer.
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The connection breaks after so many bytes of the content.
+    Cut(usize),
+    /// A bit of the content is another.
+    Flip(usize),
+    /// This is answered instead.
+    Answer(Vec<u8>),
+    /// It comes in pieces with pauses between them.
+    Slow,
+    /// Nothing more comes after so many bytes of the content, but the connection stays.
+    Stall(usize),
+}
+
+impl Fault {
+    /// An answer with this status, and more headers.
+    pub fn status(status: &str, headers: &str, body: &str) -> Self {
+        Self::Answer(
+            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n{body}", body.len()).into_bytes(),
+        )
+    }
+}
+
+/// A request, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Method and path.
+    pub line: String,
+    /// Whether it asks for a part.
+    pub range: Option<String>,
+}
+
+impl Request {
+    pub fn is_blob(&self) -> bool {
+        self.line.starts_with("GET") && self.line.contains("/blobs/")
+    }
+
+    pub fn is_document(&self) -> bool {
+        self.line.contains("/manifests/")
+    }
+}
+
+type Faults = dyn Fn(&Request, usize) -> Fault + Send + Sync;
+
+/// The server. It listens until the tests end.
+pub struct Proxy {
+    /// Host and port.
+    pub address: String,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Proxy {
+    /// Before `registry`. `faults` is asked for each request, with how many of the same there were before.
+    pub fn before(registry: &str, faults: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (seen, faults): (Arc<Mutex<Vec<Request>>>, Arc<Faults>) = (Arc::default(), Arc::new(faults));
+        let (registry, log) = (registry.to_owned(), Arc::clone(&seen));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (registry, log, faults) = (registry.clone(), Arc::clone(&log), Arc::clone(&faults));
+                // What goes wrong here, the test sees as what it did.
+                std::thread::spawn(move || client.and_then(|client| serve(client, &registry, &log, &*faults)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// All requests so far.
+    pub fn seen(&self) -> Vec<Request> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<Request>>, faults: &Faults) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let (line, rest) = head.split_once("\r\n").unwrap_or_default();
+    let range = rest.lines().find_map(|line| line.strip_prefix("range: ")).map(str::to_owned);
+    let request = Request { line: line.trim_end_matches(" HTTP/1.1").into(), range };
+    let before = {
+        let mut log = log.lock().unwrap();
+        log.push(request.clone());
+        log.iter().filter(|seen| seen.line == request.line).count() - 1
+    };
+    let fault = faults(&request, before);
+    if let Fault::Answer(answer) = fault {
+        return client.write_all(&answer);
+    }
+    let mut server = TcpStream::connect(registry)?;
+    server.write_all(format!("{line}\r\nConnection: close\r\n{rest}").as_bytes())?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    let content = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    match fault {
+        Fault::Cut(length) => client.write_all(&answer[..answer.len().min(content + length)])?,
+        Fault::Flip(at) => {
+            if let Some(byte) = answer.get_mut(content + at) {
+                *byte ^= 1;
+            }
+            client.write_all(&answer)?;
+        }
+        Fault::Slow => {
+            for piece in answer.chunks(answer.len().div_ceil(8)) {
+                client.write_all(piece)?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Fault::Stall(length) => {
+            client.write_all(&answer[..answer.len().min(content + length)])?;
+            // Until whoever waits has had enough.
+            let _ = client.read(&mut byte);
+        }
+        _ => client.write_all(&answer)?,
+    }
+    client.shutdown(Shutdown::Write)
+}
