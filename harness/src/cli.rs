@@ -85,6 +85,8 @@ Examples:
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
   prebake bake demo.aot -o demo.snap
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
+  prebake bake alpine:3.20 -o alpine.snap        makes alpine.wasm, too
+  prebake bake python.aot -o repl.snap --at idle -- python3 -q
 
 Baking is deterministic: the same files give the same snapshot, byte for byte, on any host.";
 
@@ -214,9 +216,10 @@ pub struct BootArgs {
 /// `prebake bake`.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
-    /// A machine: a file that ends in .aot or .wasm. It has what it boots, and its memory
-    #[arg(value_name = "FILE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
-    pub file: Option<PathBuf>,
+    /// A machine: a file that ends in .aot or .wasm. It has what it boots, and its memory. Or a container image, as `convert` takes it: its
+    /// machine is made first, beside the snapshot
+    #[arg(value_name = "FILE|IMAGE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
+    pub source: Option<String>,
     /// What runs the machine: WAMR the module in a machine's file, or this program itself
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Native)]
     pub engine: EngineArg,
@@ -235,6 +238,9 @@ pub struct BakeArgs {
     /// The machine to boot.
     #[command(flatten)]
     pub cold: ColdArgs,
+    /// What the program gets.
+    #[command(flatten)]
+    pub program: ProgramArgs,
     /// Limits and figures.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -247,9 +253,20 @@ impl BakeArgs {
     }
 
     fn check(&self) -> Result<(), String> {
-        match &self.file {
-            Some(file) if !is_machine(file) => Err(format!("{} is no machine's file: that ends in .aot or .wasm", file.display())),
-            None if self.in_module() => Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into()),
+        match &self.source {
+            Some(source) if source.ends_with(".snap") => {
+                return Err(format!("{source} is a snapshot; what is baked is a machine's file (.aot or .wasm) or a container image"));
+            }
+            None if self.in_module() => return Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into()),
+            _ => {}
+        }
+        if !self.program.volumes.is_empty() {
+            return Err("a snapshot holds nothing of the host's: give --volume to `run`".into());
+        }
+        match self.program.given() {
+            Some(option) if self.at == PointArg::Barrier => {
+                Err(format!("at the barrier the program is still to be started: give {option} to `run`, or bake --at idle"))
+            }
             _ => Ok(()),
         }
     }
@@ -481,6 +498,20 @@ pub struct ConvertArgs {
 }
 
 impl ConvertArgs {
+    /// For an image, with no options.
+    pub fn of_image(name: &str, output: &Path) -> Self {
+        Self {
+            image: Some(name.into()),
+            output: output.into(),
+            kernel: None,
+            initrd: None,
+            append: DEFAULT_APPEND.into(),
+            root: None,
+            upper: None,
+            memory: DEFAULT_MEMORY,
+        }
+    }
+
     /// MiB of the upper disk.
     pub fn upper(&self) -> u32 {
         self.upper.unwrap_or(if self.image.is_some() { DEFAULT_UPPER } else { 0 })

@@ -1,15 +1,15 @@
 //! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
 
-use super::{Made, boot_file, cold_machine, finish, on_thread_for_wamr};
+use super::{Made, boot_file, cold_machine, convert, finish, on_thread_for_wamr};
 use crate::backend::disk::Verify;
 use crate::cli::{BakeArgs, ClockArg, PointArg};
+use crate::code::is_machine;
 use crate::engine::Engine;
 use crate::engine::file::MachineFile;
 use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
 use crate::file::ledger::{Ledger, Stamp};
-use crate::program::ProgramArgs;
 use crate::progress::{Progress, grouped, mebibytes, mips};
 use crate::report::{Boot, Report};
 use crate::terminal::signals::Signals;
@@ -20,7 +20,7 @@ use crate::vm::parts::{Parts, Randomness, seed};
 use crate::vm::record::{BakeState, Point};
 use crate::vm::tail::Tail;
 use snapshot::{Snapshot, Written};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the verb.
@@ -40,7 +40,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let ledger = Ledger::of_user();
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(&args.output)?;
-    let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?;
+    let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?.for_program(&args.program)?;
     let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
     let point = match args.at {
         PointArg::Barrier => Point::Barrier,
@@ -54,9 +54,10 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
         randomness: Randomness::Published,
         seed,
         shares: &args.cold.devices.shares,
-        program: &ProgramArgs::default(),
+        program: &args.program,
     };
-    let (machine, name, memory) = make(args, &mut parts, &made, report)?;
+    let source = args.source.as_deref().map(|source| machine_file(source, &args.output)).transpose()?;
+    let (machine, name, memory) = make(args, source.as_deref(), &mut parts, &made, report)?;
     let mut drive = Drive::new(machine, args.report.limit_instructions);
 
     progress.say(format_args!("booting {} with {memory} MiB of memory", name.display()));
@@ -103,9 +104,25 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The machine's file that `source` names, or that is made of the image of that name, beside the snapshot at `output`.
+fn machine_file(source: &str, output: &Path) -> Result<PathBuf> {
+    if is_machine(Path::new(source)) {
+        return Ok(source.into());
+    }
+    let path = output.with_extension("wasm");
+    convert::image(source, &path)?;
+    Ok(path)
+}
+
 /// The machine that is to be baked, what it was made of, and its memory in MiB.
-fn make<'a>(args: &'a BakeArgs, parts: &mut Parts, made: &Made<'_>, report: &mut Report) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
-    match (&args.file, &args.kernel) {
+fn make<'a>(
+    args: &'a BakeArgs,
+    source: Option<&'a Path>,
+    parts: &mut Parts,
+    made: &Made<'_>,
+    report: &mut Report,
+) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
+    match (source, &args.kernel) {
         (Some(path), _) => {
             let machine = MachineFile::open(path)?;
             let in_module = args.in_module() && machine.is_trusted()?;

@@ -36,6 +36,11 @@ pub fn run(args: &ConvertArgs) -> ExitCode {
     }
 }
 
+/// Makes the machine of a container image, with what is usual for the rest, at `output`.
+pub fn image(name: &str, output: &Path) -> Result<()> {
+    convert(&ConvertArgs::of_image(name, output))
+}
+
 /// What a machine is packed with.
 struct Contents {
     kernel: PathBuf,
