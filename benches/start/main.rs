@@ -32,13 +32,16 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     ensure!(options.runs > 0, "--runs must be at least 1");
-    let native = |snapshot| Start { prebake: &options.prebake, machine: None, snapshot };
+    let native = |snapshot| Start { prebake: &options.prebake, machine: None, snapshot, restore: "map" };
     let in_wamr = |snapshot| Start { machine: Some(&options.machine), ..native(snapshot) };
-    let rows: [(&str, Start<'_>, Session); 4] = [
+    let read_in_wamr = |snapshot| Start { restore: "read", ..in_wamr(snapshot) };
+    let rows: [(&str, Start<'_>, Session); 6] = [
         ("native, at the barrier", native(&options.barrier), session::on_streams),
         ("native, at the prompt", native(&options.prompt), session::on_terminal),
         ("WAMR, at the barrier", in_wamr(&options.barrier), session::on_streams),
         ("WAMR, at the prompt", in_wamr(&options.prompt), session::on_terminal),
+        ("WAMR, at the barrier, read", read_in_wamr(&options.barrier), session::on_streams),
+        ("WAMR, at the prompt, read", read_in_wamr(&options.prompt), session::on_terminal),
     ];
     let mut answers = rows.map(|(name, ..)| (name, Vec::new()));
     // The first round is for the page cache, and for the digests that prebake remembers.
@@ -60,8 +63,9 @@ type Session = fn(&Start<'_>) -> Result<Answer>;
 /// The figures, as a table in Markdown.
 fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
     let mut text =
-        "| engine and snapshot | answer, ms: least, median, most | restore, ms | guest instructions | mappings | MiB |\n".to_owned();
-    text += "|---|---|---|---|---|---|\n";
+        "| engine and snapshot | answer, ms: least, median, most | restore, ms | guest instructions | mappings | MiB | MiB loaded |\n"
+            .to_owned();
+    text += "|---|---|---|---|---|---|---|\n";
     for (name, answers) in rows {
         let mut times: Vec<_> = answers.iter().map(|answer| millis(answer.time)).collect();
         times.sort_by(f64::total_cmp);
@@ -72,7 +76,7 @@ fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
         };
         let last = answers.last().context("nothing was measured")?;
         text += &format!(
-            "| {name} | {:.1}, {:.1}, {:.1} | {:.2} | {:.0} | {} | {:.1} |\n",
+            "| {name} | {:.1}, {:.1}, {:.1} | {:.2} | {:.0} | {} | {:.1} | {:.1} |\n",
             times[0],
             times[times.len() / 2],
             times[times.len() - 1],
@@ -80,6 +84,7 @@ fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
             middle(|answer| answer.instructions as f64),
             last.mappings,
             last.snapshot_bytes as f64 / f64::from(1 << 20),
+            last.pages_loaded as f64 / 256.0,
         );
     }
     Ok(text)
@@ -101,9 +106,10 @@ mod tests {
             instructions: milliseconds * 1000,
             mappings: 3,
             snapshot_bytes: 1 << 20,
+            pages_loaded: 128,
         };
         let text = table(&[("x", [50, 10, 20].map(answer).to_vec())]).unwrap();
-        assert!(text.ends_with("| x | 10.0, 20.0, 50.0 | 2.00 | 20000 | 3 | 1.0 |\n"), "{text}");
+        assert!(text.ends_with("| x | 10.0, 20.0, 50.0 | 2.00 | 20000 | 3 | 1.0 | 0.5 |\n"), "{text}");
         assert!(table(&[("x", Vec::new())]).is_err());
     }
 }

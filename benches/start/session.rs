@@ -24,6 +24,8 @@ pub struct Answer {
     pub mappings: u64,
     /// Size of the snapshot.
     pub snapshot_bytes: u64,
+    /// Pages of guest memory that were brought into the process's.
+    pub pages_loaded: u64,
 }
 
 /// What is started.
@@ -35,6 +37,8 @@ pub struct Start<'a> {
     pub machine: Option<&'a Path>,
     /// The snapshot.
     pub snapshot: &'a Path,
+    /// How memory comes out of it, as `--restore` has it.
+    pub restore: &'a str,
 }
 
 /// A question whose answer is no part of it.
@@ -81,7 +85,14 @@ pub fn on_terminal(start: &Start<'_>) -> Result<Answer> {
 impl Start<'_> {
     fn command(&self, report: &Path) -> Command {
         let mut command = Command::new(self.prebake);
-        command.arg("run").arg("--json").arg(report).args(self.machine).arg("--snapshot").arg(self.snapshot);
+        command
+            .arg("run")
+            .arg("--json")
+            .arg(report)
+            .args(self.machine)
+            .arg("--snapshot")
+            .arg(self.snapshot)
+            .args(["--restore", self.restore]);
         command
     }
 }
@@ -120,5 +131,6 @@ fn finish(mut child: Child, time: Duration, report: &Path) -> Result<Answer> {
         instructions: number("guest_instructions")?,
         mappings: number("snapshot_mappings")?,
         snapshot_bytes: number("snapshot_bytes")?,
+        pages_loaded: number("pages_loaded")?,
     })
 }

@@ -79,6 +79,9 @@ impl Board for TestBoard {
     fn interrupt_pending(&self) -> bool {
         !self.pending.is_empty()
     }
+    fn next_interrupt(&self) -> u8 {
+        self.pending[0]
+    }
     fn acknowledge_interrupt(&mut self) -> u8 {
         self.pending.remove(0)
     }

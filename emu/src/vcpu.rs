@@ -7,6 +7,7 @@ use crate::cpu::{
 };
 use crate::exec::ExitReason;
 use crate::mmu::{Access, AccessKind, PhysicalPage, Tlb, View, walk};
+use devices::platform::{GuestMemory, Presence};
 
 /// How code is decoded and addresses are formed: the L and D bits of CS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -372,12 +373,13 @@ impl Vcpu {
         }
     }
 
-    fn write_physical(&mut self, address: u64, bytes: &[u8]) {
+    /// Writes to RAM that is there, or to devices. A device that cannot have the memory that it needs has done nothing.
+    fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Result<(), Exception> {
         if self.ram.store(address, bytes) {
             if self.ram.has_code_writes() {
                 self.attention = true;
             }
-            return;
+            return Ok(());
         }
         let now = self.now();
         self.attention = true;
@@ -389,6 +391,7 @@ impl Vcpu {
             self.board.write(Space::Memory, address + done as u64, size as u8, u64::from_le_bytes(value), &mut self.ram, now);
             done += size;
         }
+        if self.ram.presence() == Presence::Stalled { Err(Exception::UNAVAILABLE) } else { Ok(()) }
     }
 
     /// Reads with every check. `segment` is the register-file slot of the segment, `linear` has its base added.
@@ -414,7 +417,7 @@ impl Vcpu {
         let access = self.explicit_access(AccessKind::Write);
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         let (value, result) = change(self.load_span(linear, first, second));
-        self.store_span(linear, value, first, second);
+        self.store_span(linear, value, first, second)?;
         Ok(result)
     }
 
@@ -449,8 +452,7 @@ impl Vcpu {
 
     fn store_as<T: Datum>(&mut self, linear: u64, value: T, access: Access) -> Result<(), Exception> {
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
-        self.store_span(linear, value, first, second);
-        Ok(())
+        self.store_span(linear, value, first, second)
     }
 
     /// Physical addresses of an access's first byte and of the first byte on the next page, if it reaches that.
@@ -480,15 +482,15 @@ impl Vcpu {
         T::from_u128(u128::from_le_bytes(bytes))
     }
 
-    fn store_span<T: Datum>(&mut self, linear: u64, value: T, first: u64, second: Option<u64>) {
+    fn store_span<T: Datum>(&mut self, linear: u64, value: T, first: u64, second: Option<u64>) -> Result<(), Exception> {
         let bytes = value.to_u128().to_le_bytes();
         let length = T::BYTES as usize;
         match second {
             None => self.write_physical(first, &bytes[..length]),
             Some(second) => {
                 let split = (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) as usize;
-                self.write_physical(first, &bytes[..split]);
-                self.write_physical(second, &bytes[split..length]);
+                self.write_physical(first, &bytes[..split])?;
+                self.write_physical(second, &bytes[split..length])
             }
         }
     }

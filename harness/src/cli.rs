@@ -287,6 +287,9 @@ pub struct RunArgs {
     /// Verify every byte of the machine's file, the snapshot and the disks, even if they are unchanged since they last were
     #[arg(long)]
     pub verify: bool,
+    /// How memory comes out of the snapshot
+    #[arg(long, value_name = "HOW", value_enum, default_value = "map")]
+    pub restore: RestoreArg,
     /// Insist on this much memory, in MiB
     #[arg(long, value_name = "MIB", help_heading = "Machine")]
     pub memory: Option<u32>,
@@ -455,6 +458,15 @@ pub enum EngineArg {
     Wamr,
     /// This program
     Native,
+}
+
+/// How memory comes out of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RestoreArg {
+    /// Mapped, once all of the file was verified
+    Map,
+    /// Read and verified when the guest first touches it
+    Read,
 }
 
 /// A kind of host.

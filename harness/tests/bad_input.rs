@@ -59,6 +59,17 @@ fn a_snapshot_with_a_flipped_bit() {
 }
 
 #[test]
+fn a_snapshot_with_a_flipped_bit_in_what_is_read_later() {
+    let good = damaged("read.snap", |_| ());
+    let output = script(&good, &["--restore", "read"], b"echo $((6 * 7)); exit 9\n");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(9), "42\n".into()));
+    // Of the pages that are there some byte of each group is something.
+    let pages = snapshot::Snapshot::open(fs::read(&good).unwrap().as_slice()).unwrap().header().pages_offset() as usize;
+    let path = damaged("flipped-later.snap", |bytes| bytes[pages..].iter_mut().for_each(|byte| *byte ^= u8::from(*byte != 0)));
+    assert_fails(run_of(&path).args(["--restore", "read"]), "corrupted", &["group", "KiB", "bake it again"]);
+}
+
+#[test]
 fn a_snapshot_that_changed_after_it_was_verified() {
     let path = damaged("changed.snap", |_| ());
     std::thread::sleep(std::time::Duration::from_millis(50));

@@ -5,7 +5,7 @@ mod common;
 
 use common::{at_barrier, guest};
 use devices::console::Port;
-use emu::bus::{Ram, VecBacking};
+use emu::bus::{PageSource, Ram, VecBacking};
 use emu::cache::Limits;
 use emu::machine::{Config, Entropy, Machine, Stop};
 use emu::vcpu::Clock;
@@ -24,8 +24,10 @@ use harness::vm::record::BakeState;
 use harness::vm::tail::{Tail, TailState};
 use proptest::prelude::*;
 use protocol::{ANSWER, Mode, Request, Said};
-use snapshot::{Snapshot, Space};
-use std::io::{Cursor, Seek, Write};
+use snapshot::{GROUP_SIZE, ReadAt, Snapshot, Space};
+use std::collections::BTreeSet;
+use std::io::{self, Cursor, Seek, Write};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 const RAM_SIZE: usize = 64 << 20;
@@ -45,6 +47,38 @@ struct Scripted {
     limits: Limits,
     lines: std::slice::Iter<'static, &'static str>,
     ended: bool,
+    /// Times that memory could not be read.
+    failures: usize,
+}
+
+/// A snapshot that was never written to a file.
+struct InMemory(Vec<u8>);
+
+impl ReadAt for InMemory {
+    fn byte_len(&self) -> u64 {
+        self.0.as_slice().byte_len()
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.as_slice().read_exact_at(buffer, offset)
+    }
+}
+
+/// Fails the first time that a group is wanted.
+struct Troubled {
+    snapshot: Rc<Snapshot<InMemory>>,
+    tried: BTreeSet<u64>,
+}
+
+impl PageSource for Troubled {
+    fn groups(&self) -> Vec<u64> {
+        PageSource::groups(&self.snapshot)
+    }
+    fn read_group(&mut self, number: u64, group: &mut [u8; GROUP_SIZE]) -> Result<(), snapshot::Error> {
+        if self.tried.insert(number) {
+            return Err(snapshot::Error::Io { doing: "reading the snapshot", source: io::ErrorKind::TimedOut.into() });
+        }
+        PageSource::read_group(&mut self.snapshot, number, group)
+    }
 }
 
 fn config(outlet: &Outlet, limits: Limits) -> Config {
@@ -69,13 +103,17 @@ impl Scripted {
         let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
         let (kernel, initrd) = (std::fs::read(guest("vmlinux")).unwrap(), std::fs::read(guest("initramfs.cpio")).unwrap());
         let machine = Machine::boot(config(&outlet, limits), zeroed_ram(), &kernel, Some(&initrd), "console=ttyS0 quiet").unwrap();
-        Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false }
+        Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false, failures: 0 }
     }
 
     /// Runs up to a count, or until init has ended the machine.
     fn run(&mut self, until: u64) {
         while !self.ended {
-            match self.machine.run(until) {
+            let Ok(stop) = self.machine.run(until).inspect_err(|error| assert_eq!(error.kind(), "io")) else {
+                self.failures += 1;
+                continue;
+            };
+            match stop {
                 Stop::Due => return,
                 Stop::Halted { deadline } => self.halted(deadline),
                 Stop::HaltedForGood => {
@@ -118,10 +156,20 @@ impl Scripted {
         assert!(sections.finish().unwrap().is_empty());
     }
 
+    /// Saves the machine, and goes on with one whose memory is read when it is touched, which always takes two attempts.
+    fn read_with_trouble(&mut self) {
+        let bytes = save(&mut self.machine);
+        let snapshot = Rc::new(Snapshot::open(InMemory(bytes)).unwrap());
+        let pages = Box::new(Troubled { snapshot: snapshot.clone(), tried: BTreeSet::new() });
+        let ram = Ram::of_pages(Box::new(VecBacking::new(RAM_SIZE).unwrap()), pages);
+        self.machine = Machine::restore(config(&self.outlet, self.limits), ram, &mut snapshot.sections()).unwrap();
+    }
+
     /// The final snapshot, and the count at the end.
     fn finish(mut self) -> (Vec<u8>, u64) {
         self.run(u64::MAX);
         let count = self.machine.count();
+        while Engine::save(&mut self.machine).is_err() {}
         (save(&mut self.machine), count)
     }
 }
@@ -167,6 +215,20 @@ proptest! {
             guest.machine.drop_caches();
         }
         assert_equal(&guest.finish().0, &format!("caches dropped after {steps:?}"));
+    }
+}
+
+#[test]
+fn memory_that_is_read_when_it_is_touched_changes_nothing_whatever_fails_meanwhile() {
+    let (_, total) = reference();
+    for fraction in [0.2, 0.6, 0.9] {
+        let mut guest = Scripted::boot(Limits::default());
+        guest.run((*total as f64 * fraction) as u64);
+        guest.read_with_trouble();
+        let all = guest.machine.ram().bytes().len() / GROUP_SIZE;
+        guest.run(u64::MAX);
+        assert!((10..all).contains(&guest.failures), "{}", guest.failures);
+        assert_equal(&guest.finish().0, &format!("read from {fraction} on"));
     }
 }
 

@@ -115,7 +115,7 @@ impl Guest {
     fn until(&mut self, done: impl Fn(&Self) -> bool) {
         let limit = self.machine.count() + 500_000_000;
         while self.machine.count() < limit {
-            match self.machine.run(self.machine.count() + 100_000) {
+            match self.machine.run(self.machine.count() + 100_000).unwrap() {
                 Stop::Due if done(self) => return,
                 Stop::Due => {}
                 Stop::Halted { .. } if done(self) => return,
@@ -255,7 +255,7 @@ fn amid_draws(instructions: u64) -> Guest {
     guest.start();
     guest.machine.push_input(Port::Stdin, DRAWS);
     guest.draws(3);
-    assert!(matches!(guest.machine.run(guest.machine.count() + instructions), Stop::Due | Stop::Halted { .. }));
+    assert!(matches!(guest.machine.run(guest.machine.count() + instructions).unwrap(), Stop::Due | Stop::Halted { .. }));
     guest
 }
 
@@ -276,7 +276,7 @@ fn copies_of_a_machine_amid_its_work_draw_different_numbers() {
     // Steps that share no factor with anything the guest does, over a few rounds of its loop.
     for step in 0..40 {
         let mut guest = amid_draws(step * 7_919);
-        assert_eq!(guest.machine.run_to_safe_point(u64::MAX), Stop::Due);
+        assert_eq!(guest.machine.run_to_safe_point(u64::MAX).unwrap(), Stop::Due);
         assert!(guest.machine.at_safe_point());
         let snapshot = guest.save();
         let one = drawn_after_resuming(&snapshot, 1, true);
@@ -288,7 +288,7 @@ fn copies_of_a_machine_amid_its_work_draw_different_numbers() {
 #[test]
 fn copies_that_are_not_told_draw_the_same() {
     let mut guest = amid_draws(0);
-    guest.machine.run_to_safe_point(u64::MAX);
+    guest.machine.run_to_safe_point(u64::MAX).unwrap();
     let snapshot = guest.save();
     assert_eq!(drawn_after_resuming(&snapshot, 1, false), drawn_after_resuming(&snapshot, 2, false));
 }
@@ -297,7 +297,7 @@ fn copies_that_are_not_told_draw_the_same() {
 fn a_system_call_is_no_safe_point() {
     let mut guest = amid_draws(0);
     let unsafe_points = (0..20_000).filter(|_| {
-        guest.machine.run(guest.machine.count() + 1);
+        guest.machine.run(guest.machine.count() + 1).unwrap();
         !guest.machine.at_safe_point()
     });
     assert!(unsafe_points.count() > 1000);

@@ -190,6 +190,11 @@ impl<S: ReadAt> Snapshot<S> {
         runs(self.groups_of(space), self.header.pages_offset())
     }
 
+    /// Numbers of the groups of `space` that the file holds, ascending: see [`Self::read_group`]. All others are zero.
+    pub fn group_numbers(&self, space: Space) -> impl Iterator<Item = u64> {
+        self.groups_of(space).iter().map(|group| u64::from(group.number))
+    }
+
     /// Reads the group of pages that begins at address `number` × [`GROUP_SIZE`] of `space`, and verifies it. `false`: nothing in
     /// it is in the snapshot, and `buffer` is zero.
     pub fn read_group(&self, space: Space, number: u64, buffer: &mut [u8; GROUP_SIZE]) -> Result<bool, Error> {

@@ -235,8 +235,13 @@ impl<S: ConsoleSink> Console<S> {
                 queues.count_rejected();
             }
         }
-        self.announce(queues)?;
         // A port that has just been opened may have input waiting.
+        self.catch_up(queues)
+    }
+
+    /// Tells the guest everything that waits to be told, as far as there are buffers.
+    pub fn catch_up(&mut self, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
+        self.announce(queues)?;
         Port::ALL.into_iter().try_for_each(|port| self.deliver(port, queues))
     }
 

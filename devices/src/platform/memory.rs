@@ -12,6 +12,17 @@ pub struct MemoryError {
     pub length: u64,
 }
 
+/// How much of guest RAM is there to be accessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// All of it.
+    Whole,
+    /// The rest comes from a snapshot as it is touched.
+    Partial,
+    /// As before, and something that was touched could not be had: no device works until it was, or anything else changes.
+    Stalled,
+}
+
 /// Guest RAM. An access is whole or not at all: a range that leaves RAM fails without having moved a byte.
 pub trait GuestMemory {
     /// Size of RAM in bytes; RAM starts at guest-physical address 0.
@@ -20,6 +31,13 @@ pub trait GuestMemory {
     fn read(&mut self, address: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), MemoryError>;
     /// Stores `bytes` at `address`.
     fn write(&mut self, address: GuestPhysAddr, bytes: &[u8]) -> Result<(), MemoryError>;
+    /// How much of it is there. An access to what is not brings that in, or fails.
+    fn presence(&self) -> Presence {
+        Presence::Whole
+    }
+    /// Brings a range in ahead of an access, so that the access cannot fail. What lies outside RAM is left alone; whether it worked is for
+    /// [`Self::presence`] to say.
+    fn bring_in(&mut self, _address: GuestPhysAddr, _length: u64) {}
 }
 
 /// RAM in a plain vector, for tests of devices.

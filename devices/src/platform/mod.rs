@@ -4,7 +4,7 @@ mod address;
 mod memory;
 
 pub use address::{GuestPhysAddr, VirtualTime};
-pub use memory::{GuestMemory, MemoryError, VecMemory};
+pub use memory::{GuestMemory, MemoryError, Presence, VecMemory};
 
 /// Level of an interrupt line that a device drives. The interrupt controller on the other end decides what a level means.
 pub trait InterruptLine {

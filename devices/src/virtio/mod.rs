@@ -120,7 +120,8 @@ pub(crate) fn copy_config(config: &[u8], offset: u64, bytes: &mut [u8]) {
     }
 }
 
-/// The queues of a device, lent to it for one call. Unless the driver has finished its set-up they look empty.
+/// The queues of a device, lent to it for one call. Unless the driver has finished its set-up, and all that they lead to is in guest RAM, they
+/// look empty.
 pub struct Virtqueues<'a> {
     /// Guest RAM, to read and write chains with.
     pub memory: &'a mut dyn GuestMemory,

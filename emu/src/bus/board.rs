@@ -29,6 +29,8 @@ pub trait Board: Any {
     fn set_task_priority(&mut self, priority: u8);
     /// Whether an interrupt waits for the CPU, its priority above the task priority.
     fn interrupt_pending(&self) -> bool;
+    /// The vector that [`Self::acknowledge_interrupt`] takes next.
+    fn next_interrupt(&self) -> u8;
     /// Takes the vector of the highest pending interrupt. Called only when one is pending; a spurious vector is an answer.
     fn acknowledge_interrupt(&mut self) -> u8;
     /// Tick at which a timer next fires.

@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use devices::platform::{GuestMemory, GuestPhysAddr, MemoryError};
+use devices::platform::{GuestMemory, GuestPhysAddr, MemoryError, Presence};
+use snapshot::GROUP_SIZE;
+
+use super::absent::{Absent, PageError, PageSource};
 
 /// log2 of the page size.
 pub const PAGE_SHIFT: u32 = 12;
@@ -74,10 +77,18 @@ pub struct Ram {
     dirty: Vec<bool>,
     /// Pages with cached code that were written and not yet taken by [`Ram::take_code_writes`].
     code_writes: Vec<u32>,
+    /// What has not been brought in; `None` where all of RAM is there.
+    absent: Option<Box<Absent>>,
     backing: Box<dyn RamBacking>,
 }
 
 impl Ram {
+    /// Takes over `backing`, which is all zero; what `source` has is brought in as it is touched.
+    pub fn of_pages(backing: Box<dyn RamBacking>, source: Box<dyn PageSource>) -> Self {
+        let absent = Absent::new(source, backing.length() as u64);
+        Self { absent: (!absent.is_empty()).then(|| Box::new(absent)), ..Self::new(backing) }
+    }
+
     /// Takes over `backing`.
     pub fn new(backing: Box<dyn RamBacking>) -> Self {
         let pages = backing.length() >> PAGE_SHIFT;
@@ -87,6 +98,7 @@ impl Ram {
             code: vec![false; pages],
             dirty: vec![false; pages],
             code_writes: Vec::new(),
+            absent: None,
             backing,
         }
     }
@@ -102,14 +114,64 @@ impl Ram {
         address < self.length && length <= self.length - address
     }
 
-    /// Address in this process of the page at `page`, for the TLB; the page must be RAM.
+    /// Brings in the group of pages that `address` lies in, if that is still to come; there is nothing to do outside RAM. `false` if it cannot
+    /// be had: the guest must not go on until [`Self::retry`] has worked.
+    #[inline(always)]
+    #[must_use]
+    pub fn bring_in(&mut self, address: u64) -> bool {
+        self.absent.is_none() || self.bring_in_group(address / GROUP_SIZE as u64)
+    }
+
+    /// Brings in everything that is still to come; see [`Self::bring_in`].
+    #[must_use]
+    pub fn bring_in_all(&mut self) -> bool {
+        let groups = self.absent.as_ref().map_or(0, |absent| absent.count());
+        self.retry() && (0..groups).all(|number| self.bring_in_group(number))
+    }
+
+    /// Tries again what could not be brought in. Whether all that was wanted is there now.
+    #[must_use]
+    pub fn retry(&mut self) -> bool {
+        let failed = self.absent.as_ref().and_then(|absent| absent.failed());
+        failed.is_none_or(|number| self.read_group(number))
+    }
+
+    /// Why something could not be brought in, once.
+    pub fn take_error(&mut self) -> Option<PageError> {
+        self.absent.as_mut()?.take_error()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bring_in_group(&mut self, number: u64) -> bool {
+        match &self.absent {
+            Some(absent) if absent.contains(number) => absent.failed().is_none() && self.read_group(number),
+            _ => true,
+        }
+    }
+
+    /// Copies a group that is to come from its source.
+    fn read_group(&mut self, number: u64) -> bool {
+        let Some(absent) = &mut self.absent else { return true };
+        let Some(group) = absent.take(number) else { return false };
+        let start = number as usize * GROUP_SIZE;
+        let length = GROUP_SIZE.min(self.length as usize - start);
+        // SAFETY: only groups that begin in RAM are to come, and the length was just cut to its end.
+        unsafe { std::ptr::copy_nonoverlapping(group.as_ptr(), self.base.add(start), length) };
+        if absent.is_empty() {
+            self.absent = None;
+        }
+        true
+    }
+
+    /// Address in this process of the page at `page`, for the TLB; the page must be RAM, and have been brought in.
     #[inline]
     pub fn host_page(&self, page: u64) -> usize {
         debug_assert!(self.contains(page, PAGE_SIZE));
         self.base as usize + page as usize
     }
 
-    /// Reads a little-endian number of `N` bytes, or `None` outside RAM.
+    /// Reads a little-endian number of `N` bytes, or `None` outside RAM. They must have been brought in.
     #[inline]
     pub fn load<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         if !self.contains(address, N as u64) {
@@ -121,7 +183,8 @@ impl Ram {
         Some(bytes)
     }
 
-    /// Stores bytes, reporting the pages as dirty and, where they hold cached code, as code writes. `false` outside RAM.
+    /// Stores bytes, reporting the pages as dirty and, where they hold cached code, as code writes. `false` outside RAM. The pages must have
+    /// been brought in.
     #[inline]
     pub fn store(&mut self, address: u64, bytes: &[u8]) -> bool {
         if !self.contains(address, bytes.len() as u64) {
@@ -143,7 +206,7 @@ impl Ram {
         self.backing.clear(range.start as usize..range.end as usize);
     }
 
-    /// All of RAM as bytes.
+    /// All of RAM as bytes; what has not been brought in is zero.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the backing is valid for `length` bytes, and `&self` keeps every writer out.
         unsafe { std::slice::from_raw_parts(self.base, self.length as usize) }
@@ -153,6 +216,13 @@ impl Ram {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the backing is valid for `length` bytes, and `&mut self` keeps every other user out.
         unsafe { std::slice::from_raw_parts_mut(self.base, self.length as usize) }
+    }
+
+    /// Brings in a range that a device is going to use. Whether all of it is RAM and there.
+    fn lend(&mut self, address: GuestPhysAddr, length: u64) -> bool {
+        let (first, group) = (address.get(), GROUP_SIZE as u64);
+        self.contains(first, length)
+            && (self.absent.is_none() || (first / group..=(first + length.max(1) - 1) / group).all(|number| self.bring_in_group(number)))
     }
 
     /// Notes a store to page number `page`, wherever the bytes come from.
@@ -199,7 +269,7 @@ impl GuestMemory for Ram {
         self.length
     }
     fn read(&mut self, address: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), MemoryError> {
-        if !self.contains(address.get(), bytes.len() as u64) {
+        if !self.lend(address, bytes.len() as u64) {
             return Err(MemoryError { address, length: bytes.len() as u64 });
         }
         // SAFETY: the range was just checked to lie in the backing; `bytes` is a distinct exclusive borrow.
@@ -207,6 +277,20 @@ impl GuestMemory for Ram {
         Ok(())
     }
     fn write(&mut self, address: GuestPhysAddr, bytes: &[u8]) -> Result<(), MemoryError> {
-        if self.store(address.get(), bytes) { Ok(()) } else { Err(MemoryError { address, length: bytes.len() as u64 }) }
+        if self.lend(address, bytes.len() as u64) && self.store(address.get(), bytes) {
+            Ok(())
+        } else {
+            Err(MemoryError { address, length: bytes.len() as u64 })
+        }
+    }
+    fn presence(&self) -> Presence {
+        match &self.absent {
+            None => Presence::Whole,
+            Some(absent) if absent.failed().is_none() => Presence::Partial,
+            Some(_) => Presence::Stalled,
+        }
+    }
+    fn bring_in(&mut self, address: GuestPhysAddr, length: u64) {
+        self.lend(address, length);
     }
 }

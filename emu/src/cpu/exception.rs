@@ -21,6 +21,9 @@ pub enum Vector {
     FloatingPoint = 16,
     AlignmentCheck = 17,
     SimdFloatingPoint = 19,
+    /// None of the processor's: memory that the access needs could not be brought in. Nobody delivers it: the machine stops before the
+    /// instruction.
+    Unavailable = 0xff,
 }
 
 /// An exception that an instruction raised before it changed anything that the guest can see.
@@ -55,6 +58,8 @@ impl Exception {
     pub const SIMD: Self = Self::plain(Vector::SimdFloatingPoint);
     /// #AC(0).
     pub const ALIGNMENT: Self = Self::with_code(Vector::AlignmentCheck, 0);
+    /// Memory could not be brought in; see [`Vector::Unavailable`].
+    pub const UNAVAILABLE: Self = Self::plain(Vector::Unavailable);
     /// #GP(0).
     pub const GP0: Self = Self::with_code(Vector::GeneralProtection, 0);
     /// #SS(0).

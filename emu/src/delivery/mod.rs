@@ -15,9 +15,14 @@ mod tests;
 use crate::cpu::{Exception, Rflags, Vector};
 use crate::vcpu::Vcpu;
 
-/// The CPU met a fault while it delivered a double fault.
+/// Why an event was not delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shutdown;
+pub enum Undelivered {
+    /// The CPU met a fault while it delivered a double fault.
+    Shutdown,
+    /// Memory could not be brought in. Nothing has changed: the same can be tried again.
+    Unavailable,
+}
 
 /// DR7.GD.
 const GENERAL_DETECT: u64 = 1 << 13;
@@ -55,9 +60,14 @@ impl Event {
 }
 
 /// Delivers an exception of the instruction at `rip`.
-pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Shutdown> {
+pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Undelivered> {
+    let cr2 = cx.control.cr2;
     let mut current = exception;
     loop {
+        if current.vector == Vector::Unavailable {
+            cx.control.cr2 = cr2;
+            return Err(Undelivered::Unavailable);
+        }
         if current.vector == Vector::PageFault {
             cx.control.cr2 = current.address;
         }
@@ -86,7 +96,7 @@ pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Shutdown> {
 }
 
 /// Delivers an external interrupt.
-pub fn interrupt(cx: &mut Vcpu, vector: u8) -> Result<(), Shutdown> {
+pub fn interrupt(cx: &mut Vcpu, vector: u8) -> Result<(), Undelivered> {
     let event = Event { vector, error_code: None, software: false, rflags: cx.rflags() };
     deliver(cx, &event).or_else(|fault| exception(cx, fault))
 }
@@ -114,7 +124,7 @@ fn deliver(cx: &mut Vcpu, event: &Event) -> Result<(), Exception> {
 }
 
 /// What an exception during the delivery of another becomes (SDM Vol. 3, table 6-5).
-fn combine(first: Vector, second: Exception) -> Result<Exception, Shutdown> {
+fn combine(first: Vector, second: Exception) -> Result<Exception, Undelivered> {
     const DOUBLE_FAULT: Exception = Exception { vector: Vector::DoubleFault, error_code: Some(0), address: 0 };
     let contributory = |vector| {
         matches!(
@@ -123,7 +133,8 @@ fn combine(first: Vector, second: Exception) -> Result<Exception, Shutdown> {
         )
     };
     match (first, second.vector) {
-        (Vector::DoubleFault, _) => Err(Shutdown),
+        (_, Vector::Unavailable) => Ok(second),
+        (Vector::DoubleFault, _) => Err(Undelivered::Shutdown),
         (Vector::PageFault, Vector::PageFault) => Ok(DOUBLE_FAULT),
         (first, second) if (contributory(first) || first == Vector::PageFault) && contributory(second) => Ok(DOUBLE_FAULT),
         _ => Ok(second),

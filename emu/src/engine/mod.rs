@@ -1,5 +1,7 @@
 //! The loop around the dispatcher: finds or builds the block that is wanted, delivers what is due between blocks.
 
+#[cfg(test)]
+mod absent_tests;
 mod build;
 #[cfg(test)]
 mod tests;
@@ -7,9 +9,10 @@ mod tests;
 use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
 use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
-use crate::delivery::{self, Shutdown};
+use crate::delivery::{self, Undelivered};
 use crate::exec::{ExitReason, Link, enter};
 use crate::vcpu::{Clock, CodeSize, Vcpu, is_canonical};
+use devices::platform::{GuestMemory, Presence};
 
 /// Why [`Vcpu::run`] returned. The CPU stands at an instruction boundary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,17 @@ pub enum Stop {
     Board,
     /// A fault while delivering a double fault (SDM Vol. 3, 6.15): only a reset would help.
     Shutdown,
+    /// Memory could not be brought in: the instruction that is next needs it, and has changed nothing.
+    Unavailable,
+}
+
+impl From<Undelivered> for Stop {
+    fn from(reason: Undelivered) -> Self {
+        match reason {
+            Undelivered::Shutdown => Self::Shutdown,
+            Undelivered::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// Counts between two looks at the host's clock while a timer runs.
@@ -43,6 +57,11 @@ impl Vcpu {
         loop {
             if self.attention || self.ram.has_code_writes() {
                 self.attend();
+                // Whatever could not be brought in, and for whom: nothing goes on without it.
+                if self.ram.presence() == Presence::Stalled {
+                    self.attention = true;
+                    return Stop::Unavailable;
+                }
                 if self.board.wants_stop() {
                     return Stop::Board;
                 }
@@ -59,16 +78,23 @@ impl Vcpu {
             if self.shadow {
                 self.shadow = false;
                 let result = if self.system_flags & Rflags::TF != 0 { self.step_traced() } else { self.step() };
-                if result.is_err() {
-                    return Stop::Shutdown;
+                if let Err(reason) = result {
+                    self.shadow = reason == Undelivered::Unavailable;
+                    return reason.into();
                 }
                 continue;
             }
             if self.system_flags & Rflags::IF != 0 && self.board.interrupt_pending() {
-                self.halted = false;
-                let vector = self.board.acknowledge_interrupt();
-                if delivery::interrupt(self, vector).is_err() {
-                    return Stop::Shutdown;
+                // Acknowledged only when it is delivered, which may have to be tried again.
+                match delivery::interrupt(self, self.board.next_interrupt()) {
+                    Err(Undelivered::Unavailable) => return Stop::Unavailable,
+                    result => {
+                        self.halted = false;
+                        self.board.acknowledge_interrupt();
+                        if let Err(reason) = result {
+                            return reason.into();
+                        }
+                    }
                 }
                 continue;
             }
@@ -82,8 +108,8 @@ impl Vcpu {
             } else {
                 self.run_blocks()
             };
-            if result.is_err() {
-                return Stop::Shutdown;
+            if let Err(reason) = result {
+                return reason.into();
             }
         }
     }
@@ -124,7 +150,7 @@ impl Vcpu {
     }
 
     /// Runs cached blocks until the dispatcher is left for something else than the next block.
-    fn run_blocks(&mut self) -> Result<(), Shutdown> {
+    fn run_blocks(&mut self) -> Result<(), Undelivered> {
         let mut link = Link::None;
         loop {
             let slot = match self.cache.find(self.rip) {
@@ -146,7 +172,7 @@ impl Vcpu {
     }
 
     /// Runs one instruction.
-    fn step(&mut self) -> Result<(), Shutdown> {
+    fn step(&mut self) -> Result<(), Undelivered> {
         // Branches leave the dispatcher when less than a block's worth is left: so a step cannot run away.
         let rest = self.left - 1;
         self.due = self.due.wrapping_sub(rest as u64);
@@ -158,7 +184,11 @@ impl Vcpu {
     }
 
     /// Runs one instruction under RFLAGS.TF: #DB after it.
-    fn step_traced(&mut self) -> Result<(), Shutdown> {
+    fn step_traced(&mut self) -> Result<(), Undelivered> {
+        // The trap cannot be tried again once the instruction has retired. Nobody traces in a hurry.
+        if !self.ram.bring_in_all() {
+            return Err(Undelivered::Unavailable);
+        }
         let before = self.count();
         self.trap = true;
         self.step()?;
@@ -171,7 +201,7 @@ impl Vcpu {
     }
 
     /// Runs at most `limit` instructions, fewer than a full block.
-    fn run_bounded(&mut self, limit: i64) -> Result<(), Shutdown> {
+    fn run_bounded(&mut self, limit: i64) -> Result<(), Undelivered> {
         let limit = (limit as usize).min(self.cache.limits().block);
         let slots = match self.translate_rip(self.rip).and_then(|(address, linear, _)| self.build(address, linear, limit)) {
             Ok(built) => built.slots,

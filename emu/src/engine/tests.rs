@@ -10,7 +10,7 @@ use crate::testing::{CODE, DATA, STACK, board, handler, load64, long_mode, store
 use crate::vcpu::Vcpu;
 
 /// A CPU about to run `program`, with blocks of at most `block` instructions.
-fn cpu_with(program: &[u8], block: usize) -> Vcpu {
+pub(super) fn cpu_with(program: &[u8], block: usize) -> Vcpu {
     let mut cpu = long_mode();
     cpu.cache = new_cache(Limits { block, cache: 4096 });
     cpu.mode_changed();
@@ -25,7 +25,7 @@ fn assemble(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> 
 }
 
 /// Loops, calls, memory, strings, divisions that fault now and then, a page-crossing tail, and code that changes itself.
-fn busy_program() -> Vec<u8> {
+pub(super) fn busy_program() -> Vec<u8> {
     assemble(|a| {
         let (mut again, mut routine, mut patched, mut skip) = (a.create_label(), a.create_label(), a.create_label(), a.create_label());
         a.mov(rbx, DATA)?;
@@ -73,11 +73,11 @@ fn run_with_stops(cpu: &mut Vcpu, stops: &[u64], mut at_stop: impl FnMut(&mut Vc
     assert_eq!(cpu.run(u64::MAX / 2), Stop::Halted);
 }
 
-fn outcome(cpu: &Vcpu) -> (CpuState, u64, u64, Vec<u8>) {
+pub(super) fn outcome(cpu: &Vcpu) -> (CpuState, u64, u64, Vec<u8>) {
     (CpuState::of(cpu), cpu.count(), cpu.retired(), cpu.ram.bytes().to_vec())
 }
 
-fn reference() -> (CpuState, u64, u64, Vec<u8>) {
+pub(super) fn reference() -> (CpuState, u64, u64, Vec<u8>) {
     let mut cpu = cpu_with(&busy_program(), 64);
     run_with_stops(&mut cpu, &[], |_| {});
     let outcome = outcome(&cpu);

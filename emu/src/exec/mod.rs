@@ -161,6 +161,7 @@ fn finish(cx: &mut Vcpu, op: &Op, result: Result<(), Exception>) -> Option<Done>
 fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exception>) -> Done {
     cx.left -= i64::from(op.retired);
     cx.partial = 0;
+    let (flags, repeated) = (cx.system_flags, cx.repeated);
     cx.system_flags &= !Rflags::RF;
     let here = rip_of(cx, op);
     cx.rip = wrap(cx, here.wrapping_add(u64::from(op.length)));
@@ -176,6 +177,10 @@ fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exc
         }
         Err(exception) => {
             cx.rip = here;
+            if exception == Exception::UNAVAILABLE {
+                // It is as it was, or a REP that was cut off.
+                cx.system_flags |= if cx.repeated == repeated { flags & Rflags::RF } else { Rflags::RF };
+            }
             leave(cx, ExitReason::Fault(exception))
         }
     }

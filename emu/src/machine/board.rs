@@ -188,6 +188,10 @@ impl Board for PcBoard {
         self.lapic.pending().is_some() || self.lapic.passes_external() && self.pic.output()
     }
 
+    fn next_interrupt(&self) -> u8 {
+        self.lapic.pending().unwrap_or_else(|| self.pic.clone().acknowledge())
+    }
+
     fn acknowledge_interrupt(&mut self) -> u8 {
         self.lapic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())
     }

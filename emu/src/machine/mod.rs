@@ -15,17 +15,18 @@ use devices::blk::{BlkState, BlockError, CowBackend, CowState};
 use devices::cmos::{Cmos, CmosState};
 use devices::console::{Console, ConsoleSink, ConsoleState, Port, WindowSize};
 use devices::p9::{Access, BadTag, FileSystem, P9, P9State};
+use devices::platform::{GuestMemory, Presence};
 use devices::rng::{DeterministicStream, EntropySource, Rng, StreamState};
 use devices::serial::{Serial, SerialSink, SerialState};
 use devices::virtio::{MmioTransport, TransportState};
-use snapshot::{Digest, MachineId, Sections, Writer};
+use snapshot::{Digest, GROUP_SIZE, MachineId, Sections, Writer};
 
 use board::{DiskSlot, PcBoard};
 pub use disk::{Disk, DiskBackend, DiskContent, MemoryDisk};
 pub use settle::*;
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
-use crate::bus::Ram;
+use crate::bus::{PageError, Ram};
 use crate::cache::Limits;
 use crate::cpu::Rflags;
 use crate::engine::{self, new_cache};
@@ -114,6 +115,14 @@ pub enum MachineError {
         /// What its backend said.
         problem: BlockError,
     },
+    /// Pages of the snapshot could not be brought into RAM. The machine stands before whatever needs them; [`Machine::run`] tries again.
+    #[error("group {group} of guest RAM ({} KiB each) cannot be restored, so the machine has stopped: {source}", GROUP_SIZE >> 10)]
+    Pages {
+        /// Number of the group of pages.
+        group: u64,
+        /// What is wrong with it.
+        source: snapshot::Error,
+    },
     /// A device's record is not one that it could have written.
     #[error(transparent)]
     Device(#[from] RestoreError),
@@ -136,6 +145,7 @@ impl MachineError {
             Self::WrongDisk { .. } => "wrong-disk",
             Self::ReadOnlyDisk { .. } => "read-only-disk",
             Self::Disk { .. } => "disk",
+            Self::Pages { source, .. } => source.kind(),
             Self::Device(_) => "invalid-record",
             Self::Snapshot(error) => error.kind(),
         }
@@ -365,8 +375,13 @@ impl Machine {
         Ok(Self { cpu, slots })
     }
 
-    /// Adds the machine's records to a snapshot of it. The machine stands at an instruction boundary, as it does after [`Self::run`].
+    /// Adds the machine's records to a snapshot of it, and brings in what is missing of its RAM. The machine stands at an instruction boundary,
+    /// as it does after [`Self::run`].
     pub fn save(&mut self, writer: &mut Writer) -> Result<(), MachineError> {
+        self.retry()?;
+        if !self.cpu.ram.bring_in_all() {
+            return Err(self.page_error());
+        }
         let tsc = self.cpu.now();
         writer.add(0, &CpuState::of(&self.cpu))?;
         let clock = ClockState { count: self.cpu.count(), repeated: self.cpu.repeated, halts: self.cpu.halts, tsc };
@@ -410,26 +425,49 @@ impl Machine {
         }
     }
 
-    /// Guest RAM.
+    /// Guest RAM. Of a machine that is restored as it is touched, all of it is there once the machine was saved.
     pub fn ram(&self) -> &Ram {
         &self.cpu.ram
     }
 
-    /// Runs until the count of instructions and REP iterations reaches `until`, or something else stops the machine.
-    pub fn run(&mut self, until: u64) -> Stop {
+    /// Runs until the count of instructions and REP iterations reaches `until`, or something else stops the machine. If that is
+    /// [`MachineError::Pages`], running again goes on as if nothing had been, provided that the pages can be had by then.
+    pub fn run(&mut self, until: u64) -> Result<Stop, MachineError> {
+        self.retry()?;
         let stop = self.cpu.run(until);
         let board = self.board_mut();
         if let Some(status) = board.power_off {
-            return Stop::PowerOff { status };
+            return Ok(Stop::PowerOff { status });
         }
         if board.reset {
-            return Stop::Reset;
+            return Ok(Stop::Reset);
         }
         match stop {
-            engine::Stop::Due | engine::Stop::Board => Stop::Due,
-            engine::Stop::Shutdown => Stop::Reset,
-            engine::Stop::Halted if self.cpu.system_flags & Rflags::IF == 0 => Stop::HaltedForGood,
-            engine::Stop::Halted => Stop::Halted { deadline: self.cpu.board.deadline() },
+            engine::Stop::Unavailable => Err(self.page_error()),
+            engine::Stop::Due | engine::Stop::Board => Ok(Stop::Due),
+            engine::Stop::Shutdown => Ok(Stop::Reset),
+            engine::Stop::Halted if self.cpu.system_flags & Rflags::IF == 0 => Ok(Stop::HaltedForGood),
+            engine::Stop::Halted => Ok(Stop::Halted { deadline: self.cpu.board.deadline() }),
+        }
+    }
+
+    /// Tries again what could not be brought in, and then tells the guest what it was not told meanwhile.
+    fn retry(&mut self) -> Result<(), MachineError> {
+        if self.cpu.ram.presence() != Presence::Stalled {
+            return Ok(());
+        }
+        if !self.cpu.ram.retry() {
+            return Err(self.page_error());
+        }
+        self.with_console(|console, platform| console.with_device(platform, |device, queues| device.catch_up(queues)));
+        if self.cpu.ram.presence() == Presence::Stalled { Err(self.page_error()) } else { Ok(()) }
+    }
+
+    /// Why something could not be brought in.
+    fn page_error(&mut self) -> MachineError {
+        match self.cpu.ram.take_error() {
+            Some(PageError { group, source }) => MachineError::Pages { group, source },
+            None => unreachable!("whatever finds that something is missing has tried to read it"),
         }
     }
 
@@ -441,14 +479,14 @@ impl Machine {
         takes_interrupts && (self.cpu.halted || self.cpu.cpl == 3)
     }
 
-    /// Runs on to the next safe point, which may be here, or until the count reaches `until` or something else stops the machine.
-    /// [`Self::at_safe_point`] says which it was.
-    pub fn run_to_safe_point(&mut self, until: u64) -> Stop {
+    /// Runs on to the next safe point, which may be here, or until the count reaches `until` or something else stops the machine, as
+    /// in [`Self::run`]. [`Self::at_safe_point`] says which it was.
+    pub fn run_to_safe_point(&mut self, until: u64) -> Result<Stop, MachineError> {
         let mut stop = Stop::Due;
         while stop == Stop::Due && !self.at_safe_point() && self.count() < until {
-            stop = self.run(self.count() + 1);
+            stop = self.run(self.count() + 1)?;
         }
-        stop
+        Ok(stop)
     }
 
     /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.

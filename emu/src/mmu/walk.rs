@@ -59,10 +59,12 @@ pub struct PhysicalPage {
     pub global: bool,
 }
 
-/// Translates `linear`, sets accessed and dirty flags, or says which #PF it is. A walk that faults changes nothing.
+/// Translates `linear`, sets accessed and dirty flags, or says which #PF it is. A walk that faults changes nothing. What it reads and the page
+/// that it leads to are brought in.
 pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Result<PhysicalPage, Exception> {
     if control.cr0 & Cr0::PG == 0 {
         let address = linear & 0xffff_f000;
+        bring_in(ram, address)?;
         return Ok(PhysicalPage { address, readable: true, writable: true, executable: true, dirty: true, global: false });
     }
     let nx_enabled = control.efer & Efer::NXE != 0;
@@ -93,6 +95,7 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     let (leaf, page) = loop {
         let shift = 39 - 9 * depth as u32;
         let location = table + (linear >> shift & 0x1ff) * 8;
+        bring_in(ram, location)?;
         let entry = ram.load(location).map_or(!PRESENT, u64::from_le_bytes);
         if entry & PRESENT == 0 {
             return Err(fault(0));
@@ -141,6 +144,7 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     if !allowed {
         return Err(fault(ERROR_PRESENT));
     }
+    bring_in(ram, page)?;
 
     let mut dirty = leaf & DIRTY != 0;
     for (level, &(location, entry)) in visited[..depth].iter().enumerate() {
@@ -155,4 +159,9 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     }
     let global = leaf & GLOBAL != 0 && control.cr4 & Cr4::PGE != 0;
     Ok(PhysicalPage { address: page, readable, writable, executable, dirty, global })
+}
+
+#[inline(always)]
+fn bring_in(ram: &mut Ram, address: u64) -> Result<(), Exception> {
+    if ram.bring_in(address) { Ok(()) } else { Err(Exception::UNAVAILABLE) }
 }

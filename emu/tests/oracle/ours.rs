@@ -89,6 +89,9 @@ impl Board for NoBoard {
     fn interrupt_pending(&self) -> bool {
         false
     }
+    fn next_interrupt(&self) -> u8 {
+        0
+    }
     fn acknowledge_interrupt(&mut self) -> u8 {
         0
     }
@@ -197,7 +200,7 @@ impl Ours {
                 Halt::Due if until < end => {}
                 Halt::Due => return Stop::HUNG,
                 Halt::Halted => return ((cpu.rip - SYSTEM - physical::HANDLERS) / HANDLER) as u32,
-                Halt::Shutdown | Halt::Board => return Stop::DIED,
+                Halt::Shutdown | Halt::Board | Halt::Unavailable => return Stop::DIED,
             }
         }
     }

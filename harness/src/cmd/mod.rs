@@ -94,7 +94,7 @@ fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &M
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
         let config = machine.config(clock, randomness, seed, shares, program);
-        return Ok(Box::new(machine.load(shares, program)?.boot(&config, outlet.clone())?));
+        return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, outlet.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
     Ok(Box::new(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?))

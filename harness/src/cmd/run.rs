@@ -3,7 +3,7 @@
 use super::{Made, attend, boot_file, finish, mode, on_thread_for_wamr, routes};
 use crate::backend::disk::Verify;
 use crate::backend::ram::MappedRam;
-use crate::cli::{DeviceArgs, DiskArg, RunArgs};
+use crate::cli::{DeviceArgs, DiskArg, RestoreArg, RunArgs};
 use crate::engine::Engine;
 use crate::engine::file::MachineFile;
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ use protocol::Mode;
 use snapshot::{MachineId, Record, Snapshot, Space};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Runs the verb.
@@ -71,7 +72,7 @@ fn restore_and_attend(
     let verify = if args.verify { Verify::Always } else { Verify::IfChanged };
     let error = |source| Error::Snapshot { path: path.into(), source };
 
-    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
+    let snapshot = Rc::new(Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?);
     let found = *snapshot.machine();
     // Shares and disks have checks of their own, with better messages.
     let ram_size = match machine {
@@ -100,22 +101,35 @@ fn restore_and_attend(
         (Point::Barrier, mode) => mode,
     };
 
-    verify_pages(&snapshot, path, &ledger, verify)?;
+    // What is read later is verified then. The native engine maps the pages of disks.
+    let maps = args.restore == RestoreArg::Map || !in_module && snapshot.spaces().any(|space| space != Space::Ram);
+    if maps || args.verify {
+        verify_pages(&snapshot, path, &ledger, verify)?;
+    }
     let outlet = Outlet::new(routes(mode), false, tail.map(Tail::restore).unwrap_or_default());
     let seed = seed(Randomness::Host)?;
     let machine: Box<dyn Engine> = match machine {
         Some(machine) if in_module => {
             report.engine = machine.engine();
-            let config = machine.config(args.console.clock, Randomness::Host, Some(seed), &args.devices.shares, &args.program);
-            let loaded = machine.load(&args.devices.shares, &args.program)?;
-            Box::new(loaded.restore(&config, &snapshot, &[BakeState::ID], outlet.clone())?)
+            let (shares, taken) = (&args.devices.shares, &[BakeState::ID]);
+            let config = machine.config(args.console.clock, Randomness::Host, Some(seed), shares, &args.program);
+            let load = |snapshot| machine.load(shares, &args.program, snapshot);
+            Box::new(match args.restore {
+                RestoreArg::Map => load(None)?.restore(&config, &snapshot, taken, outlet.clone())?,
+                RestoreArg::Read => load(Some(snapshot.source()))?.restore_by_reading(&config, taken, outlet.clone())?,
+            })
         }
         machine => {
             if let Some(machine) = machine {
                 parts.put_first(own, machine.open_disks(Some(&snapshot))?);
             }
             let config = parts.take_config(&outlet, args.console.clock, Randomness::Host, Some(seed))?;
-            let ram = Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs(Space::Ram))?));
+            let ram = match args.restore {
+                RestoreArg::Map => {
+                    Ram::new(Box::new(MappedRam::of_snapshot(found.ram_size, snapshot.source().file(), snapshot.runs(Space::Ram))?))
+                }
+                RestoreArg::Read => Ram::of_pages(Box::new(MappedRam::zeroed(found.ram_size)?), Box::new(snapshot.clone())),
+            };
             let machine = Machine::restore(config, ram, &mut sections).map_err(|source| Error::Restore { path: path.into(), source })?;
             machine.id().require(&found).map_err(error)?;
             sections.finish().map_err(error)?;
@@ -124,7 +138,10 @@ fn restore_and_attend(
     };
     report.restore_ms = Some(millis_between(start, Instant::now()));
     report.snapshot_bytes = Some(snapshot.header().file_length());
-    report.snapshot_mappings = Some(snapshot.spaces().map(|space| snapshot.runs(space).count()).sum());
+    report.snapshot_mappings = Some(match args.restore {
+        RestoreArg::Map => snapshot.spaces().map(|space| snapshot.runs(space).count()).sum(),
+        RestoreArg::Read => 0,
+    });
 
     let drive = Drive::new(machine, args.report.limit_instructions);
     let input = Input::new(rustix::stdio::stdin(), terminal::on_stdin());

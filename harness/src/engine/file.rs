@@ -176,12 +176,13 @@ impl MachineFile {
         text
     }
 
-    /// Loads it into WAMR, with the folders of these shares and of the program.
-    pub fn load(&self, shares: &[ShareArg], program: &ProgramArgs) -> Result<Loaded> {
+    /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
+    pub fn load(&self, shares: &[ShareArg], program: &ProgramArgs, snapshot: Option<&HostFile>) -> Result<Loaded> {
         let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).chain(program.folders()?).collect();
         let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
         let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
-        Loaded::load(&self.path, self.artefact.file().file(), Room { ram: self.ram_size() as usize, disk }, &folders)
+        let room = Room { ram: self.ram_size() as usize, disk };
+        Loaded::load(&self.path, self.artefact.file().file(), room, &folders, snapshot.map(HostFile::file))
     }
 
     /// Boots what it carries without its code.

@@ -19,6 +19,10 @@ pub const RAM_START: u64 = 96 << 20;
 pub const FIRST_FOLDER: usize = 3;
 /// Number of the serial port in the module's output.
 const SERIAL: u8 = 0xff;
+/// The module's descriptor of a snapshot that it reads itself: its standard input, for which it has no other use.
+const SNAPSHOT: usize = 0;
+/// What `pb_run` gives where the machine cannot go on.
+const UNAVAILABLE: u32 = 6;
 /// Bytes that the interpreter has for the module's calls.
 const STACK: u32 = 1 << 20;
 
@@ -109,14 +113,17 @@ pub struct Loaded {
 
 impl Loaded {
     /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have so much
-    /// room for a machine. It may use these folders, the first as [`FIRST_FOLDER`].
-    pub fn load(path: &Path, file: &File, room: Room, folders: &[PathBuf]) -> Result<Self> {
+    /// room for a machine. It may use these folders, the first as [`FIRST_FOLDER`], and read this snapshot.
+    pub fn load(path: &Path, file: &File, room: Room, folders: &[PathBuf], snapshot: Option<&File>) -> Result<Self> {
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
         // The module knows them by their descriptors alone.
         let preopens = folders.iter().enumerate().map(|(number, folder)| (number.to_string(), folder.clone())).collect();
-        let mut instance = Instance::new(&module, Wasi { preopens, ..Wasi::default() }, STACK).map_err(error)?;
+        let mut wasi = Wasi { preopens, ..Wasi::default() };
+        let own = |file: &File| file.try_clone().map_err(|source| Error::Host { what: "hand the module its snapshot", source });
+        wasi.stdio[SNAPSHOT] = snapshot.map(own).transpose()?.map(Into::into);
+        let mut instance = Instance::new(&module, wasi, STACK).map_err(error)?;
         let found = instance.typed_func::<(), u32>("pb_abi").and_then(|abi| abi.call(&mut instance, ())).map_err(error)?;
         if found != ABI {
             return Err(Error::ModuleAbi { path: path.into(), found, wanted: ABI });
@@ -165,7 +172,17 @@ impl Loaded {
             }
         }
         let length = self.give(&head).map_err(failed)?;
-        let status = self.exports.restore.call(&mut self.instance, (length, file.byte_len())).map_err(failed)?;
+        self.finish_restore((length, file.byte_len()), taken, sink)
+    }
+
+    /// Restores the snapshot that it was loaded with: its pages are read, and verified, when the guest first touches them.
+    pub fn restore_by_reading<S: Sink>(mut self, config: &str, taken: &[SectionId], sink: S) -> Result<ModuleMachine<S>> {
+        self.configure(&format!("{config}snapshot={SNAPSHOT}\n"))?;
+        self.finish_restore((0, 0), taken, sink)
+    }
+
+    fn finish_restore<S: Sink>(mut self, given: (u32, u64), taken: &[SectionId], sink: S) -> Result<ModuleMachine<S>> {
+        let status = self.exports.restore.call(&mut self.instance, given).map_err(failed)?;
         self.check(status)?;
         let left = self.answer().map_err(failed)?;
         let left = String::from_utf8_lossy(&left);
@@ -271,10 +288,13 @@ impl<S: Sink> Engine for ModuleMachine<S> {
             let reason = module.exports.run.call(&mut module.instance, until)?;
             Ok((reason, module.exports.detail.call(&mut module.instance, ())?))
         });
+        // The answer of this call, not of the next.
+        let refused = if reason == UNAVAILABLE { self.module.check(1) } else { Ok(()) };
         self.pass_output_on();
         if let Some(failure) = self.failure.take() {
             return Err(failed(failure));
         }
+        refused?;
         Ok(match reason {
             0 => Stop::Due,
             1 => Stop::Halted { deadline: u64::try_from(detail).ok() },

@@ -8,7 +8,7 @@ use snapshot::Writer;
 
 impl Engine for Machine {
     fn run(&mut self, until: u64) -> Result<Stop> {
-        Ok(self.run(until))
+        Ok(self.run(until)?)
     }
     fn skip_to(&mut self, tick: u64) {
         self.skip_to(tick);

@@ -8,6 +8,7 @@ use harness::backend::disk::Verify;
 use harness::cli::{ClockArg, DeviceArgs};
 use harness::engine::Engine;
 use harness::engine::file::MachineFile;
+use harness::engine::module::Loaded;
 use harness::file::HostFile;
 use harness::file::ledger::Ledger;
 use harness::program::ProgramArgs;
@@ -18,6 +19,7 @@ use snapshot::{Snapshot, Space};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
 use wamr::Runtime;
 
@@ -33,25 +35,48 @@ impl Host {
 
     /// Boots the guest with the test programs.
     pub fn boot(self, listener: &Listener) -> Box<dyn Engine> {
-        let file = self.file();
+        self.boot_with(&self.file(), listener)
+    }
+
+    /// Boots what is in `file`.
+    pub fn boot_with(self, file: &MachineFile, listener: &Listener) -> Box<dyn Engine> {
         match self {
-            Self::Native => Box::new(file.boot_natively(native_config(&file, None, listener)).unwrap()),
-            Self::Aot | Self::Interpreter => {
-                Box::new(file.load(&[], &ProgramArgs::default()).unwrap().boot(&module_config(&file), listener.clone()).unwrap())
-            }
+            Self::Native => Box::new(file.boot_natively(native_config(file, None, listener)).unwrap()),
+            Self::Aot | Self::Interpreter => Box::new(load(file, None).boot(&module_config(file), listener.clone()).unwrap()),
         }
     }
 
     /// Restores a snapshot in a file.
     pub fn restore(self, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
+        self.restore_with(&self.file(), snapshot, listener)
+    }
+
+    /// Restores a snapshot with the machine in `file`.
+    pub fn restore_with(self, file: &MachineFile, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
         let snapshot = Snapshot::open(HostFile::open("snapshot", snapshot).unwrap()).unwrap();
         snapshot.verify_all().unwrap();
+        match self {
+            Self::Native => Box::new(restore_natively(&snapshot, file, listener)),
+            Self::Aot | Self::Interpreter => {
+                Box::new(load(file, None).restore(&module_config(file), &snapshot, &[], listener.clone()).unwrap())
+            }
+        }
+    }
+
+    /// Restores a snapshot in a file, whose memory is read as the machine touches it.
+    pub fn restore_by_reading(self, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
+        let host_file = HostFile::open("snapshot", snapshot).unwrap();
         let file = self.file();
         match self {
-            Self::Native => Box::new(restore_natively(&snapshot, &file, listener)),
-            Self::Aot | Self::Interpreter => Box::new(
-                file.load(&[], &ProgramArgs::default()).unwrap().restore(&module_config(&file), &snapshot, &[], listener.clone()).unwrap(),
-            ),
+            Self::Native => {
+                let snapshot = Rc::new(Snapshot::open(host_file).unwrap());
+                let ram = Ram::of_pages(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()), Box::new(snapshot.clone()));
+                Box::new(Machine::restore(native_config(&file, Some(&snapshot), listener), ram, &mut snapshot.sections()).unwrap())
+            }
+            Self::Aot | Self::Interpreter => {
+                let loaded = load(&file, Some(&host_file));
+                Box::new(loaded.restore_by_reading(&module_config(&file), &[], listener.clone()).unwrap())
+            }
         }
     }
 
@@ -69,6 +94,11 @@ fn native_config(file: &MachineFile, snapshot: Option<&Snapshot<HostFile>>, list
     let nowhere = Outlet::new(Routes::NOWHERE, false, Tail::default());
     let config = parts.take_config(&nowhere, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
+}
+
+/// A machine's module, in WAMR.
+fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> Loaded {
+    file.load(&[], &ProgramArgs::default(), snapshot).unwrap()
 }
 
 /// The same for a module.

@@ -9,6 +9,7 @@ mod common;
 mod disks;
 mod host;
 mod log;
+mod reading;
 mod wasmtime;
 
 use common::{guest, scratch, succeed, text};
@@ -80,6 +81,12 @@ fn assert_all_the_same(lines: &[&str]) {
         let mut engine = host.restore(&barrier, &listener);
         script.follow(&mut *engine, &listener);
         assert_same(&save(&mut *engine), &script.end, &format!("restored and run by {host:?} (first) and natively"));
+    }
+    for host in [Host::Native, Host::Aot] {
+        let listener = Listener::default();
+        let mut engine = host.restore_by_reading(&barrier, &listener);
+        script.follow(&mut *engine, &listener);
+        assert_same(&save(&mut *engine), &script.end, &format!("read as it was touched by {host:?} (first) and mapped"));
     }
 }
 

@@ -8,7 +8,7 @@ use super::queue::{Queue, QueueArea};
 use super::spec::feature::{VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1};
 use super::spec::{interrupt, mmio};
 use super::{DeviceStatus, DriverFault, VirtioDevice, Virtqueues};
-use crate::platform::{BusDevice, Platform};
+use crate::platform::{BusDevice, GuestMemory, Platform, Presence};
 
 /// Most queues of one device: one bit each in a word.
 const MAX_QUEUES: u16 = 64;
@@ -100,10 +100,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
         platform: &mut Platform<'_>,
         work: impl FnOnce(&mut D, &mut Virtqueues<'_>) -> Result<R, DriverFault>,
     ) -> Option<R> {
+        let live = self.status.is_live() && self.bring_in(platform.memory);
         let mut queues = Virtqueues {
             memory: platform.memory,
             queues: &mut self.queues,
-            live: self.status.is_live(),
+            live,
             features: self.driver_features,
             used: 0,
             completed: 0,
@@ -137,6 +138,17 @@ impl<D: VirtioDevice> MmioTransport<D> {
         };
         platform.line.set_level(self.interrupt_level());
         outcome
+    }
+
+    /// Brings in whatever the device may touch in one call, so that it never stops in the midst of a request. Whether all of it is there.
+    fn bring_in(&self, memory: &mut dyn GuestMemory) -> bool {
+        if memory.presence() == Presence::Partial {
+            for queue in &self.queues {
+                // A driver's mistake is found when the device comes to it.
+                let _ = queue.bring_in(memory);
+            }
+        }
+        memory.presence() != Presence::Stalled
     }
 
     /// Section 2.1.2: the device stops, and says so.

@@ -154,6 +154,13 @@ impl DescriptorChain {
         if bytes > MAX_CHAIN_BYTES { Err(DriverFault::ChainTooLarge { bytes }) } else { Ok(()) }
     }
 
+    /// Brings in the buffers.
+    pub(super) fn bring_in(&self, memory: &mut dyn GuestMemory) {
+        for segment in self.readable.list.iter().chain(&self.writable.list) {
+            memory.bring_in(segment.address, u64::from(segment.len));
+        }
+    }
+
     /// Index of the first descriptor: the name of the request in both rings.
     pub(super) fn head(&self) -> u16 {
         self.head

@@ -143,10 +143,30 @@ impl Queue {
         if self.available(memory)? == 0 {
             return Ok(None);
         }
-        let slot = self.next % self.size;
+        self.chain(memory, self.next).map(Some)
+    }
+
+    /// The chain that the driver made available as number `index`, modulo 2^16.
+    fn chain(&self, memory: &mut dyn GuestMemory, index: u16) -> Result<DescriptorChain, DriverFault> {
+        let slot = index % self.size;
         let head = read_u16(memory, self.driver_area, RING_HEADER_SIZE + AVAIL_ELEMENT_SIZE * u64::from(slot))?;
         let table = DescriptorTable { base: self.descriptor_area, len: self.size };
-        DescriptorChain::walk(memory, table, head).map(Some)
+        DescriptorChain::walk(memory, table, head)
+    }
+
+    /// Brings in all that the device may touch in this call: the rings, and what the available chains lead to. What the driver got wrong is
+    /// found when the chain's turn comes.
+    pub(crate) fn bring_in(&self, memory: &mut dyn GuestMemory) -> Result<(), DriverFault> {
+        if !self.ready {
+            return Ok(());
+        }
+        let size = u64::from(self.size);
+        memory.bring_in(self.driver_area, RING_HEADER_SIZE + AVAIL_ELEMENT_SIZE * size);
+        memory.bring_in(self.device_area, RING_HEADER_SIZE + USED_ELEMENT_SIZE * size);
+        for ahead in 0..self.available(memory)? {
+            self.chain(memory, self.next.wrapping_add(ahead))?.bring_in(memory);
+        }
+        Ok(())
     }
 
     /// Hands the chain that [`Self::next_chain`] gave back to the driver.

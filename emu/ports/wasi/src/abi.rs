@@ -8,9 +8,7 @@ use crate::ram;
 use crate::save::{self, Head};
 use crate::sink::Output;
 use devices::console::{Port, WindowSize};
-use emu::bus::Ram;
-use emu::machine::{Machine, MemoryDisk, Stop};
-use snapshot::Snapshot;
+use emu::machine::{Machine, Stop};
 use std::cell::RefCell;
 
 /// Version of the ABI.
@@ -74,16 +72,12 @@ impl State {
     }
 
     fn restore(&mut self, length: usize, file_length: u64) -> Result<(), Error> {
-        let snapshot = Snapshot::open(Head { bytes: self.exchange.taken(length), file_length })?;
-        let mut config = self.take_config("pb_restore")?;
+        let head = Head { bytes: self.exchange.taken(length), file_length };
+        let config = self.take_config("pb_restore")?;
         // SAFETY: there is no machine.
-        let (parts, ram) = unsafe { make::parts(&mut config, &self.output, MemoryDisk::restored) }?;
-        let mut sections = snapshot.sections();
-        let machine = Machine::restore(parts, ram, &mut sections)?;
-        machine.id().require(snapshot.machine())?;
-        snapshot.require_disks(|number| machine.disk_memory(number.into()).map(Ram::size))?;
+        let (machine, left) = unsafe { make::restore(config, head, &self.output) }?;
         self.machine = Some(machine);
-        let left = sections.left().filter(|entry| entry.critical).map(|entry| format!("{}\n", entry.name));
+        let left = left.iter().map(|name| format!("{name}\n"));
         self.exchange.answer(left.collect::<String>().into_bytes());
         Ok(())
     }
@@ -155,7 +149,8 @@ extern "C" fn pb_boot() -> u32 {
 }
 
 /// Makes the machine of a snapshot, whose first `length` bytes of `file_length` the host has given, and whose pages it has put into guest
-/// RAM and the disk that is memory. The answer names the critical sections that were left, one in a line.
+/// RAM and the disk that is memory; or of the one in the configuration, with both 0. The answer names the critical sections that were left, one
+/// in a line.
 #[unsafe(no_mangle)]
 extern "C" fn pb_restore(length: u32, file_length: u64) -> u32 {
     with(|state| {
@@ -165,17 +160,21 @@ extern "C" fn pb_restore(length: u32, file_length: u64) -> u32 {
 }
 
 /// Runs until the count reaches `until`, or something else stops the machine: 0 the count, 1 HLT, 2 HLT for good, 3 power-off, 4 reset;
-/// 5 without a machine.
+/// 5 without a machine; 6 if the machine cannot go on, and the answer says why.
 #[unsafe(no_mangle)]
 extern "C" fn pb_run(until: u64) -> u32 {
     with(|state| {
         let Some(machine) = &mut state.machine else { return 5 };
         let (reason, detail) = match machine.run(until) {
-            Stop::Due => (0, -1),
-            Stop::Halted { deadline } => (1, deadline.map_or(-1, |tick| tick as i64)),
-            Stop::HaltedForGood => (2, -1),
-            Stop::PowerOff { status } => (3, i64::from(status)),
-            Stop::Reset => (4, -1),
+            Ok(Stop::Due) => (0, -1),
+            Ok(Stop::Halted { deadline }) => (1, deadline.map_or(-1, |tick| tick as i64)),
+            Ok(Stop::HaltedForGood) => (2, -1),
+            Ok(Stop::PowerOff { status }) => (3, i64::from(status)),
+            Ok(Stop::Reset) => (4, -1),
+            Err(error) => {
+                status(state, Err(error.into()));
+                (6, -1)
+            }
         };
         state.detail = detail;
         reason

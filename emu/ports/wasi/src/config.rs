@@ -37,6 +37,17 @@ pub struct Config {
     pub binds: Vec<BoundFolder>,
     /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
     pub folders: Vec<SharedFolder>,
+    /// `snapshot=FD`, `snapshot=FD,NAME`: where the module reads the snapshot that it restores.
+    pub snapshot: Option<SnapshotPlace>,
+}
+
+/// Where a snapshot's file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPlace {
+    /// The runtime's descriptor of the file, or of the folder that it is in.
+    pub descriptor: u32,
+    /// The file's name in that folder.
+    pub name: Option<String>,
 }
 
 /// A folder of the host at a path of its own.
@@ -112,6 +123,7 @@ impl Config {
             "upper" => self.upper = value.parse().ok()?,
             "info" => self.info = parse_hex(value)?,
             "bind" => self.binds.push(parse_bind(value)?),
+            "snapshot" => self.snapshot = Some(parse_snapshot(value)?),
             "share" => self.folders.push(parse_folder(value)?),
             _ => return None,
         }
@@ -131,6 +143,11 @@ fn choice(value: &str, no: &str, yes: &str) -> Option<bool> {
 fn parse_place(value: &str) -> Option<Place> {
     let (offset, length) = value.split_once(',')?;
     Some(Place { offset: offset.parse().ok()?, length: length.parse().ok()? })
+}
+
+fn parse_snapshot(value: &str) -> Option<SnapshotPlace> {
+    let (descriptor, name) = value.split_once(',').map_or((value, None), |(descriptor, name)| (descriptor, Some(name.to_owned())));
+    Some(SnapshotPlace { descriptor: descriptor.parse().ok()?, name })
 }
 
 fn parse_folder(value: &str) -> Option<SharedFolder> {

@@ -1,6 +1,8 @@
 //! What goes wrong, as the host is told: a stable kind, and a message.
 
+use crate::config::SnapshotPlace;
 use emu::machine::MachineError;
+use std::io;
 
 /// Why a call of the ABI failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,14 @@ pub enum Error {
     /// Two folders cannot be at one place, and none at the root.
     #[error("configuration: the lines `bind=` must name different paths below the root")]
     Binds,
+    /// The snapshot's file cannot be opened.
+    #[error("cannot open the snapshot{} of descriptor {}: {source}", place.name.as_ref().map_or(String::new(), |name| format!(" {name}")), place.descriptor)]
+    SnapshotFile {
+        /// Where it should be.
+        place: SnapshotPlace,
+        /// What the runtime said.
+        source: io::Error,
+    },
     /// The heap is full.
     #[error("no room for {bytes} bytes of {what} in the module's heap")]
     OutOfMemory {
@@ -72,6 +82,7 @@ impl Error {
             Self::NoUpper { .. } => "machine-no-upper",
             Self::NoRoot { .. } => "machine-no-root",
             Self::Binds => "machine-binds",
+            Self::SnapshotFile { .. } => "machine-no-snapshot",
             Self::OutOfMemory { .. } => "machine-out-of-memory",
             Self::Machine(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),

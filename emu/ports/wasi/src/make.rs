@@ -1,18 +1,22 @@
 //! Making a machine of a configuration, for whoever drives it.
 
 use crate::clock::WasiClock;
-use crate::config::{BoundFolder, Config, Root, SharedFolder, Upper};
+use crate::config::{BoundFolder, Config, Root, SharedFolder, SnapshotPlace, Upper};
 use crate::entropy::WasiEntropy;
 use crate::error::Error;
+#[cfg(target_os = "wasi")]
+use crate::folder::SnapshotFile;
 use crate::payload::{self as segment, PayloadDisk};
 use crate::ram::LinearMemory;
+use crate::save::Head;
 use crate::sink::Output;
 use devices::p9::{Access, Branch, FileSystem, MemoryFs, Tree};
-use emu::bus::Ram;
+use emu::bus::{Ram, RamBacking};
 use emu::cache::Limits;
 use emu::machine::{self, Disk, DiskContent, Entropy, Machine, MemoryDisk, Share};
 use emu::vcpu::Clock;
-use snapshot::{Digest, GROUP_SIZE};
+use snapshot::{Digest, GROUP_SIZE, ReadAt, SectionName, Snapshot, Space};
+use std::rc::Rc;
 
 /// The share with the host's files.
 const FILES_TAG: &str = "wasi0";
@@ -23,11 +27,15 @@ const INFO_FILE: &str = "info";
 /// What the share holds at the most, besides `info`.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
-/// RAM and everything else that a machine is made of. `disk` makes the upper disk of its memory.
+/// What is behind RAM, and everything else that a machine is made of. `disk` makes the upper disk, by its number, of its memory.
 ///
 /// # Safety
 /// No machine that was made before is still used.
-pub unsafe fn parts(config: &mut Config, output: &Output, disk: fn(Ram) -> MemoryDisk) -> Result<(machine::Config, Ram), Error> {
+pub unsafe fn parts(
+    config: &mut Config,
+    output: &Output,
+    disk: impl FnOnce(u32, Ram) -> Result<MemoryDisk, Error>,
+) -> Result<(machine::Config, Box<LinearMemory>), Error> {
     // SAFETY: no other machine is used, so no other RAM.
     let memory = unsafe { LinearMemory::new(0, config.ram) }.ok_or(Error::NoRam { bytes: config.ram })?;
     // SAFETY: as above, so no other disks.
@@ -59,24 +67,24 @@ pub unsafe fn parts(config: &mut Config, output: &Output, disk: fn(Ram) -> Memor
         epoch: config.epoch,
         limits: Limits::default(),
     };
-    Ok((parts, Ram::new(Box::new(memory))))
+    Ok((parts, Box::new(memory)))
 }
 
 /// The root, and the upper disk.
 ///
 /// # Safety
 /// As for [`parts`].
-unsafe fn disks(config: &Config, disk: fn(Ram) -> MemoryDisk) -> Result<Vec<Disk>, Error> {
+unsafe fn disks(config: &Config, disk: impl FnOnce(u32, Ram) -> Result<MemoryDisk, Error>) -> Result<Vec<Disk>, Error> {
     let mut disks = Vec::new();
     if let Some(Root { place, digest }) = config.root {
         let source = PayloadDisk::new(place).ok_or(Error::NoRoot { offset: place.offset, length: place.length })?;
         disks.push(Disk { digest, content: DiskContent::ReadOnly(Box::new(source)) });
     }
-    if let Some(Upper { offset, size, .. }) = config.upper() {
+    if let Some(Upper { number, offset, size }) = config.upper() {
         // SAFETY: no other machine is used, and this one's RAM ends where the disk begins.
         let memory = unsafe { LinearMemory::new(offset, size) }.filter(|_| size.is_multiple_of(GROUP_SIZE as u64));
         let memory = memory.ok_or(Error::NoUpper { bytes: size })?;
-        disks.push(Disk { digest: Digest::NONE, content: DiskContent::Memory(disk(Ram::new(Box::new(memory)))) });
+        disks.push(Disk { digest: Digest::NONE, content: DiskContent::Memory(disk(number, Ram::new(Box::new(memory)))?) });
     }
     Ok(disks)
 }
@@ -110,9 +118,75 @@ fn open(folder: SharedFolder) -> Option<Share> {
 /// As for [`parts`].
 pub unsafe fn boot(mut config: Config, output: &Output) -> Result<Machine, Error> {
     // SAFETY: the caller vouches for it.
-    let (parts, ram) = unsafe { parts(&mut config, output, MemoryDisk::zeroed) }?;
+    let (parts, memory) = unsafe { parts(&mut config, output, |_, memory| Ok(MemoryDisk::zeroed(memory))) }?;
     let read = |what, place: segment::Place| segment::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
     let kernel = read("the kernel", config.kernel.ok_or(Error::NoKernel)?)?;
     let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;
-    Ok(Machine::boot(parts, ram, &kernel, initramfs.as_deref(), &config.append)?)
+    Ok(Machine::boot(parts, Ram::new(memory), &kernel, initramfs.as_deref(), &config.append)?)
+}
+
+/// The machine of a snapshot, whose pages are in memory. `head` is the snapshot without them. If the configuration says where the snapshot is,
+/// `head` is empty, memory is all zero, the pages of the disk are read here and those of RAM as they are touched. Gives the names of the
+/// critical sections that are left, too.
+///
+/// # Safety
+/// As for [`parts`].
+pub unsafe fn restore(mut config: Config, head: Head, output: &Output) -> Result<(Machine, Vec<SectionName>), Error> {
+    let Some(place) = config.snapshot.take() else {
+        // SAFETY: the caller vouches for it.
+        return unsafe { restore_from(config, &Snapshot::open(head)?, |_, disk| Ok(MemoryDisk::restored(disk)), Ram::new, output) };
+    };
+    if head.file_length != 0 {
+        return Err(Error::Order { call: "pb_restore", problem: "with bytes of a snapshot that the module is to read itself" });
+    }
+    let snapshot = Rc::new(Snapshot::open(snapshot_file(&place)?)?);
+    let pages = Box::new(snapshot.clone());
+    let disk = |number, memory| read_disk(&snapshot, number, memory);
+    // SAFETY: the caller vouches for it.
+    unsafe { restore_from(config, &snapshot, disk, |memory| Ram::of_pages(memory, pages), output) }
+}
+
+/// The machine of `snapshot`.
+///
+/// # Safety
+/// As for [`parts`].
+unsafe fn restore_from<S: ReadAt>(
+    mut config: Config,
+    snapshot: &Snapshot<S>,
+    disk: impl FnOnce(u32, Ram) -> Result<MemoryDisk, Error>,
+    ram: impl FnOnce(Box<dyn RamBacking>) -> Ram,
+    output: &Output,
+) -> Result<(Machine, Vec<SectionName>), Error> {
+    // SAFETY: the caller vouches for it.
+    let (parts, memory) = unsafe { parts(&mut config, output, disk) }?;
+    let mut sections = snapshot.sections();
+    let machine = Machine::restore(parts, ram(memory), &mut sections)?;
+    machine.id().require(snapshot.machine())?;
+    snapshot.require_disks(|number| machine.disk_memory(number.into()).map(Ram::size))?;
+    Ok((machine, sections.left().filter(|entry| entry.critical).map(|entry| entry.name).collect()))
+}
+
+/// The disk with this number, with its pages. What does not fit is refused once there is a machine to compare with.
+fn read_disk<S: ReadAt>(snapshot: &Snapshot<S>, number: u32, mut memory: Ram) -> Result<MemoryDisk, Error> {
+    let space = Space::Disk(number as u16);
+    let mut buffer = Box::new([0; GROUP_SIZE]);
+    for group in snapshot.group_numbers(space) {
+        snapshot.read_group(space, group, &mut buffer)?;
+        let start = group as usize * GROUP_SIZE;
+        if let Some(bytes) = memory.bytes_mut().get_mut(start..start + GROUP_SIZE) {
+            bytes.copy_from_slice(&buffer[..]);
+        }
+    }
+    Ok(MemoryDisk::restored(memory))
+}
+
+#[cfg(target_os = "wasi")]
+fn snapshot_file(place: &SnapshotPlace) -> Result<SnapshotFile, Error> {
+    SnapshotFile::open(place).map_err(|source| Error::SnapshotFile { place: place.clone(), source })
+}
+
+/// On a target without WASI there are no files.
+#[cfg(not(target_os = "wasi"))]
+fn snapshot_file(place: &SnapshotPlace) -> Result<Head, Error> {
+    Err(Error::SnapshotFile { place: place.clone(), source: std::io::ErrorKind::Unsupported.into() })
 }

@@ -14,6 +14,9 @@ pub enum Failure {
     /// The machine cannot be made.
     #[error("{0}")]
     Machine(#[from] crate::error::Error),
+    /// The machine cannot go on.
+    #[error("{0}")]
+    Stopped(#[from] emu::machine::MachineError),
     /// The runtime did not do what was asked of it.
     #[error("the runtime cannot {doing}: {source}")]
     Host {

@@ -86,7 +86,7 @@ struct Attended {
 impl Attended {
     fn run(mut self) -> Result<i32, Failure> {
         loop {
-            let stop = self.machine.run(self.machine.count().saturating_add(SLICE));
+            let stop = self.machine.run(self.machine.count().saturating_add(SLICE))?;
             let said = self.guest.hear(&self.output).map_err(|source| Failure::Host { doing: "write the program's output", source })?;
             match said {
                 Some(Said::Exit(status)) => return Ok(status.into()),
