@@ -12,6 +12,8 @@ REGISTRY := $(TARGET)/registry/docker-registry
 IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
+HOSTS := $(TARGET)/hosts
+WASMTIME := 50.0.1
 
 # What runs in the guest is static and not relocatable: nothing is left to do when it starts.
 INIT_TARGET := x86_64-unknown-linux-gnu
@@ -26,6 +28,7 @@ PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-2
 help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
+	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
@@ -139,6 +142,17 @@ test: packages guest build machine registry test-images
 	@guest/tests/boot $(PREBAKE) $(GUEST)
 	@guest/tests/image $(PREBAKE) $(GUEST)
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
+
+# The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
+.PHONY: hosts
+hosts: guest build machine test-images
+	@guest/apt install python3-venv
+	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)
+	@$(HOSTS)/bin/pip install --quiet wasmtime==$(WASMTIME)
+	@echo 'hosts: container images in a stock runtime'
+	@guest/tests/stock $(PREBAKE) $(IMAGES) $(HOSTS)/bin/python busybox alpine debian
+	@echo 'hosts: the same bytes everywhere'
+	@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) cargo test --quiet --package harness --test hosts -- --ignored
 
 .PHONY: bench
 bench: guest build machine

@@ -768,7 +768,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bake_needs_a_machine_or_a_kernel() {
+    fn a_bake_needs_a_machine_an_image_or_a_kernel() {
         let parse = |words: &[&str]| {
             let words = ["prebake", "bake", "-o", "a.snap"].iter().chain(words);
             let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
@@ -778,9 +778,18 @@ mod tests {
         assert!(parse(&["--kernel", "k", "--memory", "64"]).is_ok());
         assert!(!parse(&["a.aot", "--disk", "d"]).unwrap().in_module());
         assert!(parse(&["a.wasm", "--engine", "wamr"]).unwrap().in_module());
-        for wrong in
-            [&[][..], &["a.img"], &["a.aot", "--kernel", "k"], &["a.aot", "--memory", "64"], &["--kernel", "k", "--engine", "wamr"]]
-        {
+        assert_eq!(parse(&["alpine:3.20"]).unwrap().source.as_deref(), Some("alpine:3.20"));
+        assert!(parse(&["a.aot", "--at", "idle", "-e", "A=b", "--", "sh"]).is_ok());
+        for wrong in [
+            &[][..],
+            &["b.snap"],
+            &["a.aot", "--kernel", "k"],
+            &["a.aot", "--memory", "64"],
+            &["--kernel", "k", "--engine", "wamr"],
+            &["a.aot", "-e", "A=b"],
+            &["a.aot", "--", "sh"],
+            &["a.aot", "--at", "idle", "-v", "/tmp:/data"],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }
