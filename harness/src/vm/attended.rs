@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a terminal's line discipline takes for the end of a file.
 const END_OF_FILE: &[u8] = &[0x04];
@@ -35,8 +35,9 @@ const PACED_START: usize = 4096;
 const BRIEF_HALT: u64 = 30_000_000;
 /// … unless it has halted for no longer in all this time.
 const BRIEF_HALTS: u64 = 1_000_000_000;
-/// How long a guest under the host's clock may be busy before it is given the next line all the same.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Instructions that a guest under the host's clock may be busy for before it is given the next line all the same: a tenth of a second or so,
+/// and enough for a shell to start a program, however busy the host is.
+const PATIENCE: u64 = 20_000_000;
 /// Guest time that a restored guest has for rekeying its random generator.
 const RESUME_TIME: u64 = 5_000_000_000;
 
@@ -77,7 +78,7 @@ pub struct Attended<F> {
     stage: Stage,
     /// Bytes of input that the guest was given, and when it was last given some.
     fed: usize,
-    last_fed: Instant,
+    last_fed_count: u64,
     last_fed_tick: u64,
     end: EndOfInput,
     /// The program was sent a signal; the next one is for prebake.
@@ -100,6 +101,7 @@ impl<F: AsFd> Attended<F> {
     /// A guest that boots.
     pub fn new(mut drive: Drive, outlet: Outlet, input: Input<F>, signals: Signals, clock: ClockArg, mode: Mode) -> Self {
         Self {
+            last_fed_count: drive.machine().count(),
             last_fed_tick: drive.machine().now(),
             drive,
             outlet,
@@ -109,7 +111,6 @@ impl<F: AsFd> Attended<F> {
             mode,
             stage: Stage::Booting,
             fed: 0,
-            last_fed: Instant::now(),
             end: EndOfInput::NotYet,
             signalled: false,
         }
@@ -176,7 +177,8 @@ impl<F: AsFd> Attended<F> {
         }
         if self.clock == ClockArg::Host {
             self.wait(Some(Duration::ZERO))?;
-            if self.stage == Stage::Attached && (!self.is_paced() || self.last_fed.elapsed() > PATIENCE) {
+            let busy_for = self.drive.machine().count().saturating_sub(self.last_fed_count);
+            if self.stage == Stage::Attached && (!self.is_paced() || busy_for > PATIENCE) {
                 self.feed()?;
             }
         }
@@ -333,7 +335,7 @@ impl<F: AsFd> Attended<F> {
             return Ok(self.end_input());
         }
         self.fed = self.fed.saturating_add(taken);
-        self.last_fed = Instant::now();
+        self.last_fed_count = self.drive.machine().count();
         self.last_fed_tick = self.drive.machine().now();
         Ok(true)
     }
