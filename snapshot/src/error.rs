@@ -80,15 +80,30 @@ pub enum Error {
     },
 
     /// The snapshot needs a feature of the format that is not implemented.
-    #[error(
-        "the snapshot {meaning} (feature bits {bits:#x}), which cannot be restored from directly; \
-        join it first, or use a newer prebake"
-    )]
+    #[error("the snapshot uses features that are not known here (bits {bits:#x}); use a newer prebake")]
     UnsupportedFeatures {
-        /// All feature bits that it has.
+        /// The feature bits that are not known.
         bits: u32,
-        /// The same in words.
-        meaning: String,
+    },
+
+    /// The snapshot is a delta, where a whole one was wanted.
+    #[error("the snapshot is a delta on {base}, and means nothing without that; give a whole snapshot, or run the session that it is of")]
+    Delta {
+        /// Content digest of its base.
+        base: Digest,
+    },
+
+    /// The snapshot is whole, where a delta was wanted.
+    #[error("the snapshot is whole, but a delta was wanted; give the one that was saved of a session")]
+    NotADelta,
+
+    /// The delta is on another snapshot.
+    #[error("the snapshot is a delta on {wanted}, but its base was to be {found}; give the base that it was saved on")]
+    WrongBase {
+        /// Content digest of the snapshot that was given.
+        found: Digest,
+        /// Content digest of the delta's base.
+        wanted: Digest,
     },
 
     /// The snapshot is in the other form.
@@ -269,6 +284,9 @@ impl Error {
             Self::Corrupted { .. } | Self::HoleNotEmpty { .. } => "corrupted",
             Self::Malformed { .. } => "malformed",
             Self::UnsupportedFeatures { .. } => "unsupported-features",
+            Self::Delta { .. } => "delta",
+            Self::NotADelta => "not-a-delta",
+            Self::WrongBase { .. } => "wrong-base",
             Self::WrongForm { found: Form::Travelling } => "travelling-form",
             Self::WrongForm { found: Form::Stored } => "stored-form",
             Self::WrongModel { .. } => "wrong-model",

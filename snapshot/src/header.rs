@@ -20,12 +20,12 @@ pub const RAM_SIZE_UNIT: u64 = 2 << 20;
 /// … and at most this many.
 pub const MAX_RAM_SIZE: u64 = 64 << 30;
 
+/// Feature: pages that are not covered are those of a base.
+const DELTA: u32 = 1 << 0;
 /// Feature: the index has entries of other spaces than RAM.
 const DISKS: u32 = 1 << 1;
 /// Feature: the pages are in compressed frames.
 const TRAVELLING: u32 = 1 << 2;
-/// Features of format 1 that this crate does not read. A reader refuses every bit that it does not implement.
-const UNREAD: [(u32, &str); 1] = [(1 << 0, "is a delta on another snapshot")];
 
 /// Name and revision of a machine model, as in `pc1-v2/1`: 1 to 32 printable ASCII characters without spaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,8 @@ pub enum Form {
 pub struct Header {
     /// The machine that was saved.
     pub machine: MachineId,
+    /// Content digest of the snapshot that this one is a delta on.
+    pub base: Option<Digest>,
     /// There are pages of disks.
     pub has_disks: bool,
     /// Sections in the table.
@@ -154,9 +156,10 @@ impl Header {
     }
 
     const fn features(&self) -> u32 {
+        let delta = if self.base.is_some() { DELTA } else { 0 };
         let disks = if self.has_disks { DISKS } else { 0 };
         let travelling = if self.frames_len.is_some() { TRAVELLING } else { 0 };
-        disks | travelling
+        delta | disks | travelling
     }
 
     /// Bytes of the section table.
@@ -211,7 +214,7 @@ impl Header {
         bytes.extend(self.group_count.to_le_bytes());
         bytes.extend(self.slot_count.to_le_bytes());
         bytes.extend(self.machine.devices.to_le_bytes());
-        bytes.extend(Digest::NONE.as_bytes()); // base
+        bytes.extend(self.base.unwrap_or(Digest::NONE).as_bytes());
         bytes.extend(self.table_digest.as_bytes());
         bytes.extend(self.index_digest.as_bytes());
         bytes.extend(self.content_digest.as_bytes());
@@ -267,12 +270,15 @@ impl Header {
         if version == 0 {
             return Err(Error::malformed(Part::Header, "format version 0 does not exist"));
         }
-        let unknown = features & !(DISKS | TRAVELLING);
+        let unknown = features & !(DELTA | DISKS | TRAVELLING);
         if unknown != 0 {
-            return Err(Error::UnsupportedFeatures { bits: unknown, meaning: describe_features(unknown) });
+            return Err(Error::UnsupportedFeatures { bits: unknown });
         }
-        if base_digest != Digest::NONE {
-            return Err(Error::malformed(Part::Header, "it names a base but is no delta"));
+        let base = (base_digest != Digest::NONE).then_some(base_digest);
+        match (base, features & DELTA != 0) {
+            (Some(_), false) => return Err(Error::malformed(Part::Header, "it names a base but is no delta")),
+            (None, true) => return Err(Error::malformed(Part::Header, "it is a delta but names no base")),
+            _ => {}
         }
         let Some(model) = model else {
             return Err(Error::malformed(Part::Header, "the model's name is not one"));
@@ -294,6 +300,7 @@ impl Header {
         }
         let stored = Self {
             machine,
+            base,
             has_disks: features & DISKS != 0,
             section_count,
             sections_len,
@@ -322,10 +329,4 @@ impl Header {
         }
         Ok(header)
     }
-}
-
-fn describe_features(bits: u32) -> String {
-    let known = UNREAD.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, meaning)| *meaning);
-    let unknown = bits & !UNREAD.iter().fold(0, |all, (bit, _)| all | bit);
-    known.chain((unknown != 0).then_some("uses features that are not known here")).collect::<Vec<_>>().join(" and ")
 }

@@ -13,21 +13,20 @@ pub const MAX_RUNS: usize = 250;
 /// Bytes of the longest frame of the travelling form: what zstd makes of a group that it cannot compress.
 const MAX_FRAME_LEN: u32 = 65_824;
 
-/// Where a snapshot has no base, a group says something about all of its pages.
-const COVERED_ALL: u16 = u16::MAX;
-
-/// A group of pages of which at least one is not all zero.
+/// A group of pages that a snapshot says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Group {
     /// The memory that it is a part of.
     pub space: Space,
     /// Its address there, divided by [`GROUP_SIZE`].
     pub number: u32,
-    /// The pages that are not all zero.
+    /// The pages that it says something about: all, where there is no base.
+    pub covered: PageSet,
+    /// Those of them that are not all zero.
     pub present: PageSet,
     /// Where the group is in the page area, in groups. In the travelling form, the bytes of its frame.
     pub slot: u32,
-    /// Digest of the pages that are present.
+    /// Digest of the pages that are present, one after the other.
     pub digest: Digest,
 }
 
@@ -43,7 +42,7 @@ impl Group {
 
     pub fn encode(&self, index: &mut Vec<u8>) {
         index.extend(self.space.number().to_le_bytes());
-        index.extend(COVERED_ALL.to_le_bytes());
+        index.extend(self.covered.0.to_le_bytes());
         index.extend(self.present.0.to_le_bytes());
         index.extend(0_u16.to_le_bytes());
         index.extend(self.number.to_le_bytes());
@@ -51,19 +50,23 @@ impl Group {
         index.extend(self.digest.as_bytes());
     }
 
-    fn decode(bytes: &[u8; GROUP_ENTRY_LEN]) -> Result<Self, Error> {
+    fn decode(bytes: &[u8; GROUP_ENTRY_LEN], is_delta: bool) -> Result<Self, Error> {
         let mut fields = Fields::new(bytes);
         let space = Space::of_number(fields.u16());
-        let covered = fields.u16();
+        let covered = PageSet(fields.u16());
         let present = PageSet(fields.u16());
         let reserved = fields.u16();
         let number = fields.u32();
         let slot = fields.u32();
         let digest = Digest::from_bytes(fields.array());
-        if (covered, reserved) != (COVERED_ALL, 0) || present == PageSet::EMPTY {
-            return Err(Error::malformed(Part::Index, format!("the entry of group {number} of {space} is not one of a whole snapshot")));
+        let (is_possible, kind) = match is_delta {
+            false => (covered == PageSet::ALL && present != PageSet::EMPTY, "whole snapshot"),
+            true => (covered != PageSet::EMPTY && present.is_within(covered), "delta"),
+        };
+        if !is_possible || reserved != 0 {
+            return Err(Error::malformed(Part::Index, format!("the entry of group {number} of {space} is not one of a {kind}")));
         }
-        Ok(Self { space, number, present, slot, digest })
+        Ok(Self { space, number, covered, present, slot, digest })
     }
 }
 
@@ -90,7 +93,14 @@ pub(crate) fn scan(memory: &Memory<'_>) -> Vec<Group> {
         for (number, bytes) in pages.groups().iter().enumerate() {
             let present = pages.present(number);
             if present != PageSet::EMPTY {
-                groups.push(Group { space, number: number as u32, present, slot: 0, digest: digest_group(bytes, present) });
+                groups.push(Group {
+                    space,
+                    number: number as u32,
+                    covered: PageSet::ALL,
+                    present,
+                    slot: 0,
+                    digest: digest_group(bytes, present),
+                });
             }
         }
     }
@@ -125,6 +135,12 @@ fn place_space(groups: &mut [Group], slot: u32) -> u32 {
     previous.map_or(slot, |last| last.slot + 1)
 }
 
+/// Gives the groups of a delta their slots, one after the other, and returns how many there are.
+pub(crate) fn place_delta(groups: &mut [Group]) -> u32 {
+    (0..).zip(groups.iter_mut()).for_each(|(slot, group)| group.slot = slot);
+    groups.len() as u32
+}
+
 /// The index's bytes.
 pub(crate) fn encode_index(groups: &[Group]) -> Vec<u8> {
     let mut index = Vec::with_capacity(groups.len() * GROUP_ENTRY_LEN);
@@ -134,15 +150,15 @@ pub(crate) fn encode_index(groups: &[Group]) -> Vec<u8> {
 
 /// The groups of an index whose digest was verified. Those of RAM lie in `ram_size` bytes of it; all fill `slot_count` slots. Where a disk
 /// ends is not known here: see [`Snapshot::require_disks`](crate::Snapshot::require_disks).
-pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32) -> Result<Vec<Group>, Error> {
-    let groups = decode_groups(index, ram_size)?;
-    check_slots(&groups, slot_count)?;
+pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32, is_delta: bool) -> Result<Vec<Group>, Error> {
+    let groups = decode_groups(index, ram_size, is_delta)?;
+    check_slots(&groups, slot_count, is_delta)?;
     Ok(groups)
 }
 
-/// The same in the travelling form, in which the groups have `frames_len` bytes of frames.
+/// The same of a whole snapshot in the travelling form, in which the groups have `frames_len` bytes of frames.
 pub(crate) fn decode_travelling_index(index: &[u8], ram_size: u64, frames_len: u64) -> Result<Vec<Group>, Error> {
-    let groups = decode_groups(index, ram_size)?;
+    let groups = decode_groups(index, ram_size, false)?;
     if let Some(group) = groups.iter().find(|group| group.slot == 0 || group.slot > MAX_FRAME_LEN) {
         let problem = format!("the frame of group {} has {} bytes, 1 to {MAX_FRAME_LEN} are possible", group.number, group.slot);
         return Err(Error::malformed(Part::Index, problem));
@@ -155,9 +171,9 @@ pub(crate) fn decode_travelling_index(index: &[u8], ram_size: u64, frames_len: u
 }
 
 /// The groups of an index, wherever they are in the file.
-fn decode_groups(index: &[u8], ram_size: u64) -> Result<Vec<Group>, Error> {
+fn decode_groups(index: &[u8], ram_size: u64, is_delta: bool) -> Result<Vec<Group>, Error> {
     let (entries, _) = index.as_chunks::<GROUP_ENTRY_LEN>();
-    let groups: Vec<Group> = entries.iter().map(Group::decode).collect::<Result<_, _>>()?;
+    let groups: Vec<Group> = entries.iter().map(|entry| Group::decode(entry, is_delta)).collect::<Result<_, _>>()?;
 
     let place = |group: &Group| (group.space, group.number);
     if let Some((first, second)) = neighbours(&groups).find(|(first, second)| place(first) >= place(second)) {
@@ -170,7 +186,7 @@ fn decode_groups(index: &[u8], ram_size: u64) -> Result<Vec<Group>, Error> {
     Ok(groups)
 }
 
-fn check_slots(groups: &[Group], slot_count: u32) -> Result<(), Error> {
+fn check_slots(groups: &[Group], slot_count: u32, is_delta: bool) -> Result<(), Error> {
     let misplaced = |group: &Group| {
         Error::malformed(Part::Index, format!("group {} of {} is in slot {}, out of order", group.number, group.space, group.slot))
     };
@@ -179,7 +195,7 @@ fn check_slots(groups: &[Group], slot_count: u32) -> Result<(), Error> {
     }
     for (first, second) in neighbours(groups) {
         let step = second.slot.checked_sub(first.slot).ok_or_else(|| misplaced(second))?;
-        if step != 1 && (first.space != second.space || step != second.number - first.number) {
+        if step != 1 && (is_delta || first.space != second.space || step != second.number - first.number) {
             return Err(misplaced(second));
         }
     }
@@ -189,7 +205,7 @@ fn check_slots(groups: &[Group], slot_count: u32) -> Result<(), Error> {
     }
     for space in groups.chunk_by(|first, second| first.space == second.space) {
         let runs = runs(space, 0).count();
-        if runs > MAX_RUNS {
+        if runs > MAX_RUNS && !is_delta {
             let name = space[0].space;
             return Err(Error::malformed(Part::Index, format!("the pages of {name} are in {runs} runs, at most {MAX_RUNS} are allowed")));
         }
@@ -224,7 +240,8 @@ mod tests {
     use super::*;
 
     fn groups(numbers: impl IntoIterator<Item = u32>) -> Vec<Group> {
-        let group = |number| Group { space: Space::Ram, number, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
+        let digest = Digest::of(b"page");
+        let group = |number| Group { space: Space::Ram, number, covered: PageSet::ALL, present: PageSet(1), slot: 0, digest };
         numbers.into_iter().map(group).collect()
     }
 
@@ -254,7 +271,7 @@ mod tests {
         assert_eq!(place(&mut spread), 399 + 199);
         assert_eq!(runs(&spread, 0).count(), 200);
         let index = encode_index(&spread);
-        assert_eq!(decode_index(&index, 64 << 20, 399 + 199).unwrap(), spread);
+        assert_eq!(decode_index(&index, 64 << 20, 399 + 199, false).unwrap(), spread);
     }
 
     #[test]
@@ -263,7 +280,7 @@ mod tests {
             let mut groups = groups([1, 2, 5, 6]);
             place(&mut groups);
             change(&mut groups);
-            decode_index(&encode_index(&groups), ram_size, slot_count).map_err(|error| error.kind())
+            decode_index(&encode_index(&groups), ram_size, slot_count, false).map_err(|error| error.kind())
         };
         let enough = 7 * GROUP_SIZE as u64;
         assert!(refused(|_| (), enough, 4).is_ok());
@@ -278,6 +295,24 @@ mod tests {
         assert_eq!(refused(|groups| groups[3].slot = 4, enough, 5), Err("malformed"));
         assert_eq!(refused(|groups| groups.iter_mut().for_each(|group| group.slot += 1), enough, 5), Err("malformed"));
         assert_eq!(refused(|groups| groups[1].present = PageSet::EMPTY, enough, 4), Err("malformed"));
+        assert_eq!(refused(|groups| groups[1].covered = PageSet(1), enough, 4), Err("malformed"));
+    }
+
+    #[test]
+    fn a_delta_covers_some_pages_and_has_no_holes() {
+        let decode = |change: fn(&mut Vec<Group>), slots| {
+            let mut groups = groups((0..=MAX_RUNS as u32).map(|n| n * 2));
+            groups[0].covered = PageSet(3);
+            groups[1].present = PageSet::EMPTY;
+            place_delta(&mut groups);
+            change(&mut groups);
+            decode_index(&encode_index(&groups), 64 << 20, slots, true).map(|decoded| decoded == groups).map_err(|error| error.kind())
+        };
+        let slots = MAX_RUNS as u32 + 1;
+        assert_eq!(decode(|_| (), slots), Ok(true));
+        assert_eq!(decode(|groups| groups[0].covered = PageSet::EMPTY, slots), Err("malformed"));
+        assert_eq!(decode(|groups| groups[0].present = PageSet(4), slots), Err("malformed"));
+        assert_eq!(decode(|groups| groups[1..].iter_mut().for_each(|group| group.slot += 1), slots + 1), Err("malformed"));
     }
 
     #[test]
@@ -286,7 +321,7 @@ mod tests {
         let spread = || (0..MAX_RUNS as u32).map(|n| n * 2);
         let mut both: Vec<Group> = groups(spread()).into_iter().chain(disk(spread().collect())).collect();
         assert_eq!(place(&mut both), 2 * MAX_RUNS as u32);
-        let decode = |groups: &[Group], slots| decode_index(&encode_index(groups), 64 << 20, slots).map_err(|error| error.kind());
+        let decode = |groups: &[Group], slots| decode_index(&encode_index(groups), 64 << 20, slots, false).map_err(|error| error.kind());
         assert_eq!(decode(&both, 2 * MAX_RUNS as u32).as_ref(), Ok(&both));
         // Where a disk ends is for the machine to say.
         let mut far: Vec<Group> = disk(vec![u32::MAX]).collect();
@@ -309,7 +344,7 @@ mod tests {
         for (slot, group) in (0..).zip(&mut spread) {
             group.slot = slot;
         }
-        let error = decode_index(&encode_index(&spread), 64 << 20, MAX_RUNS as u32 + 1).unwrap_err();
+        let error = decode_index(&encode_index(&spread), 64 << 20, MAX_RUNS as u32 + 1, false).unwrap_err();
         assert_eq!(error.kind(), "malformed");
     }
 }

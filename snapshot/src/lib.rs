@@ -49,6 +49,7 @@
 mod bytes;
 mod codec;
 mod content;
+mod delta;
 mod diff;
 mod digest;
 mod error;
@@ -62,6 +63,7 @@ mod travel;
 mod writer;
 
 pub use codec::{__codec, Decode, Encode, MAX_SECTIONS_LEN, Record, decode_record, encode_record};
+pub use delta::Delta;
 pub use diff::{Diff, FieldDifference, PageDifference, PageDifferences, SectionDifference, Side, diff};
 pub use digest::{Digest, Digester};
 pub use error::{Error, Part};

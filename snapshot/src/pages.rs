@@ -11,12 +11,13 @@ pub const GROUP_SIZE: usize = 64 << 10;
 /// Pages in a group.
 pub const PAGES_PER_GROUP: usize = GROUP_SIZE / PAGE_SIZE;
 
-/// Which pages of a group hold something else than zeroes: bit n is page n.
+/// Some pages of a group: bit n is page n.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PageSet(pub u16);
 
 impl PageSet {
     pub const EMPTY: Self = Self(0);
+    pub const ALL: Self = Self(u16::MAX);
 
     pub fn len(self) -> u32 {
         self.0.count_ones()
@@ -24,6 +25,10 @@ impl PageSet {
 
     pub fn complement(self) -> Self {
         Self(!self.0)
+    }
+
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
     }
 
     /// The pages as byte ranges of the group, adjacent pages as one range.
@@ -122,19 +127,19 @@ impl<'a> From<Pages<'a>> for Memory<'a> {
 #[derive(Clone, Copy)]
 pub struct Pages<'a> {
     bytes: &'a [u8],
-    may_hold_data: Option<&'a dyn Fn(u64) -> bool>,
+    may_be_new: Option<&'a dyn Fn(u64) -> bool>,
 }
 
 impl<'a> Pages<'a> {
     /// All of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, may_hold_data: None }
+        Self { bytes, may_be_new: None }
     }
 
-    /// Memory that need not be looked at everywhere: `may_hold_data` is asked with a page's number and answers `false`
-    /// only if that page is certainly all zero. The snapshot is the same with and without.
-    pub const fn with_hint(bytes: &'a [u8], may_hold_data: &'a dyn Fn(u64) -> bool) -> Self {
-        Self { bytes, may_hold_data: Some(may_hold_data) }
+    /// Memory that need not be looked at everywhere: `may_be_new` is asked with a page's number and answers `false` only if that page is
+    /// certainly as it is without the snapshot: all zero or, for a delta, as in its base. The snapshot is the same with and without.
+    pub const fn with_hint(bytes: &'a [u8], may_be_new: &'a dyn Fn(u64) -> bool) -> Self {
+        Self { bytes, may_be_new: Some(may_be_new) }
     }
 
     pub(crate) const fn len(&self) -> u64 {
@@ -150,12 +155,20 @@ impl<'a> Pages<'a> {
         let Some(group) = self.groups().get(number) else { return PageSet::EMPTY };
         let mut present = PageSet::EMPTY;
         for (n, page) in group.as_chunks::<PAGE_SIZE>().0.iter().enumerate() {
-            let page_number = (number * PAGES_PER_GROUP + n) as u64;
-            if self.may_hold_data.is_none_or(|may| may(page_number)) && !is_zero(page) {
+            if self.may_be_new(number, n) && !is_zero(page) {
                 present.0 |= 1 << n;
             }
         }
         present
+    }
+
+    /// The pages of group `number` that may not be as they are without the snapshot.
+    pub(crate) fn maybe_new(&self, number: usize) -> PageSet {
+        (0..PAGES_PER_GROUP).filter(|&n| self.may_be_new(number, n)).fold(PageSet::EMPTY, |set, n| PageSet(set.0 | 1 << n))
+    }
+
+    fn may_be_new(&self, group: usize, page: usize) -> bool {
+        self.may_be_new.is_none_or(|may| may((group * PAGES_PER_GROUP + page) as u64))
     }
 }
 

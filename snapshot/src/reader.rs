@@ -53,14 +53,22 @@ pub struct Snapshot<S> {
 }
 
 impl<S: ReadAt> Snapshot<S> {
-    /// Opens a snapshot, reading and verifying all but the pages.
+    /// Opens a whole snapshot, reading and verifying all but the pages. For a delta see [`Delta`](crate::Delta).
     ///
     /// Memory taken is bounded by the length of the source and by [`MAX_SECTIONS_LEN`](crate::MAX_SECTIONS_LEN).
     pub fn open(source: S) -> Result<Self, Error> {
-        Self::open_as(source, Form::Stored)
+        Self::open_as(source, Form::Stored)?.whole()
     }
 
-    /// The same in either form. In the travelling form nothing can be read of the pages.
+    /// This snapshot, unless it is a delta.
+    pub(crate) fn whole(self) -> Result<Self, Error> {
+        match self.header.base {
+            None => Ok(self),
+            Some(base) => Err(Error::Delta { base }),
+        }
+    }
+
+    /// The same in either form, and of a delta too. In the travelling form nothing can be read of the pages.
     pub(crate) fn open_as(source: S, form: Form) -> Result<Self, Error> {
         let len = source.byte_len();
         let start = read(&source, 0, len.min(HEADER_LEN as u64))?;
@@ -76,14 +84,14 @@ impl<S: ReadAt> Snapshot<S> {
         let index = read(&source, header.index_offset(), header.index_len())?;
         Part::Index.verify(&index, header.index_digest)?;
         let groups = match header.frames_len {
-            None => decode_index(&index, header.machine.ram_size, header.slot_count)?,
+            None => decode_index(&index, header.machine.ram_size, header.slot_count, header.base.is_some())?,
             Some(frames_len) => decode_travelling_index(&index, header.machine.ram_size, frames_len)?,
         };
         if has_disks(&groups) != header.has_disks {
             return Err(Error::malformed(Part::Index, "the feature `disks` does not say whether there are pages of disks"));
         }
 
-        let content = content_digest(&header.machine, header.section_count, &table, &groups);
+        let content = content_digest(&header.machine, header.base, header.section_count, &table, &groups);
         Part::Content.require(content, header.content_digest)?;
 
         let bodies = read(&source, header.bodies_offset(), header.sections_len)?;
@@ -148,7 +156,7 @@ impl<S: ReadAt> Snapshot<S> {
     }
 
     /// The groups of `space`.
-    fn groups_of(&self, space: Space) -> &[Group] {
+    pub(crate) fn groups_of(&self, space: Space) -> &[Group] {
         let start = self.groups.partition_point(|group| group.space < space);
         let end = self.groups.partition_point(|group| group.space <= space);
         &self.groups[start..end]

@@ -67,7 +67,7 @@ pub struct Travelling<S>(Snapshot<S>);
 impl<S: ReadAt> Travelling<S> {
     /// Opens it, reading and verifying all but the frames.
     pub fn open(source: S) -> Result<Self, Error> {
-        Snapshot::open_as(source, Form::Travelling).map(Self)
+        Snapshot::open_as(source, Form::Travelling)?.whole().map(Self)
     }
 
     /// The header.

@@ -1,8 +1,9 @@
 //! A machine to bytes.
 
 use crate::content::content_digest;
+use crate::delta::scan_against;
 use crate::header::{Header, MachineId};
-use crate::index::{Group, encode_index, has_disks, place, runs, scan};
+use crate::index::{Group, encode_index, has_disks, place, place_delta, runs, scan};
 use crate::pages::{GROUP_SIZE, Memory, Space};
 use crate::section::{MAX_SECTIONS, SectionEntry, SectionName};
 use crate::{Digest, Error, MAX_SECTIONS_LEN, ReadAt, Record, Snapshot, encode_record};
@@ -31,9 +32,9 @@ pub struct Written {
     pub file_length: u64,
     /// The name of the snapshot.
     pub content_digest: Digest,
-    /// Pages that were not all zero, of all spaces.
+    /// Pages that were not all zero, of all spaces. Of a delta, those of them that are not the base's.
     pub pages: u64,
-    /// Mappings that a restore takes.
+    /// Mappings that a restore takes, at most.
     pub runs: usize,
 }
 
@@ -69,6 +70,29 @@ impl Writer {
     /// handed over when this returns; making them durable is up to whoever owns the sink.
     pub fn write<'a, W: Write + Seek>(&self, memory: impl Into<Memory<'a>>, sink: &mut W) -> Result<Written, Error> {
         let memory = memory.into();
+        self.check(&memory)?;
+        let mut groups = scan(&memory);
+        let slot_count = place(&mut groups);
+        self.write_groups(&memory, (groups, slot_count), None, sink)
+    }
+
+    /// The same as a delta on `base`, a whole snapshot of the same machine: it has the pages that differ from the base's.
+    pub fn write_delta<'a, W: Write + Seek, S: ReadAt>(
+        &self,
+        memory: impl Into<Memory<'a>>,
+        base: &Snapshot<S>,
+        sink: &mut W,
+    ) -> Result<Written, Error> {
+        let memory = memory.into();
+        self.check(&memory)?;
+        base.machine().require(&self.machine)?;
+        let mut groups = scan_against(&memory, base)?;
+        let slot_count = place_delta(&mut groups);
+        self.write_groups(&memory, (groups, slot_count), Some(base.header().content_digest), sink)
+    }
+
+    /// Checks that `memory` is this machine's.
+    fn check(&self, memory: &Memory<'_>) -> Result<(), Error> {
         self.machine.check_ram_size()?;
         if memory.len_of(Space::Ram) != self.machine.ram_size {
             return Err(Error::WrongRamSize { found: memory.len_of(Space::Ram), wanted: self.machine.ram_size });
@@ -76,6 +100,16 @@ impl Writer {
         if let Some((space, pages)) = memory.spaces().find(|(_, pages)| !pages.len().is_multiple_of(GROUP_SIZE as u64)) {
             return Err(Error::InvalidDiskSize { space, found: pages.len() });
         }
+        Ok(())
+    }
+
+    fn write_groups<W: Write + Seek>(
+        &self,
+        memory: &Memory<'_>,
+        (groups, slot_count): (Vec<Group>, u32),
+        base: Option<Digest>,
+        sink: &mut W,
+    ) -> Result<Written, Error> {
         if self.sections.len() > MAX_SECTIONS as usize {
             return Err(Error::TooManySections { found: self.sections.len() as u64 });
         }
@@ -89,12 +123,11 @@ impl Writer {
                 SectionEntry { name: *name, version: *version, critical: *critical, len: body.len() as u32, digest: Digest::of(body) };
             entry.encode(&mut table);
         }
-        let mut groups = scan(&memory);
-        let slot_count = place(&mut groups);
         let index = encode_index(&groups);
         let section_count = self.sections.len() as u32;
         let header = Header {
             machine: self.machine,
+            base,
             has_disks: has_disks(&groups),
             section_count,
             sections_len: bodies.len() as u64,
@@ -103,7 +136,7 @@ impl Writer {
             frames_len: None,
             table_digest: Digest::of(&table),
             index_digest: Digest::of(&index),
-            content_digest: content_digest(&self.machine, section_count, &table, &groups),
+            content_digest: content_digest(&self.machine, base, section_count, &table, &groups),
         };
 
         let mut start = header.encode();
@@ -111,7 +144,7 @@ impl Writer {
         start.extend(bodies);
         start.extend(index);
         start.resize(header.pages_offset() as usize, 0);
-        write_all(sink, &start, &memory, &groups, slot_count).map_err(Error::writing)?;
+        write_all(sink, &start, memory, &groups, slot_count).map_err(Error::writing)?;
         Ok(Written::new(&header, &groups))
     }
 }

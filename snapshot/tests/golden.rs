@@ -100,3 +100,25 @@ fn digests_are_those_of_the_specification() {
         assert!(bytes == written, "content, table, index and header digest as FORMAT.md defines them");
     }
 }
+
+#[test]
+fn a_delta() {
+    let base = small();
+    let mut now = ram();
+    now[0x1_0000] = 0;
+    now[0x1f_0800] = 0xcd;
+    let mut file = std::io::Cursor::new(Vec::new());
+    let base = Snapshot::open(base.as_slice()).unwrap();
+    common::writer(common::RAM_SIZE).write_delta(Pages::new(&now), &base, &mut file).unwrap();
+    let bytes = golden("v1-delta.hex", file.get_ref());
+    let delta = snapshot::Delta::open(bytes.as_slice()).unwrap();
+    delta.verify_all().unwrap();
+    delta.require_base(&base).unwrap();
+    let mut patched = Vec::new();
+    let put = |address, bytes: &[u8]| {
+        patched.push((address, bytes.len(), bytes[0], bytes[0x800]));
+        Ok::<_, snapshot::Error>(())
+    };
+    delta.patch(Space::Ram, put).unwrap();
+    assert_eq!(patched, [(0x1_0000, 4096, 0, 0), (0x1f_0000, 4096, 0, 0xcd)]);
+}
