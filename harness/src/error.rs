@@ -278,6 +278,82 @@ pub enum Error {
     /// The guest was not seen to rekey its random generator.
     #[error("the restored guest did not rekey its random generator, so it is not given any input; bake the snapshot again")]
     NotReseeded,
+    /// There is no such session.
+    #[error("there is no session {name}; `prebake sessions` lists those that there are")]
+    NoSession {
+        /// Its name.
+        name: String,
+    },
+    /// A session is held by another process.
+    #[error("the session {name} is in use by another prebake; end that, or choose another name")]
+    SessionInUse {
+        /// Its name.
+        name: String,
+    },
+    /// That cannot be the name of a session.
+    #[error("`{name}` cannot name a session: up to 128 letters, digits, dots, dashes and underscores can, the first a letter or a digit")]
+    SessionName {
+        /// What was given.
+        name: String,
+    },
+    /// A session is of something else.
+    #[error("the session {name} is of {found}, but {wanted} was to be run; leave --session out, or give another name")]
+    OtherSession {
+        /// Its name.
+        name: String,
+        /// What it is of.
+        found: String,
+        /// What was to be run.
+        wanted: String,
+    },
+    /// The program of a session runs already.
+    #[error("the program of the session {name} runs already, so {option} cannot be had; leave it out, or give another name with --session")]
+    SessionOption {
+        /// The session.
+        name: String,
+        /// What was asked for.
+        option: &'static str,
+    },
+    /// A session cannot have that.
+    #[error("{option} cannot be had in the session {name}: leave it out, or leave --session out")]
+    NotInSession {
+        /// The session.
+        name: String,
+        /// What was asked for.
+        option: &'static str,
+    },
+    /// A session has nothing to begin with.
+    #[error("the session {name} has no snapshot to begin with: give --snapshot, which `prebake bake` makes")]
+    SessionBase {
+        /// The session.
+        name: String,
+    },
+    /// What a session needs is gone.
+    #[error("the session {name} needs {}, which is not there any more; `prebake sessions --remove {name}` ends it", path.display())]
+    SessionFile {
+        /// The session.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is done in this run is not kept.
+    #[error("this run keeps nothing; one of a reference on a terminal does, or one with --session")]
+    KeepsNothing,
+    /// The guest's program is not there yet.
+    #[error("there is nothing to keep yet: the guest is still starting")]
+    NothingToKeep,
+    /// A machine was spoken to that is no more.
+    #[error("the machine has ended")]
+    MachineEnded,
+    /// The guest came to no place where it can be saved.
+    #[error(
+        "the guest cannot be saved now: for {instructions} instructions it was neither idle nor in user mode with interrupts on; \
+         what was kept before is as it was; try again"
+    )]
+    NoSafePoint {
+        /// As many as were waited for.
+        instructions: u64,
+    },
     /// A signal ended the work.
     #[error("interrupted by signal {signal}")]
     Interrupted {
@@ -364,6 +440,18 @@ impl Error {
             Self::NeverSettled { .. } => "never-settled",
             Self::NoBarrier { .. } => "no-barrier",
             Self::NotReseeded => "not-reseeded",
+            Self::NoSession { .. } => "no-session",
+            Self::SessionInUse { .. } => "session-in-use",
+            Self::SessionName { .. } => "session-name",
+            Self::OtherSession { .. } => "other-session",
+            Self::SessionOption { .. } => "session-option",
+            Self::NotInSession { .. } => "not-in-session",
+            Self::SessionBase { .. } => "session-base",
+            Self::SessionFile { .. } => "session-file",
+            Self::KeepsNothing => "keeps-nothing",
+            Self::NothingToKeep => "nothing-to-keep",
+            Self::MachineEnded => "machine-ended",
+            Self::NoSafePoint { .. } => "no-safe-point",
             Self::Interrupted { .. } => "interrupted",
             Self::Limit { .. } => "limit",
         }

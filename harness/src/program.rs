@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use clap::Args;
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
 use protocol::{Bind, Info};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -68,7 +69,7 @@ impl FromStr for VariableArg {
 }
 
 /// `HOST:GUEST[:ro]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeArg {
     /// The directory or file of the host.
     pub host: PathBuf,

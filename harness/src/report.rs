@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::file::atomic;
 use crate::progress::{grouped, mips};
+use crate::session::Kept;
 use crate::vm::drive::Drive;
 use emu::machine::Verdict;
 use serde::Serialize;
@@ -41,10 +42,31 @@ pub struct Report {
     pub pages_loaded: Option<u64>,
     /// Milliseconds from the process's start to the first byte that the guest wrote.
     pub first_output_ms: Option<f64>,
+    /// The session that was run.
+    pub session: Option<String>,
+    /// What was kept of it when its user left.
+    pub kept: Option<KeptFigures>,
     /// Instructions that the guest met and the machine lacks, with how often.
     pub unimplemented_instructions: BTreeMap<String, u64>,
     /// What went wrong.
     pub error: Option<Failure>,
+}
+
+/// See [`Report::kept`].
+#[derive(Debug, Serialize)]
+pub struct KeptFigures {
+    /// Pages that differ from the snapshot that the session began with.
+    pub pages: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Milliseconds that it took until they were on the disk.
+    pub milliseconds: f64,
+}
+
+impl From<&Kept> for KeptFigures {
+    fn from(kept: &Kept) -> Self {
+        Self { pages: kept.pages, bytes: kept.bytes, milliseconds: kept.took.as_secs_f64() * 1e3 }
+    }
 }
 
 /// See [`Report::hlt`].

@@ -12,15 +12,16 @@ use emu::vcpu::Clock;
 use harness::backend::disk::Verify;
 use harness::cli::{ClockArg, DeviceArgs};
 use harness::engine::Engine;
-use harness::file::HostFile;
 use harness::file::ledger::Ledger;
 use harness::terminal::signals::Signals;
-use harness::vm::attended::{Attended, Ending};
+use harness::vm::attended::{Attended, Ending, Manner};
+use harness::vm::console::{Terminal, Typist};
 use harness::vm::drive::Drive;
 use harness::vm::input::Input;
-use harness::vm::outlet::{Outlet, Routes};
+use harness::vm::outlet::Outlet;
 use harness::vm::parts::{BAKE_EPOCH, Parts, Randomness, seed};
 use harness::vm::record::BakeState;
+use harness::vm::saved::Saved;
 use harness::vm::tail::{Tail, TailState};
 use proptest::prelude::*;
 use protocol::{ANSWER, Mode, Request, Said};
@@ -100,7 +101,7 @@ fn zeroed_ram() -> Ram {
 
 impl Scripted {
     fn boot(limits: Limits) -> Self {
-        let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+        let outlet = Outlet::silent(true, Tail::default());
         let (kernel, initrd) = (std::fs::read(guest("vmlinux")).unwrap(), std::fs::read(guest("initramfs.cpio")).unwrap());
         let machine = Machine::boot(config(&outlet, limits), zeroed_ram(), &kernel, Some(&initrd), "console=ttyS0 quiet").unwrap();
         Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false, failures: 0 }
@@ -244,25 +245,25 @@ fn how_blocks_are_cut_changes_nothing() {
 
 /// Restores the baked snapshot as `run` does, but for randomness, lets it execute `script` under the virtual clock, and saves it.
 fn restored_and_saved(script: &[u8]) -> Vec<u8> {
-    let snapshot = Snapshot::open(HostFile::open("snapshot", &at_barrier()).unwrap()).unwrap();
-    let mut sections = snapshot.sections();
+    let saved = Saved::open(&at_barrier()).unwrap();
+    let mut sections = saved.sections();
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TailState>(0).unwrap();
-    let outlet = Outlet::new(Routes::NOWHERE, false, Tail::default());
+    let outlet = Outlet::silent(false, Tail::default());
     let no_devices = DeviceArgs { disks: Vec::new(), shares: Vec::new() };
     let mut parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
     let seed = seed(Randomness::Published).unwrap();
     let config = parts.take_config(&outlet, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
-    let mapping =
-        harness::backend::ram::MappedRam::of_snapshot(snapshot.machine().ram_size, snapshot.source().file(), snapshot.runs(Space::Ram));
-    let machine = Machine::restore(config, Ram::new(Box::new(mapping.unwrap())), &mut sections).unwrap();
+    let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));
+    let machine = Machine::restore(config, ram, &mut sections).unwrap();
 
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(script).unwrap();
     input.rewind().unwrap();
-    let input = Input::new(input, false);
+    let input = Input::new(input, Typist::Script);
     let drive = Drive::new(Box::new(machine), None);
-    let mut attended = Attended::new(drive, outlet, input, Signals::catch().unwrap(), ClockArg::Virtual, Mode::Streams);
+    let manner = Manner { clock: ClockArg::Virtual, mode: Mode::Streams, terminal: Terminal::default() };
+    let mut attended = Attended::new(drive, outlet, input, Box::new(Signals::catch().unwrap()), manner);
     attended.start();
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));
     save(attended.drive().machine())

@@ -36,7 +36,8 @@ mod tests {
     #[test]
     fn depends_on_what_is_said_and_not_on_where_it_is() {
         let machine = MachineId { model: Model::new("pc1-v2/1").unwrap(), ram_size: 2 << 20, devices: 1 };
-        let group = Group { space: Space::Ram, number: 3, covered: PageSet::ALL, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
+        let group =
+            Group { space: Space::Ram, number: 3, covered: PageSet::ALL, present: PageSet(1), slot: 0, digest: Digest::of(b"page") };
         let digest = |machine: MachineId, count, table: &[u8], group| content_digest(&machine, None, count, table, &[group]);
         let reference = digest(machine, 1, b"table", group);
 

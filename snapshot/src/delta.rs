@@ -64,6 +64,11 @@ impl<S: ReadAt> Delta<S> {
         self.0.sections()
     }
 
+    /// Every entry of the table and the bytes of its section.
+    pub(crate) fn sections_with_bodies(&self) -> impl Iterator<Item = (&SectionEntry, &[u8])> {
+        self.0.sections_with_bodies()
+    }
+
     /// The spaces that differ from the base's, in ascending order.
     pub fn spaces(&self) -> impl Iterator<Item = Space> {
         self.0.spaces()
@@ -79,10 +84,16 @@ impl<S: ReadAt> Delta<S> {
         self.0.groups_of(space).iter().map(|group| u64::from(group.covered.len())).sum()
     }
 
-    /// For each of `count` pages of `space` whether it differs from the base's.
-    pub fn covered(&self, space: Space, count: usize) -> Vec<bool> {
-        let mut covered = vec![false; count];
-        for group in self.0.groups_of(space) {
+    /// Groups of `space` with pages that differ from the base's.
+    pub fn group_count(&self, space: Space) -> usize {
+        self.0.groups_of(space).len()
+    }
+
+    /// For each page of `space`, up to the last that does, whether it differs from the base's.
+    pub fn covered(&self, space: Space) -> Vec<bool> {
+        let groups = self.0.groups_of(space);
+        let mut covered = vec![false; groups.last().map_or(0, |last| last.end() as usize / PAGE_SIZE)];
+        for group in groups {
             for range in group.covered.ranges() {
                 let first = (group.address() as usize + range.start) / PAGE_SIZE;
                 let pages = covered.get_mut(first..first + range.len() / PAGE_SIZE);

@@ -4,11 +4,11 @@ use crate::content::content_digest;
 use crate::delta::scan_against;
 use crate::header::{Header, MachineId};
 use crate::index::{Group, encode_index, has_disks, place, place_delta, runs, scan};
-use crate::pages::{GROUP_SIZE, Memory, Space};
+use crate::pages::{GROUP_SIZE, Memory, Pages, Space};
 use crate::section::{MAX_SECTIONS, SectionEntry, SectionName};
-use crate::{Digest, Error, MAX_SECTIONS_LEN, ReadAt, Record, Snapshot, encode_record};
+use crate::{Delta, Digest, Error, MAX_SECTIONS_LEN, ReadAt, Record, Snapshot, encode_record};
 use std::collections::BTreeMap;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
 
 /// Collects a machine's records and writes them with its memory. The same machine gives the same bytes, in whatever
 /// order its records come.
@@ -57,13 +57,31 @@ impl Writer {
     /// Adds every section of another snapshot of the same machine.
     pub fn add_sections_of<S: ReadAt>(&mut self, snapshot: &Snapshot<S>) -> Result<(), Error> {
         snapshot.machine().require(&self.machine)?;
-        for (entry, body) in snapshot.sections_with_bodies() {
+        self.add_sections(snapshot.sections_with_bodies())
+    }
+
+    /// The same of a delta, which has all of them.
+    pub fn add_sections_of_delta<S: ReadAt>(&mut self, delta: &Delta<S>) -> Result<(), Error> {
+        delta.machine().require(&self.machine)?;
+        self.add_sections(delta.sections_with_bodies())
+    }
+
+    fn add_sections<'a>(&mut self, sections: impl Iterator<Item = (&'a SectionEntry, &'a [u8])>) -> Result<(), Error> {
+        for (entry, body) in sections {
             let section = Section { version: entry.version, critical: entry.critical, body: body.to_vec() };
             if self.sections.insert(entry.name, section).is_some() {
                 return Err(Error::DuplicateSection { name: entry.name });
             }
         }
         Ok(())
+    }
+
+    /// A snapshot of the records alone, as if all memory were zero.
+    pub fn records(&self) -> Result<Vec<u8>, Error> {
+        self.machine.check_ram_size()?;
+        let mut file = Cursor::new(Vec::new());
+        self.write_groups(&Memory::of_ram(Pages::new(&[])), (Vec::new(), 0), None, &mut file)?;
+        Ok(file.into_inner())
     }
 
     /// Writes the snapshot to `sink`, which is empty: zeroes between pages are skipped by seeking forward. The bytes are

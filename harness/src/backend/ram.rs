@@ -35,21 +35,34 @@ impl MappedRam {
         Ok(Self { pointer, length })
     }
 
-    /// `bytes` of memory with the `runs` of a snapshot's `file`, whose bytes must have been verified. Nothing is read yet.
-    pub fn of_snapshot(bytes: u64, file: &File, runs: impl Iterator<Item = Run>) -> Result<Self> {
-        let ram = Self::zeroed(bytes)?;
-        let error = |errno: Errno| Error::Memory { bytes, source: errno.into() };
-        for Run { address, file_offset, len } in runs {
-            let end = address.checked_add(len).filter(|&end| end <= bytes);
-            let (Some(_), Ok(start), Ok(length)) = (end, usize::try_from(address), usize::try_from(len)) else {
-                return Err(error(Errno::FAULT));
-            };
-            // SAFETY: the range was just checked to lie in `ram`, so the mapping that it replaces is ours, and no reference to it exists yet.
-            let place = unsafe { ram.pointer.as_ptr().add(start) }.cast::<c_void>();
-            // SAFETY: as above. A shorter file would make an access a SIGBUS, never a wrong one.
-            unsafe { mmap(place, length, READ_WRITE, PRIVATE | MapFlags::FIXED, file, file_offset) }.map_err(error)?;
+    /// Maps a run of a snapshot's `file`, whose bytes must have been verified, to its place. Nothing is read yet.
+    pub fn map(&mut self, file: &File, run: Run) -> Result<()> {
+        let place = self.place(run.address, run.len)?.cast::<c_void>();
+        // SAFETY: the range was just checked to lie in this mapping, so what it replaces is ours, and no reference to it exists yet. A shorter
+        // file would make an access a SIGBUS, never a wrong one.
+        let mapped = unsafe { mmap(place, run.len as usize, READ_WRITE, PRIVATE | MapFlags::FIXED, file, run.file_offset) };
+        mapped.map(drop).map_err(|errno| self.error(errno))
+    }
+
+    /// Writes `bytes` to `address`.
+    pub fn put(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
+        let place = self.place(address, bytes.len() as u64)?;
+        // SAFETY: the range was just checked to lie in this mapping, which nobody refers to yet, so `bytes` are elsewhere.
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Where `length` bytes from `address` on are.
+    fn place(&self, address: u64, length: u64) -> Result<*mut u8> {
+        match address.checked_add(length) {
+            // SAFETY: the offset is within this mapping.
+            Some(end) if end <= self.length as u64 => Ok(unsafe { self.pointer.as_ptr().add(address as usize) }),
+            _ => Err(self.error(Errno::FAULT)),
         }
-        Ok(ram)
+    }
+
+    fn error(&self, errno: Errno) -> Error {
+        Error::Memory { bytes: self.length as u64, source: errno.into() }
     }
 }
 
@@ -121,10 +134,13 @@ mod tests {
         let content: Vec<u8> = (0..3 * GROUP).map(|i| (i / GROUP) as u8 + 1).collect();
         file.write_all(&content).unwrap();
         let run = |address, file_offset, len| Run { address, file_offset, len };
-        let runs = [run(GROUP, GROUP, 2 * GROUP), run(7 * GROUP, 0, GROUP)];
-        let mut ram = Ram::new(Box::new(MappedRam::of_snapshot(8 * GROUP, &file, runs.into_iter()).unwrap()));
+        let mut mapped = MappedRam::zeroed(8 * GROUP).unwrap();
+        mapped.map(&file, run(GROUP, GROUP, 2 * GROUP)).unwrap();
+        mapped.map(&file, run(7 * GROUP, 0, GROUP)).unwrap();
+        mapped.put(2 * GROUP, &[8]).unwrap();
+        let mut ram = Ram::new(Box::new(mapped));
         let firsts: Vec<u8> = ram.bytes().iter().copied().step_by(GROUP as usize).collect();
-        assert_eq!(firsts, [0, 2, 3, 0, 0, 0, 0, 1]);
+        assert_eq!(firsts, [0, 2, 8, 0, 0, 0, 0, 1]);
 
         ram.bytes_mut().fill(9);
         let mut now = vec![0; content.len()];
@@ -137,7 +153,9 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![5; 8 * GROUP_SIZE]).unwrap();
         let run = Run { address: 0, file_offset: 0, len: 8 * GROUP };
-        let mut ram = Ram::new(Box::new(MappedRam::of_snapshot(16 * GROUP, &file, [run].into_iter()).unwrap()));
+        let mut mapped = MappedRam::zeroed(16 * GROUP).unwrap();
+        mapped.map(&file, run).unwrap();
+        let mut ram = Ram::new(Box::new(mapped));
         ram.bytes_mut()[4 * GROUP_SIZE..].fill(5);
         // From the middle of a group to the middle of another, over the end of what the file holds.
         let (start, end) = (GROUP_SIZE / 2, 11 * GROUP_SIZE + 4096);
@@ -167,7 +185,8 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         for address in [GROUP, u64::MAX - GROUP + 1] {
             let run = Run { address, file_offset: 0, len: GROUP };
-            assert_eq!(MappedRam::of_snapshot(GROUP, &file, [run].into_iter()).unwrap_err().kind(), "no-memory");
+            assert_eq!(MappedRam::zeroed(GROUP).unwrap().map(&file, run).unwrap_err().kind(), "no-memory");
+            assert_eq!(MappedRam::zeroed(GROUP).unwrap().put(address, &[1]).unwrap_err().kind(), "no-memory");
         }
         assert_eq!(MappedRam::zeroed(1 << 60).unwrap_err().kind(), "no-memory");
     }

@@ -12,8 +12,8 @@ pub use bake::BakeArgs;
 pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use look::{DiffArgs, InspectArgs};
-pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, UnpackArgs};
-pub use run::RunArgs;
+pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
+pub use run::{RunArgs, RunOperand};
 pub use value::{ClockArg, DiskArg, EngineArg, MachineArg, PointArg, RESERVED_TAG, RestoreArg, SettleArg, ShareArg, TargetArg};
 
 use clap::error::ErrorKind;
@@ -56,7 +56,7 @@ pub enum Command {
     /// Boot a kernel or a machine, wait until the guest has settled, and save a snapshot
     #[command(after_help = bake::BAKE_EXAMPLES)]
     Bake(BakeArgs),
-    /// Restore a snapshot, or boot a machine, and attach to its console
+    /// Run what a reference names, restore a snapshot, or boot a machine, and attach to its console
     #[command(after_help = run::RUN_EXAMPLES)]
     Run(RunArgs),
     /// Make a machine of a container image, or of a kernel and an initramfs: a WebAssembly module
@@ -73,6 +73,8 @@ pub enum Command {
     Pull(PullArgs),
     /// List what has been pulled
     Images(ImagesArgs),
+    /// List what has been done in machines and was kept
+    Sessions(SessionsArgs),
     /// Remove from the store what no reference names and nobody uses
     Prune(PruneArgs),
     /// Turn a snapshot in its travelling form, as ordinary OCI clients pull it, into one that can be run
@@ -84,7 +86,7 @@ pub enum Command {
 }
 
 /// What the machine is made of.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct DeviceArgs {
     /// A disk: vda, vdb and so on, behind those of a machine's file. The file is never written: changes are kept apart, and with `:ro` the guest makes none

@@ -74,6 +74,17 @@ pub struct ImagesArgs {
     pub json: bool,
 }
 
+/// `prebake sessions`.
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// End this session, and forget what was done in it. May repeat
+    #[arg(long, value_name = "NAME")]
+    pub remove: Vec<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "remove")]
+    pub json: bool,
+}
+
 /// `prebake prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {

@@ -13,9 +13,9 @@ use crate::file::ledger::{Ledger, Stamp};
 use crate::progress::{Progress, grouped, mebibytes, mips};
 use crate::report::{Boot, Report};
 use crate::terminal::signals::Signals;
-use crate::vm::bake::{Settled, settle};
+use crate::vm::bake::{Settled, save, settle};
 use crate::vm::drive::Drive;
-use crate::vm::outlet::{Outlet, Routes};
+use crate::vm::outlet::Outlet;
 use crate::vm::parts::{Parts, Randomness, seed};
 use crate::vm::record::{BakeState, Point};
 use crate::vm::tail::Tail;
@@ -41,7 +41,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(&args.output)?;
     let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?.for_program(&args.program)?;
-    let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+    let outlet = Outlet::silent(true, Tail::default());
     let point = match args.at {
         PointArg::Barrier => Point::Barrier,
         PointArg::Idle => Point::Idle,
@@ -61,9 +61,17 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let mut drive = Drive::new(machine, args.report.limit_instructions);
 
     progress.say(format_args!("booting {} with {memory} MiB of memory", name.display()));
-    let settled = settle(&mut drive, &outlet, &mut signals, point, args.settle, |moment| {
-        progress.update(|| format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9));
-    });
+    let settled = settle(
+        &mut drive,
+        &outlet,
+        || signals.take_ending(),
+        point,
+        args.settle,
+        |moment| {
+            progress
+                .update(|| format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9));
+        },
+    );
     report.take(&mut drive);
     let Settled { booted, judged, verdict, control } = settled?;
     report.boot = Some(Boot::new(booted.instructions, booted.elapsed, booted.now));
@@ -81,7 +89,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     progress.say(format_args!("waiting for that took {:.1} ms", waited.as_secs_f64() * 1e3));
 
     let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
-    let written = save(&mut drive, &outlet, state, &mut file, args)?;
+    let written = save(&mut drive, &outlet, &state, &mut file, &args.output)?;
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
     report.snapshot_mappings = Some(written.runs);
@@ -137,18 +145,6 @@ fn make<'a>(
         }
         (None, None) => unreachable!("the command line has one of the two"),
     }
-}
-
-fn save(drive: &mut Drive, outlet: &Outlet, state: BakeState, file: &mut AtomicFile, args: &BakeArgs) -> Result<Written> {
-    let machine = drive.machine();
-    let mut writer = machine.save()?;
-    let error = |source| Error::Snapshot { path: args.output.clone(), source };
-    writer.add(0, &state).map_err(error)?;
-    writer.add(0, &outlet.look().tail().save()).map_err(error)?;
-    machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
-        snapshot::Error::Io { source, .. } => Error::Write { path: args.output.clone(), source },
-        source => Error::Snapshot { path: args.output.clone(), source },
-    })
 }
 
 /// Reads back what is on the disk, and remembers that it is good.

@@ -11,28 +11,25 @@ pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod run;
+pub mod sessions;
 pub mod unpack;
 
-use crate::backend::ram::{MappedRam, pages_loaded};
+use crate::backend::ram::MappedRam;
 use crate::cli::{ClockArg, ColdArgs, ConsoleArgs, ReportArgs, ShareArg};
 use crate::engine::Engine;
 use crate::engine::file::MachineFile;
-use crate::error::{Error, Result, exit};
+use crate::error::{Result, exit};
 use crate::file;
 use crate::program::ProgramArgs;
 use crate::progress::say;
-use crate::report::{Report, millis_between};
-use crate::terminal;
-use crate::vm::attended::{Attended, Ending};
-use crate::vm::outlet::{HostStream, Outlet, Routes};
+use crate::report::Report;
+use crate::vm::outlet::Outlet;
 use crate::vm::parts::{Parts, Randomness, Seed};
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
 use protocol::Mode;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 use wamr::Runtime;
 
 /// Ends a verb that has no report: tells the user what went wrong.
@@ -78,17 +75,17 @@ fn cold_machine(kernel: &Path, args: &ColdArgs, config: Config) -> Result<Machin
 }
 
 /// How a machine is made.
-struct Made<'a> {
-    outlet: &'a Outlet,
-    clock: ClockArg,
-    randomness: Randomness,
-    seed: Option<Seed>,
-    shares: &'a [ShareArg],
-    program: &'a ProgramArgs,
+pub(crate) struct Made<'a> {
+    pub outlet: &'a Outlet,
+    pub clock: ClockArg,
+    pub randomness: Randomness,
+    pub seed: Option<Seed>,
+    pub shares: &'a [ShareArg],
+    pub program: &'a ProgramArgs,
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
-fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
+pub(crate) fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
     let Made { outlet, clock, randomness, seed, shares, program } = *made;
     if in_module {
         parts.require_no_disks()?;
@@ -109,50 +106,18 @@ fn on_thread_for_wamr(work: impl FnOnce() -> ExitCode + Send) -> ExitCode {
     })
 }
 
-/// What the guest's program is connected to: what was asked for, or what standard input is.
-fn mode(args: &ConsoleArgs) -> Mode {
+/// What the guest's program is to be connected to, if that was said.
+fn mode(args: &ConsoleArgs) -> Option<Mode> {
     match (args.tty, args.no_tty) {
-        (true, _) => Mode::Tty,
-        (_, true) => Mode::Streams,
-        _ if terminal::on_stdin() => Mode::Tty,
-        _ => Mode::Streams,
+        (true, _) => Some(Mode::Tty),
+        (_, true) => Some(Mode::Streams),
+        _ => None,
     }
 }
 
-/// Where the output of an attended guest goes. What is not its program's is no part of the program's output.
-fn routes(mode: Mode) -> Routes {
-    let tty = match mode {
-        Mode::Tty => HostStream::Stdout,
-        Mode::Streams => HostStream::Stderr,
-    };
-    Routes { tty, stdout: HostStream::Stdout, stderr: HostStream::Stderr, serial: HostStream::Stderr }
-}
-
-/// Runs an attended guest to its end, takes the figures and says them if that was asked for.
-fn attend<F: AsFd>(
-    attended: &mut Attended<F>,
-    outlet: &Outlet,
-    (console, reporting): (&ConsoleArgs, &ReportArgs),
-    report: &mut Report,
-    start: Instant,
-) -> Result<u8> {
-    let ending = attended.run();
-    let drive = attended.drive();
-    if console.stats || reporting.json.is_some() {
-        report.take(drive);
-        report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
-        report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
-    }
-    if drive.machine().disk_was_full() {
-        say("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
-    }
+/// Says the figures of a run, if that was asked for.
+fn say_stats(console: &ConsoleArgs, report: &Report) {
     if console.stats {
         report.stats().iter().for_each(|line| say(format_args!("prebake: {line}")));
     }
-    Ok(match ending? {
-        Ending::Exited(status) => status,
-        Ending::Left => 0,
-        Ending::Signalled(signal) => return Err(Error::Interrupted { signal }),
-        Ending::BrokenPipe => exit::of_signal(signal_hook::consts::SIGPIPE),
-    })
 }

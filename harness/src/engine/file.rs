@@ -14,10 +14,11 @@ use crate::program::ProgramArgs;
 use crate::progress::say;
 use crate::vm::parts::{BAKE_EPOCH, Randomness, Seed};
 use crate::vm::record::{DiskKind, DiskRecord};
+use crate::vm::saved::Saved;
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, UPPER_UNIT};
-use snapshot::{Digest, Snapshot, Space};
+use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -72,20 +73,19 @@ impl MachineFile {
         root.into_iter().chain((upper.size != 0).then_some(upper)).collect()
     }
 
-    /// Its own disks, to be built into a machine of this program: as they are at power-on, or with what `snapshot` holds of them, whose bytes
+    /// Its own disks, to be built into a machine of this program: as they are at power-on, or with what was `saved` of them, whose bytes
     /// have been verified.
-    pub fn open_disks(&self, snapshot: Option<&Snapshot<HostFile>>) -> Result<Vec<Disk>> {
+    pub fn open_disks(&self, saved: Option<&Saved>) -> Result<Vec<Disk>> {
         let open = |(number, record): (usize, DiskRecord)| {
-            let content = match (record.kind, self.part(PartKind::Root), snapshot) {
+            let content = match (record.kind, self.part(PartKind::Root), saved) {
                 (DiskKind::Root, Some(part), _) => {
                     let source =
                         FileSource::part(HostFile::open("machine", &self.path)?, &self.path, self.artefact.file_offset(part), part.length)?;
                     DiskContent::ReadOnly(Box::new(source))
                 }
                 (_, _, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
-                (_, _, Some(snapshot)) => {
-                    let runs = snapshot.runs(Space::Disk(number as u16));
-                    let memory = MappedRam::of_snapshot(record.size, snapshot.source().file(), runs)?;
+                (_, _, Some(saved)) => {
+                    let memory = saved.memory(Space::Disk(number as u16), record.size)?;
                     DiskContent::Memory(MemoryDisk::restored(Ram::new(Box::new(memory))))
                 }
             };
@@ -116,6 +116,11 @@ impl MachineFile {
         let digest = self.artefact.code_digest().map_err(|source| Error::Artefact { path: self.path.clone(), source })?;
         ledger.remember(file, before, digest);
         Ok(digest)
+    }
+
+    /// Whether its code was compiled, rather than to be interpreted.
+    pub fn is_compiled(&self) -> bool {
+        *self.artefact.kind() != Kind::Wasm
     }
 
     /// What runs it, for the report.

@@ -5,9 +5,10 @@ pub mod module;
 mod native;
 
 use crate::error::Result;
+use crate::vm::saved::Covered;
 use devices::console::{Port, WindowSize};
 use emu::machine::{Stats, Stop};
-use snapshot::{Pages, Writer, Written};
+use snapshot::{Pages, ReadAt, Snapshot, Space, Writer, Written};
 use std::io::{Seek, Write};
 
 /// A machine. It stands at an instruction boundary between any two calls.
@@ -16,6 +17,10 @@ use std::io::{Seek, Write};
 pub trait Engine {
     /// Runs until the count reaches `until`, or something else stops the machine. What the guest has written is passed on before this returns.
     fn run(&mut self, until: u64) -> Result<Stop>;
+    /// Runs on to the next safe point, which may be here, or as far as [`Engine::run`] does.
+    fn run_to_safe_point(&mut self, until: u64) -> Result<Stop>;
+    /// Whether copies of the machine as it stands can be made unlike each other before any program goes on.
+    fn at_safe_point(&mut self) -> bool;
     /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.
     fn skip_to(&mut self, tick: u64);
     /// Instructions and REP iterations since power-on.
@@ -73,15 +78,36 @@ impl Memory<'_> {
         since_power_on: bool,
         sink: &mut W,
     ) -> std::result::Result<Written, snapshot::Error> {
-        let hint = |written: &[bool], page: u64| {
-            !since_power_on || usize::try_from(page).ok().and_then(|page| written.get(page)).copied().unwrap_or(true)
-        };
-        let of_ram = |page| hint(self.written, page);
-        let of_disks: Vec<_> = self.disks.iter().map(|disk| move |page| hint(disk.written, page)).collect();
+        let hint = |_, written: &[bool], page| !since_power_on || flag(written, page).unwrap_or(true);
+        self.with_hints(hint, |memory| writer.write(memory, sink))
+    }
+
+    /// The same as a delta on `base`, from which the machine was made with the pages that are `covered` laid over it. What was not written
+    /// since is not looked at.
+    pub fn save_delta<W: Write + Seek, S: ReadAt>(
+        &self,
+        writer: &Writer,
+        (base, covered): (&Snapshot<S>, &Covered),
+        sink: &mut W,
+    ) -> std::result::Result<Written, snapshot::Error> {
+        let is_covered = |space, page| covered.get(&space).and_then(|covered| flag(covered, page)).unwrap_or(false);
+        let hint = |space, written: &[bool], page| flag(written, page).unwrap_or(true) || is_covered(space, page);
+        self.with_hints(hint, |memory| writer.write_delta(memory, base, sink))
+    }
+
+    /// `write`s all memory, with what `hint` says of each page of a space, and whether it was written.
+    fn with_hints<R>(&self, hint: impl Fn(Space, &[bool], u64) -> bool, write: impl FnOnce(snapshot::Memory<'_>) -> R) -> R {
+        let hint = &hint;
+        let of_ram = |page| hint(Space::Ram, self.written, page);
+        let of_disks: Vec<_> = self.disks.iter().map(|disk| move |page| hint(Space::Disk(disk.number), disk.written, page)).collect();
         let mut memory = snapshot::Memory::of_ram(Pages::with_hint(self.bytes, &of_ram));
         for (disk, of_disk) in self.disks.iter().zip(&of_disks) {
             memory = memory.with_disk(disk.number, Pages::with_hint(disk.bytes, of_disk));
         }
-        writer.write(memory, sink)
+        write(memory)
     }
+}
+
+fn flag(flags: &[bool], page: u64) -> Option<bool> {
+    usize::try_from(page).ok().and_then(|page| flags.get(page)).copied()
 }

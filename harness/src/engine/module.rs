@@ -2,11 +2,11 @@
 
 use super::{DiskMemory, Engine, Memory};
 use crate::error::{Error, Result};
-use crate::file::HostFile;
+use crate::vm::saved::Saved;
 use devices::console::{ConsoleSink, Port, WindowSize};
 use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
-use snapshot::{PAGE_SIZE, ReadAt, Run, SectionId, SectionName, Snapshot, Space, Writer};
+use snapshot::{PAGE_SIZE, Run, SectionId, SectionName, Snapshot, Space, Writer};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
@@ -35,6 +35,8 @@ struct Exports {
     boot: TypedFunc<(), u32>,
     restore: TypedFunc<(u32, u64), u32>,
     run: TypedFunc<u64, u32>,
+    run_to_safe_point: TypedFunc<u64, u32>,
+    at_safe_point: TypedFunc<(), u32>,
     detail: TypedFunc<(), i64>,
     count: TypedFunc<(), u64>,
     now: TypedFunc<(), u64>,
@@ -62,6 +64,8 @@ impl Exports {
             boot: instance.typed_func("pb_boot")?,
             restore: instance.typed_func("pb_restore")?,
             run: instance.typed_func("pb_run")?,
+            run_to_safe_point: instance.typed_func("pb_run_to_safe_point")?,
+            at_safe_point: instance.typed_func("pb_at_safe_point")?,
             detail: instance.typed_func("pb_detail")?,
             count: instance.typed_func("pb_count")?,
             now: instance.typed_func("pb_now")?,
@@ -142,37 +146,33 @@ impl Loaded {
         Ok(ModuleMachine::new(self, sink))
     }
 
-    /// Restores a snapshot in `file`, whose bytes have been verified: its pages are mapped. `taken` are the critical sections that the caller
+    /// Restores what was `saved`, whose bytes have been verified: its pages are mapped. `taken` are the critical sections that the caller
     /// has taken itself.
-    pub fn restore<S: Sink>(
-        mut self,
-        config: &str,
-        snapshot: &Snapshot<HostFile>,
-        taken: &[SectionId],
-        sink: S,
-    ) -> Result<ModuleMachine<S>> {
+    pub fn restore<S: Sink>(mut self, config: &str, saved: &Saved, taken: &[SectionId], sink: S) -> Result<ModuleMachine<S>> {
         self.configure(config)?;
         let disk = self.room.disk;
         let size = |number| disk.filter(|disk| disk.number == number).map(|disk| disk.size as u64);
-        snapshot.require_disks(size).map_err(|source| Error::Machine(source.into()))?;
-        let file = snapshot.source();
-        let head_length = snapshot.header().pages_offset();
-        let mut head = vec![0; head_length as usize];
-        file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
-        for space in snapshot.spaces() {
+        saved.require_disks(size).map_err(|source| Error::Machine(source.into()))?;
+        for space in saved.spaces() {
             let base = match space {
                 Space::Ram => self.ram,
                 Space::Disk(number) => self.exports.disk.call(&mut self.instance, number.into()).map_err(failed)?,
             };
             let mut memory = self.instance.memory().map_err(failed)?;
-            for Run { address, file_offset, len } in snapshot.runs(space) {
-                let address = u32::try_from(address).ok().and_then(|offset| base.checked_add(offset));
-                // An address that there is not is refused as any other behind the end.
-                memory.map_file(address.unwrap_or(u32::MAX), file.file(), file_offset, len as usize).map_err(failed)?;
-            }
+            // An address that there is not is refused as any other behind the end.
+            let place = |offset: u64| u32::try_from(offset).ok().and_then(|offset| base.checked_add(offset)).unwrap_or(u32::MAX);
+            saved.lay_out(
+                space,
+                &mut memory,
+                |memory, file, Run { address, file_offset, len }| {
+                    memory.map_file(place(address), file, file_offset, len as usize).map_err(failed)
+                },
+                |memory, address, bytes| memory.write(place(address), bytes).map_err(failed),
+            )?;
         }
+        let (head, file_length) = saved.head()?;
         let length = self.give(&head).map_err(failed)?;
-        self.finish_restore((length, file.byte_len()), taken, sink)
+        self.finish_restore((length, file_length), taken, sink)
     }
 
     /// Restores the snapshot that it was loaded with: its pages are read, and verified, when the guest first touches them.
@@ -280,12 +280,11 @@ impl<S: Sink> ModuleMachine<S> {
             }
         }
     }
-}
 
-impl<S: Sink> Engine for ModuleMachine<S> {
-    fn run(&mut self, until: u64) -> Result<Stop> {
+    /// What becomes of a call that lets the machine run.
+    fn run_by(&mut self, call: impl FnOnce(&mut Loaded) -> wamr::Result<u32>) -> Result<Stop> {
         let (reason, detail) = self.call(|module| {
-            let reason = module.exports.run.call(&mut module.instance, until)?;
+            let reason = call(module)?;
             Ok((reason, module.exports.detail.call(&mut module.instance, ())?))
         });
         // The answer of this call, not of the next.
@@ -302,6 +301,18 @@ impl<S: Sink> Engine for ModuleMachine<S> {
             3 => Stop::PowerOff { status: detail as u32 },
             _ => Stop::Reset,
         })
+    }
+}
+
+impl<S: Sink> Engine for ModuleMachine<S> {
+    fn run(&mut self, until: u64) -> Result<Stop> {
+        self.run_by(|module| module.exports.run.call(&mut module.instance, until))
+    }
+    fn run_to_safe_point(&mut self, until: u64) -> Result<Stop> {
+        self.run_by(|module| module.exports.run_to_safe_point.call(&mut module.instance, until))
+    }
+    fn at_safe_point(&mut self) -> bool {
+        self.call(|module| module.exports.at_safe_point.call(&mut module.instance, ())) != 0
     }
     fn skip_to(&mut self, tick: u64) {
         self.call(|module| module.exports.skip_to.call(&mut module.instance, tick));

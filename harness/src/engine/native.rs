@@ -10,6 +10,12 @@ impl Engine for Machine {
     fn run(&mut self, until: u64) -> Result<Stop> {
         Ok(self.run(until)?)
     }
+    fn run_to_safe_point(&mut self, until: u64) -> Result<Stop> {
+        Ok(self.run_to_safe_point(until)?)
+    }
+    fn at_safe_point(&mut self) -> bool {
+        Self::at_safe_point(self)
+    }
     fn skip_to(&mut self, tick: u64) {
         self.skip_to(tick);
     }

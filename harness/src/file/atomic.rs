@@ -64,6 +64,16 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Removes what processes that were killed have left of files that they were writing in `folder`, where nobody else writes.
+pub fn remove_leftovers(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_leftover = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".part");
+    for entry in entries.filter(|entry| is_leftover(&entry.file_name())) {
+        // What cannot be removed is in nobody's way.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 /// Writes `bytes` to the file at `path`, completely or not at all. What is not a regular file, such as a pipe, is written to as it is.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let error = |source| Error::Write { path: path.into(), source };
@@ -105,6 +115,18 @@ mod tests {
         let path = folder.path().join("a");
         AtomicFile::create(&path).unwrap().file().write_all(b"half").unwrap();
         assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = AtomicFile::create(&folder.path().join("a")).unwrap();
+        file.file().write_all(b"half").unwrap();
+        std::mem::forget(file);
+        fs::write(folder.path().join("b.part"), "whole").unwrap();
+        fs::write(folder.path().join(".c"), "whole").unwrap();
+        remove_leftovers(folder.path());
+        assert_eq!(names(folder.path()), [".c", "b.part"]);
     }
 
     #[test]

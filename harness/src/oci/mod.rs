@@ -19,6 +19,7 @@ pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, Index, M
 pub use error::OciError;
 pub use host::Host;
 pub use pull::{Access, VmArtifacts, ensure, ensure_in};
+pub(crate) use pull::{digest_of, intact};
 pub use push::{Pushed, push};
 pub use registry::{Connection, Registry};
 

@@ -9,10 +9,11 @@ use super::registry::{Connection, Registry};
 use crate::artefact::{Artefact, Kind, MAX_FILE_LEN};
 use crate::error::{Error, Result};
 use crate::file::HostFile;
-use crate::file::ledger::{Ledger, Stamp, digest_of};
+use crate::file::ledger::{self, Ledger, Stamp};
 use crate::progress::{Progress, mebibytes};
 use crate::store::{Entry, Kept, Lock, SNAPSHOT_ENDING, Store};
 use futures_util::future::try_join_all;
+use oci_client::Reference;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use snapshot::{Snapshot, Travelling};
@@ -25,8 +26,12 @@ use std::time::{Duration, SystemTime};
 pub struct VmArtifacts {
     /// The machine: a `.aot` or a `.wasm`.
     pub wasm_file: PathBuf,
-    /// The snapshot, in its stored form.
+    /// The snapshot, in its stored form; `None` if there is none to be had.
     pub snapshot_file: Option<PathBuf>,
+    /// The reference in full.
+    pub reference: String,
+    /// Digest of the document that it names.
+    pub digest: Sha256,
     _pins: Vec<Lock>,
 }
 
@@ -104,11 +109,18 @@ pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut
     }
 }
 
+/// The digest of the document that `reference` names now.
+pub(crate) fn digest_of(reference: &Reference, connection: Connection) -> Result<Sha256> {
+    let registry = Registry::new(reference.clone(), connection)?;
+    registry.wait(registry.digest())
+}
+
 /// The files of `entry`, if all are there as they should be.
 fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
     let wasm_file = store.file(entry.machine.layer, entry.format.ending());
     let Some(machine) = intact(store, &wasm_file, entry.machine.layer)? else { return Ok(None) };
-    let mut artifacts = VmArtifacts { wasm_file, snapshot_file: None, _pins: vec![machine] };
+    let (reference, digest) = (entry.reference.clone(), entry.digest);
+    let mut artifacts = VmArtifacts { wasm_file, snapshot_file: None, reference, digest, _pins: vec![machine] };
     if let Some(snapshot) = &entry.snapshot {
         let place = store.file(snapshot.layer, SNAPSHOT_ENDING);
         let Some(pin) = intact(store, &place, snapshot.layer)? else { return Ok(None) };
@@ -119,7 +131,7 @@ fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
 }
 
 /// Locks a file of the store that is unchanged since it was verified, or verifies it again. One that is damaged is removed.
-fn intact(store: &Store, place: &Path, layer: Sha256) -> Result<Option<Lock>> {
+pub(crate) fn intact(store: &Store, place: &Path, layer: Sha256) -> Result<Option<Lock>> {
     let Some(pin) = store.pin(place)? else { return Ok(None) };
     if verify(store.ledger(), place, layer)? {
         return Ok(Some(pin));
@@ -140,7 +152,7 @@ fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<bool> {
         }
         let is_intact = Sha256::of_file(file.file()).map_err(read)? == layer;
         if is_intact {
-            ledger.remember(file.file(), before, digest_of(file.file(), place)?);
+            ledger.remember(file.file(), before, ledger::digest_of(file.file(), place)?);
         }
         return Ok(is_intact);
     }
@@ -215,7 +227,8 @@ impl Pull<'_> {
             snapshot: choice.snapshot.as_ref().zip(snapshot_place.as_deref()).map(|(layer, place)| kept(layer, place)).transpose()?,
             pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
         })?;
-        Ok(VmArtifacts { wasm_file: machine_place, snapshot_file: snapshot_place, _pins: pins })
+        let reference = self.registry.name();
+        Ok(VmArtifacts { wasm_file: machine_place, snapshot_file: snapshot_place, reference, digest, _pins: pins })
     }
 
     /// The files for this host among those that the document `digest` names, told before any of them is fetched.

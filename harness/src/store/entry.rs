@@ -32,11 +32,14 @@ pub struct Kept {
 }
 
 impl Entry {
-    /// The names of its files.
+    /// The names of its files, of which that of a snapshot made here may not be there.
     pub fn files(&self) -> Vec<String> {
-        let machine = file_name(self.machine.layer, self.format.ending());
-        let snapshot = self.snapshot.iter().map(|snapshot| file_name(snapshot.layer, SNAPSHOT_ENDING));
-        std::iter::once(machine).chain(snapshot).collect()
+        vec![file_name(self.machine.layer, self.format.ending()), file_name(self.snapshot_layer(), SNAPSHOT_ENDING)]
+    }
+
+    /// What names the file of its snapshot: one that was made here has the name of its machine.
+    pub fn snapshot_layer(&self) -> Sha256 {
+        self.snapshot.as_ref().map_or(self.machine.layer, |snapshot| snapshot.layer)
     }
 
     /// Bytes of its files.

@@ -7,8 +7,10 @@
 //! lock                   see above
 //! references/DIGEST      what a reference named, as JSON; the name is the digest of the reference
 //! files/LAYER.aot|wasm|snap
+//! files/LAYER.snap       of a machine's layer: the snapshot that was made of it here, if it came without
 //! partial/LAYER          what has come of a layer that is being fetched
 //! partial/LAYER.lock     held by who fetches it
+//! sessions/              see there
 //! ```
 
 mod entry;
@@ -22,6 +24,7 @@ use crate::file::ledger::{Ledger, Stamp};
 use crate::file::{atomic, data_folder, private_folder};
 use crate::oci::Sha256;
 use crate::progress::say;
+use crate::session::Sessions;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -60,6 +63,11 @@ impl Store {
         Ok(Self { root, ledger: Ledger::of_user() })
     }
 
+    /// The sessions in it.
+    pub fn sessions(&self) -> Result<Sessions> {
+        Sessions::at(self.root.join("sessions"))
+    }
+
     /// What it remembers of files that it has verified.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -96,6 +104,12 @@ impl Store {
     /// Where a file is, or would be.
     pub fn file(&self, layer: Sha256, ending: &str) -> PathBuf {
         self.root.join("files").join(file_name(layer, ending))
+    }
+
+    /// Where the file of this name is, or would be.
+    pub fn named(&self, name: &str) -> PathBuf {
+        // The name may be anyone's word, so it is no way to anywhere else.
+        self.root.join("files").join(Path::new(name).file_name().unwrap_or_default())
     }
 
     /// Gives `file`, which is complete and verified at `from`, its place in the store for good. Returns who it is there.
@@ -168,12 +182,14 @@ impl Store {
         }
     }
 
-    /// Removes what no reference names and nobody uses, and what is left of layers that were not fetched to their end.
+    /// Removes what no reference names, no session needs and nobody uses, and what is left of layers that were not fetched to their end.
     pub fn prune(&self) -> Result<Pruned> {
         let waiting = "waiting for a prebake that fetches or opens a machine";
         let _alone = self.lock(&self.root.join("lock"), Sharing::Alone, waiting)?;
-        let named: BTreeSet<PathBuf> =
-            self.entries()?.iter().flat_map(Entry::files).map(|name| self.root.join("files").join(name)).collect();
+        let sessions = self.sessions()?.list()?;
+        let of_sessions = sessions.iter().flat_map(|session| session.origin.stored()).map(str::to_owned);
+        let names = self.entries()?.iter().flat_map(Entry::files).chain(of_sessions).collect::<BTreeSet<String>>();
+        let named: BTreeSet<PathBuf> = names.into_iter().map(|name| self.root.join("files").join(name)).collect();
         let mut pruned = Pruned::default();
         let unnamed = list(&self.root.join("files"))?.into_iter().filter(|path| !named.contains(path));
         for path in unnamed.chain(list(&self.root.join("partial"))?) {

@@ -2,7 +2,8 @@
 
 const ESCAPE: u8 = 0x01;
 
-/// Takes Ctrl-A sequences out of what the user types: Ctrl-A x leaves, Ctrl-A Ctrl-A is one Ctrl-A, anything else passes as it is.
+/// Takes Ctrl-A sequences out of what the user types: Ctrl-A x leaves, Ctrl-A s saves, Ctrl-A Ctrl-A is one Ctrl-A, anything else passes as
+/// it is.
 #[derive(Debug, Default)]
 pub struct EscapeFilter {
     /// The last key was a Ctrl-A that nothing has followed yet.
@@ -14,6 +15,8 @@ pub struct EscapeFilter {
 pub enum Wish {
     /// To type.
     Type,
+    /// To keep what was done so far.
+    Save,
     /// To leave.
     Leave,
 }
@@ -21,6 +24,7 @@ pub enum Wish {
 impl EscapeFilter {
     /// Appends to `out` what of `typed` is for the guest. What follows a wish to leave is dropped.
     pub fn pass(&mut self, typed: &[u8], out: &mut impl Extend<u8>) -> Wish {
+        let mut wish = Wish::Type;
         for &key in typed {
             if !self.escaped {
                 self.escaped = key == ESCAPE;
@@ -32,11 +36,12 @@ impl EscapeFilter {
             self.escaped = false;
             match key {
                 b'x' => return Wish::Leave,
+                b's' => wish = Wish::Save,
                 ESCAPE => out.extend([ESCAPE]),
                 other => out.extend([ESCAPE, other]),
             }
         }
-        Wish::Type
+        wish
     }
 }
 
@@ -54,6 +59,12 @@ mod tests {
     fn ctrl_a_x_leaves() {
         assert_eq!(pass(&[b"ls\r\x01x"]), (b"ls\r".to_vec(), Wish::Leave));
         assert_eq!(pass(&[b"ls\r\x01", b"x"]), (b"ls\r".to_vec(), Wish::Leave));
+    }
+
+    #[test]
+    fn ctrl_a_s_saves() {
+        assert_eq!(pass(&[b"ls\r\x01sx"]), (b"ls\rx".to_vec(), Wish::Save));
+        assert_eq!(pass(&[b"\x01s\x01x"]), (Vec::new(), Wish::Leave));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Signals, as something to poll for.
 
+use super::window;
 use crate::error::{Error, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH, SIGXFSZ};
+use crate::vm::console::{Command, Control};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,10 +20,11 @@ pub struct Signals {
     wake: UnixStream,
     ending: [(i32, Arc<AtomicBool>); ENDING.len()],
     window: Arc<AtomicBool>,
+    keep: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Catches the signals that ask to end and those that tell of another window size. And a file that grows too large is an error
+    /// Catches the signals that ask to end, those that tell of another window size, and SIGUSR1, which asks to keep what was done. And a file that grows too large is an error
     /// from here on, not a signal.
     pub fn catch() -> Result<Self> {
         let catch = || -> io::Result<Self> {
@@ -42,27 +45,18 @@ impl Signals {
             };
             let [hangup, interrupt, quit, terminate] = ENDING.map(watch_ending);
             flag::register(SIGXFSZ, Arc::default())?;
-            let window = Arc::default();
+            let (window, keep) = (Arc::default(), Arc::default());
             watch(SIGWINCH, &window)?;
-            Ok(Self { ending: [hangup?, interrupt?, quit?, terminate?], window, wake })
+            watch(SIGUSR1, &keep)?;
+            Ok(Self { ending: [hangup?, interrupt?, quit?, terminate?], window, keep, wake })
         };
         catch().map_err(|source| Error::Host { what: "catch signals", source })
-    }
-
-    /// Becomes readable when a signal arrives.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
     }
 
     /// A signal that asks to end and has arrived since the last call.
     pub fn take_ending(&mut self) -> Option<i32> {
         self.drain();
         self.ending.iter().find(|(_, arrived)| arrived.swap(false, Ordering::Relaxed)).map(|&(signal, _)| signal)
-    }
-
-    /// Whether the window has changed its size since the last call.
-    pub fn take_window(&mut self) -> bool {
-        self.window.swap(false, Ordering::Relaxed)
     }
 
     /// Empties the pipe. The flags are looked at after that, so that no signal is missed.
@@ -78,6 +72,25 @@ impl Signals {
     }
 }
 
+impl Control for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    fn take(&mut self) -> Option<Command> {
+        if let Some(signal) = self.take_ending() {
+            return Some(Command::Signal(signal));
+        }
+        if self.keep.swap(false, Ordering::Relaxed) {
+            return Some(Command::Keep);
+        }
+        if self.window.swap(false, Ordering::Relaxed) {
+            return window().map(Command::Resize);
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,13 +99,18 @@ mod tests {
     #[test]
     fn signals_wait_to_be_looked_at() {
         let mut signals = Signals::catch().unwrap();
-        assert_eq!((signals.take_ending(), signals.take_window()), (None, false));
+        assert_eq!(signals.take(), None);
         kill_process(getpid(), Signal::HUP).unwrap();
+        kill_process(getpid(), Signal::USR1).unwrap();
         kill_process(getpid(), Signal::WINCH).unwrap();
         kill_process(getpid(), Signal::XFSZ).unwrap();
         let mut fds = [rustix::event::PollFd::from_borrowed_fd(signals.as_fd(), rustix::event::PollFlags::IN)];
         assert_eq!(rustix::event::poll(&mut fds, None), Ok(1));
-        assert_eq!((signals.take_ending(), signals.take_window()), (Some(SIGHUP), true));
-        assert_eq!((signals.take_ending(), signals.take_window()), (None, false));
+        assert_eq!(signals.take(), Some(Command::Signal(SIGHUP)));
+        assert_eq!(signals.take(), Some(Command::Keep));
+        // There may be no window.
+        assert!(signals.window.load(Ordering::Relaxed));
+        assert!(!matches!(signals.take(), Some(Command::Keep | Command::Signal(_))));
+        assert_eq!(signals.take(), None);
     }
 }

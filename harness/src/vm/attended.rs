@@ -7,16 +7,18 @@
 //! it is always paced, and nothing is waited for but input: then what the guest does depends on the bytes of the input alone, not on when
 //! they came. Under the host's clock pacing is a courtesy, and a guest that never halts is not kept waiting for long.
 
+use super::console::{Command, Control, Terminal};
 use super::drive::{Drive, Pause};
 use super::input::Input;
 use super::outlet::Outlet;
 use crate::backend::clock::since_1970;
 use crate::cli::ClockArg;
 use crate::error::{Error, Result};
+use crate::progress::say;
+use crate::session::{Keeper, Kept};
+use crate::terminal::RawMode;
 use crate::terminal::escape::Wish;
-use crate::terminal::signals::Signals;
-use crate::terminal::{self, RawMode};
-use devices::console::Port;
+use devices::console::{Port, WindowSize};
 use protocol::{ANSWER, Mode, Request, Said};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGTERM};
@@ -72,10 +74,15 @@ pub struct Attended<F> {
     drive: Drive,
     outlet: Outlet,
     input: Input<F>,
-    signals: Signals,
-    clock: ClockArg,
-    mode: Mode,
+    control: Box<dyn Control>,
+    manner: Manner,
     stage: Stage,
+    /// Who keeps what the guest does, if anyone.
+    keeper: Option<Keeper>,
+    /// What was kept when the user left.
+    kept: Option<Kept>,
+    /// The user was told that leaving would lose what the guest has done.
+    warned: bool,
     /// Bytes of input that the guest was given, and when it was last given some.
     fed: usize,
     last_fed_count: u64,
@@ -83,6 +90,17 @@ pub struct Attended<F> {
     end: EndOfInput,
     /// The program was sent a signal; the next one is for prebake.
     signalled: bool,
+}
+
+/// How a guest is attended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manner {
+    /// Where its time comes from.
+    pub clock: ClockArg,
+    /// What its program is connected to.
+    pub mode: Mode,
+    /// The terminal that it is to be told of.
+    pub terminal: Terminal,
 }
 
 /// What the guest was told of the end of the input.
@@ -99,21 +117,33 @@ enum EndOfInput {
 
 impl<F: AsFd> Attended<F> {
     /// A guest that boots.
-    pub fn new(mut drive: Drive, outlet: Outlet, input: Input<F>, signals: Signals, clock: ClockArg, mode: Mode) -> Self {
+    pub fn new(mut drive: Drive, outlet: Outlet, input: Input<F>, control: Box<dyn Control>, manner: Manner) -> Self {
         Self {
             last_fed_count: drive.machine().count(),
             last_fed_tick: drive.machine().now(),
             drive,
             outlet,
             input,
-            signals,
-            clock,
-            mode,
+            control,
+            manner,
             stage: Stage::Booting,
+            keeper: None,
+            kept: None,
+            warned: false,
             fed: 0,
             end: EndOfInput::NotYet,
             signalled: false,
         }
+    }
+
+    /// Has what the guest does kept by `keeper`, whenever that is asked for and when its user leaves.
+    pub fn keep_by(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
+    }
+
+    /// What was kept when the user left.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
     }
 
     /// The guest's program runs already. Its last line is shown again; with a control port it rekeys its random generator before it gets
@@ -133,7 +163,7 @@ impl<F: AsFd> Attended<F> {
 
     /// Runs the guest to its end.
     pub fn run(&mut self) -> Result<Ending> {
-        let raw = (self.mode == Mode::Tty && self.input.is_terminal()).then(RawMode::enter).transpose();
+        let raw = (self.manner.mode == Mode::Tty && self.input.is_terminal()).then(RawMode::enter).transpose();
         let _raw = match raw {
             Err(source) if is_hang_up(&source) => return Ok(Ending::Signalled(SIGHUP)),
             raw => raw.map_err(|source| Error::Host { what: "change the settings of the terminal", source })?,
@@ -142,7 +172,18 @@ impl<F: AsFd> Attended<F> {
             // In raw mode, since the line may hold a question to the terminal, whose answer is the guest's.
             self.outlet.look().show_line();
         }
-        self.pass_window();
+        if let Some(window) = self.manner.terminal.window {
+            self.resize(window);
+        }
+        loop {
+            let ending = self.run_to_an_end()?;
+            if self.part(ending)? {
+                return Ok(ending);
+            }
+        }
+    }
+
+    fn run_to_an_end(&mut self) -> Result<Ending> {
         loop {
             if let Some(ending) = self.attend()? {
                 return Ok(ending);
@@ -162,32 +203,96 @@ impl<F: AsFd> Attended<F> {
         }
     }
 
+    /// Keeps what the guest has done, now that its user leaves it. `false`: that failed, and the user is still there to choose.
+    fn part(&mut self, ending: Ending) -> Result<bool> {
+        match (ending, &mut self.keeper) {
+            (_, None) => {}
+            (Ending::Exited(_), Some(keeper)) => keeper.end()?,
+            // Before its program has had any input, or after a restore that is not complete, there is nothing new.
+            _ if self.stage != Stage::Attached => {}
+            (_, Some(keeper)) => match keeper.keep(&mut self.drive, &self.outlet) {
+                Ok(kept) => self.kept = Some(kept),
+                Err(error) if ending == Ending::Left && !self.warned => {
+                    self.warned = true;
+                    self.tell(format_args!("prebake: {error}"));
+                    self.tell("prebake: leaving now would lose what was done since the session was last kept; leave again to do so");
+                    return Ok(false);
+                }
+                Err(_) if ending == Ending::Left => {}
+                Err(error) => return Err(error),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Keeps what the guest has done so far, because that was asked for.
+    fn keep(&mut self) -> Result<Kept> {
+        match &mut self.keeper {
+            None => Err(Error::KeepsNothing),
+            Some(_) if self.stage != Stage::Attached => Err(Error::NothingToKeep),
+            Some(keeper) => keeper.keep(&mut self.drive, &self.outlet),
+        }
+    }
+
+    fn tell_of(&self, kept: Result<Kept>) {
+        match kept {
+            Ok(kept) => self.tell(format_args!("prebake: {kept}")),
+            Err(error) => self.tell(format_args!("prebake: {error}")),
+        }
+    }
+
+    /// Tells the user something while the guest has the terminal.
+    fn tell(&self, text: impl std::fmt::Display) {
+        let raw = self.manner.mode == Mode::Tty && self.input.is_terminal();
+        if raw { say(format_args!("\r\n{text}\r")) } else { say(text) }
+    }
+
     /// Looks at what has come from outside.
     fn attend(&mut self) -> Result<Option<Ending>> {
-        if let Some(signal) = self.signals.take_ending() {
-            let can_tell = self.stage == Stage::Attached && self.drive.machine().wants_input(Port::Control);
-            if self.signalled || !can_tell {
-                return Ok(Some(Ending::Signalled(signal)));
+        while let Some(command) = self.control.take() {
+            match command {
+                Command::Leave => return Ok(Some(Ending::Left)),
+                Command::Keep => {
+                    let kept = self.keep();
+                    self.control.answer(kept).into_iter().for_each(|kept| self.tell_of(kept));
+                }
+                Command::Resize(window) => self.resize(window),
+                Command::Signal(signal) => {
+                    if self.ends_by(signal) {
+                        return Ok(Some(Ending::Signalled(signal)));
+                    }
+                }
             }
-            self.signalled = true;
-            self.request(&if signal == SIGTERM { Request::Stop } else { Request::Signal(signal) });
         }
-        if self.signals.take_window() {
-            self.pass_window();
-        }
-        if self.clock == ClockArg::Host {
+        if self.manner.clock == ClockArg::Host {
             self.wait(Some(Duration::ZERO))?;
             let busy_for = self.drive.machine().count().saturating_sub(self.last_fed_count);
             if self.stage == Stage::Attached && (!self.is_paced() || busy_for > PATIENCE) {
                 self.feed()?;
             }
         }
-        let hung_up = self.input.is_terminal() && self.input.is_over();
-        Ok(match self.input.wish() {
-            Wish::Leave => Some(Ending::Left),
-            Wish::Type if hung_up => Some(Ending::Signalled(SIGHUP)),
-            Wish::Type => None,
-        })
+        match self.input.take_wish() {
+            Wish::Leave => return Ok(Some(Ending::Left)),
+            Wish::Save => {
+                let kept = self.keep();
+                self.tell_of(kept);
+            }
+            Wish::Type => {}
+        }
+        let hung_up = self.input.is_typed() && self.input.is_over();
+        Ok(hung_up.then_some(Ending::Signalled(SIGHUP)))
+    }
+
+    /// Whether a signal ends the run. If not, the guest's program has got it.
+    fn ends_by(&mut self, signal: i32) -> bool {
+        let user_has_gone = self.keeper.is_some() && matches!(signal, SIGHUP | SIGTERM);
+        let can_tell = self.stage == Stage::Attached && self.drive.machine().wants_input(Port::Control);
+        if user_has_gone || self.signalled || !can_tell {
+            return true;
+        }
+        self.signalled = true;
+        self.request(&if signal == SIGTERM { Request::Stop } else { Request::Signal(signal) });
+        false
     }
 
     /// Looks at what the guest has said and written.
@@ -196,7 +301,7 @@ impl<F: AsFd> Attended<F> {
         if let Some((stream, source)) = output.take_failure() {
             return match source.kind() {
                 io::ErrorKind::BrokenPipe => Ok(Some(Ending::BrokenPipe)),
-                _ if self.input.is_terminal() && is_hang_up(&source) => Ok(Some(Ending::Signalled(SIGHUP))),
+                _ if self.input.is_typed() && is_hang_up(&source) => Ok(Some(Ending::Signalled(SIGHUP))),
                 _ => Err(Error::Output { stream, source }),
             };
         }
@@ -239,7 +344,7 @@ impl<F: AsFd> Attended<F> {
             EndOfInput::Typed { next } => Some(deadline.map_or(next, |deadline| deadline.min(next))),
             EndOfInput::NotYet | EndOfInput::Closed => deadline,
         };
-        match (self.clock, next) {
+        match (self.manner.clock, next) {
             (ClockArg::Virtual, Some(tick)) => self.drive.machine().skip_to(tick),
             (ClockArg::Virtual, None) => return Err(Error::Stuck),
             (ClockArg::Host, None) if self.input.is_over() => return Err(Error::Stuck),
@@ -252,7 +357,7 @@ impl<F: AsFd> Attended<F> {
     /// for its terminal to take its output for example.
     fn waits_for_input(&self, deadline: Option<u64>, now: u64) -> bool {
         let brief = deadline.is_some_and(|deadline| deadline.saturating_sub(now) < BRIEF_HALT);
-        !brief || self.mode == Mode::Streams || self.fed == 0 || now.saturating_sub(self.last_fed_tick) > BRIEF_HALTS
+        !brief || self.manner.mode == Mode::Streams || self.fed == 0 || now.saturating_sub(self.last_fed_tick) > BRIEF_HALTS
     }
 
     /// How far the guest has come, now that it waits. Returns whether it has something new to do.
@@ -276,8 +381,8 @@ impl<F: AsFd> Attended<F> {
 
     /// Tells the guest, which stands at the barrier, to start its program, and lets it go on.
     pub fn start(&mut self) {
-        let term = if self.input.is_terminal() { terminal::name() } else { None };
-        self.request(&Request::Start { mode: self.mode, term, time: self.host_time() });
+        let term = self.manner.terminal.name.clone();
+        self.request(&Request::Start { mode: self.manner.mode, term, time: self.host_time() });
         self.drive.machine().push_input(Port::Tty, ANSWER);
         self.outlet.look().pass_barrier();
         self.stage = Stage::Starting;
@@ -285,24 +390,21 @@ impl<F: AsFd> Attended<F> {
 
     /// What the guest is to set its clock to. Under the virtual clock the host's time is none of its business.
     fn host_time(&self) -> Option<u64> {
-        (self.clock == ClockArg::Host).then(since_1970)
+        (self.manner.clock == ClockArg::Host).then(since_1970)
     }
 
     fn request(&mut self, request: &Request) {
         self.drive.machine().push_input(Port::Control, request.to_string().as_bytes());
     }
 
-    fn pass_window(&mut self) {
-        if self.mode == Mode::Tty
-            && self.input.is_terminal()
-            && let Some(window) = terminal::window()
-        {
+    fn resize(&mut self, window: WindowSize) {
+        if self.manner.mode == Mode::Tty {
             self.drive.machine().resize(window);
         }
     }
 
     fn port(&self) -> Port {
-        match self.mode {
+        match self.manner.mode {
             Mode::Tty => Port::Tty,
             Mode::Streams => Port::Stdin,
         }
@@ -311,7 +413,8 @@ impl<F: AsFd> Attended<F> {
     /// Whether input is given line by line. A script that takes the place of a person at the terminal is, since a program may throw away what
     /// was typed before it asked.
     fn is_paced(&self) -> bool {
-        self.clock == ClockArg::Virtual || !self.input.is_terminal() && (self.mode == Mode::Tty || self.fed < PACED_START)
+        let is_script = !self.input.is_typed();
+        self.manner.clock == ClockArg::Virtual || is_script && (self.manner.mode == Mode::Tty || self.fed < PACED_START)
     }
 
     /// Gives the guest what comes next: input, or the end of it. Returns whether there was any.
@@ -322,7 +425,7 @@ impl<F: AsFd> Attended<F> {
         if paced && (!machine.wants_input(port) || machine.input_pending(port) != 0) {
             return Ok(false);
         }
-        let whole = self.clock == ClockArg::Virtual;
+        let whole = self.manner.clock == ClockArg::Virtual;
         if whole && self.input.next_piece(whole).is_empty() && !self.input.is_over() {
             self.wait(None)?;
             // More, the end, or a signal: to be looked at first. The guest's time stands still meanwhile.
@@ -343,10 +446,10 @@ impl<F: AsFd> Attended<F> {
     /// Tells the guest that there is no more input, if it does not know. Returns whether it was told something new.
     fn end_input(&mut self) -> bool {
         let now = self.drive.machine().now();
-        if !self.input.is_over() || self.input.is_terminal() {
+        if !self.input.is_over() || self.input.is_typed() {
             return false;
         }
-        match (self.mode, self.end) {
+        match (self.manner.mode, self.end) {
             (Mode::Streams, EndOfInput::NotYet) => {
                 self.drive.machine().close_input(Port::Stdin);
                 self.end = EndOfInput::Closed;
@@ -365,7 +468,7 @@ impl<F: AsFd> Attended<F> {
 
     /// Waits for input or a signal.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
-        let wait = self.input.wait(self.signals.as_fd(), timeout);
+        let wait = self.input.wait(self.control.as_fd(), timeout);
         wait.map_err(|source| Error::Host { what: "read standard input", source })
     }
 }

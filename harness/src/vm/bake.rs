@@ -2,13 +2,15 @@
 
 use super::drive::{Drive, Pause};
 use super::outlet::Outlet;
-use super::record::Point;
+use super::record::{BakeState, Point};
 use crate::cli::SettleArg;
 use crate::error::{Error, Result};
-use crate::terminal::signals::Signals;
+use crate::file::atomic::AtomicFile;
 use devices::console::Port;
 use emu::machine::{Settle, Verdict};
 use protocol::{ANSWER, Mode, Request, Said};
+use snapshot::Written;
+use std::path::Path;
 use std::time::Duration;
 
 /// A moment of a bake.
@@ -35,11 +37,11 @@ pub struct Settled {
     pub control: bool,
 }
 
-/// Boots the guest and waits until it has settled at `point`. `progress` is told of instructions and guest time now and then.
+/// Boots the guest and waits until it has settled at `point`, or is `interrupted` by a signal. `progress` is told of instructions and guest time now and then.
 pub fn settle(
     drive: &mut Drive,
     outlet: &Outlet,
-    signals: &mut Signals,
+    mut interrupted: impl FnMut() -> Option<i32>,
     point: Point,
     options: SettleArg,
     mut progress: impl FnMut(Moment),
@@ -47,7 +49,7 @@ pub fn settle(
     let mut settle = Settle::new(options.thresholds);
     let mut booted = Moment::default();
     loop {
-        if let Some(signal) = signals.take_ending() {
+        if let Some(signal) = interrupted() {
             return Err(Error::Interrupted { signal });
         }
         let pause = drive.advance()?;
@@ -91,6 +93,19 @@ pub fn settle(
             (None, _) => return Err(never_settled(&settle, options, moment, outlet)),
         }
     }
+}
+
+/// Writes a snapshot of the machine, which was made at power-on, to `file`, which is to be at `path`.
+pub fn save(drive: &mut Drive, outlet: &Outlet, state: &BakeState, file: &mut AtomicFile, path: &Path) -> Result<Written> {
+    let machine = drive.machine();
+    let mut writer = machine.save()?;
+    let error = |source| Error::Snapshot { path: path.into(), source };
+    writer.add(0, state).map_err(error)?;
+    writer.add(0, &outlet.look().tail().save()).map_err(error)?;
+    machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
+        snapshot::Error::Io { source, .. } => Error::Write { path: path.into(), source },
+        source => Error::Snapshot { path: path.into(), source },
+    })
 }
 
 fn start_on_terminal(drive: &mut Drive, outlet: &Outlet) {

@@ -1,5 +1,6 @@
 //! What the user types or pipes in, on its way to the guest.
 
+use super::console::Typist;
 use crate::terminal::escape::{EscapeFilter, Wish};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
@@ -19,28 +20,32 @@ const MAX_PIECE: usize = 4096;
 #[derive(Debug)]
 pub struct Input<F> {
     source: F,
-    /// The user's keys, if the source is a terminal.
-    escape: Option<EscapeFilter>,
+    typist: Typist,
+    escape: EscapeFilter,
     buffer: VecDeque<u8>,
     ended: bool,
     wish: Wish,
 }
 
 impl<F: AsFd> Input<F> {
-    /// Input from `source`, which may be a terminal in raw mode.
-    pub fn new(source: F, is_terminal: bool) -> Self {
-        let escape = is_terminal.then(EscapeFilter::default);
-        Self { source, escape, buffer: VecDeque::new(), ended: false, wish: Wish::Type }
+    /// Input from `source`, which is a terminal in raw mode if someone types it here.
+    pub fn new(source: F, typist: Typist) -> Self {
+        Self { source, typist, escape: EscapeFilter::default(), buffer: VecDeque::new(), ended: false, wish: Wish::Type }
+    }
+
+    /// Someone types it at this process's terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.typist == Typist::PersonHere
     }
 
     /// Someone types it.
-    pub fn is_terminal(&self) -> bool {
-        self.escape.is_some()
+    pub fn is_typed(&self) -> bool {
+        self.typist != Typist::Script
     }
 
-    /// The user has typed what leaves the machine.
-    pub fn wish(&self) -> Wish {
-        self.wish
+    /// What the user has typed that is for prebake, since the last call.
+    pub fn take_wish(&mut self) -> Wish {
+        std::mem::replace(&mut self.wish, Wish::Type)
     }
 
     /// All of it has been taken, and there will be no more.
@@ -71,13 +76,14 @@ impl<F: AsFd> Input<F> {
         let mut bytes = [0; 16 << 10];
         match read(&self.source, &mut bytes) {
             Ok(0) => self.ended = true,
-            Ok(count) => match &mut self.escape {
-                Some(escape) => self.wish = escape.pass(&bytes[..count], &mut self.buffer),
-                None => self.buffer.extend(&bytes[..count]),
+            Ok(count) if self.is_terminal() => match self.escape.pass(&bytes[..count], &mut self.buffer) {
+                Wish::Type => {}
+                wish => self.wish = wish,
             },
+            Ok(count) => self.buffer.extend(&bytes[..count]),
             Err(Errno::INTR | Errno::AGAIN) => {}
             // What a terminal says that has been hung up.
-            Err(Errno::IO) if self.is_terminal() => self.ended = true,
+            Err(Errno::IO) if self.is_typed() => self.ended = true,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -90,7 +96,7 @@ impl<F: AsFd> Input<F> {
 
     /// What is to be injected next: a line, or as much of a longer one. If `whole`, nothing until it is complete, unless a person types it.
     pub fn next_piece(&mut self, whole: bool) -> &[u8] {
-        let complete = self.ended || self.is_terminal() || !whole;
+        let complete = self.ended || self.is_typed() || !whole;
         let buffer = &*self.buffer.make_contiguous();
         let piece = &buffer[..buffer.len().min(MAX_PIECE)];
         match piece.iter().position(|&byte| byte == b'\n') {
@@ -117,7 +123,7 @@ mod tests {
     fn pieces(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
         let (mut writer, reader) = UnixStream::pair().unwrap();
         let (_keep, wake) = UnixStream::pair().unwrap();
-        let mut input = Input::new(reader, false);
+        let mut input = Input::new(reader, Typist::Script);
         let mut pieces = Vec::new();
         let mut chunks = chunks.iter();
         loop {
@@ -156,7 +162,7 @@ mod tests {
     fn an_unfinished_line_is_given_to_whoever_wants_it() {
         let (mut writer, reader) = UnixStream::pair().unwrap();
         let (_keep, wake) = UnixStream::pair().unwrap();
-        let mut input = Input::new(reader, false);
+        let mut input = Input::new(reader, Typist::Script);
         writer.write_all(b"one\ntw").unwrap();
         input.wait(wake.as_fd(), None).unwrap();
         assert_eq!(input.next_piece(false), b"one\n");
@@ -171,7 +177,7 @@ mod tests {
         file.write_all(&vec![b'x'; 3 * CAPACITY]).unwrap();
         file.rewind().unwrap();
         let (_keep, wake) = UnixStream::pair().unwrap();
-        let mut input = Input::new(file, false);
+        let mut input = Input::new(file, Typist::Script);
         for _ in 0..100 {
             input.wait(wake.as_fd(), Some(Duration::ZERO)).unwrap();
         }
@@ -183,13 +189,13 @@ mod tests {
         let (mut signal, wake) = UnixStream::pair().unwrap();
         let (_writer, reader) = UnixStream::pair().unwrap();
         signal.write_all(b"!").unwrap();
-        Input::new(reader, false).wait(wake.as_fd(), None).unwrap();
+        Input::new(reader, Typist::Script).wait(wake.as_fd(), None).unwrap();
     }
 
     #[test]
     fn the_end_is_noticed() {
         let (_keep, wake) = UnixStream::pair().unwrap();
-        let mut input = Input::new(File::open("/dev/null").unwrap(), false);
+        let mut input = Input::new(File::open("/dev/null").unwrap(), Typist::Script);
         assert!(!input.is_over());
         input.wait(wake.as_fd(), None).unwrap();
         assert!(input.is_over());

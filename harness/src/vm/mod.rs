@@ -2,9 +2,11 @@
 
 pub mod attended;
 pub mod bake;
+pub mod console;
 pub mod drive;
 pub mod input;
 pub mod outlet;
 pub mod parts;
 pub mod record;
+pub mod saved;
 pub mod tail;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -39,8 +39,15 @@ pub struct Routes {
 
 impl Routes {
     /// Nobody is listening.
-    pub const NOWHERE: Self =
+    const NOWHERE: Self =
         Self { tty: HostStream::Nowhere, stdout: HostStream::Nowhere, stderr: HostStream::Nowhere, serial: HostStream::Nowhere };
+}
+
+/// The streams of the host.
+#[derive(Debug)]
+struct Streams {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
 /// The guest's output, seen from both sides: the machine writes to one handle, whoever drives it looks at another.
@@ -51,6 +58,7 @@ pub struct Outlet(Rc<RefCell<Output>>);
 #[derive(Debug)]
 pub struct Output {
     routes: Routes,
+    streams: Option<Streams>,
     /// While the barrier is ahead.
     barrier: Option<BarrierFilter>,
     control: ControlLines,
@@ -66,10 +74,20 @@ pub struct Output {
 const MAX_SAID: usize = 16;
 
 impl Outlet {
-    /// Output of a guest that is still to come to the barrier, or has passed it.
-    pub fn new(routes: Routes, barrier_ahead: bool, tail: Tail) -> Self {
+    /// Output, to standard output and standard error, of a guest that is still to come to the barrier, or has passed it.
+    pub fn new(routes: Routes, (stdout, stderr): (OwnedFd, OwnedFd), barrier_ahead: bool, tail: Tail) -> Self {
+        Self::to(routes, Some(Streams { stdout, stderr }), barrier_ahead, tail)
+    }
+
+    /// Output that nobody listens to.
+    pub fn silent(barrier_ahead: bool, tail: Tail) -> Self {
+        Self::to(Routes::NOWHERE, None, barrier_ahead, tail)
+    }
+
+    fn to(routes: Routes, streams: Option<Streams>, barrier_ahead: bool, tail: Tail) -> Self {
         Self(Rc::new(RefCell::new(Output {
             routes,
+            streams,
             barrier: barrier_ahead.then(BarrierFilter::default),
             control: ControlLines::default(),
             said: VecDeque::new(),
@@ -168,10 +186,10 @@ impl Output {
     }
 
     fn pass_on(&mut self, route: HostStream, bytes: &[u8]) {
-        let (name, result) = match route {
-            HostStream::Nowhere => return,
-            HostStream::Stdout => ("standard output", write_all(io::stdout().as_fd(), bytes)),
-            HostStream::Stderr => ("standard error", write_all(io::stderr().as_fd(), bytes)),
+        let (name, result) = match (route, &self.streams) {
+            (HostStream::Nowhere, _) | (_, None) => return,
+            (HostStream::Stdout, Some(streams)) => ("standard output", write_all(streams.stdout.as_fd(), bytes)),
+            (HostStream::Stderr, Some(streams)) => ("standard error", write_all(streams.stderr.as_fd(), bytes)),
         };
         if let Err(error) = result {
             self.failure.get_or_insert((name, error.into()));
@@ -217,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_barrier_is_not_shown_and_not_kept() {
-        let outlet = Outlet::new(Routes::NOWHERE, true, Tail::default());
+        let outlet = Outlet::silent(true, Tail::default());
         let mut sink = outlet.clone();
         ConsoleSink::write(&mut sink, Port::Tty, b"hello\nready: ==========");
         assert!(outlet.look().at_barrier());
@@ -230,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_chatty_guest_is_not_remembered_for_ever() {
-        let outlet = Outlet::new(Routes::NOWHERE, false, Tail::default());
+        let outlet = Outlet::silent(false, Tail::default());
         let mut sink = outlet.clone();
         ConsoleSink::write(&mut sink, Port::Control, b"exit 1\n".repeat(1000).as_slice());
         let mut output = outlet.look();
@@ -239,7 +257,9 @@ mod tests {
 
     #[test]
     fn what_was_not_shown_can_be_told_later() {
-        let outlet = Outlet::new(Routes { tty: HostStream::Stderr, ..Routes::NOWHERE }, false, Tail::default());
+        let stream = || io::stderr().as_fd().try_clone_to_owned().unwrap();
+        let routes = Routes { tty: HostStream::Stderr, ..Routes::NOWHERE };
+        let outlet = Outlet::new(routes, (stream(), stream()), false, Tail::default());
         let mut sink = outlet.clone();
         b"panic\n".iter().for_each(|&byte| SerialSink::write(&mut sink, byte));
         assert_eq!(outlet.look().unseen(), "panic");

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+pub mod pty;
 pub mod registry;
 
 use rustix::process::{Pid, Signal, kill_process};

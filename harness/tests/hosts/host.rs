@@ -12,14 +12,14 @@ use harness::engine::module::Loaded;
 use harness::file::HostFile;
 use harness::file::ledger::Ledger;
 use harness::program::ProgramArgs;
-use harness::vm::outlet::{Outlet, Routes};
+use harness::vm::outlet::Outlet;
 use harness::vm::parts::{Parts, Randomness, seed};
+use harness::vm::saved::Saved;
 use harness::vm::tail::Tail;
 use snapshot::{Snapshot, Space};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
 use wamr::Runtime;
 
@@ -53,27 +53,28 @@ impl Host {
 
     /// Restores a snapshot with the machine in `file`.
     pub fn restore_with(self, file: &MachineFile, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
-        let snapshot = Snapshot::open(HostFile::open("snapshot", snapshot).unwrap()).unwrap();
-        snapshot.verify_all().unwrap();
+        let saved = Saved::open(snapshot).unwrap();
+        saved.snapshot().verify_all().unwrap();
         match self {
-            Self::Native => Box::new(restore_natively(&snapshot, file, listener)),
+            Self::Native => Box::new(restore_natively(&saved, file, listener)),
             Self::Aot | Self::Interpreter => {
-                Box::new(load(file, None).restore(&module_config(file), &snapshot, &[], listener.clone()).unwrap())
+                Box::new(load(file, None).restore(&module_config(file), &saved, &[], listener.clone()).unwrap())
             }
         }
     }
 
     /// Restores a snapshot in a file, whose memory is read as the machine touches it.
     pub fn restore_by_reading(self, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
-        let host_file = HostFile::open("snapshot", snapshot).unwrap();
         let file = self.file();
         match self {
             Self::Native => {
-                let snapshot = Rc::new(Snapshot::open(host_file).unwrap());
+                let saved = Saved::open(snapshot).unwrap();
+                let snapshot = saved.snapshot().clone();
                 let ram = Ram::of_pages(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()), Box::new(snapshot.clone()));
-                Box::new(Machine::restore(native_config(&file, Some(&snapshot), listener), ram, &mut snapshot.sections()).unwrap())
+                Box::new(Machine::restore(native_config(&file, Some(&saved), listener), ram, &mut snapshot.sections()).unwrap())
             }
             Self::Aot | Self::Interpreter => {
+                let host_file = HostFile::open("snapshot", snapshot).unwrap();
                 let loaded = load(&file, Some(&host_file));
                 Box::new(loaded.restore_by_reading(&module_config(&file), &[], listener.clone()).unwrap())
             }
@@ -87,11 +88,11 @@ impl Host {
 }
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
-fn native_config(file: &MachineFile, snapshot: Option<&Snapshot<HostFile>>, listener: &Listener) -> Config {
+fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
     let mut parts = Parts::open(&DeviceArgs { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
-    parts.put_first(file.disks(), file.open_disks(snapshot).unwrap());
+    parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let seed = seed(Randomness::Published).unwrap();
-    let nowhere = Outlet::new(Routes::NOWHERE, false, Tail::default());
+    let nowhere = Outlet::silent(false, Tail::default());
     let config = parts.take_config(&nowhere, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
 }
@@ -106,15 +107,16 @@ pub fn module_config(file: &MachineFile) -> String {
     file.config(ClockArg::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], &ProgramArgs::default())
 }
 
-fn restore_natively(snapshot: &Snapshot<HostFile>, file: &MachineFile, listener: &Listener) -> Machine {
+fn restore_natively(saved: &Saved, file: &MachineFile, listener: &Listener) -> Machine {
     use snapshot::ReadAt;
+    let snapshot = saved.snapshot();
     let mut ram = Ram::new(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()));
     for run in snapshot.runs(Space::Ram) {
         let (start, length) = (run.address as usize, run.len as usize);
         snapshot.source().read_exact_at(&mut ram.bytes_mut()[start..start + length], run.file_offset).unwrap();
     }
     let mut sections = snapshot.sections();
-    let machine = Machine::restore(native_config(file, Some(snapshot), listener), ram, &mut sections).unwrap();
+    let machine = Machine::restore(native_config(file, Some(saved), listener), ram, &mut sections).unwrap();
     assert!(sections.finish().unwrap().is_empty());
     machine
 }

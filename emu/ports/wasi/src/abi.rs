@@ -8,7 +8,7 @@ use crate::ram;
 use crate::save::{self, Head};
 use crate::sink::Output;
 use devices::console::{Port, WindowSize};
-use emu::machine::{Machine, Stop};
+use emu::machine::{Machine, MachineError, Stop};
 use std::cell::RefCell;
 
 /// Version of the ABI.
@@ -163,9 +163,25 @@ extern "C" fn pb_restore(length: u32, file_length: u64) -> u32 {
 /// 5 without a machine; 6 if the machine cannot go on, and the answer says why.
 #[unsafe(no_mangle)]
 extern "C" fn pb_run(until: u64) -> u32 {
+    run(|machine| machine.run(until))
+}
+
+/// Runs on to the next safe point, which may be where the machine stands, or as far as `pb_run` does; the same numbers say why it stopped.
+#[unsafe(no_mangle)]
+extern "C" fn pb_run_to_safe_point(until: u64) -> u32 {
+    run(|machine| machine.run_to_safe_point(until))
+}
+
+/// Whether a snapshot of the machine as it stands can be restored more than once.
+#[unsafe(no_mangle)]
+extern "C" fn pb_at_safe_point() -> u32 {
+    with_machine(0, |machine| u32::from(machine.at_safe_point()))
+}
+
+fn run(run: impl FnOnce(&mut Machine) -> Result<Stop, MachineError>) -> u32 {
     with(|state| {
         let Some(machine) = &mut state.machine else { return 5 };
-        let (reason, detail) = match machine.run(until) {
+        let (reason, detail) = match run(machine) {
             Ok(Stop::Due) => (0, -1),
             Ok(Stop::Halted { deadline }) => (1, deadline.map_or(-1, |tick| tick as i64)),
             Ok(Stop::HaltedForGood) => (2, -1),

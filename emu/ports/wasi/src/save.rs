@@ -3,7 +3,7 @@
 use crate::error::Error;
 use emu::machine::Machine;
 use snapshot::{ReadAt, Writer};
-use std::io::{self, Cursor};
+use std::io;
 
 /// The start of a snapshot: everything in front of its pages.
 pub struct Head {
@@ -26,7 +26,5 @@ impl ReadAt for Head {
 pub fn records(machine: &mut Machine) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::new(machine.id());
     machine.save(&mut writer)?;
-    let mut file = Cursor::new(Vec::new());
-    writer.write(snapshot::Pages::with_hint(machine.ram().bytes(), &|_| false), &mut file)?;
-    Ok(file.into_inner())
+    Ok(writer.records()?)
 }

@@ -1,0 +1,188 @@
+//! Machines for programs: started, kept and stopped by calls, with their console on whatever streams the program gives them.
+//!
+//! A [`Vm`] is a machine that runs in a thread of its own. It is what `prebake run` is, less the command line: the same [`Request`] says what
+//! is to be run, and the same sessions keep what is done. All that crosses the border are streams, numbers and text, so that an interface
+//! for C or for another language is a matter of passing them on.
+//!
+//! `harness/examples/embed.rs` is a program that does it.
+
+use crate::error::{Error, Result};
+use crate::launch::{self, Outcome, Request};
+use crate::report::Report;
+use crate::session::Kept;
+use crate::vm::console::{Command, Console, Control, Terminal, Typist};
+use devices::console::WindowSize;
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use wamr::Runtime;
+
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Vm {
+    mailbox: Arc<Mailbox>,
+    thread: JoinHandle<(Result<Outcome>, Report)>,
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The guest's status and what was kept, or why it failed.
+    pub outcome: Result<Outcome>,
+    /// Figures of the run.
+    pub report: Report,
+}
+
+impl Vm {
+    /// Starts what `request` asks for, with its console on `console`: fetches it if need be, restores it, gives it a fresh seed. All that is done in
+    /// the machine's own thread, so this returns at once, and [`Self::wait`] tells if it failed.
+    pub fn start(request: Request, console: Console) -> Result<Self> {
+        let error = |source| Error::Host { what: "start a machine's thread", source };
+        let (wake, waker) = UnixStream::pair().map_err(error)?;
+        wake.set_nonblocking(true).map_err(error)?;
+        waker.set_nonblocking(true).map_err(error)?;
+        let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(VecDeque::new())), waker });
+        let inbox = Inbox { mailbox: mailbox.clone(), wake, waiting: VecDeque::new() };
+        let work = move || {
+            let mut report = Report::of("run");
+            let outcome = launch::run(&request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
+            if let Err(error) = &outcome {
+                report.fail(error);
+            }
+            (outcome, report)
+        };
+        // Starting WAMR touches the whole stack.
+        let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK).spawn(work).map_err(error)?;
+        Ok(Self { mailbox, thread })
+    }
+
+    /// Keeps what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
+    pub fn checkpoint(&self) -> Result<Kept> {
+        let (sender, receiver): (_, Receiver<Result<Kept>>) = channel();
+        self.mailbox.post(Letter { command: Command::Keep, answer: Some(sender) });
+        receiver.recv().unwrap_or(Err(Error::MachineEnded))
+    }
+
+    /// Keeps what the guest has done, if it is in a session, and ends the machine: its user has gone.
+    pub fn stop(&self) {
+        self.post(Command::Leave);
+    }
+
+    /// Tells the guest the size of its terminal.
+    pub fn resize(&self, window: WindowSize) {
+        self.post(Command::Resize(window));
+    }
+
+    /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine.
+    pub fn signal(&self, number: i32) {
+        self.post(Command::Signal(number));
+    }
+
+    /// Whether the machine has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until the machine ends.
+    pub fn wait(self) -> Ended {
+        let (outcome, report) = self.thread.join().unwrap_or_else(|_| (Err(Error::MachineEnded), Report::of("run")));
+        Ended { outcome, report }
+    }
+
+    fn post(&self, command: Command) {
+        self.mailbox.post(Letter { command, answer: None });
+    }
+}
+
+#[derive(Debug)]
+struct Letter {
+    command: Command,
+    answer: Option<Sender<Result<Kept>>>,
+}
+
+/// What was said to a machine and not yet taken; nothing any more once it has ended.
+#[derive(Debug)]
+struct Mailbox {
+    letters: Mutex<Option<VecDeque<Letter>>>,
+    waker: UnixStream,
+}
+
+impl Mailbox {
+    fn letters(&self) -> MutexGuard<'_, Option<VecDeque<Letter>>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, letter: Letter) {
+        if let Some(letters) = &mut *self.letters() {
+            letters.push_back(letter);
+        }
+        // A pipe that is full wakes as well as one byte does, and a machine that has ended need not be woken.
+        let _ = (&self.waker).write(&[0]);
+    }
+}
+
+/// The machine's end of it.
+struct Inbox {
+    mailbox: Arc<Mailbox>,
+    wake: UnixStream,
+    /// Who waits for answers, in order.
+    waiting: VecDeque<Sender<Result<Kept>>>,
+}
+
+impl Control for Inbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    fn take(&mut self) -> Option<Command> {
+        // Emptied before the letters are looked at, so that none is missed.
+        let mut bytes = [0; 64];
+        while matches!((&self.wake).read(&mut bytes), Ok(1..)) {}
+        let letter = self.mailbox.letters().as_mut()?.pop_front()?;
+        self.waiting.extend(letter.answer);
+        Some(letter.command)
+    }
+
+    fn answer(&mut self, kept: Result<Kept>) -> Option<Result<Kept>> {
+        match self.waiting.pop_front() {
+            Some(waiting) => {
+                // Who does not wait any more does not want to know.
+                let _ = waiting.send(kept);
+                None
+            }
+            None => Some(kept),
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // Nobody takes what was said last, and who waits for an answer is to learn that.
+        *self.mailbox.letters() = None;
+    }
+}
+
+/// The program's side of a console.
+#[derive(Debug)]
+pub struct Ends {
+    /// What is written here, the guest reads. To close it is to go away.
+    pub stdin: PipeWriter,
+    /// What the guest writes.
+    pub stdout: PipeReader,
+    /// What it complains of, and what its kernel says.
+    pub stderr: PipeReader,
+}
+
+/// A console on three new pipes, for a person whom the program stands in for: with a terminal of this size.
+pub fn console(terminal: Terminal) -> Result<(Console, Ends)> {
+    let pipes = || Ok([io::pipe()?, io::pipe()?, io::pipe()?]);
+    let pipes: io::Result<_> = pipes();
+    let [input, output, errors] = pipes.map_err(|source| Error::Host { what: "make pipes", source })?;
+    let console = Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), typist: Typist::Person, terminal };
+    Ok((console, Ends { stdin: input.1, stdout: output.0, stderr: errors.0 }))
+}

@@ -1,0 +1,219 @@
+//! Sessions: what was done in a machine, kept from one run to the next.
+//!
+//! A session is a folder in the store, held by one process at a time. It has the machine's state as a delta on the snapshot that it began with, and
+//! a note of what that was. The delta is replaced as a whole or not at all, so whatever happens, the last one that was kept is there.
+//!
+//! ```text
+//! sessions/NAME/lock            held by who runs it
+//! sessions/NAME/session.json    what it is of; written once
+//! sessions/NAME/state.snap      how it stands; a session without one has not been kept yet
+//! ```
+
+mod keeper;
+mod origin;
+
+pub use keeper::{Keeper, Kept};
+pub use origin::{FileRef, Origin};
+
+use crate::error::{Error, Result};
+use crate::file::{atomic, private_folder};
+use crate::store::{Lock, Sharing};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Longest name of a session.
+const MAX_NAME: usize = 128;
+/// What the size of a file on the disk is counted in.
+const DISK_BLOCK: u64 = 512;
+const LOCK: &str = "lock";
+const ORIGIN: &str = "session.json";
+const STATE: &str = "state.snap";
+
+/// The sessions of a store.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    folder: PathBuf,
+}
+
+/// What is told of a session to whoever does not run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// What it is of.
+    pub origin: Origin,
+    /// When it was kept last.
+    pub kept: SystemTime,
+    /// Bytes that its state takes on the disk.
+    pub bytes: u64,
+}
+
+/// A session that this process holds. One that has never been kept leaves no trace.
+#[derive(Debug)]
+pub struct Session {
+    name: String,
+    folder: PathBuf,
+    origin: Origin,
+    /// The name may be another process's by now.
+    ended: bool,
+    _held: Lock,
+}
+
+/// What became of an attempt to hold a session.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is held, and was kept before.
+    Kept(Session),
+    /// It is held, and is new.
+    New(Session),
+    /// Another process holds it.
+    InUse,
+}
+
+/// Whether this may be the name of a session: it is that of a folder, too.
+pub fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=MAX_NAME).contains(&name.len()) && name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(is_plain)
+}
+
+impl Sessions {
+    /// Those in `folder`, which is made if it is not there.
+    pub fn at(folder: PathBuf) -> Result<Self> {
+        private_folder(folder).map(|folder| Self { folder }).ok_or(Error::NoStore)
+    }
+
+    /// What session `name` is of, if it has been kept.
+    pub fn origin(&self, name: &str) -> Result<Option<Origin>> {
+        let folder = self.folder.join(name);
+        if !folder.join(STATE).exists() {
+            return Ok(None);
+        }
+        Origin::read(&folder.join(ORIGIN)).map(Some)
+    }
+
+    /// Holds session `name`. If it has not been kept yet, it is one of `origin` from now on.
+    pub fn hold(&self, name: &str, origin: impl FnOnce() -> Result<Origin>) -> Result<Attempt> {
+        let folder = self.folder.join(name);
+        let error = |source| Error::Write { path: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(error)?;
+        let Some(held) = lock(&folder.join(LOCK)).map_err(error)? else { return Ok(Attempt::InUse) };
+        atomic::remove_leftovers(&folder);
+        let session = |origin| Session { name: name.into(), folder: folder.clone(), origin, ended: false, _held: held };
+        match self.origin(name)? {
+            Some(origin) => Ok(Attempt::Kept(session(origin))),
+            None => match origin().and_then(|origin| origin.write(&folder.join(ORIGIN)).map(|()| origin)) {
+                Ok(origin) => Ok(Attempt::New(session(origin))),
+                Err(error) => {
+                    remove_all(&folder)?;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// All that have been kept, by name. One that is not understood is an error: nobody knows what it needs.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        let error = |source| Error::Read { what: "store's folder", path: self.folder.clone(), source };
+        let mut listed = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(error)? {
+            let folder = entry.map_err(error)?.path();
+            let Some(name) = folder.file_name().and_then(|name| name.to_str()).filter(|name| is_name(name)) else { continue };
+            let Ok(state) = fs::metadata(folder.join(STATE)) else { continue };
+            let origin = match Origin::read(&folder.join(ORIGIN)) {
+                // One that another process is just removing.
+                Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                origin => origin?,
+            };
+            let kept = state.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            listed.push(Listed { name: name.into(), origin, kept, bytes: state.blocks() * DISK_BLOCK });
+        }
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// Ends session `name` for good.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let unknown = || Error::NoSession { name: name.into() };
+        if !is_name(name) || !self.folder.join(name).exists() {
+            return Err(unknown());
+        }
+        match self.hold(name, || Err(unknown()))? {
+            Attempt::Kept(mut session) | Attempt::New(mut session) => session.end(),
+            Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
+        }
+    }
+}
+
+/// Locks the file at `path`, unless another process has. Whoever ends a session removes the file with it, so what was locked must still be what
+/// has the name.
+fn lock(path: &Path) -> io::Result<Option<Lock>> {
+    loop {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let locked = identity(file.metadata()?);
+        let Some(held) = Lock::attempt(file, Sharing::Alone)? else { return Ok(None) };
+        if fs::metadata(path).is_ok_and(|found| identity(found) == locked) {
+            return Ok(Some(held));
+        }
+    }
+}
+
+fn remove_all(folder: &Path) -> Result<()> {
+    // The state first: without it the rest counts for nothing.
+    for name in [STATE, ORIGIN, LOCK] {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Write { path, source }),
+            _ => {}
+        }
+    }
+    // Another process may be on its way in already.
+    let _ = fs::remove_dir(folder);
+    Ok(())
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.ended && !self.state().exists() {
+            // What cannot be removed is in nobody's way.
+            let _ = remove_all(&self.folder);
+        }
+    }
+}
+
+impl Session {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is of.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The file of its state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join(STATE)
+    }
+
+    /// Ends it for good.
+    pub fn end(&mut self) -> Result<()> {
+        self.ended = true;
+        remove_all(&self.folder)
+    }
+
+    /// A place beside the state, of which this session is to be made durable.
+    fn sync(&self) -> io::Result<()> {
+        File::open(self.folder.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+}

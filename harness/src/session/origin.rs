@@ -1,0 +1,64 @@
+//! What a session is of.
+
+use crate::error::{Error, Result};
+use crate::file::atomic;
+use crate::oci::Sha256;
+use crate::program::VolumeArg;
+use protocol::Mode;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where a session began, and what it needs to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The reference that was run, if it was one.
+    pub reference: Option<String>,
+    /// Digest of the document that it named.
+    pub image: Option<Sha256>,
+    /// The machine, unless it was a snapshot alone that was run.
+    pub machine: Option<FileRef>,
+    /// The snapshot that the session's state is a delta on.
+    pub base: FileRef,
+    /// Its program is on a terminal, not on three streams.
+    pub on_terminal: bool,
+    /// The directories of the host that its program has.
+    pub volumes: Vec<VolumeArg>,
+    /// When it began: seconds since 1970.
+    pub began: u64,
+}
+
+/// A file that a session needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileRef {
+    /// In the store, under this name.
+    Store(String),
+    /// The user's, at this path.
+    Path(PathBuf),
+}
+
+impl Origin {
+    /// What the program is connected to.
+    pub const fn mode(&self) -> Mode {
+        if self.on_terminal { Mode::Tty } else { Mode::Streams }
+    }
+
+    /// The names of the store's files that it needs.
+    pub fn stored(&self) -> impl Iterator<Item = &str> {
+        self.machine.iter().chain([&self.base]).filter_map(|file| match file {
+            FileRef::Store(name) => Some(name.as_str()),
+            FileRef::Path(_) => None,
+        })
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let read = fs::read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        read.map_err(|source| Error::Read { what: "note of a session", path: path.into(), source })
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).map_err(|source| Error::Write { path: path.into(), source: source.into() })?;
+        atomic::write(path, &bytes)
+    }
+}

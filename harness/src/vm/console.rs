@@ -1,0 +1,83 @@
+//! The host's side of the guest's console, and what is said to the machine besides.
+
+use crate::error::{Error, Result};
+use crate::session::Kept;
+use crate::terminal;
+use devices::console::WindowSize;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The three streams that the guest's program, or its terminal, is connected to.
+#[derive(Debug)]
+pub struct Console {
+    /// What the guest reads.
+    pub stdin: OwnedFd,
+    /// What it writes, on a terminal too.
+    pub stdout: OwnedFd,
+    /// What it complains of, and what its kernel says.
+    pub stderr: OwnedFd,
+    /// Who writes what it reads.
+    pub typist: Typist,
+    /// What the guest's terminal is to be called, and how large it is at first.
+    pub terminal: Terminal,
+}
+
+/// The guest's terminal, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terminal {
+    /// Its name, for `TERM`.
+    pub name: Option<String>,
+    /// Its size.
+    pub window: Option<WindowSize>,
+}
+
+/// Who writes what the guest reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typist {
+    /// A program, or a file. On a terminal it is given line by line, since a program may throw away what was typed before it asked.
+    Script,
+    /// A person at a terminal that someone else looks after. Its end is the person's going away.
+    Person,
+    /// A person at the terminal of this process, which is put into raw mode and has keys that are for prebake.
+    PersonHere,
+}
+
+impl Console {
+    /// That of this process.
+    pub fn of_process() -> Result<Self> {
+        let own = |stream: BorrowedFd<'_>| stream.try_clone_to_owned();
+        let streams = || Ok((own(io::stdin().as_fd())?, own(io::stdout().as_fd())?, own(io::stderr().as_fd())?));
+        let streams: io::Result<_> = streams();
+        let (stdin, stdout, stderr) = streams.map_err(|source| Error::Host { what: "use the standard streams", source })?;
+        let (typist, terminal) = match terminal::on_stdin() {
+            true => (Typist::PersonHere, Terminal { name: terminal::name(), window: terminal::window() }),
+            false => (Typist::Script, Terminal::default()),
+        };
+        Ok(Self { stdin, stdout, stderr, typist, terminal })
+    }
+}
+
+/// What can be said to a machine that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// A signal has come that asks to end. The guest's program gets it, unless what it does is kept and the signal tells that its user has gone.
+    Signal(i32),
+    /// The guest's terminal has another size.
+    Resize(WindowSize),
+    /// Keep what the guest has done, and go on.
+    Keep,
+    /// Keep it, and end.
+    Leave,
+}
+
+/// Where commands come from.
+pub trait Control {
+    /// Becomes readable when there is one.
+    fn as_fd(&self) -> BorrowedFd<'_>;
+    /// The next one.
+    fn take(&mut self) -> Option<Command>;
+    /// Takes what became of a [`Command::Keep`]; gives it back if nobody waits for it, and the user is to be told.
+    fn answer(&mut self, kept: Result<Kept>) -> Option<Result<Kept>> {
+        Some(kept)
+    }
+}

@@ -1,0 +1,253 @@
+//! What people do with an image, from the first time that they run it to the day that it is replaced: with a real registry, at a real terminal,
+//! on both engines.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use common::pty::Session;
+use common::registry::Registry;
+use common::{machine_folder, made, prebake, run, signal, succeed, text};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A machine of an image, compiled for this host, and its snapshot.
+struct Pair {
+    aot: PathBuf,
+    snap: PathBuf,
+}
+
+/// Two versions of one image: they differ in their memory.
+fn pairs() -> &'static [Pair; 2] {
+    static PAIRS: OnceLock<[Pair; 2]> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        let image = format!("oci:{}", made(Path::new("images/busybox"), "test-images").display());
+        ["96", "128"].map(|memory| {
+            let at = |ending: &str| common::scratch(&format!("{memory}.{ending}"));
+            let (wasm, aot, snap) = (at("wasm"), at("aot"), at("snap"));
+            let verb = |verb: &str| {
+                let mut command = prebake();
+                command.env("PREBAKE_MACHINE", machine_folder()).arg(verb);
+                command
+            };
+            succeed(verb("convert").args([&image, "--memory", memory, "-o"]).arg(&wasm));
+            succeed(verb("aot").arg(&wasm).arg("-o").arg(&aot));
+            succeed(verb("bake").arg(&aot).arg("-o").arg(&snap));
+            Pair { aot, snap }
+        })
+    })
+}
+
+/// A registry, and a person's store.
+struct World {
+    registry: Registry,
+    engine: &'static str,
+}
+
+const IMAGE: &str = "some/shell:1";
+
+impl World {
+    fn new(engine: &'static str) -> Self {
+        Self { registry: Registry::start(false), engine }
+    }
+
+    fn prebake(&self) -> Command {
+        let mut command = prebake();
+        command.env("PREBAKE_MACHINE", machine_folder());
+        command.env("PREBAKE_HOME", self.registry.at("store")).env("DOCKER_CONFIG", self.registry.folder.path());
+        command
+    }
+
+    fn reference(&self) -> String {
+        format!("{}/{IMAGE}", self.registry.address)
+    }
+
+    /// Has the registry name these files.
+    fn publish(&self, files: &[&PathBuf]) {
+        succeed(self.prebake().arg("push").arg(self.reference()).args(files));
+    }
+
+    fn run(&self, args: &[&str]) -> Command {
+        let mut command = self.prebake();
+        command.args(["run", "--engine", self.engine]).args(args);
+        command
+    }
+
+    /// A person runs the image, and has a prompt.
+    fn at_prompt(&self, args: &[&str]) -> (Session, String) {
+        let mut session = Session::start(self.run(args).arg(self.reference()));
+        session.wait_for("/ # ");
+        let before = std::mem::take(&mut session.before);
+        (session, before)
+    }
+
+    /// A script in the image's shell, of which nothing is kept.
+    fn script(&self, args: &[&str], script: &str) -> (String, String) {
+        let output = run(self.run(args).arg(self.reference()), script.as_bytes());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    fn sessions(&self) -> Vec<Value> {
+        let listed = succeed(self.prebake().args(["sessions", "--json"])).stdout;
+        serde_json::from_slice::<Value>(&listed).unwrap().as_array().unwrap().clone()
+    }
+}
+
+/// Types a command and waits for what it prints.
+fn ask(session: &mut Session, command: &str, answer: &str) {
+    session.type_in(&format!("{command}\r"));
+    session.wait_for(&format!("\r\n{answer}\r\n"));
+    session.wait_for("/ # ");
+}
+
+fn leave(mut session: Session) {
+    session.type_in("\x01x");
+    session.wait_for("kept session");
+    assert_eq!(session.end().code(), Some(0));
+}
+
+const UUID: &str = "cat /proc/sys/kernel/random/uuid\n";
+
+fn first_launch_of_a_baked_image(engine: &'static str) {
+    let world = World::new(engine);
+    let [pair, _] = pairs();
+    world.publish(&[&pair.aot, &pair.snap]);
+    let (mut session, before) = world.at_prompt(&[]);
+    assert!(before.contains("fetched") && !before.contains("boots once"), "{before}");
+    ask(&mut session, "echo $((6*7))", "42");
+    leave(session);
+    // Everyone has random numbers of their own.
+    let (one, other) = (world.script(&[], UUID).0, world.script(&[], UUID).0);
+    assert!(one.len() == 37 && one != other, "{one}{other}");
+}
+
+fn first_launch_of_an_image_without_a_snapshot(engine: &'static str) {
+    let world = World::new(engine);
+    world.publish(&[&pairs()[0].aot]);
+    let (session, before) = world.at_prompt(&[]);
+    assert!(before.contains("boots once"), "{before}");
+    leave(session);
+    // Once.
+    let (one, said) = world.script(&[], UUID);
+    assert!(!said.contains("boots once"), "{said}");
+    assert!(one != world.script(&["--offline"], UUID).0);
+    // It stays as long as the image does.
+    succeed(world.prebake().arg("prune"));
+    assert!(!world.script(&["--offline"], UUID).1.contains("boots once"));
+}
+
+fn every_later_launch(engine: &'static str) {
+    let world = World::new(engine);
+    let [pair, _] = pairs();
+    world.publish(&[&pair.aot, &pair.snap]);
+    world.script(&[], "true\n");
+    let (mut session, before) = world.at_prompt(&[]);
+    assert!(!before.contains("fetched"), "{before}");
+    ask(&mut session, "word=kept; echo there >/root/file; ls /root", "file");
+    leave(session);
+    // Where it was, again and again.
+    for _ in 0..2 {
+        let (mut session, _) = world.at_prompt(&[]);
+        ask(&mut session, "echo $word; cat /root/file", "kept\r\nthere");
+        leave(session);
+    }
+    // Who says what is to be run gets that, and starts afresh; so does who asks for it. The session stays as it is.
+    assert_eq!(world.script(&[], "ls /root\n").0, "");
+    let (mut session, _) = world.at_prompt(&["--fresh"]);
+    ask(&mut session, "echo :$word:", "::");
+    session.type_in("\x01x");
+    assert_eq!(session.end().code(), Some(0));
+    let (mut session, _) = world.at_prompt(&["--offline"]);
+    ask(&mut session, "cat /root/file", "there");
+    // It ends with its program.
+    session.type_in("exit 3\r");
+    assert_eq!(session.end().code(), Some(3));
+    assert_eq!(world.sessions(), [] as [Value; 0]);
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "ls /root; echo :$word:", "::");
+    session.type_in("exit\r");
+    session.end();
+}
+
+fn the_image_is_updated(engine: &'static str) {
+    let world = World::new(engine);
+    let [old, new] = pairs();
+    let memory = "test $(grep MemTotal /proc/meminfo | tr -dc 0-9) -gt 100000 && echo more || echo less";
+    world.publish(&[&old.aot, &old.snap]);
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, memory, "less");
+    ask(&mut session, "echo old work >/root/file; cat /root/file", "old work");
+    leave(session);
+    let name = world.sessions()[0]["name"].as_str().unwrap().to_owned();
+
+    world.publish(&[&new.aot, &new.snap]);
+    let (mut session, before) = world.at_prompt(&[]);
+    assert!(before.contains("fetched") && before.contains(&format!("--session {name}")), "{before}");
+    ask(&mut session, memory, "more");
+    leave(session);
+
+    // The old session is there, with what it needs.
+    succeed(world.prebake().arg("prune"));
+    let mut session = Session::start(&mut world.run(&["--session", &name]));
+    session.wait_for("/ # ");
+    ask(&mut session, "cat /root/file", "old work");
+    leave(session);
+    assert_eq!(world.sessions().len(), 2);
+    succeed(world.prebake().args(["sessions", "--remove", &name]));
+    let said = text(&succeed(world.prebake().arg("prune")).stderr);
+    assert!(said.contains("removed 2 files"), "{said}");
+}
+
+fn the_app_is_swiped_away(engine: &'static str) {
+    let world = World::new(engine);
+    let [pair, _] = pairs();
+    world.publish(&[&pair.aot, &pair.snap]);
+    // A signal, as from a system that wants the memory.
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "word=one; cd /root; pwd", "/root");
+    signal(&session.child, Signal::TERM);
+    assert_eq!(session.end().code(), Some(128 + 15));
+    // The terminal goes away, in the middle of something.
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "echo $word; pwd; word=two", "one\r\n/root");
+    session.type_in("while true; do word=$((${word#two} + 1)); done\r");
+    session.wait_for("done\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let Session { user, terminal, mut child, .. } = session;
+    drop((user, terminal));
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 1));
+    let mut session = Session::start(world.run(&[]).arg(world.reference()));
+    // It counts on, until it is told to stop.
+    session.type_in("\x03");
+    session.wait_for("# ");
+    session.type_in("test $word -gt 0 && echo counted\r");
+    session.wait_for("\r\ncounted\r\n");
+    leave(session);
+}
+
+macro_rules! on_both_engines {
+    ($($journey:ident)*) => {$(
+        mod $journey {
+            #[test]
+            fn native() {
+                super::$journey("native");
+            }
+
+            #[test]
+            fn wamr() {
+                super::$journey("wamr");
+            }
+        }
+    )*};
+}
+
+on_both_engines! {
+    first_launch_of_a_baked_image
+    first_launch_of_an_image_without_a_snapshot
+    every_later_launch
+    the_image_is_updated
+    the_app_is_swiped_away
+}
