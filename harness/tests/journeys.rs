@@ -10,7 +10,7 @@ use common::{machine_folder, made, prebake, run, signal, succeed, text};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// A machine of an image, compiled for this host, and its snapshot.
@@ -78,7 +78,7 @@ impl World {
     /// A person runs the image, and has a prompt.
     fn at_prompt(&self, args: &[&str]) -> (Session, String) {
         let mut session = Session::start(self.run(args).arg(self.reference()));
-        session.wait_for("/ # ");
+        session.wait_for("# ");
         let before = std::mem::take(&mut session.before);
         (session, before)
     }
@@ -100,7 +100,7 @@ impl World {
 fn ask(session: &mut Session, command: &str, answer: &str) {
     session.type_in(&format!("{command}\r"));
     session.wait_for(&format!("\r\n{answer}\r\n"));
-    session.wait_for("/ # ");
+    session.wait_for("# ");
 }
 
 fn leave(mut session: Session) {
@@ -137,6 +137,30 @@ fn first_launch_of_an_image_without_a_snapshot(engine: &'static str) {
     // It stays as long as the image does.
     succeed(world.prebake().arg("prune"));
     assert!(!world.script(&["--offline"], UUID).1.contains("boots once"));
+}
+
+/// Of two at once one fetches it, and both run; who does not know the code runs the machine all the same.
+#[test]
+fn two_people_run_an_image_at_once() {
+    let world = World::new("wamr");
+    let [pair, _] = pairs();
+    world.publish(&[&pair.aot, &pair.snap]);
+    let start = || {
+        let mut command = world.run(&[]);
+        command.arg(world.reference()).args(["--", "echo", "hello"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let outputs = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    assert!(outputs.iter().all(|output| output.status.success() && output.stdout == b"hello\n"), "{outputs:?}");
+    let fetched = outputs.iter().filter(|output| text(&output.stderr).contains("fetched")).count();
+    assert_eq!(fetched, 1, "{outputs:?}");
+
+    let nobody = tempfile::tempdir().unwrap();
+    let mut stranger = world.run(&["--offline"]);
+    stranger.env("PREBAKE_CACHE", nobody.path()).arg(world.reference()).args(["--", "echo", "hello"]);
+    let output = run(&mut stranger, b"");
+    assert!(output.status.success() && output.stdout == b"hello\n");
+    assert!(text(&output.stderr).contains("runs natively instead"), "{}", text(&output.stderr));
 }
 
 fn every_later_launch(engine: &'static str) {
@@ -192,7 +216,7 @@ fn the_image_is_updated(engine: &'static str) {
     // The old session is there, with what it needs.
     succeed(world.prebake().arg("prune"));
     let mut session = Session::start(&mut world.run(&["--session", &name]));
-    session.wait_for("/ # ");
+    session.wait_for("# ");
     ask(&mut session, "cat /root/file", "old work");
     leave(session);
     assert_eq!(world.sessions().len(), 2);
@@ -220,7 +244,8 @@ fn the_app_is_swiped_away(engine: &'static str) {
     drop((user, terminal));
     assert_eq!(child.wait().unwrap().code(), Some(128 + 1));
     let mut session = Session::start(world.run(&[]).arg(world.reference()));
-    // It counts on, until it is told to stop.
+    // It counts on, until it is told to stop. Before that the keys are not the guest's yet.
+    session.wait_until_raw();
     session.type_in("\x03");
     session.wait_for("# ");
     session.type_in("test $word -gt 0 && echo counted\r");

@@ -44,6 +44,15 @@ impl Session {
         !tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
+    /// Waits until every key is for prebake.
+    pub fn wait_until_raw(&self) {
+        let start = Instant::now();
+        while !self.is_raw() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the terminal never got into raw mode");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn type_in(&mut self, keys: &str) {
         self.user.write_all(keys.as_bytes()).unwrap();
     }
