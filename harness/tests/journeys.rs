@@ -139,6 +139,25 @@ fn first_launch_of_an_image_without_a_snapshot(engine: &'static str) {
     assert!(!world.script(&["--offline"], UUID).1.contains("boots once"));
 }
 
+/// An image that nobody has baked: it is made a machine, boots once, and is there ever after.
+#[test]
+fn an_ordinary_image_is_run() {
+    let world = World::new("native");
+    let layout = made(Path::new("images/busybox"), "test-images");
+    let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    world.registry.push(&layout, &index["manifests"][0], IMAGE);
+    let mut usual = world.prebake();
+    usual.arg("run").arg(world.reference()).args(["--", "uname", "-m"]);
+    let output = run(&mut usual, b"");
+    let said = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "x86_64\n", "{said}");
+    assert!(said.contains("ordinary image") && said.contains("boots once"), "{said}");
+    let (session, before) = world.at_prompt(&[]);
+    assert!(!before.contains("ordinary image") && !before.contains("boots once"), "{before}");
+    leave(session);
+    assert_eq!(world.script(&["--offline"], "uname -m\n").0, "x86_64\n");
+}
+
 /// Of two at once one fetches it, and both run; who does not know the code runs the machine all the same.
 #[test]
 fn two_people_run_an_image_at_once() {

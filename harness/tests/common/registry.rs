@@ -1,8 +1,10 @@
 //! A registry: Debian's, on this host.
 
 use super::made;
+use oci_client::Reference;
+use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,6 +65,27 @@ impl Registry {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         registry
+    }
+
+    /// Puts there what `descriptor` names in the OCI layout at `layout`, as `name`, and all of the layout's blobs.
+    pub fn push(&self, layout: &Path, descriptor: &Value, name: &str) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+        let reference: Reference = format!("{}/{name}", self.address).parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let blobs = layout.join("blobs/sha256");
+        runtime.block_on(async {
+            client.auth(&reference, &self.auth, oci_client::RegistryOperation::Push).await.unwrap();
+            for blob in fs::read_dir(&blobs).unwrap() {
+                let blob = blob.unwrap();
+                let digest = format!("sha256:{}", blob.file_name().display());
+                client.push_blob(&reference, fs::read(blob.path()).unwrap(), &digest).await.unwrap();
+            }
+            let digest = descriptor["digest"].as_str().unwrap();
+            let manifest = fs::read(blobs.join(digest.strip_prefix("sha256:").unwrap())).unwrap();
+            let media_type = descriptor["mediaType"].as_str().unwrap().parse().unwrap();
+            client.push_manifest_raw(&reference, manifest, media_type).await.unwrap();
+        });
     }
 
     /// Ends it, and leaves what it had.

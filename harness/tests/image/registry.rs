@@ -1,10 +1,8 @@
 //! Images in a registry: Debian's, on this host.
 
-use super::builder::{Compression, Layer, Layout, digest};
+use super::builder::{Compression, Layer, Layout};
 use super::common::registry::{PASSWORD, Registry, USER};
 use super::common::{machine_folder, prebake, run, succeed, text};
-use oci_client::Reference;
-use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -12,21 +10,7 @@ use std::process::Command;
 
 /// Puts the manifest `descriptor` names there as `name`, and the blobs of the layout.
 fn push(registry: &Registry, layout: &Layout, descriptor: &Value, name: &str) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
-    let reference: Reference = format!("{}/{name}", registry.address).parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        client.auth(&reference, &registry.auth, oci_client::RegistryOperation::Push).await.unwrap();
-        for blob in fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
-            let bytes = fs::read(blob.unwrap().path()).unwrap();
-            let digest = digest(&bytes);
-            client.push_blob(&reference, bytes, &digest).await.unwrap();
-        }
-        let manifest = fs::read(layout.blob_path(descriptor["digest"].as_str().unwrap())).unwrap();
-        let media_type = descriptor["mediaType"].as_str().unwrap().parse().unwrap();
-        client.push_manifest_raw(&reference, manifest, media_type).await.unwrap();
-    });
+    registry.push(&layout.0, descriptor, name);
 }
 
 /// `prebake convert` of an image there.
