@@ -225,7 +225,8 @@ impl Plan {
 /// What the program is connected to: how the machine stands decides that, if it runs already.
 fn mode_of(request: &Request, saved: Option<&Saved>, wanted: Mode) -> Result<Mode> {
     match saved {
-        Some(saved) if saved.baked()?.point == Point::Idle => match request.mode {
+        // What is wrong with it is told when it is restored.
+        Some(saved) if saved.baked().is_ok_and(|baked| baked.point == Point::Idle) => match request.mode {
             Some(Mode::Streams) => Err(Error::OnATerminal { path: saved.path().into() }),
             _ => Ok(Mode::Tty),
         },
