@@ -142,6 +142,9 @@ test: packages guest build machine registry test-images
 	@guest/tests/boot $(PREBAKE) $(GUEST)
 	@guest/tests/image $(PREBAKE) $(GUEST)
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
+	@echo 'test: publishing'
+	@guest/apt install skopeo jq
+	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts

@@ -1,7 +1,7 @@
 //! The program `prebake`: the verbs, the terminal, and what a machine's devices have behind them on this host.
 //!
 //! `cmd` has a file for each verb. `engine` is a machine, wherever it runs, and `vm` drives it: one loop for a guest that someone sits at,
-//! one for a bake. `image` makes a root file system of a container image, `artefact` is a machine with what it boots in one file. `backend` is what devices are given, `file` how files are read
+//! one for a bake. `image` makes a root file system of a container image, `artefact` is a machine with what it boots in one file, `trust` whose code is run. `backend` is what devices are given, `file` how files are read
 //! and written, `terminal` the user's side of the console.
 
 pub mod artefact;
@@ -19,6 +19,7 @@ pub mod progress;
 pub mod report;
 pub mod store;
 pub mod terminal;
+pub mod trust;
 pub mod vm;
 
 use cli::Command;
@@ -40,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Images(args) => cmd::images::run(&args),
         Command::Prune(args) => cmd::prune::run(&args),
         Command::Unpack(args) => cmd::unpack::run(&args),
+        Command::Key(args) => cmd::key::run(&args),
+        Command::Trust(args) => cmd::trust::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
     }

@@ -7,10 +7,13 @@ pub mod convert;
 pub mod diff;
 pub mod images;
 pub mod inspect;
+pub mod key;
 pub mod prune;
+mod publish;
 pub mod pull;
 pub mod push;
 pub mod run;
+pub mod trust;
 pub mod unpack;
 
 use crate::backend::ram::{MappedRam, pages_loaded};
