@@ -132,6 +132,7 @@ demo: build machine guest
 
 .PHONY: test
 test: packages guest build machine registry test-images
+	@guest/apt install jq openssl skopeo
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'
@@ -142,6 +143,8 @@ test: packages guest build machine registry test-images
 	@guest/tests/boot $(PREBAKE) $(GUEST)
 	@guest/tests/image $(PREBAKE) $(GUEST)
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
+	@echo 'test: publishing'
+	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts

@@ -3,6 +3,7 @@
 use crate::artefact::ArtefactError;
 use crate::image::ImageError;
 use crate::oci::OciError;
+use crate::trust::TrustError;
 use emu::machine::{Disturbance, MachineError};
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ pub enum Error {
     /// Something cannot be pushed or pulled.
     #[error(transparent)]
     Oci(Box<OciError>),
+    /// A key, or what the user trusts, cannot be used.
+    #[error(transparent)]
+    Trust(Box<TrustError>),
     /// There is nowhere to keep what is pulled.
     #[error("there is no folder for what is pulled that you alone can write: set PREBAKE_HOME to one")]
     NoStore,
@@ -380,6 +384,12 @@ impl From<OciError> for Error {
     }
 }
 
+impl From<TrustError> for Error {
+    fn from(error: TrustError) -> Self {
+        Self::Trust(Box::new(error))
+    }
+}
+
 /// What to do about an error in writing.
 fn advice(error: &io::Error) -> &'static str {
     if is_full(error) { "; make room, or write elsewhere" } else { "" }
@@ -411,6 +421,7 @@ impl Error {
             Self::Artefact { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
             Self::Oci(error) => error.kind(),
+            Self::Trust(error) => error.kind(),
             Self::NoStore => "no-store",
             Self::Metadata { .. } => "metadata",
             Self::NotWasm { .. } => "not-wasm",

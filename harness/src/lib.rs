@@ -3,8 +3,9 @@
 //! The verbs, the terminal, and what a machine's devices have behind them on this host.
 //!
 //! `cmd` has a file for each verb. `engine` is a machine, wherever it runs, and `vm` drives it: one loop for a guest that someone sits at,
-//! one for a bake. `launch` finds out what is to be run and starts it. `image` makes a root file system of a container image, `artefact` is a machine with what it boots in one file. `backend` is what devices are given, `file` how files are read
-//! and written, `terminal` the user's side of the console, `store` what was pulled, and `session` what was done in it.
+//! one for a bake. `launch` finds out what is to be run and starts it. `image` makes a root file system of a container image, `artefact` is a
+//! machine with what it boots in one file, `trust` whose code is run. `backend` is what devices are given, `file` how files are read and written,
+//! `terminal` the user's side of the console, `store` what was pulled, and `session` what was done in it.
 
 pub mod artefact;
 pub mod backend;
@@ -24,6 +25,7 @@ pub mod service;
 pub mod session;
 pub mod store;
 pub mod terminal;
+pub mod trust;
 pub mod vm;
 
 use cli::Command;
@@ -46,6 +48,8 @@ pub fn main() -> ExitCode {
         Command::Sessions(args) => cmd::sessions::run(&args),
         Command::Prune(args) => cmd::prune::run(&args),
         Command::Unpack(args) => cmd::unpack::run(&args),
+        Command::Key(args) => cmd::key::run(&args),
+        Command::Trust(args) => cmd::trust::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
     }

@@ -1,6 +1,6 @@
 //! What is said to the user while work goes on: on standard error, a line that keeps changing on a terminal, plain lines elsewhere.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 
 /// Between two changes of the line.
@@ -49,6 +49,31 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.erase();
+    }
+}
+
+/// A reader that tells the user how much of it has been read.
+pub struct Watched<'a, R> {
+    inner: R,
+    done: u64,
+    total: u64,
+    what: String,
+    progress: &'a mut Progress,
+}
+
+impl<'a, R> Watched<'a, R> {
+    /// Of `inner`, which has `total` bytes; `what` says what is being done.
+    pub fn new(inner: R, what: String, total: u64, progress: &'a mut Progress) -> Self {
+        Self { inner, done: 0, total, what, progress }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.done += count as u64;
+        self.progress.update(|| format!("{}: {} of {}", self.what, mebibytes(self.done), mebibytes(self.total)));
+        Ok(count)
     }
 }
 

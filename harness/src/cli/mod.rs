@@ -6,6 +6,7 @@ mod convert;
 mod look;
 mod registry;
 mod run;
+mod trust;
 mod value;
 
 pub use bake::BakeArgs;
@@ -14,7 +15,10 @@ pub use convert::{AotArgs, ConvertArgs};
 pub use look::{DiffArgs, InspectArgs};
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
-pub use value::{ClockArg, DiskArg, EngineArg, MachineArg, PointArg, RESERVED_TAG, RestoreArg, SettleArg, ShareArg, TargetArg};
+pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
+pub use value::{
+    BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, PointArg, RESERVED_TAG, RestoreArg, SettleArg, ShareArg, TargetArg,
+};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -79,6 +83,12 @@ pub enum Command {
     Prune(PruneArgs),
     /// Turn a snapshot in its travelling form, as ordinary OCI clients pull it, into one that can be run
     Unpack(UnpackArgs),
+    /// Make keys that sign what is pushed
+    #[command(after_help = trust::KEY_EXAMPLES)]
+    Key(KeyArgs),
+    /// Say whose native code is run
+    #[command(after_help = trust::TRUST_EXAMPLES)]
+    Trust(TrustArgs),
     /// Show what is in a snapshot or in a machine's file
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not

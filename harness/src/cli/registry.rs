@@ -8,6 +8,7 @@ pub(super) const PUSH_EXAMPLES: &str = "\
 Examples:
   prebake push registry.example/demo:1 demo.aot demo.snap
   prebake push registry.example/demo:1 demo.aot demo-arm.aot demo.wasm demo.snap
+  prebake push registry.example/demo:1 demo.aot demo.snap --sign prebake.key
 
 Credentials are those of docker and podman ($DOCKER_CONFIG or ~/.docker, with credential helpers), or
 PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD.";
@@ -16,6 +17,7 @@ pub(super) const PULL_EXAMPLES: &str = "\
 Examples:
   prebake pull registry.example/demo:1           prints where machine and snapshot are
   prebake pull --offline registry.example/demo:1
+  prebake pull --verify-key prebake.pub registry.example/demo:1
 
 What has broken off goes on where it was. If the registry is down, what was pulled before will do.";
 
@@ -47,6 +49,9 @@ pub struct PushArgs {
     /// The least processor of an .aot that was not compiled here: x86-64-v2 or x86-64-v3, generic for aarch64
     #[arg(long, value_name = "BASELINE")]
     pub host_cpu: Option<String>,
+    /// Sign it with this private key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<String>,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -61,6 +66,9 @@ pub struct PullArgs {
     /// Ask nobody: only what is in the store
     #[arg(long)]
     pub offline: bool,
+    /// Take it only if it is signed by this public key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY")]
+    pub verify_key: Option<String>,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,

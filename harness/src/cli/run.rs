@@ -58,6 +58,9 @@ pub struct RunArgs {
     /// Start afresh, and keep nothing
     #[arg(long, conflicts_with = "session", help_heading = "Session")]
     pub fresh: bool,
+    /// Run it only if it is signed by this public key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY", help_heading = "Registry")]
+    pub verify_key: Option<String>,
     /// Ask no registry: only what is in the store
     #[arg(long, help_heading = "Registry")]
     pub offline: bool,

@@ -43,6 +43,19 @@ pub enum TargetArg {
     Aarch64,
 }
 
+/// A kind of host that something is published for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BakeTargetArg {
+    /// 64-bit x86: native code
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 64-bit Arm: native code
+    #[value(name = "aarch64")]
+    Aarch64,
+    /// All others, and what knows nothing of prebake: WebAssembly
+    Wasm,
+}
+
 /// Where a bake stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PointArg {

@@ -7,11 +7,13 @@ use crate::error::{Error, Result};
 use crate::file::HostFile;
 use crate::file::atomic::AtomicFile;
 use crate::file::ledger::{Ledger, Stamp};
-use crate::progress::{mebibytes, say};
+use crate::progress::{Progress, mebibytes, say};
 use snapshot::ReadAt;
 use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use wamr::Options;
 
 /// Runs the verb.
 pub fn run(args: &AotArgs) -> ExitCode {
@@ -25,23 +27,11 @@ pub fn run(args: &AotArgs) -> ExitCode {
 }
 
 fn compile(args: &AotArgs) -> Result<()> {
-    let error = |source| Error::Artefact { path: args.file.clone(), source };
-    let options = args.options()?;
-    let wasm = Artefact::open(HostFile::open("machine", &args.file)?).map_err(error)?;
-    if *wasm.kind() != Kind::Wasm {
-        return Err(Error::NotWasm { path: args.file.clone() });
-    }
-    let mut file = AtomicFile::create(&args.output)?;
-    let code = wasm.code().map_err(error)?;
-    let start = Instant::now();
-    let compiled = CodeCache::of_user()?.compiled(&code, &options, || {
-        say(format_args!("aot: compiling the machine's code for {}; once", options.baseline));
-    })?;
-    let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
-    pack(&compiled, wasm.size(), parts, file.file()).map_err(error)?;
-    let length = read_back(args, file.commit()?)?;
-    say(format_args!(
-        "aot: saved {}: {} for {}, in {:.2} s",
+    let (options, start) = (args.options()?, Instant::now());
+    let mut progress = Progress::new("aot");
+    let length = make(&args.file, &args.output, &options, &mut progress)?;
+    progress.say(format_args!(
+        "saved {}: {} for {}, in {:.2} s",
         args.output.display(),
         mebibytes(length),
         options.baseline,
@@ -50,12 +40,29 @@ fn compile(args: &AotArgs) -> Result<()> {
     Ok(())
 }
 
+/// Compiles the machine in `file` to `output`. Returns the length of that.
+pub fn make(file: &Path, output: &Path, options: &Options, progress: &mut Progress) -> Result<u64> {
+    let error = |source| Error::Artefact { path: file.into(), source };
+    let wasm = Artefact::open(HostFile::open("machine", file)?).map_err(error)?;
+    if *wasm.kind() != Kind::Wasm {
+        return Err(Error::NotWasm { path: file.into() });
+    }
+    let mut new = AtomicFile::create(output)?;
+    let code = wasm.code().map_err(error)?;
+    let compiled = CodeCache::of_user()?.compiled(&code, options, || {
+        progress.say(format_args!("compiling the machine's code for {}; once", options.baseline));
+    })?;
+    let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
+    pack(&compiled, wasm.size(), parts, new.file()).map_err(error)?;
+    read_back(output, new.commit()?)
+}
+
 /// Reads back what is on the disk, and remembers that its code is good. Returns the file's length.
-fn read_back(args: &AotArgs, written: File) -> Result<u64> {
+fn read_back(path: &Path, written: File) -> Result<u64> {
     let stamp = Stamp::of(&written);
     std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
-    let error = |source| Error::Artefact { path: args.output.clone(), source };
-    let machine = Artefact::open(HostFile::open("machine", &args.output)?).map_err(error)?;
+    let error = |source| Error::Artefact { path: path.into(), source };
+    let machine = Artefact::open(HostFile::open("machine", path)?).map_err(error)?;
     let digest = machine.code_digest().map_err(error)?;
     Ledger::of_code().remember(machine.file().file(), stamp, digest);
     Ok(machine.file().byte_len())

@@ -1,5 +1,6 @@
 //! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
 
+use super::publish::Publication;
 use super::{Made, boot_file, cold_machine, convert, finish, on_thread_for_wamr};
 use crate::backend::disk::Verify;
 use crate::cli::{BakeArgs, ClockArg, PointArg};
@@ -38,8 +39,14 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let mut signals = Signals::catch()?;
     let mut progress = Progress::new("bake");
     let ledger = Ledger::of_user();
+    let publication = match (&args.push, &args.source) {
+        (Some(reference), Some(source)) => Some(Publication::begin(args, reference, source)?),
+        _ => None,
+    };
+    // Without one of the two there is the other.
+    let output = args.output.clone().or_else(|| publication.as_ref().map(Publication::snapshot)).unwrap_or_default();
     // Begun first, so that a place that cannot be written is told before the work.
-    let mut file = AtomicFile::create(&args.output)?;
+    let mut file = AtomicFile::create(&output)?;
     let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?.for_program(&args.program)?;
     let outlet = Outlet::silent(true, Tail::default());
     let point = match args.at {
@@ -56,7 +63,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
         shares: &args.cold.devices.shares,
         program: &args.program,
     };
-    let source = args.source.as_deref().map(|source| machine_file(source, &args.output)).transpose()?;
+    let source = args.source.as_deref().map(|source| machine_file(source, &output)).transpose()?;
     let (machine, name, memory) = make(args, source.as_deref(), &mut parts, &made, report)?;
     let mut drive = Drive::new(machine, args.report.limit_instructions);
 
@@ -89,14 +96,14 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     progress.say(format_args!("waiting for that took {:.1} ms", waited.as_secs_f64() * 1e3));
 
     let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
-    let written = save(&mut drive, &outlet, &state, &mut file, &args.output)?;
+    let written = save(&mut drive, &outlet, &state, &mut file, &output)?;
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
     report.snapshot_mappings = Some(written.runs);
-    read_back(args, &file, &written, &ledger)?;
+    read_back(&output, &file, &written, &ledger)?;
     progress.say(format_args!(
         "saved {}: {}, {} pages in {} mappings, {}",
-        args.output.display(),
+        output.display(),
         mebibytes(written.file_length),
         grouped(written.pages),
         written.runs,
@@ -109,7 +116,13 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
             "warning: this guest has no init of prebake's, so nothing rekeys its random generator after a restore: all copies share it"
         });
     }
-    Ok(())
+    match (publication, source) {
+        (Some(publication), Some(machine)) => {
+            signals.release();
+            publication.send(&machine, &output, &mut progress)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The machine's file that `source` names, or that is made of the image of that name, beside the snapshot at `output`.
@@ -148,11 +161,11 @@ fn make<'a>(
 }
 
 /// Reads back what is on the disk, and remembers that it is good.
-fn read_back(args: &BakeArgs, file: &std::fs::File, written: &Written, ledger: &Ledger) -> Result<()> {
+fn read_back(path: &Path, file: &std::fs::File, written: &Written, ledger: &Ledger) -> Result<()> {
     let stamp = Stamp::of(file);
     std::thread::sleep(stamp.map_or(std::time::Duration::ZERO, |stamp| stamp.wait()));
-    let error = |source| Error::Snapshot { path: args.output.clone(), source };
-    let snapshot = Snapshot::open(HostFile::open("snapshot", &args.output)?).map_err(error)?;
+    let error = |source| Error::Snapshot { path: path.into(), source };
+    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
     snapshot.verify_all().map_err(error)?;
     ledger.remember(snapshot.source().file(), stamp, written.content_digest);
     Ok(())

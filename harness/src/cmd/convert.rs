@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::file::atomic::AtomicFile;
 use crate::file::{self, HostFile};
 use crate::image::{self, Image, Name, cpio, erofs, for_init, limits::Limits};
-use crate::progress::{Progress, grouped, mebibytes, say};
+use crate::progress::{Progress, Watched, grouped, mebibytes, say};
 use emu::machine::check_ram_size;
 use payload::Metadata;
 use snapshot::ReadAt;
@@ -65,7 +65,8 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     let mut file = AtomicFile::create(&args.output)?;
     let module = code::machine_module()?;
     let code = link(&module).map_err(error)?;
-    let contents = contents(args, upper, code.len() as u64)?;
+    let mut progress = Progress::new("convert");
+    let contents = contents(args, upper, code.len() as u64, &mut progress)?;
     let metadata = contents.metadata.encode();
     let part = |kind, path| PartInput::file(kind, path).map_err(error);
 
@@ -76,20 +77,23 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     match &contents.root {
         None => {}
         Some(Root::File(path)) => parts.push(part(PartKind::Root, path)?),
-        Some(Root::Image(image, root)) => parts.push(PartInput::new(PartKind::Root, root.length(), root.reader(&image.spool))),
+        Some(Root::Image(image, root)) => {
+            let content = Watched::new(root.reader(&image.spool), "packing the root".into(), root.length(), &mut progress);
+            parts.push(PartInput::new(PartKind::Root, root.length(), content));
+        }
     }
     parts.push(PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata.as_slice()));
     pack(&code, MachineSize { pages, ram_size }, parts, file.file()).map_err(error)?;
     let written = file.commit()?;
     let length = written.metadata().map_or(0, |metadata| metadata.len());
-    say(format_args!("convert: saved {}: {}", args.output.display(), mebibytes(length)));
+    progress.say(format_args!("saved {}: {}", args.output.display(), mebibytes(length)));
     Ok(())
 }
 
 /// Gathers what is to be packed with `code` bytes of code and an upper disk of `upper` bytes.
-fn contents(args: &ConvertArgs, upper: u64, code: u64) -> Result<Contents> {
+fn contents(args: &ConvertArgs, upper: u64, code: u64, progress: &mut Progress) -> Result<Contents> {
     match &args.image {
-        Some(name) => contents_of_image(args, name, upper, code),
+        Some(name) => contents_of_image(args, name, (upper, code), progress),
         None => {
             if let Some(root) = &args.root {
                 // What is no disk is told now, not when the machine is run.
@@ -106,14 +110,17 @@ fn contents(args: &ConvertArgs, upper: u64, code: u64) -> Result<Contents> {
     }
 }
 
-fn contents_of_image(args: &ConvertArgs, name: &str, upper: u64, code: u64) -> Result<Contents> {
+fn contents_of_image(args: &ConvertArgs, name: &str, (upper, code): (u64, u64), progress: &mut Progress) -> Result<Contents> {
     let kernel = args.kernel.clone().map_or_else(code::kernel, Ok)?;
     let mut initramfs = read_initramfs(&args.initrd.clone().map_or_else(code::initramfs, Ok)?)?;
     let kernel_len = HostFile::open("kernel", &kernel)?.byte_len();
 
-    let mut progress = Progress::new("convert");
     let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let image = image::read(&Name::parse(name)?, folder, Limits::default(), &mut progress)?;
+    let source = Name::parse(name)?;
+    if let Some(doubt) = source.doubt(name) {
+        progress.say(doubt);
+    }
+    let image = image::read(&source, folder, Limits::default(), progress)?;
     initramfs.extend(cpio::segment(IMAGE_FILE, for_init(&image.origin).to_string().as_bytes()));
     let words = if upper > 0 { [ROOT_WORD, UPPER_WORD].join(" ") } else { ROOT_WORD.into() };
     let metadata = Metadata { append: format!("{} {words}", args.append), upper, image: Some(image.origin.clone()) };

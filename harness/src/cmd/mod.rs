@@ -7,11 +7,14 @@ pub mod convert;
 pub mod diff;
 pub mod images;
 pub mod inspect;
+pub mod key;
 pub mod prune;
+mod publish;
 pub mod pull;
 pub mod push;
 pub mod run;
 pub mod sessions;
+pub mod trust;
 pub mod unpack;
 
 use crate::backend::ram::MappedRam;

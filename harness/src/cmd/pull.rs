@@ -4,6 +4,7 @@ use crate::cli::PullArgs;
 use crate::error::Result;
 use crate::oci::{Access, ensure};
 use crate::progress::Progress;
+use crate::trust::PublicKey;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -13,8 +14,13 @@ pub fn run(args: &PullArgs) -> ExitCode {
 }
 
 fn fetch(args: &PullArgs) -> Result<()> {
-    let access = Access { offline: args.offline, connection: args.registry.connection(), ..Access::default() };
-    let artifacts = ensure(&args.reference, &access, &mut Progress::new("pull"))?;
+    let verify_key = args.verify_key.as_deref().map(PublicKey::read).transpose()?;
+    let access = Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() };
+    let mut progress = Progress::new("pull");
+    let artifacts = ensure(&args.reference, &access, &mut progress)?;
+    if let Some(voucher) = &artifacts.voucher {
+        progress.say(format_args!("its native code is trusted: {}", voucher.by));
+    }
     // Whoever does not read it does not want it.
     let _ = writeln!(std::io::stdout(), "{}", artifacts.wasm_file.display());
     if let Some(snapshot) = &artifacts.snapshot_file {

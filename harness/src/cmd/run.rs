@@ -9,13 +9,17 @@ use crate::oci::Access;
 use crate::progress::say;
 use crate::report::Report;
 use crate::terminal::signals::Signals;
+use crate::trust::PublicKey;
 use crate::vm::console::Console;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Runs the verb.
 pub fn run(args: RunArgs, start: Instant) -> ExitCode {
-    let request = request(&args);
+    let request = match request(&args) {
+        Ok(request) => request,
+        Err(error) => return finish("run", &args.report, Report::of("run"), Err(error)),
+    };
     if request.may_need_wamr() { on_thread_for_wamr(|| attempt(&args, &request, start)) } else { attempt(&args, &request, start) }
 }
 
@@ -34,7 +38,7 @@ fn make_and_attend(request: &Request, start: Instant, report: &mut Report) -> Re
     outcome.status()
 }
 
-fn request(args: &RunArgs) -> Request {
+fn request(args: &RunArgs) -> Result<Request> {
     let what = match (&args.operand, &args.snapshot) {
         (None, None) => What::Session,
         (Some(RunOperand::Reference(reference)), _) => What::Reference(reference.clone()),
@@ -43,7 +47,8 @@ fn request(args: &RunArgs) -> Request {
         }
         (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => What::Files { machine: None, snapshot: Some(snapshot.clone()) },
     };
-    Request {
+    let verify_key = args.verify_key.as_deref().map(PublicKey::read).transpose()?;
+    Ok(Request {
         keep: match &args.session {
             Some(name) => Keep::Session(name.clone()),
             None if args.fresh => Keep::Nothing,
@@ -58,7 +63,7 @@ fn request(args: &RunArgs) -> Request {
         mode: mode(&args.console),
         clock: args.console.clock,
         limit_instructions: args.report.limit_instructions,
-        access: Access { offline: args.offline, connection: args.registry.connection(), ..Access::default() },
+        access: Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() },
         ..Request::new(what)
-    }
+    })
 }

@@ -12,6 +12,7 @@ use crate::file::HostFile;
 use crate::file::ledger::{Ledger, Stamp};
 use crate::program::ProgramArgs;
 use crate::progress::say;
+use crate::trust::Voucher;
 use crate::vm::parts::{BAKE_EPOCH, Randomness, Seed};
 use crate::vm::record::{DiskKind, DiskRecord};
 use crate::vm::saved::Saved;
@@ -27,6 +28,7 @@ pub struct MachineFile {
     path: PathBuf,
     artefact: Artefact<HostFile>,
     metadata: Metadata,
+    voucher: Option<Voucher>,
 }
 
 impl MachineFile {
@@ -42,7 +44,12 @@ impl MachineFile {
         if !upper.is_multiple_of(UPPER_UNIT) || wanted > u64::from(size.pages) * MEMORY_PAGE {
             return Err(Error::ModuleMemory { path: path.into(), ram_size: size.ram_size, upper, pages: size.pages });
         }
-        Ok(Self { path: path.into(), artefact, metadata })
+        Ok(Self { path: path.into(), artefact, metadata, voucher: None })
+    }
+
+    /// The same, and who stands for its code, as a pull has found out.
+    pub fn vouched_for(self, voucher: Option<Voucher>) -> Self {
+        Self { voucher, ..self }
     }
 
     /// Checks every byte of it.
@@ -94,12 +101,19 @@ impl MachineFile {
         self.disks().into_iter().enumerate().map(open).collect()
     }
 
-    /// Whether its code may be run: WebAssembly may come from anyone, native code must have been compiled here. If not, the user is told.
+    /// Whether its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
+    /// stand for it. If not, the user is told.
     pub fn is_trusted(&self) -> Result<bool> {
-        let trusted = *self.artefact.kind() == Kind::Wasm || CodeCache::of_user()?.trusts(self.code_digest()?);
+        if *self.artefact.kind() == Kind::Wasm {
+            return Ok(true);
+        }
+        let digest = self.code_digest()?;
+        let is_vouched_for = self.voucher.as_ref().is_some_and(|voucher| voucher.code == digest.to_string());
+        let trusted = is_vouched_for || CodeCache::of_user()?.trusts(digest);
         if !trusted {
             say(format_args!(
-                "prebake: the code in {} was not compiled by this prebake, so it is not run: the machine runs natively instead",
+                "prebake: the code in {} was not compiled by this prebake, and nobody whom you trust stands for it, so it is not run: the \
+                 machine runs natively instead",
                 self.path.display()
             ));
         }

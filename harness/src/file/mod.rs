@@ -69,11 +69,22 @@ pub fn cache_folder(name: &str) -> Option<PathBuf> {
     private_folder(cache?.join(name))
 }
 
+/// The folder of the user's configuration, which is `$PREBAKE_CONFIG` or where configurations are. It need not be there.
+pub fn config_folder() -> Option<PathBuf> {
+    variable("PREBAKE_CONFIG")
+        .or_else(|| variable("XDG_CONFIG_HOME").map(|folder| folder.join("prebake")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".config/prebake")))
+}
+
+/// Whether the file or folder at `path` is this user's, and nobody else can write it.
+pub(crate) fn only_user_writes(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)
+}
+
 /// A folder that only this user can write.
 pub(crate) fn private_folder(path: PathBuf) -> Option<PathBuf> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;
-    let found = std::fs::metadata(&path).ok()?;
-    (found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0).then_some(path)
+    only_user_writes(&path).then_some(path)
 }
 
 /// All of a file; `what` it is for goes into the error.

@@ -26,7 +26,7 @@ pub use error::{ImageError, Result};
 pub use name::Name;
 
 use crate::oci::Sha256;
-use crate::progress::{Progress, mebibytes};
+use crate::progress::{Progress, Watched};
 use digest::{Digesting, check};
 use layer::Layers;
 use limits::Limits;
@@ -36,7 +36,7 @@ use serde::Deserialize;
 use spec::{Configuration, Descriptor, Index, Manifest};
 pub use spec::{INDEXES, MANIFESTS};
 use spool::Spool;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use store::{LayoutFolder, Members, Store, document};
 use tree::Tree;
@@ -169,7 +169,7 @@ impl Reading<'_> {
             layer.check_layer()?;
             let what = format!("layer {number} of {count}");
             let blob = store.open(layer, &what, self.progress)?;
-            let blob = Watched { inner: blob, done: 0, total: layer.size, what: &what, progress: self.progress };
+            let blob = Watched::new(blob, format!("reading {what}"), layer.size, self.progress);
             // One byte more shows that there are too many.
             let mut blob = Digesting::new(blob.take(layer.size.saturating_add(1)));
             let added = self.layers.add(&mut blob);
@@ -207,7 +207,7 @@ impl Reading<'_> {
             let what = format!("layer {number} of {count}");
             let member = members.member(layer)?;
             let total = member.left();
-            let added = self.layers.add(Watched { inner: member, done: 0, total, what: &what, progress: self.progress })?;
+            let added = self.layers.add(Watched::new(member, format!("reading {what}"), total, self.progress))?;
             check(added, || what, diff_id)?;
         }
         let name = tag.map(str::to_owned).or_else(|| tags(found).into_iter().next());
@@ -247,24 +247,6 @@ fn choice(path: &Path, tag: Option<&str>, names: impl Iterator<Item = impl Into<
     };
     let names = names.map(|name| name.into().escape_debug().to_string()).collect();
     ImageError::Choice { name, problem, names }
-}
-
-/// Tells the user how much of a layer has been read.
-struct Watched<'a, R> {
-    inner: R,
-    done: u64,
-    total: u64,
-    what: &'a str,
-    progress: &'a mut Progress,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.done += count as u64;
-        self.progress.update(|| format!("reading {}: {} of {}", self.what, mebibytes(self.done), mebibytes(self.total)));
-        Ok(count)
-    }
 }
 
 /// What the guest's init is to know of the image.

@@ -38,7 +38,7 @@ impl Name {
             return Err(problem("it is a machine or a snapshot, by its ending"));
         }
         let is_path = matches!(path.components().next(), Some(first) if !matches!(first, std::path::Component::Normal(_)));
-        if is_path || (ending == "tar" && path.exists()) {
+        if is_path || (ending == "tar" && (path.exists() || !names_registry(text))) {
             return Self::at(path);
         }
         match text.parse() {
@@ -46,6 +46,28 @@ impl Name {
             Err(_) if path.exists() => Err(problem("it is a path here, but looks like a reference")),
             Err(error) => Err(problem(&error.to_string())),
         }
+    }
+
+    /// What to tell a user who may have meant a file: `text` was taken for a reference, and names no registry.
+    pub fn doubt(&self, text: &str) -> Option<String> {
+        let Self::Registry(reference) = self else { return None };
+        match Path::new(text).exists() {
+            _ if names_registry(text) => None,
+            true => Some(format!("{text} is taken for the reference {}; ./{text} is the file or folder here", reference.whole())),
+            false => Some(format!("there is no file {text} here, so it is taken for the reference {}", reference.whole())),
+        }
+    }
+
+    /// What files that are made of it may be called, without an ending.
+    pub fn short(&self) -> String {
+        let (full, ending) = match self {
+            Self::Registry(reference) => (reference.repository().into(), ""),
+            Self::Layout(path, _) | Self::DockerArchive(path, _) => (path.to_string_lossy(), ".tar"),
+            Self::Folder(path) => (path.to_string_lossy(), ""),
+        };
+        let last = full.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let name = last.strip_suffix(ending).unwrap_or(last);
+        if matches!(name, "" | "." | "..") { "machine".into() } else { name.into() }
     }
 
     fn at(path: &Path) -> Result<Self> {
@@ -59,6 +81,11 @@ impl Name {
         }
         Ok(Self::Folder(path.into()))
     }
+}
+
+/// Whether a reference says which registry it is of.
+fn names_registry(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
 }
 
 /// `PATH[:TAG]`, where the tag may have a colon of its own: `x.tar:alpine:3.20`. A path that is there may have colons, too.
@@ -90,6 +117,27 @@ mod tests {
         for wrong in ["", "Alpine", "a b", "alpine:", "x.wasm", "y.aot", "dir/z.snap"] {
             assert_eq!(Name::parse(wrong).unwrap_err().kind(), "image-name", "{wrong}");
         }
+    }
+
+    #[test]
+    fn who_may_have_meant_a_file_is_told() {
+        let doubt = |text: &str| Name::parse(text).unwrap().doubt(text);
+        assert_eq!(doubt("registry.example/x"), None);
+        assert_eq!(doubt("./src"), None);
+        let missing = doubt("demo/alpin").unwrap();
+        assert!(missing.contains("no file demo/alpin here") && missing.contains("docker.io/demo/alpin:latest"), "{missing}");
+        // Tests run in the package's folder.
+        assert!(doubt("src").unwrap().contains("./src is the file or folder here"));
+        // An archive is one even if it is not there.
+        assert_eq!(Name::parse("saved.tar").unwrap_err().kind(), "image-io");
+    }
+
+    #[test]
+    fn what_is_made_of_an_image_is_called_after_it() {
+        let short = |text: &str| Name::parse(text).unwrap().short();
+        assert_eq!([short("alpine:3.20"), short("registry.example/team/demo")], ["alpine", "demo"]);
+        assert_eq!([short("oci:images/busybox:latest"), short("docker-archive:a/saved.tar:x")], ["busybox", "saved"]);
+        assert_eq!(["/", ".", "./", "/a/b.c/"].map(|path| Name::Folder(path.into()).short()), ["machine", "machine", "machine", "b.c"]);
     }
 
     #[test]

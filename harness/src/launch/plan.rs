@@ -4,11 +4,12 @@ use super::{Keep, Outcome, Request, What, check, cold, reference, restore};
 use crate::cli::EngineArg;
 use crate::engine::file::MachineFile;
 use crate::error::{Error, Result};
-use crate::oci::VmArtifacts;
+use crate::oci::{self, VmArtifacts};
 use crate::program::ProgramArgs;
 use crate::report::Report;
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use crate::store::{Lock, Store};
+use crate::trust::Voucher;
 use crate::vm::console::{Console, Control, Typist};
 use crate::vm::record::Point;
 use crate::vm::saved::Saved;
@@ -41,17 +42,10 @@ pub struct Pins {
     _locks: Vec<Lock>,
 }
 
-impl From<VmArtifacts> for Pins {
-    fn from(artifacts: VmArtifacts) -> Self {
-        Self { _artifacts: Some(artifacts), _locks: Vec::new() }
-    }
-}
-
 impl Pins {
-    /// With another file.
-    pub fn and(mut self, lock: Lock) -> Self {
-        self._locks.push(lock);
-        self
+    /// What keeps what was fetched, and the snapshot that was made of it.
+    pub fn of(artifacts: VmArtifacts, snapshot: Option<Lock>) -> Self {
+        Self { _artifacts: Some(artifacts), _locks: snapshot.into_iter().collect() }
     }
 }
 
@@ -61,6 +55,8 @@ pub struct Files {
     pub machine: Option<PathBuf>,
     /// The snapshot.
     pub snapshot: Option<PathBuf>,
+    /// That the machine's code may be run, if someone who is trusted stands for it.
+    pub voucher: Option<Voucher>,
     /// What keeps them.
     pub pins: Pins,
 }
@@ -84,7 +80,7 @@ impl Plan {
             },
             What::Reference(text) => reference::plan(request, text, mode),
             What::Files { machine, snapshot } => {
-                let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), pins: Pins::default() };
+                let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
                 match &request.keep {
                     Keep::Session(name) => Self::begins(request, files, mode, (name, None)),
                     Keep::Usual | Keep::Nothing => Self::keeps_nothing(request, files, mode),
@@ -96,8 +92,9 @@ impl Plan {
     /// A run of `files` of which nothing is kept.
     pub fn keeps_nothing(request: &Request, files: Files, mode: Mode) -> Result<Self> {
         let saved = files.snapshot.as_deref().map(Saved::open).transpose()?;
+        let machine = files.machine.as_deref().map(MachineFile::open).transpose()?;
         Ok(Self {
-            machine: files.machine.as_deref().map(MachineFile::open).transpose()?,
+            machine: machine.map(|machine| machine.vouched_for(files.voucher)),
             mode: mode_of(request, saved.as_ref(), mode)?,
             saved,
             program: request.program.clone(),
@@ -122,6 +119,8 @@ impl Plan {
             Ok(Origin {
                 reference: image.map(|image| image.reference.clone()),
                 image: image.map(|image| image.digest),
+                code: image.and_then(|image| image.code.clone()),
+                signatures: image.map(|image| image.signatures.clone()).unwrap_or_default(),
                 machine: files.machine.as_deref().map(place).transpose()?,
                 base: place(base)?,
                 on_terminal: mode == Mode::Tty,
@@ -179,8 +178,13 @@ impl Plan {
         };
         let machine = origin.machine.as_ref().map(&mut find).transpose()?;
         let base = find(&origin.base)?;
+        let machine = machine.as_deref().map(MachineFile::open).transpose()?;
+        let voucher = match (&origin.reference, origin.image) {
+            (Some(reference), Some(digest)) => oci::voucher(reference, digest, origin.code.clone(), &origin.signatures)?,
+            _ => None,
+        };
         Ok(Self {
-            machine: machine.as_deref().map(MachineFile::open).transpose()?,
+            machine: machine.map(|machine| machine.vouched_for(voucher)),
             saved: Some(Saved::open(&base)?.with_changes(&session.state())?),
             mode: origin.mode(),
             program: ProgramArgs { volumes: origin.volumes.clone(), ..ProgramArgs::default() },
@@ -246,7 +250,7 @@ fn check_origin(request: &Request, name: &str, origin: &Origin) -> Result<()> {
     match &request.what {
         What::Session => Ok(()),
         What::Reference(text) => {
-            let wanted = crate::oci::reference(text)?.whole();
+            let wanted = oci::reference(text)?.whole();
             if origin.reference.as_ref() == Some(&wanted) { Ok(()) } else { other(found, wanted) }
         }
         What::Files { machine, snapshot } => {

@@ -5,13 +5,13 @@ use super::{Keep, Request, cold};
 use crate::cli::ClockArg;
 use crate::cmd::convert;
 use crate::error::{Error, Result};
-use crate::oci::{self, CodeFormat, OciError, Sha256};
+use crate::oci::{self, CodeFormat, OciError, Sha256, VmArtifacts};
 use crate::progress::{Progress, say};
 use crate::store::{Entry, Kept, Lock, Store};
+use crate::trust::Signature;
 use oci_client::Reference;
 use protocol::Mode;
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// What a reference names now.
@@ -20,6 +20,10 @@ pub struct Image {
     pub reference: String,
     /// Digest of the document that it names.
     pub digest: Sha256,
+    /// Digest of its machine's code, if it came with one.
+    pub code: Option<String>,
+    /// Who has signed the document.
+    pub signatures: Vec<Signature>,
 }
 
 impl Image {
@@ -35,16 +39,16 @@ impl Image {
 pub fn plan(request: &Request, text: &str, mode: Mode) -> Result<Plan> {
     let store = Store::of_user()?;
     let mut progress = Progress::new("run");
-    let (image, machine, snapshot, pins) = ensure(request, &store, text, &mut progress)?;
-    let (snapshot, pins) = match snapshot {
-        Some(snapshot) => (snapshot, pins),
-        None => {
-            let (snapshot, pin) = cold::checkpoint(&store, &machine, &mut progress)?;
-            (snapshot, pins.and(pin))
-        }
+    let (image, artifacts) = ensure(request, &store, text, &mut progress)?;
+    let machine = artifacts.wasm_file.clone();
+    let (snapshot, pin) = match artifacts.snapshot_file.clone() {
+        Some(snapshot) => (snapshot, None),
+        None => cold::checkpoint(&store, &machine, &mut progress).map(|(snapshot, pin)| (snapshot, Some(pin)))?,
     };
     drop(progress);
-    let files = Files { machine: Some(machine), snapshot: Some(snapshot), pins };
+    let voucher = artifacts.voucher.clone();
+    let pins = Pins::of(artifacts, pin);
+    let files = Files { machine: Some(machine), snapshot: Some(snapshot), voucher, pins };
     match &request.keep {
         Keep::Session(name) => Plan::begins(request, files, mode, (name, Some(&image))),
         Keep::Nothing => Plan::keeps_nothing(request, files, mode),
@@ -88,7 +92,7 @@ fn tell_of_earlier(store: &Store, image: &Image) -> Result<()> {
 }
 
 /// Makes sure that what the reference names is in the store: what was baked, or else a machine that is made of the image.
-fn ensure(request: &Request, store: &Store, text: &str, progress: &mut Progress) -> Result<(Image, PathBuf, Option<PathBuf>, Pins)> {
+fn ensure(request: &Request, store: &Store, text: &str, progress: &mut Progress) -> Result<(Image, VmArtifacts)> {
     let artifacts = match oci::ensure_in(store, text, &request.access, progress) {
         Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
             convert_image(request, store, text, progress)?;
@@ -97,8 +101,10 @@ fn ensure(request: &Request, store: &Store, text: &str, progress: &mut Progress)
         }
         artifacts => artifacts?,
     };
-    let image = Image { reference: artifacts.reference.clone(), digest: artifacts.digest };
-    Ok((image, artifacts.wasm_file.clone(), artifacts.snapshot_file.clone(), artifacts.into()))
+    let (reference, digest) = (artifacts.reference.clone(), artifacts.digest);
+    let entry = store.entry(&reference)?.filter(|entry| entry.digest == digest);
+    let (code, signatures) = entry.map(|entry| (entry.code, entry.signatures)).unwrap_or_default();
+    Ok((Image { reference, digest, code, signatures }, artifacts))
 }
 
 /// Makes a machine of an ordinary container image, and puts it into the store as what the reference names.
@@ -127,7 +133,9 @@ fn convert_image(request: &Request, store: &Store, text: &str, progress: &mut Pr
         machine: Kept { layer, bytes },
         format: CodeFormat::Wasm,
         target: None,
+        code: None,
         snapshot: None,
+        signatures: Vec::new(),
         pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
     })
 }

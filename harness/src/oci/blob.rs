@@ -183,11 +183,14 @@ impl Registry {
         Ok(Sent::Uploaded)
     }
 
-    /// Sends a document: under its digest, or as what the reference names.
+    /// Sends a document, unless the registry has it: under its digest, or under a tag.
     pub async fn send_document(&self, media_type: &str, bytes: &[u8], name: &str) -> Result<()> {
-        let url = self.url(&format!("manifests/{name}"))?;
+        let (url, what) = (self.url(&format!("manifests/{name}"))?, format!("the document {name}"));
+        if self.digest_at(RegistryOperation::Push, &url, &what).await? == Some(Sha256::of(bytes)) {
+            return Ok(());
+        }
         let put = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type).body(bytes.to_vec());
-        self.ask(RegistryOperation::Push, Method::PUT, &url, &format!("the document {name}"), put).await.map(drop)
+        self.ask(RegistryOperation::Push, Method::PUT, &url, &what, put).await.map(drop)
     }
 }
 

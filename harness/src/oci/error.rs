@@ -22,6 +22,14 @@ pub enum OciError {
         /// Why not.
         problem: String,
     },
+    /// Nobody knows where the registry is.
+    #[error("there is no host {registry}: {problem}; see whether the reference names the right registry, and whether there is a network")]
+    Unresolved {
+        /// Which registry.
+        registry: String,
+        /// What the resolver says.
+        problem: String,
+    },
     /// The registry answers with a status that is not the one hoped for.
     #[error("the registry answers {status} to the question for {what}{}; {}", said(message), advice(*status))]
     Status {
@@ -124,7 +132,7 @@ impl OciError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Reference { .. } => "reference",
-            Self::Unreachable { .. } => "registry-unreachable",
+            Self::Unreachable { .. } | Self::Unresolved { .. } => "registry-unreachable",
             Self::Status { status: 401, .. } | Self::Unauthorized { .. } => "registry-unauthorized",
             Self::Status { status: 403, .. } => "registry-denied",
             Self::Status { status: 404, .. } => "not-in-registry",
@@ -142,13 +150,18 @@ impl OciError {
         }
     }
 
-    /// Whether the same may succeed the next time: the registry is down, busy, or the connection broke.
+    /// Whether the same may succeed some time: the registry is down, busy, or the connection broke, or this host has no network.
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::CutOff { .. } => true,
+            Self::Unreachable { .. } | Self::Unresolved { .. } | Self::CutOff { .. } => true,
             Self::Status { status, .. } => matches!(*status, 408 | 429 | 500..),
             _ => false,
         }
+    }
+
+    /// Whether it may in a moment.
+    pub const fn is_worth_retrying(&self) -> bool {
+        self.is_passing() && !matches!(self, Self::Unresolved { .. })
     }
 
     pub(super) fn document(what: impl Into<String>, problem: impl Into<String>) -> Self {

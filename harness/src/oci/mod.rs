@@ -1,7 +1,7 @@
 //! Registries: machines and snapshots as OCI artifacts, laid out as `REGISTRY.md` says.
 //!
-//! [`push`] sends files, [`ensure`] makes sure that what a reference names is in the store. `registry` is the connection and `blob` what goes
-//! through it, `document` is what the blobs say, `host` what of it can be used here.
+//! [`Destination::push`] sends files, [`ensure`] makes sure that what a reference names is in the store. `registry` is the connection and `blob` what goes
+//! through it, `document` is what the blobs say, `host` what of it can be used here, `signatures` who stands for it.
 
 mod blob;
 mod digest;
@@ -12,6 +12,8 @@ mod meter;
 mod pull;
 mod push;
 mod registry;
+mod signatures;
+mod token;
 
 pub use blob::Sent;
 pub use digest::{NotADigest, Sha256};
@@ -19,8 +21,8 @@ pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, Index, M
 pub use error::OciError;
 pub use host::Host;
 pub use pull::{Access, VmArtifacts, ensure, ensure_in};
-pub(crate) use pull::{digest_of, intact};
-pub use push::{Pushed, push};
+pub(crate) use pull::{digest_of, intact, voucher};
+pub use push::{Destination, Pushed};
 pub use registry::{Connection, Registry};
 
 use oci_client::Reference;

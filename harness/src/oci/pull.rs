@@ -12,6 +12,7 @@ use crate::file::HostFile;
 use crate::file::ledger::{self, Ledger, Stamp};
 use crate::progress::{Progress, mebibytes};
 use crate::store::{Entry, Kept, Lock, SNAPSHOT_ENDING, Store};
+use crate::trust::{Policy, PublicKey, Signature, TrustError, Voucher, repository};
 use futures_util::future::try_join_all;
 use oci_client::Reference;
 use serde::Deserialize;
@@ -32,6 +33,9 @@ pub struct VmArtifacts {
     pub reference: String,
     /// Digest of the document that it names.
     pub digest: Sha256,
+    /// That the machine's native code may be run although it was not compiled here, if someone who is trusted stands for it: for
+    /// [`MachineFile::vouched_for`](crate::engine::file::MachineFile::vouched_for).
+    pub voucher: Option<Voucher>,
     _pins: Vec<Lock>,
 }
 
@@ -44,11 +48,13 @@ pub struct Access {
     pub connection: Connection,
     /// What can be used.
     pub host: Host,
+    /// The key that must have signed it. Whoever names it trusts it.
+    pub verify_key: Option<PublicKey>,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { offline: false, connection: Connection::default(), host: Host::this() }
+        Self { offline: false, connection: Connection::default(), host: Host::this(), verify_key: None }
     }
 }
 
@@ -79,34 +85,97 @@ pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut
         }
         None => None,
     };
-    let entry = store.entry(&name)?;
+    let stand = Standing { policy: Policy::of_user()?, key: access.verify_key, repository: repository(&reference) };
+    let mut entry = store.entry(&name)?;
     let here = match &entry {
         Some(entry) => files_of(store, entry)?,
         None => None,
     };
-    if access.offline || (here.is_some() && fixed.is_some()) {
-        return here.ok_or_else(|| OciError::NotInStore { reference: name }.into());
+    let is_enough = entry.as_ref().is_some_and(|entry| !stand.wants_more(entry));
+    if access.offline || (here.is_some() && fixed.is_some() && is_enough) {
+        let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
+        return stand.judge(artifacts, &entry);
     }
     let connection = access.connection;
     let hasty = Connection { tries: 1, silence: connection.silence.min(IMPATIENCE), ..connection };
     let asked = Registry::new(reference.clone(), if here.is_some() { hasty } else { connection })?;
-    let digest = match fixed {
-        Some(digest) => Ok(digest),
-        None => asked.wait(asked.digest()),
+    let fetch = || {
+        let digest = match fixed {
+            Some(digest) => digest,
+            None => asked.wait(asked.digest())?,
+        };
+        let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
+            let pull = Pull { store, registry: &Registry::new(reference, connection)?, host: access.host, stand: &stand };
+            return pull.fetch(digest, progress).map(Some);
+        };
+        if stand.wants_more(known) {
+            // Someone may have signed it since.
+            let signatures = asked.wait(asked.signatures(digest))?;
+            if signatures != known.signatures {
+                known.signatures = signatures;
+                store.note(known)?;
+            }
+        }
+        Ok(None)
     };
-    let fetched = digest.and_then(|digest| match &entry {
-        Some(entry) if here.is_some() && entry.digest == digest => Ok(None),
-        _ => Pull { store, registry: &Registry::new(reference, connection)?, host: access.host }.fetch(digest, progress).map(Some),
-    });
-    match fetched {
-        Ok(Some(artifacts)) => Ok(artifacts),
-        Ok(None) => here.ok_or_else(|| OciError::NotInStore { reference: name }.into()),
+    let here = match fetch() {
+        Ok(Some((artifacts, entry))) => return stand.judge(artifacts, &entry),
+        Ok(None) => here,
         Err(Error::Oci(error)) if error.is_passing() && here.is_some() => {
             progress.say(format_args!("warning: {error}; what was pulled before is used"));
-            here.ok_or(Error::Oci(error))
+            here
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
+    };
+    let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
+    stand.judge(artifacts, &entry)
+}
+
+/// Who must stand for what a reference names, and who may.
+struct Standing {
+    policy: Policy,
+    /// Who must.
+    key: Option<PublicKey>,
+    repository: String,
+}
+
+impl Standing {
+    /// Whether signatures that are not known yet could make a difference.
+    fn wants_more(&self, entry: &Entry) -> bool {
+        self.require(&entry.reference, entry.digest, &entry.signatures).is_err()
+            || (entry.format == CodeFormat::Aot
+                && self.policy.wants_signatures(&self.repository)
+                && self.policy.vouches(&self.repository, entry.digest, &entry.signatures).is_none())
     }
+
+    /// Checks that the document `digest` is signed by who must have signed it.
+    fn require(&self, reference: &str, digest: Sha256, signatures: &[Signature]) -> Result<()> {
+        let Some(key) = self.key.filter(|key| !signatures.iter().any(|signature| signature.is_of(digest, *key))) else { return Ok(()) };
+        let problem = match signatures.len() {
+            0 => format!("{digest} has no signatures"),
+            _ => format!("{digest} has signatures of others only"),
+        };
+        Err(TrustError::NotSigned { reference: reference.into(), key: key.fingerprint().to_string(), problem }.into())
+    }
+
+    /// The files with a voucher, if there is one; an error if who must stand for them does not.
+    fn judge(&self, artifacts: VmArtifacts, entry: &Entry) -> Result<VmArtifacts> {
+        self.require(&entry.reference, entry.digest, &entry.signatures)?;
+        let by = match self.key {
+            Some(key) => Some(format!("the key {}", key.fingerprint())),
+            None => self.policy.vouches(&self.repository, entry.digest, &entry.signatures).map(ToString::to_string),
+        };
+        let voucher = by.zip(entry.code.clone()).map(|(by, code)| Voucher { code, by });
+        Ok(VmArtifacts { voucher, ..artifacts })
+    }
+}
+
+/// That someone whom the user trusts stands for this code of what `reference` named under this digest, if so.
+pub(crate) fn voucher(reference: &str, digest: Sha256, code: Option<String>, signatures: &[Signature]) -> Result<Option<Voucher>> {
+    let reference = super::known_reference(reference).map_or_else(|| super::reference(reference), Ok)?;
+    let policy = Policy::of_user()?;
+    let by = policy.vouches(&repository(&reference), digest, signatures).map(ToString::to_string);
+    Ok(by.zip(code).map(|(by, code)| Voucher { code, by }))
 }
 
 /// The digest of the document that `reference` names now.
@@ -120,7 +189,7 @@ fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
     let wasm_file = store.file(entry.machine.layer, entry.format.ending());
     let Some(machine) = intact(store, &wasm_file, entry.machine.layer)? else { return Ok(None) };
     let (reference, digest) = (entry.reference.clone(), entry.digest);
-    let mut artifacts = VmArtifacts { wasm_file, snapshot_file: None, reference, digest, _pins: vec![machine] };
+    let mut artifacts = VmArtifacts { wasm_file, snapshot_file: None, reference, digest, voucher: None, _pins: vec![machine] };
     if let Some(snapshot) = &entry.snapshot {
         let place = store.file(snapshot.layer, SNAPSHOT_ENDING);
         let Some(pin) = intact(store, &place, snapshot.layer)? else { return Ok(None) };
@@ -173,6 +242,7 @@ struct Pull<'a> {
     store: &'a Store,
     registry: &'a Registry,
     host: Host,
+    stand: &'a Standing,
 }
 
 /// What was chosen.
@@ -184,7 +254,9 @@ struct Choice {
 
 impl Pull<'_> {
     /// Brings what the document `digest` names into the store.
-    fn fetch(&self, digest: Sha256, progress: &mut Progress) -> Result<VmArtifacts> {
+    fn fetch(&self, digest: Sha256, progress: &mut Progress) -> Result<(VmArtifacts, Entry)> {
+        let signatures = self.registry.wait(self.signatures(digest))?;
+        self.stand.require(&self.registry.name(), digest, &signatures)?;
         let choice = self.registry.wait(self.choose(digest))?;
         let format = choice.config.code.format;
         let machine_place = self.store.file(choice.machine.digest, format.ending());
@@ -218,17 +290,30 @@ impl Pull<'_> {
             let bytes = bytes.map_err(|source| Error::Read { what: "file of the store", path: place.into(), source })?;
             Ok::<_, Error>(Kept { layer: layer.digest, bytes })
         };
-        self.store.note(&Entry {
+        let entry = Entry {
             reference: self.registry.name(),
             digest,
             machine: kept(&choice.machine, &machine_place)?,
             format,
             target: choice.config.code.target.clone(),
+            code: Some(choice.config.code.digest.clone()),
             snapshot: choice.snapshot.as_ref().zip(snapshot_place.as_deref()).map(|(layer, place)| kept(layer, place)).transpose()?,
+            signatures,
             pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
-        })?;
+        };
+        self.store.note(&entry)?;
         let reference = self.registry.name();
-        Ok(VmArtifacts { wasm_file: machine_place, snapshot_file: snapshot_place, reference, digest, _pins: pins })
+        let artifacts =
+            VmArtifacts { wasm_file: machine_place, snapshot_file: snapshot_place, reference, digest, voucher: None, _pins: pins };
+        Ok((artifacts, entry))
+    }
+
+    /// The signatures of the document. Ones that are not understood are none.
+    async fn signatures(&self, digest: Sha256) -> Result<Vec<Signature>> {
+        match self.registry.signatures(digest).await {
+            Err(Error::Oci(error)) if !error.is_passing() => Ok(Vec::new()),
+            signatures => signatures,
+        }
     }
 
     /// The files for this host among those that the document `digest` names, told before any of them is fetched.
@@ -364,6 +449,10 @@ impl Pull<'_> {
         // What its code is, is remembered too, so that the first run need not look.
         let machine = Artefact::open(HostFile::open("machine", place)?).map_err(|source| Error::Artefact { path: place.into(), source })?;
         let code = machine.code_digest().map_err(|source| Error::Artefact { path: place.into(), source })?;
+        if code.to_string() != config.code.digest {
+            self.store.discard(place)?;
+            return Err(OciError::document("configuration", "the machine's code is not the one that it describes").into());
+        }
         Ledger::of_code().remember(machine.file().file(), stamp, code);
         self.require_intact(layer, place)
     }

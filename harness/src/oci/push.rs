@@ -15,6 +15,7 @@ use crate::code::CodeCache;
 use crate::error::{Error, Result};
 use crate::file::{HostFile, atomic, cache_folder};
 use crate::progress::{Progress, mebibytes};
+use crate::trust::SigningKey;
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
 use payload::Metadata;
@@ -35,17 +36,29 @@ pub struct Pushed {
     pub sent: u64,
 }
 
-/// Sends machines and at most one snapshot, and makes `reference` name them. `cpu` is the baseline of native code that was not compiled
-/// here.
-pub fn push(reference: &str, files: &[PathBuf], cpu: Option<&str>, connection: Connection, progress: &mut Progress) -> Result<Pushed> {
-    let reference = super::reference(reference)?;
-    if reference.digest().is_some() {
-        let problem = "it names a digest, which is nobody's to choose".into();
-        return Err(OciError::Reference { text: reference.whole(), problem }.into());
+/// Where something can be pushed.
+pub struct Destination {
+    registry: Registry,
+}
+
+impl Destination {
+    /// Asks the registry, so that who may not push there is told before there is any work.
+    pub fn of(reference: &str, connection: Connection) -> Result<Self> {
+        let reference = super::reference(reference)?;
+        if reference.digest().is_some() {
+            let problem = "it names a digest, which is nobody's to choose".into();
+            return Err(OciError::Reference { text: reference.whole(), problem }.into());
+        }
+        let registry = Registry::new(reference, connection)?;
+        registry.wait(registry.require_push())?;
+        Ok(Self { registry })
     }
-    let set = FileSet::open(files, cpu, progress)?;
-    let registry = Registry::new(reference, connection)?;
-    registry.wait(set.send(&registry, progress))
+
+    /// Sends machines and at most one snapshot, and makes the reference name them.
+    pub fn push(&self, files: &[PathBuf], cpu: Option<&str>, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
+        let set = FileSet::open(files, cpu, progress)?;
+        self.registry.wait(set.send(&self.registry, key, progress))
+    }
 }
 
 /// A file that is to be a layer.
@@ -121,7 +134,8 @@ impl FileSet {
     }
 
     /// Sends what the registry has not, and then the documents that name it: the index last.
-    async fn send(&self, registry: &Registry, progress: &mut Progress) -> Result<Pushed> {
+    /// Signatures go before it, so that who follows the reference finds them.
+    async fn send(&self, registry: &Registry, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
         let configs: Vec<Vec<u8>> = self.machines.iter().map(|(config, _)| encode(config)).collect();
         let layers: Vec<&Layer> = self.machines.iter().map(|(_, layer)| layer).chain(&self.snapshot).collect();
         let bytes = layers.iter().map(|layer| layer.descriptor.size).sum();
@@ -149,8 +163,15 @@ impl FileSet {
             registry.send_document(MANIFEST_TYPE, &manifest, &entry.digest.to_string()).await?;
             entries.push(Descriptor { platform: Some(platform(&config.code)), artifact_type: Some(super::ARTIFACT_TYPE.into()), ..entry });
         }
+        let manifests: Vec<Sha256> = entries.iter().map(|entry| entry.digest).collect();
         let index = encode(&Index::new(entries));
         let digest = Sha256::of(&index);
+        if let Some(key) = key {
+            // Manifests too: there are clients that look at one of them alone.
+            for signed in manifests.into_iter().chain([digest]) {
+                registry.sign(signed, key).await?;
+            }
+        }
         registry.send_document(INDEX_TYPE, &index, registry.reference().tag().unwrap_or("latest")).await?;
         Ok(Pushed { digest, bytes, sent })
     }
@@ -218,7 +239,8 @@ fn open_snapshot(path: &Path, progress: &mut Progress) -> Result<((Layer, Snapsh
         source => error(source),
     })?;
     let stored_bytes = snapshot.header().file_length();
-    progress.say(format_args!("packed {}: {} of {}", path.display(), mebibytes(packed.file_length), mebibytes(stored_bytes)));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    progress.say(format_args!("packed {name}: {} of {}", mebibytes(packed.file_length), mebibytes(stored_bytes)));
     let content = snapshot.header().content_digest.to_string();
     let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, devices: machine.devices };
     Ok(((Layer::new(path, file, SNAPSHOT_TYPE)?, config), machine))

@@ -6,6 +6,7 @@
 use super::digest::Sha256;
 use super::document::MAX_DOCUMENT;
 use super::error::OciError;
+use super::token;
 use crate::error::{Error, Result};
 use crate::image::{INDEXES, MANIFESTS};
 use crate::progress::say;
@@ -55,10 +56,18 @@ pub struct Registry {
     reference: Reference,
     /// All that is asked for begins with this.
     base: Url,
-    auth: RegistryAuth,
+    auth: Credentials,
     /// What [`RegistryOperation::Pull`] and [`RegistryOperation::Push`] are asked with.
     tokens: RefCell<[Option<Token>; 2]>,
     connection: Connection,
+}
+
+/// What the user has for a registry.
+enum Credentials {
+    /// A name and a password, or nothing.
+    Usual(RegistryAuth),
+    /// What docker keeps where a registry does not want a password to be kept.
+    Identity(String),
 }
 
 /// What a request is let in with.
@@ -78,20 +87,19 @@ impl Registry {
         Self::with_credentials(reference, connection, auth)
     }
 
-    fn with_credentials(reference: Reference, connection: Connection, auth: RegistryAuth) -> Result<Self> {
+    fn with_credentials(reference: Reference, connection: Connection, auth: Credentials) -> Result<Self> {
         // Whoever was first has chosen the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let registry = reference.resolve_registry().to_owned();
         let host = |source| Error::Host { what: "talk to a registry", source };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(host)?;
-        let unreachable = |error: reqwest::Error| OciError::Unreachable { registry: registry.clone(), problem: causes(&error) };
         let silence = Some(connection.silence);
         let http = reqwest::Client::builder()
             .connect_timeout(connection.silence)
             .read_timeout(connection.silence)
             .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(unreachable)?;
+            .map_err(|error| unreachable(&error, &registry))?;
         let (protocol, scheme) = match connection.plain_http || is_loopback(&registry) {
             true => (ClientProtocol::Http, "http"),
             false => (ClientProtocol::Https, "https"),
@@ -124,10 +132,23 @@ impl Registry {
     pub async fn digest(&self) -> Result<Sha256> {
         let name = self.name();
         let response = self.ask(RegistryOperation::Pull, Method::HEAD, &self.manifest_url()?, &name, accepting).await?;
-        let header = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        match header.and_then(|header| header.parse().ok()) {
+        match named_digest(&response) {
             Some(digest) => Ok(digest),
             None => Ok(Sha256::of(&self.named(None).await?)),
+        }
+    }
+
+    /// Makes sure that the registry lets us push, as far as it says.
+    pub async fn require_push(&self) -> Result<()> {
+        self.digest_at(RegistryOperation::Push, &self.manifest_url()?, &self.name()).await.map(drop)
+    }
+
+    /// The digest of the document at `url`, if there is one and the registry tells it.
+    pub(super) async fn digest_at(&self, operation: RegistryOperation, url: &Url, what: &str) -> Result<Option<Sha256>> {
+        match self.ask(operation, Method::HEAD, url, what, accepting).await {
+            Ok(response) => Ok(named_digest(&response)),
+            Err(Error::Oci(error)) if matches!(*error, OciError::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -139,6 +160,11 @@ impl Registry {
         };
         let what = digest.map_or_else(|| self.name(), |digest| format!("the document {digest}"));
         self.document(&url, &what, digest).await
+    }
+
+    /// The document with another tag of the same repository.
+    pub async fn tagged(&self, tag: &str) -> Result<Vec<u8>> {
+        self.document(&self.url(&format!("manifests/{tag}"))?, &format!("the document {tag}"), None).await
     }
 
     /// A small blob.
@@ -189,7 +215,7 @@ impl Registry {
                 OciError::Status { retry_after, .. } => retry_after.unwrap_or(pause),
                 _ => pause,
             };
-            if !cause.is_passing() || tries >= self.connection.tries || asked > LONGEST_PAUSE {
+            if !cause.is_worth_retrying() || tries >= self.connection.tries || asked > LONGEST_PAUSE {
                 return Err(error);
             }
             if asked >= Duration::from_secs(1) {
@@ -233,7 +259,7 @@ impl Registry {
                     Token::Nothing => request,
                 };
             }
-            let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+            let mut response = request.send().await.map_err(|error| unreachable(&error, self.reference.resolve_registry()))?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
@@ -260,15 +286,26 @@ impl Registry {
         if let Some(token) = self.cached(operation) {
             return Ok(token);
         }
-        let asked = self.authority.auth(&self.reference, &self.auth, operation);
         let registry = self.reference.resolve_registry();
+        let asked = async {
+            match &self.auth {
+                Credentials::Usual(auth) => {
+                    self.authority.auth(&self.reference, auth, operation).await.map_err(|error| error_of(error, registry))
+                }
+                Credentials::Identity(identity) => {
+                    let actions = if operation == RegistryOperation::Pull { "pull" } else { "pull,push" };
+                    let scope = format!("repository:{}:{actions}", self.reference.repository());
+                    token::exchange(&self.http, &self.base, registry, identity, &scope).await
+                }
+            }
+        };
         let token = match tokio::time::timeout(self.connection.silence, asked).await {
             Ok(Ok(Some(token))) => Token::Bearer(token),
             Ok(Ok(None)) => match &self.auth {
-                RegistryAuth::Basic(user, password) => Token::Basic(user.clone(), password.clone()),
+                Credentials::Usual(RegistryAuth::Basic(user, password)) => Token::Basic(user.clone(), password.clone()),
                 _ => Token::Nothing,
             },
-            Ok(Err(error)) => return Err(error_of(error, registry).into()),
+            Ok(Err(error)) => return Err(error.into()),
             Err(_) => {
                 let problem = "it gives no token in time".into();
                 return Err(OciError::Unreachable { registry: registry.into(), problem }.into());
@@ -276,10 +313,6 @@ impl Registry {
         };
         self.tokens.borrow_mut()[slot(operation)] = Some(token.clone());
         Ok(token)
-    }
-
-    pub(super) fn unreachable(&self, error: &reqwest::Error) -> OciError {
-        OciError::Unreachable { registry: self.reference.resolve_registry().into(), problem: causes(error) }
     }
 }
 
@@ -290,12 +323,18 @@ const fn slot(operation: RegistryOperation) -> usize {
     }
 }
 
+/// The digest of a document, as an answer has it in its head.
+fn named_digest(response: &Response) -> Option<Sha256> {
+    let header = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+    header.and_then(|header| header.parse().ok())
+}
+
 fn accepting(request: RequestBuilder) -> RequestBuilder {
     request.header(ACCEPT, [MANIFESTS, INDEXES].concat().join(", "))
 }
 
 /// What an answer says, if that is at most `limit` bytes.
-async fn body(response: &mut Response, limit: u64, what: &str) -> std::result::Result<Vec<u8>, OciError> {
+pub(super) async fn body(response: &mut Response, limit: u64, what: &str) -> std::result::Result<Vec<u8>, OciError> {
     let mut bytes = Vec::new();
     let wanted = response.content_length();
     loop {
@@ -314,10 +353,21 @@ async fn body(response: &mut Response, limit: u64, what: &str) -> std::result::R
 }
 
 /// The words in an answer that is no success.
-fn complaint(bytes: &[u8]) -> String {
+pub(super) fn complaint(bytes: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
     let message = json.as_ref().and_then(|json| json["errors"][0]["message"].as_str());
     message.map_or_else(|| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
+}
+
+/// What it means that nothing was sent.
+pub(super) fn unreachable(error: &reqwest::Error, registry: &str) -> OciError {
+    let (registry, problem) = (registry.to_owned(), causes(error));
+    // The resolver's failure has no type of its own.
+    if error.is_connect() && problem.contains("dns error") {
+        OciError::Unresolved { registry, problem }
+    } else {
+        OciError::Unreachable { registry, problem }
+    }
 }
 
 /// What an error of the transport comes from.
@@ -332,10 +382,11 @@ fn causes(error: &reqwest::Error) -> String {
 }
 
 fn error_of(error: OciDistributionError, registry: &str) -> OciError {
-    let registry = registry.to_owned();
     match error {
-        OciDistributionError::RequestError(error) => OciError::Unreachable { registry, problem: causes(&error) },
-        OciDistributionError::AuthenticationFailure(message) => OciError::Unauthorized { registry, message: complaint(message.as_bytes()) },
+        OciDistributionError::RequestError(error) => unreachable(&error, registry),
+        OciDistributionError::AuthenticationFailure(message) => {
+            OciError::Unauthorized { registry: registry.into(), message: complaint(message.as_bytes()) }
+        }
         error => OciError::protocol(error.to_string().escape_debug().to_string()),
     }
 }
@@ -347,23 +398,25 @@ fn is_loopback(registry: &str) -> bool {
 }
 
 /// What the environment or the user's docker configuration has for the registry.
-fn credentials(registry: &str) -> std::result::Result<RegistryAuth, OciError> {
+fn credentials(registry: &str) -> std::result::Result<Credentials, OciError> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let (Some(user), Some(password)) = (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
-        return Ok(RegistryAuth::Basic(user, password));
+        return Ok(Credentials::Usual(RegistryAuth::Basic(user, password)));
     }
     // Under this name Docker's program keeps those for its own.
     let server = if registry == "index.docker.io" { "https://index.docker.io/v1/" } else { registry };
     let problem = |problem: String| OciError::Credentials { registry: registry.into(), problem };
     match docker_credential::get_credential(server) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(RegistryAuth::Basic(user, password)),
-        Ok(DockerCredential::IdentityToken(_)) => Err(problem("identity tokens are not understood here".into())),
-        Err(CredentialRetrievalError::ConfigNotFound | CredentialRetrievalError::NoCredentialConfigured) => Ok(RegistryAuth::Anonymous),
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Usual(RegistryAuth::Basic(user, password))),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::Identity(token)),
+        Err(CredentialRetrievalError::ConfigNotFound | CredentialRetrievalError::NoCredentialConfigured) => {
+            Ok(Credentials::Usual(RegistryAuth::Anonymous))
+        }
         // It says the same of a file that is not there and of one that cannot be read.
-        Err(CredentialRetrievalError::ConfigReadError) if !has_docker_config() => Ok(RegistryAuth::Anonymous),
+        Err(CredentialRetrievalError::ConfigReadError) if !has_docker_config() => Ok(Credentials::Usual(RegistryAuth::Anonymous)),
         // A helper says so that it has nothing.
         Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
-            Ok(RegistryAuth::Anonymous)
+            Ok(Credentials::Usual(RegistryAuth::Anonymous))
         }
         Err(error) => Err(problem(error.to_string().escape_debug().to_string())),
     }
@@ -389,7 +442,8 @@ mod tests {
         }
         let scheme = |name: &str, plain_http| {
             let connection = Connection { plain_http, ..Connection::default() };
-            let registry = Registry::with_credentials(name.parse().unwrap(), connection, RegistryAuth::Anonymous).unwrap();
+            let registry =
+                Registry::with_credentials(name.parse().unwrap(), connection, Credentials::Usual(RegistryAuth::Anonymous)).unwrap();
             registry.base.scheme().to_owned()
         };
         assert_eq!(scheme("registry.example/x", false), "https");

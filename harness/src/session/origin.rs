@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::file::atomic;
 use crate::oci::Sha256;
 use crate::program::VolumeArg;
+use crate::trust::Signature;
 use protocol::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -16,6 +17,10 @@ pub struct Origin {
     pub reference: Option<String>,
     /// Digest of the document that it named.
     pub image: Option<Sha256>,
+    /// Digest of the machine's code, and who has signed the document: whether it may be run is judged anew each time.
+    pub code: Option<String>,
+    /// See there.
+    pub signatures: Vec<Signature>,
     /// The machine, unless it was a snapshot alone that was run.
     pub machine: Option<FileRef>,
     /// The snapshot that the session's state is a delta on.

@@ -1,6 +1,7 @@
 //! What the store knows of a reference.
 
 use crate::oci::{CodeFormat, Sha256};
+use crate::trust::Signature;
 use serde::{Deserialize, Serialize};
 
 /// What a reference named when it was last asked for, and which files that is.
@@ -16,8 +17,14 @@ pub struct Entry {
     pub format: CodeFormat,
     /// The processor that its code is for, if it is for one.
     pub target: Option<String>,
+    /// Digest of its code, as the configuration has it.
+    #[serde(default)]
+    pub code: Option<String>,
     /// The snapshot, if there is one.
     pub snapshot: Option<Kept>,
+    /// The signatures that the registry had of the document. They are verified when it matters who signed.
+    #[serde(default)]
+    pub signatures: Vec<Signature>,
     /// When it was pulled: seconds since 1970.
     pub pulled: u64,
 }

@@ -237,8 +237,17 @@ mod tests {
         fs::write(store.partial(layer), content).unwrap();
         store.admit(&store.partial(layer), &place).unwrap();
         let machine = Kept { layer, bytes: content.len() as u64 };
-        let entry =
-            Entry { reference: reference.into(), digest: layer, machine, format: CodeFormat::Aot, target: None, snapshot: None, pulled: 0 };
+        let entry = Entry {
+            reference: reference.into(),
+            digest: layer,
+            machine,
+            format: CodeFormat::Aot,
+            target: None,
+            code: None,
+            snapshot: None,
+            signatures: Vec::new(),
+            pulled: 0,
+        };
         store.note(&entry).unwrap();
         (entry, place)
     }

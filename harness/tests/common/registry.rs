@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Who is let in.
@@ -32,10 +33,26 @@ pub struct Registry {
 /// The process, until this is dropped.
 struct Server(Child);
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Starts it, and waits until it listens.
+    fn start(config: &Path, address: &str) -> Self {
+        let program = made(Path::new("registry/docker-registry"), "registry");
+        let child = Command::new(program).arg("serve").arg(config).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(address).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self(child)
+    }
+
+    fn end(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -57,14 +74,16 @@ impl Registry {
             config["auth"] = json!({ "htpasswd": { "realm": "test", "path": at("passwords") } });
         }
         fs::write(at("config.yml"), config.to_string()).unwrap();
-        let program = made(Path::new("registry/docker-registry"), "registry");
-        let child = Command::new(program).arg("serve").arg(at("config.yml")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let auth = if with_password { RegistryAuth::Basic(USER.into(), PASSWORD.into()) } else { RegistryAuth::Anonymous };
-        let registry = Self { server: Server(child), folder, address, auth };
-        while TcpStream::connect(&registry.address).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        registry
+        let server = Server::start(&folder.path().join("config.yml"), &address);
+        Self { server, folder, address, auth }
+    }
+
+    /// Kills it, and starts it again after `pause`, at the same address and with what it had.
+    pub fn kill_and_start_again(&mut self, pause: Duration) {
+        self.server.end();
+        std::thread::sleep(pause);
+        self.server = Server::start(&self.at("config.yml"), &self.address);
     }
 
     /// Puts there what `descriptor` names in the OCI layout at `layout`, as `name`, and all of the layout's blobs.

@@ -1,11 +1,12 @@
 //! What goes wrong on the way is noticed, and the store stays as it was.
 
-use super::files::files_below;
+use super::files::{files_below, machine, noise};
 use super::proxy::{Fault, Proxy, Request};
 use super::{World, paths, refused, run, same, succeed, text};
 use harness::oci::{Connection, Descriptor, OciError, Registry, Sha256, reference};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A world with `demo:1` in its registry, and a way to it on which these faults lie.
@@ -130,8 +131,8 @@ fn a_busy_registry_is_asked_again_when_it_says() {
         });
     let pulled = paths(&succeed(&mut world.pull(&reference)));
     assert!(same(&files[0], &pulled[0]) && same(&files[1], &pulled[1]));
-    // Index, manifest, configuration, two layers: each five times.
-    assert_eq!(proxy.seen().iter().filter(|request| request.line.starts_with("GET") && request.line.contains("demo")).count(), 25);
+    // Signatures, index, manifest, configuration, two layers: each five times.
+    assert_eq!(proxy.seen().iter().filter(|request| request.line.starts_with("GET") && request.line.contains("demo")).count(), 30);
 }
 
 #[test]
@@ -155,6 +156,82 @@ fn a_connection_that_falls_silent_is_given_up_and_goes_on() {
     assert_eq!(Sha256::of_file(&file).unwrap(), wanted.digest);
     let ranges: Vec<_> = proxy.seen().into_iter().filter_map(|request| request.range).collect();
     assert_eq!(ranges, ["bytes=50000-", "bytes=100000-"]);
+}
+
+#[test]
+fn a_registry_that_is_killed_and_started_again_is_waited_for() {
+    let mut world = World::new();
+    // More than the kernel takes in for someone who reads slowly.
+    let machine = machine(world.folder(), "demo.wasm", &noise(24 << 20, 5));
+    world.push("demo:1", &[&machine]);
+    let layer = layer_of(&world, 0);
+    let partial = world.store().join("partial").join(&layer);
+    let proxy = Proxy::before(&world.registry.address, |request, _| if request.is_blob() { Fault::Drip(256 << 10) } else { Fault::None });
+    let mut pull = world.pull(&format!("{}/demo:1", proxy.address));
+    let output = std::thread::scope(|scope| {
+        let pull = scope.spawn(move || succeed(&mut pull));
+        while fs::metadata(&partial).map_or(0, |found| found.len()) < 1 << 20 {
+            assert!(!pull.is_finished(), "it was there before it was half there");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        world.registry.kill_and_start_again(Duration::from_millis(300));
+        pull.join().unwrap()
+    });
+    assert!(same(&machine, &paths(&output)[0]));
+    // It went on behind what it had, and fetched nothing twice.
+    let starts: Vec<u64> =
+        proxy.seen().iter().filter_map(|request| request.range.as_ref()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).collect();
+    assert!(!starts.is_empty() && starts.iter().all(|start| *start >= 1 << 20), "{starts:?}");
+    assert!(text(&output.stderr).contains("trying again"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_push_that_is_refused_leaves_what_the_reference_named() {
+    for (status, words) in [
+        ("401 Unauthorized", ["401", "log in"]),
+        ("403 Forbidden", ["403", "log in"]),
+        ("429 Too Many Requests", ["429", "try again later"]),
+        ("500 Internal Server Error", ["500", "try again later"]),
+    ] {
+        let (world, proxy, files, _) = faulty(move |request, _| match request.line.starts_with("PUT") && request.is_document() {
+            true => Fault::status(status, "Retry-After: 0\r\n", ""),
+            false => Fault::None,
+        });
+        let before = super::document(&world.registry.address, "demo", "1");
+        let newer = machine(world.folder(), "newer.aot", b"newer kernel");
+        let push = |reference: String| {
+            let mut command = world.prebake();
+            command.args(["push", "--host-cpu", "x86-64-v2"]).arg(reference).arg(&newer).arg(&files[1]);
+            command
+        };
+        refused(&mut push(format!("{}/demo:1", proxy.address)), &words);
+        assert_eq!(super::document(&world.registry.address, "demo", "1"), before);
+        // What was sent is there, so the next push sends the rest.
+        let said = text(&succeed(&mut push(world.reference("demo:1"))).stderr);
+        assert!(said.contains("of which 0.0 MiB were sent"), "{said}");
+        assert_ne!(super::document(&world.registry.address, "demo", "1"), before);
+    }
+}
+
+#[test]
+fn a_busy_registry_is_pushed_to_when_it_says() {
+    let refused = AtomicUsize::new(0);
+    let (world, _, files, reference) = faulty(move |request, _| match request.is_upload() && refused.fetch_add(1, Ordering::Relaxed) < 4 {
+        true => Fault::status("503 Service Unavailable", "Retry-After: 0\r\n", ""),
+        false => Fault::None,
+    });
+    let newer = machine(world.folder(), "newer.aot", b"newer kernel");
+    succeed(world.prebake().args(["push", "--host-cpu", "x86-64-v2"]).arg(&reference).arg(&newer).arg(&files[1]));
+    let pulled = paths(&succeed(&mut world.pull(&reference)));
+    assert!(same(&newer, &pulled[0]) && same(&files[1], &pulled[1]));
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_not_asked_again() {
+    let world = World::new();
+    let output = run(&mut world.pull("no-such-host.invalid/demo:1"), b"");
+    let said = text(&output.stderr);
+    assert!(said.contains("there is no host no-such-host.invalid") && !said.contains("trying again"), "{said}");
 }
 
 #[test]

@@ -6,14 +6,17 @@ mod common;
 mod faults;
 mod files;
 mod proxy;
+mod trust;
 
 use common::registry::{PASSWORD, Registry, USER};
 use common::{prebake, run, succeed, text};
 use files::{RAM_SIZE, files_below, machine, machine_with, snapshot};
+use proxy::{Fault, Proxy};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, OnceLock};
 
 /// A registry, files, and a store.
 struct World {
@@ -33,7 +36,7 @@ impl World {
     /// The program, with a store of its own and nobody's credentials.
     fn prebake(&self) -> Command {
         let mut command = prebake();
-        command.env("PREBAKE_HOME", self.store()).env("DOCKER_CONFIG", self.folder());
+        command.env("PREBAKE_HOME", self.store()).env("DOCKER_CONFIG", self.folder()).env("PREBAKE_CONFIG", self.registry.at("config"));
         command
     }
 
@@ -164,7 +167,10 @@ fn other_clients_see_an_artifact_with_named_files() {
 fn what_the_registry_has_is_not_sent_again() {
     let world = World::new();
     let files = world.pushed("demo:1");
-    let again = world.push("demo:1", &files.each_ref());
+    let proxy = Proxy::before(&world.registry.address, |_, _| Fault::None);
+    let through = format!("{}/demo:1", proxy.address);
+    let again = succeed(world.prebake().args(["push", "--host-cpu", "x86-64-v2"]).arg(through).args(&files));
+    assert!(proxy.seen().iter().all(|request| !request.is_upload()), "{:?}", proxy.seen());
     assert!(text(&again.stderr).contains("of which 0.0 MiB were sent"), "{}", text(&again.stderr));
     // Another repository has it from the first.
     let other = world.push("other:1", &files.each_ref());
@@ -277,4 +283,52 @@ fn credentials_come_from_dockers_configuration_or_the_environment() {
     succeed(&mut world.pull(&reference));
     fs::write(world.registry.at("config.json"), "no json").unwrap();
     refused(&mut world.pull(&reference), &["no credentials for"]);
+}
+
+/// A token server and a registry that lets in who has a token of it.
+#[test]
+fn an_identity_token_is_changed_for_a_token_at_the_token_server() {
+    const IDENTITY: &str = "identity/+=";
+    let world = World::new();
+    let files = world.pushed("demo:1");
+    let place = Arc::new(OnceLock::<String>::new());
+    let realm = Arc::clone(&place);
+    let proxy = Proxy::before(&world.registry.address, move |request, _| match () {
+        () if request.line == "GET /v2/" => {
+            let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"here\"\r\n", realm.get().unwrap());
+            Fault::status("401 Unauthorized", &challenge, "")
+        }
+        () if request.line == "POST /token" => {
+            let body = text(&request.body);
+            let is_right =
+                ["grant_type=refresh_token", "service=here", "refresh_token=identity%2F%2B%3D"].iter().all(|part| body.contains(part));
+            match is_right {
+                true if body.contains("scope=repository%3Ademo%3Apull%2Cpush") => {
+                    Fault::status("200 OK", "", r#"{"access_token":"pusher"}"#)
+                }
+                true if body.contains("scope=repository%3Ademo%3Apull&") => Fault::status("200 OK", "", r#"{"access_token":"puller"}"#),
+                _ => Fault::status("401 Unauthorized", "", r#"{"errors":[{"message":"who is that?"}]}"#),
+            }
+        }
+        () => match request.authorization.as_deref() {
+            Some("Bearer pusher") => Fault::None,
+            Some("Bearer puller") if !request.is_upload() => Fault::None,
+            _ => Fault::status("401 Unauthorized", "", ""),
+        },
+    });
+    place.set(proxy.address.clone()).unwrap();
+    let reference = format!("{}/demo:1", proxy.address);
+    let mut push = world.prebake();
+    push.args(["push", "--host-cpu", "x86-64-v2"]).arg(format!("{}/demo:2", proxy.address)).args(&files);
+    let configure = |identity: &str| {
+        let auth = serde_json::json!({ "auths": { &proxy.address: { "auth": "PHRva2VuPjo=", "identitytoken": identity } } });
+        fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
+    };
+    refused(&mut world.pull(&reference), &["refuses the credentials"]);
+    configure("another");
+    refused(&mut world.pull(&reference), &["refuses the credentials", "who is that?"]);
+    configure(IDENTITY);
+    let pulled = paths(&succeed(&mut world.pull(&reference)));
+    assert!(same(&files[0], &pulled[0]) && same(&files[1], &pulled[1]));
+    succeed(&mut push);
 }

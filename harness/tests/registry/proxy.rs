@@ -19,6 +19,8 @@ pub enum Fault {
     Slow,
     /// Nothing more comes after so many bytes of the content, but the connection stays.
     Stall(usize),
+    /// It is passed on while it comes, so many bytes at a time with pauses between them, until the registry or its connection ends.
+    Drip(usize),
 }
 
 impl Fault {
@@ -37,11 +39,20 @@ pub struct Request {
     pub line: String,
     /// Whether it asks for a part.
     pub range: Option<String>,
+    /// What it is let in with.
+    pub authorization: Option<String>,
+    /// What it sends.
+    pub body: Vec<u8>,
 }
 
 impl Request {
     pub fn is_blob(&self) -> bool {
         self.line.starts_with("GET") && self.line.contains("/blobs/")
+    }
+
+    /// Whether it sends something to keep.
+    pub fn is_upload(&self) -> bool {
+        ["POST", "PATCH", "PUT"].iter().any(|method| self.line.starts_with(method))
     }
 
     pub fn is_document(&self) -> bool {
@@ -90,8 +101,11 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<Request>>, fault
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let (line, rest) = head.split_once("\r\n").unwrap_or_default();
-    let range = rest.lines().find_map(|line| line.strip_prefix("range: ")).map(str::to_owned);
-    let request = Request { line: line.trim_end_matches(" HTTP/1.1").into(), range };
+    let header = |name: &str| rest.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let mut body = vec![0; header("content-length: ").map_or(0, |length| length.parse().unwrap())];
+    client.read_exact(&mut body)?;
+    let (range, authorization) = (header("range: "), header("authorization: "));
+    let request = Request { line: line.trim_end_matches(" HTTP/1.1").into(), range, authorization, body };
     let before = {
         let mut log = log.lock().unwrap();
         log.push(request.clone());
@@ -103,6 +117,17 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<Request>>, fault
     }
     let mut server = TcpStream::connect(registry)?;
     server.write_all(format!("{line}\r\nConnection: close\r\n{rest}").as_bytes())?;
+    server.write_all(&request.body)?;
+    if let Fault::Drip(length) = fault {
+        let mut piece = vec![0; length];
+        loop {
+            match server.read(&mut piece)? {
+                0 => return client.shutdown(Shutdown::Write),
+                count => client.write_all(&piece[..count])?,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
     let content = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
