@@ -30,6 +30,7 @@ help:
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
+	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
@@ -174,6 +175,12 @@ bench: guest build machine
 	@$(PREBAKE) aot --segue $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
 	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
+
+.PHONY: bench-sessions
+bench-sessions: build machine guest registry test-images
+	@guest/apt install jq
+	@echo 'bench: images out of a registry, and sessions that are kept and go on'
+	@benches/sessions/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox debian
 
 .PHONY: clean
 clean:

@@ -27,6 +27,8 @@ const ARCH_OFFSET: usize = TARGET_INFO_START + 8 + 32;
 const ARCH_LEN: usize = 16;
 /// Bytes from which the architecture can be told.
 pub const START_LEN: usize = ARCH_OFFSET + ARCH_LEN;
+/// An architecture's name, of which WAMR writes more than that.
+const AARCH64: &str = "aarch64";
 /// Where the section with the memory and its data begins.
 const INIT_DATA_START: usize = START_LEN;
 /// Its length, then the fields at its start.
@@ -39,7 +41,8 @@ const MAXIMUM_PAGES: usize = INITIAL_PAGES + 4;
 const SEGMENT_COUNT: usize = MAXIMUM_PAGES + 4;
 const SEGMENTS: usize = SEGMENT_COUNT + 4;
 
-/// The architecture that a file with this start was compiled for, as WAMR spells it.
+/// The architecture that a file with this start was compiled for: `x86_64`, `aarch64`, or what WAMR calls another. To that of the second it
+/// adds a version of the architecture.
 pub fn target(start: &[u8; START_LEN]) -> Result<String> {
     if u32_at(start, TARGET_INFO_START) != Some(TARGET_INFO) || u32_at(start, TARGET_INFO_START + 4) != Some(TARGET_INFO_LEN as u32) {
         return Err(ArtefactError::malformed("the .aot does not begin with its target"));
@@ -50,7 +53,8 @@ pub fn target(start: &[u8; START_LEN]) -> Result<String> {
     if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) || padding.iter().any(|byte| *byte != 0) {
         return Err(ArtefactError::malformed(format!("\"{}\" is no name of an architecture", arch.escape_ascii())));
     }
-    Ok(String::from_utf8_lossy(name).into_owned())
+    let name = String::from_utf8_lossy(name);
+    Ok(if name.starts_with(AARCH64) { AARCH64.into() } else { name.into_owned() })
 }
 
 /// Where the section with this header, `at` bytes into its file, ends; `None` if the header is cut off.
