@@ -282,6 +282,9 @@ pub enum Error {
     /// The guest was not seen to rekey its random generator.
     #[error("the restored guest did not rekey its random generator, so it is not given any input; bake the snapshot again")]
     NotReseeded,
+    /// Nothing was named.
+    #[error("nothing was named that could be run: give a reference, a machine or a snapshot, or the name of a session")]
+    NothingToRun,
     /// There is no such session.
     #[error("there is no session {name}; `prebake sessions` lists those that there are")]
     NoSession {
@@ -451,6 +454,7 @@ impl Error {
             Self::NeverSettled { .. } => "never-settled",
             Self::NoBarrier { .. } => "no-barrier",
             Self::NotReseeded => "not-reseeded",
+            Self::NothingToRun => "nothing-to-run",
             Self::NoSession { .. } => "no-session",
             Self::SessionInUse { .. } => "session-in-use",
             Self::SessionName { .. } => "session-name",

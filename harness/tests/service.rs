@@ -102,6 +102,10 @@ fn what_cannot_be_kept_is_said() {
     }
     assert_eq!(vm.checkpoint().unwrap_err().kind(), "machine-ended");
     assert!(vm.wait().outcome.unwrap().kept.is_none());
+    for nothing in [What::Session, What::Files { machine: None, snapshot: None }] {
+        let (vm, _user) = User::start(Request::new(nothing));
+        assert_eq!(vm.wait().outcome.unwrap_err().kind(), "nothing-to-run");
+    }
     let (vm, _user) = User::start(snapshot("/nonexistent.snap".into()));
     assert_eq!(vm.wait().outcome.unwrap_err().kind(), "missing");
 }

@@ -34,7 +34,7 @@ pub fn run(
     (console, control): (Console, Box<dyn Control>),
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
-    let Some(machine) = &plan.machine else { unreachable!("the command line has a machine or a snapshot") };
+    let Some(machine) = &plan.machine else { return Err(Error::NothingToRun) };
     let (clock, mode) = (request.clock, plan.mode);
     let Console { stdin, stdout, stderr, typist, terminal } = console;
     let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());

@@ -76,7 +76,7 @@ impl Plan {
         match &request.what {
             What::Session => match &request.keep {
                 Keep::Session(name) => Err(Error::NoSession { name: name.clone() }),
-                Keep::Usual | Keep::Nothing => unreachable!("a session that is to be run has a name"),
+                Keep::Usual | Keep::Nothing => Err(Error::NothingToRun),
             },
             What::Reference(text) => reference::plan(request, text, mode),
             What::Files { machine, snapshot } => {
