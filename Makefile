@@ -58,7 +58,7 @@ machine: packages
 	    { cmp -s $$module $(SHIPPED)/machine.wasm || cp $$module $(SHIPPED)/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio
+guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio baremetal
 
 .PHONY: kernel
 kernel: packages
@@ -101,6 +101,12 @@ $(INIT): packages
 $(TORTURE): packages
 	@echo 'guest: torture'
 	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
+
+# A guest without an operating system, for the tests.
+.PHONY: baremetal
+baremetal: packages
+	@program=$$(guest/baremetal/build) && mkdir -p $(GUEST) && \
+	    { cmp -s $$program $(GUEST)/baremetal || cp $$program $(GUEST)/baremetal; }
 
 # A registry for the tests. It is not installed, for then it would be started.
 .PHONY: registry
@@ -154,7 +160,9 @@ test: packages guest build machine registry test-images
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts
 hosts: guest build machine test-images
-	@guest/apt install python3-venv
+	@guest/apt install python3-venv qemu-system-x86
+	@echo 'hosts: a guest without an operating system, on prebake and on QEMU'
+	@guest/tests/peer $(PREBAKE) $(GUEST)
 	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)
 	@$(HOSTS)/bin/pip install --quiet wasmtime==$(WASMTIME)
 	@echo 'hosts: container images in a stock runtime'
