@@ -14,6 +14,10 @@ DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
 WASMTIME := 50.0.1
+CARGO_FUZZ := 0.13.2
+FUZZ := $(TARGET)/fuzz
+FUZZ_TARGETS ?= $(notdir $(wildcard fuzz/seeds/*))
+FUZZ_SECONDS ?= 300
 
 # What runs in the guest is static and not relocatable: nothing is left to do when it starts.
 INIT_TARGET := x86_64-unknown-linux-gnu
@@ -31,6 +35,7 @@ help:
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
+	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
@@ -54,7 +59,7 @@ machine: packages
 	    { cmp -s $$module $(SHIPPED)/machine.wasm || cp $$module $(SHIPPED)/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio
+guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio baremetal
 
 .PHONY: kernel
 kernel: packages
@@ -97,6 +102,12 @@ $(INIT): packages
 $(TORTURE): packages
 	@echo 'guest: torture'
 	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
+
+# A guest without an operating system, for the tests.
+.PHONY: baremetal
+baremetal: packages
+	@program=$$(guest/baremetal/build) && mkdir -p $(GUEST) && \
+	    { cmp -s $$program $(GUEST)/baremetal || cp $$program $(GUEST)/baremetal; }
 
 # A registry for the tests. It is not installed, for then it would be started.
 .PHONY: registry
@@ -150,13 +161,45 @@ test: packages guest build machine registry test-images
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts
 hosts: guest build machine test-images
-	@guest/apt install python3-venv
+	@guest/apt install python3-venv qemu-system-x86
+	@echo 'hosts: a guest without an operating system, on prebake and on QEMU'
+	@guest/tests/peer $(PREBAKE) $(GUEST)
 	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)
 	@$(HOSTS)/bin/pip install --quiet wasmtime==$(WASMTIME)
 	@echo 'hosts: container images in a stock runtime'
 	@guest/tests/stock $(PREBAKE) $(IMAGES) $(HOSTS)/bin/python busybox alpine debian
 	@echo 'hosts: the same bytes everywhere'
 	@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) cargo test --quiet --package harness --test hosts -- --ignored
+
+# Hostile input beyond what the tests feed. cargo fuzz asks for a nightly compiler only to have sanitizers. The release profile's own checks stay
+# off: the interpreter needs that.
+FUZZ_CARGO := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo fuzz
+FUZZ_FLAGS := --release --sanitizer none --features libfuzzer --target-dir $(abspath $(FUZZ))
+
+.PHONY: cargo-fuzz
+cargo-fuzz: packages
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'fuzz: installing cargo-fuzz'; cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ); }
+
+.PHONY: fuzz
+fuzz: cargo-fuzz
+	@for name in $(FUZZ_TARGETS); do \
+	    echo "fuzz: $$name, for $(FUZZ_SECONDS) seconds"; \
+	    mkdir -p $(FUZZ)/corpus/$$name; \
+	    $(FUZZ_CARGO) run $(FUZZ_FLAGS) $$name $(FUZZ)/corpus/$$name fuzz/seeds/$$name \
+	        -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=30 -max_len=2048 -print_final_stats=1 || exit 1; \
+	done
+
+# Feeds one file again.
+.PHONY: fuzz-again
+fuzz-again: cargo-fuzz
+	@$(FUZZ_CARGO) run $(FUZZ_FLAGS) $(FUZZ_TARGETS) $(INPUT)
+
+# Takes those of the inputs that were found into the seeds that reach more than the seeds do.
+.PHONY: fuzz-seeds
+fuzz-seeds: cargo-fuzz
+	@for name in $(FUZZ_TARGETS); do \
+	    $(FUZZ_CARGO) run $(FUZZ_FLAGS) $$name fuzz/seeds/$$name $(FUZZ)/corpus/$$name -- -merge=1 -max_len=512 || exit 1; \
+	done
 
 .PHONY: bench
 bench: guest build machine

@@ -283,6 +283,27 @@ fn an_available_index_beyond_the_queue_needs_a_reset() {
     assert_eq!(guest.device.last_fault(), Some(DriverFault::AvailIndexTooFar { available: 9, size: 8 }));
 }
 
+/// Each chain copies two numbers out of a table: the available index for one chain more, and where in the table the next chain begins.
+#[test]
+fn a_device_that_feeds_itself_stops() {
+    let mut guest = started();
+    let (table, avail, numbers) = (guest.descriptor_area(0), guest.driver_area(0), 0x9_0000);
+    for round in 0..1000_u16 {
+        let at = numbers + 10 * u64::from(round);
+        guest.poke(at, &(round + 2).to_le_bytes());
+        guest.poke(at + 2, &(at + 10).to_le_bytes());
+    }
+    guest.descriptor(table, 0, numbers, 10, NEXT, 1);
+    guest.descriptor(table, 1, avail + 2, 2, NEXT | WRITE, 2);
+    guest.descriptor(table, 2, table, 8, WRITE, 0);
+    guest.make_available(0, 0);
+    guest.notify(0);
+    assert_eq!(guest.device.last_fault(), Some(DriverFault::ChainsWithoutEnd { size: 8 }));
+    assert!(guest.needs_reset());
+    let used = guest.device_area(0) + 2;
+    assert_eq!(u16::from_le_bytes(guest.peek(used)), 8);
+}
+
 #[test]
 fn a_restored_device_goes_on() {
     let mut guest = started();

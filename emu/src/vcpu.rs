@@ -87,7 +87,7 @@ pub struct Vcpu {
 
     /// Count at which `left` reaches 0.
     pub due: u64,
-    /// Counts that were not instructions: iterations of REP.
+    /// Counts that were not instructions: iterations of REP, exceptions and interrupts delivered.
     pub repeated: u64,
     /// Ticks of the TSC minus the count (virtual clock) or minus the host's ticks.
     pub skew: u64,
@@ -143,7 +143,8 @@ impl Vcpu {
         }
     }
 
-    /// Instructions and REP iterations since power-on, exact to the current instruction: the machine's measure of progress.
+    /// Instructions, REP iterations, exceptions and interrupts since power-on, exact to the current instruction: the machine's measure of
+    /// progress.
     #[inline]
     pub fn count(&self) -> u64 {
         self.due.wrapping_sub(self.left as u64).wrapping_add(self.partial as u64)
@@ -328,6 +329,7 @@ impl Vcpu {
     /// Translates an address, with the rights of `access`, and remembers it if it is RAM and an ordinary access.
     fn translate(&mut self, linear: u64, access: Access) -> Result<u64, Exception> {
         let page = walk(&mut self.ram, &self.control, linear, access)?;
+        self.tlb.note(linear, &page);
         if self.ram.has_code_writes() {
             self.attention = true;
         }
@@ -352,6 +354,7 @@ impl Vcpu {
     pub fn translate_fetch(&mut self, linear: u64) -> Result<(u64, bool), Exception> {
         let access = Access { kind: AccessKind::Fetch, user: self.cpl == 3, may_touch_user: false };
         let page = walk(&mut self.ram, &self.control, linear, access)?;
+        self.tlb.note(linear, &page);
         Ok((page.address | linear & (PAGE_SIZE - 1), page.global))
     }
 

@@ -49,6 +49,12 @@ pub enum DriverFault {
         /// Size of the queue.
         size: u16,
     },
+    /// Chains went on becoming available while the device worked: its own writes made them so.
+    #[error("more than {size} chains became available in a queue of {size} during one call")]
+    ChainsWithoutEnd {
+        /// Size of the queue.
+        size: u16,
+    },
     /// A descriptor index beyond its table.
     #[error("descriptor {index} of a table of {len}")]
     DescriptorOutsideTable {

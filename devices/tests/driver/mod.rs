@@ -135,6 +135,11 @@ impl<D: VirtioDevice> Guest<D> {
         self.set_reg(mmio::STATUS, 0xf);
     }
 
+    /// The driver has set this queue up.
+    pub fn has_queue(&self, queue: u16) -> bool {
+        usize::from(queue) < self.rings.len()
+    }
+
     pub fn descriptor_area(&self, queue: u16) -> u64 {
         0x1000 + u64::from(queue) * QUEUE_BYTES
     }

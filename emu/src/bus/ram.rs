@@ -242,9 +242,12 @@ impl Ram {
         self.code[page as usize]
     }
 
-    /// Says that decoded instructions of page number `page` are now cached, or no longer.
+    /// Says that decoded instructions of page number `page` are now cached, or no longer. They may be of a page outside RAM, which is never
+    /// written.
     pub fn set_code(&mut self, page: u64, code: bool) {
-        self.code[page as usize] = code;
+        if let Some(flag) = self.code.get_mut(page as usize) {
+            *flag = code;
+        }
     }
 
     /// Whether a store hit a page with cached code since the last [`Ram::take_code_writes`].

@@ -120,6 +120,11 @@ fn deliver(cx: &mut Vcpu, event: &Event) -> Result<(), Exception> {
     delivered.map_err(|exception| event.stopped_by(exception))?;
     cx.shadow = false;
     cx.trap = false;
+    if !event.software {
+        // No instruction has retired. Did nothing count, a guest whose handlers fault in turn would never come to the end of a run.
+        cx.left -= 1;
+        cx.repeated += 1;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod build;
 #[cfg(test)]
 mod tests;
 
+use crate::bus::PAGE_SIZE;
 use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
 use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
@@ -203,8 +204,13 @@ impl Vcpu {
     /// Runs at most `limit` instructions, fewer than a full block.
     fn run_bounded(&mut self, limit: i64) -> Result<(), Undelivered> {
         let limit = (limit as usize).min(self.cache.limits().block);
-        let slots = match self.translate_rip(self.rip).and_then(|(address, linear, _)| self.build(address, linear, limit)) {
-            Ok(built) => built.slots,
+        let built = self.translate_rip(self.rip).and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit)?)));
+        let slots = match built {
+            Ok((address, built)) => {
+                // These are not cached, but may be rewritten while they run.
+                self.watch(address, built.second_page);
+                built.slots
+            }
             Err(exception) => return delivery::exception(self, exception),
         };
         self.regs[slot::BLOCK] = self.rip;
@@ -275,13 +281,19 @@ impl Vcpu {
                 self.ram.set_code(u64::from(page), false);
             }
         }
+        self.watch(key.address, built.second_page);
         let page = (key.address >> 12) as u32;
-        for page in std::iter::once(page).chain(built.second_page) {
-            if !self.ram.is_code(u64::from(page)) {
-                self.ram.set_code(u64::from(page), true);
-                self.tlb.protect(self.ram.host_page(u64::from(page) << 12));
+        Ok((self.cache.insert(key, page, built.second_page, &built.slots), cleared))
+    }
+
+    /// Sees to it that stores are noticed to the page of decoded code at `address`, and to the page behind it if its last instruction ends there.
+    /// Where there is no RAM, there is nothing to store to.
+    fn watch(&mut self, address: u64, second_page: Option<u32>) {
+        for page in std::iter::once(address >> 12).chain(second_page.map(u64::from)) {
+            if self.ram.contains(page << 12, PAGE_SIZE) && !self.ram.is_code(page) {
+                self.ram.set_code(page, true);
+                self.tlb.protect(self.ram.host_page(page << 12));
             }
         }
-        Ok((self.cache.insert(key, page, built.second_page, &built.slots), cleared))
     }
 }

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::{Stop, new_cache};
 use crate::cache::Limits;
+use crate::cpu::slot;
 use crate::machine::CpuState;
-use crate::testing::{CODE, DATA, STACK, board, handler, load64, long_mode, store};
+use crate::testing::{CODE, DATA, STACK, board, handler, load64, long_mode, selector, set_gate, store};
 use crate::vcpu::Vcpu;
 
 /// A CPU about to run `program`, with blocks of at most `block` instructions.
@@ -126,6 +127,45 @@ fn a_run_stops_at_the_very_count_that_was_asked_for() {
     }
 }
 
+/// Where no RAM answers, a fetch reads ones: not an instruction.
+#[test]
+fn code_outside_ram_is_an_invalid_opcode() {
+    let outside = 0x40_0000;
+    for budget in [1000, 10] {
+        let mut cpu = cpu_with(&assemble(|a| a.jmp(rbx)), 64);
+        // Behind the last page of RAM.
+        store(&mut cpu, 0x3010, &(0x9000_u64 | 3).to_le_bytes());
+        store(&mut cpu, 0x9000, &(outside | 3).to_le_bytes());
+        cpu.flush_translations();
+        cpu.regs[slot::RBX] = outside;
+        assert_eq!(cpu.run(budget), Stop::Halted);
+        assert_eq!((cpu.rip, load64(&cpu, STACK - 40)), (handler(6) + 1, outside));
+        cpu.drop_caches();
+    }
+}
+
+/// Neither instruction ever retires: the handler of #UD is no instruction either, and gets a fresh stack each time.
+#[test]
+fn a_handler_that_faults_for_ever_ends_with_the_budget() {
+    for (block, gate) in [(1, 14), (64, 14), (64, 15)] {
+        let mut cpu = cpu_with(&[0x0f, 0x0b], block);
+        set_gate(&mut cpu, 6, handler(6), selector::CODE64, gate, 0, 1);
+        store(&mut cpu, handler(6), &[0x0f, 0x0b]);
+        assert_eq!(cpu.run(10_000), Stop::Due);
+        assert_eq!((cpu.count(), cpu.retired(), cpu.rip), (10_000, 0, handler(6)));
+    }
+}
+
+/// Through a trap gate interrupts stay on: whatever keeps its line raised is delivered again and again, before any instruction.
+#[test]
+fn interrupts_without_end_end_with_the_budget() {
+    let mut cpu = cpu_with(&[0xfb, 0x90, 0x90], 64);
+    set_gate(&mut cpu, 0x30, handler(0x30), selector::CODE64, 15, 0, 1);
+    board(&mut cpu).pending = vec![0x30; 20_000];
+    assert_eq!(cpu.run(10_000), Stop::Due);
+    assert_eq!((cpu.count(), cpu.retired(), cpu.rip), (10_000, 2, handler(0x30)));
+}
+
 #[test]
 fn an_instruction_may_rewrite_the_next_one() {
     let program = assemble(|a| {
@@ -136,9 +176,12 @@ fn an_instruction_may_rewrite_the_next_one() {
         a.mov(al, 1)?;
         a.hlt()
     });
-    let mut cpu = cpu_with(&program, 64);
-    assert_eq!(cpu.run(100), Stop::Halted);
-    assert_eq!(cpu.regs[0] & 0xff, 42);
+    // With a budget of a block or more, and of less: those are not cached.
+    for budget in [100, 10] {
+        let mut cpu = cpu_with(&program, 64);
+        assert_eq!(cpu.run(budget), Stop::Halted);
+        assert_eq!(cpu.regs[0] & 0xff, 42);
+    }
 }
 
 #[test]

@@ -177,8 +177,13 @@ fn lmsw_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 fn invlpg(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     privileged(cx)?;
     let linear = General::linear(cx, op);
-    cx.tlb.flush_page(linear);
-    cx.cache.forget_page(linear);
+    // Of a large page, every part is to be forgotten (SDM Vol. 3, 4.10.4.1).
+    if cx.tlb.may_be_large(linear) {
+        cx.flush_translations();
+    } else {
+        cx.tlb.flush_page(linear);
+        cx.cache.forget_page(linear);
+    }
     Ok(())
 }
 
@@ -337,6 +342,36 @@ mod tests {
         // CALL RBX; MOV ECX, EAX; MOV [RDX], RSI; INVLPG [RBX]; CALL RBX
         expect_halt(&mut cx, &[0xff, 0xd3, 0x89, 0xc1, 0x48, 0x89, 0x32, 0x0f, 0x01, 0x3b, 0xff, 0xd3, 0xf4]);
         assert_eq!([cx.regs[slot::RCX], cx.regs[slot::RAX]], [1, 2]);
+    }
+
+    #[test]
+    fn invlpg_forgets_all_of_a_large_page() {
+        let mut cx = long_mode();
+        let (page, directory, table) = (USER_DATA, 0x3008, 0x5000);
+        // Two functions on the second page, and two numbers on the third: now in a large page, then in small ones that lead elsewhere.
+        let (code, data) = (page + 0x1000, page + 0x2000);
+        store(&mut cx, code, &[0xb8, 1, 0, 0, 0, 0xc3]);
+        store(&mut cx, data, &[3]);
+        store(&mut cx, DATA, &[0xb8, 2, 0, 0, 0, 0xc3]);
+        store(&mut cx, DATA + 0x1000, &[4]);
+        store64(&mut cx, table + (code / 4096 % 512) * 8, DATA | PRESENT | WRITE);
+        store64(&mut cx, table + (data / 4096 % 512) * 8, (DATA + 0x1000) | PRESENT | WRITE);
+        let small = load64(&cx, directory);
+        store64(&mut cx, directory, 0x20_0000 | 0x80 | PRESENT | WRITE);
+        cx.flush_translations();
+        cx.regs[slot::RBX] = page;
+        cx.regs[slot::RDX] = directory;
+        cx.regs[slot::RSI] = small;
+        cx.regs[slot::RDI] = code;
+        // CALL RDI; MOV R8D, EAX; MOV R9B, [RBX+0x2000]; MOV [RDX], RSI; INVLPG [RBX]; CALL RDI; MOV R10B, [RBX+0x2000]
+        let program = [
+            &[0xff, 0xd7, 0x41, 0x89, 0xc0][..],
+            &[0x44, 0x8a, 0x8b, 0, 0x20, 0, 0],
+            &[0x48, 0x89, 0x32, 0x0f, 0x01, 0x3b, 0xff, 0xd7],
+            &[0x44, 0x8a, 0x93, 0, 0x20, 0, 0, 0xf4],
+        ];
+        expect_halt(&mut cx, &program.concat());
+        assert_eq!([8, 9, 10, slot::RAX].map(|number| cx.regs[number]), [1, 3, 4, 2]);
     }
 
     #[test]

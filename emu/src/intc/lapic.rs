@@ -227,7 +227,9 @@ impl Lapic {
         self.deliver_local(LVT_TIMER);
         self.state.fires_at = match (self.timer_mode(), self.period()) {
             (TimerMode::Periodic, period) if period != 0 => {
-                due.saturating_add(((now - due) / period).saturating_add(1).saturating_mul(period))
+                // At the end of time there is no next one: it would be due again at once, and for ever.
+                let periods = (now - due) / period + 1;
+                periods.checked_mul(period).and_then(|ticks| due.checked_add(ticks)).unwrap_or(0)
             }
             _ => 0,
         };
@@ -427,6 +429,18 @@ mod tests {
         lapic.advance(1000);
         assert_eq!(lapic.acknowledge(), Some(0xec));
         assert_eq!((lapic.deadline(), lapic.read_msr(MSR_TSC_DEADLINE)), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_periodic_timer_stops_at_the_end_of_time() {
+        for now in [u64::MAX - 10, u64::MAX - 1, u64::MAX] {
+            let mut lapic = enabled();
+            lapic.write(0x320, 0x2_0040, now);
+            lapic.write(0x380, 100, now);
+            assert_eq!(lapic.deadline(), Some(u64::MAX));
+            lapic.advance(u64::MAX);
+            assert_eq!((lapic.deadline(), lapic.acknowledge()), (None, Some(0x40)));
+        }
     }
 
     #[test]

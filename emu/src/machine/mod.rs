@@ -430,7 +430,7 @@ impl Machine {
         &self.cpu.ram
     }
 
-    /// Runs until the count of instructions and REP iterations reaches `until`, or something else stops the machine. If that is
+    /// Runs until the count of instructions, REP iterations, exceptions and interrupts reaches `until`, or something else stops the machine. If that is
     /// [`MachineError::Pages`], running again goes on as if nothing had been, provided that the pages can be had by then.
     pub fn run(&mut self, until: u64) -> Result<Stop, MachineError> {
         self.retry()?;
@@ -499,7 +499,7 @@ impl Machine {
         self.cpu.drop_caches();
     }
 
-    /// Instructions and REP iterations since power-on.
+    /// Instructions, REP iterations, exceptions and interrupts since power-on.
     pub fn count(&self) -> u64 {
         self.cpu.count()
     }

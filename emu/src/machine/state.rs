@@ -97,9 +97,9 @@ snapshot::saved! {
     /// Progress and time.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ClockState {
-        /// Instructions and REP iterations since power-on.
+        /// Instructions, REP iterations, exceptions and interrupts since power-on.
         pub count: u64,
-        /// REP iterations among them.
+        /// All but the instructions among them.
         pub repeated: u64,
         /// HLT instructions since power-on.
         pub halts: u64,

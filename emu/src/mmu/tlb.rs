@@ -9,6 +9,8 @@ use crate::bus::PAGE_SIZE;
 
 const ENTRIES: usize = 1024;
 const NEVER: u64 = 1;
+/// Bytes of the largest page.
+const LARGE_SIZE: u64 = 1 << 30;
 
 /// Which table answers: what is allowed depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,12 +47,14 @@ pub struct Tlb {
     entries: Box<[TlbEntry]>,
     /// Entries filled from non-global pages since they were last flushed.
     local: Vec<u16>,
+    /// First and last linear address of all that was found in large pages since everything was last flushed.
+    large: Option<(u64, u64)>,
 }
 
 impl Default for Tlb {
     fn default() -> Self {
         let mut entries = vec![EMPTY; 4 * ENTRIES].into_boxed_slice();
-        Self { current: entries.as_mut_ptr(), view: View::User, entries, local: Vec::new() }
+        Self { current: entries.as_mut_ptr(), view: View::User, entries, local: Vec::new(), large: None }
     }
 }
 
@@ -120,7 +124,21 @@ impl Tlb {
         }
     }
 
-    /// Forgets the page of `linear` in every view (INVLPG).
+    /// Notes what kind of page `linear` was found in.
+    #[inline]
+    pub fn note(&mut self, linear: u64, page: &PhysicalPage) {
+        if page.large {
+            let (first, last) = self.large.unwrap_or((linear, linear));
+            self.large = Some((first.min(linear & !(LARGE_SIZE - 1)), last.max(linear | (LARGE_SIZE - 1))));
+        }
+    }
+
+    /// Whether `linear` may lie in a large page of which other parts are known, too.
+    pub fn may_be_large(&self, linear: u64) -> bool {
+        self.large.is_some_and(|(first, last)| (first..=last).contains(&linear))
+    }
+
+    /// Forgets the page of `linear` in every view (INVLPG of a small page).
     pub fn flush_page(&mut self, linear: u64) {
         for view in 0..3 {
             self.entries[view * ENTRIES + (linear >> 12) as usize % ENTRIES] = EMPTY;
@@ -138,6 +156,7 @@ impl Tlb {
     pub fn flush(&mut self) {
         self.entries.fill(EMPTY);
         self.local.clear();
+        self.large = None;
     }
 
     /// Takes back the permission to write to the page at `host` without notice: it now holds cached code.

@@ -57,6 +57,8 @@ pub struct PhysicalPage {
     pub dirty: bool,
     /// A CR3 load keeps it cached.
     pub global: bool,
+    /// It is a part of a page of 2 MiB or 1 GiB.
+    pub large: bool,
 }
 
 /// Translates `linear`, sets accessed and dirty flags, or says which #PF it is. A walk that faults changes nothing. What it reads and the page
@@ -65,7 +67,7 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     if control.cr0 & Cr0::PG == 0 {
         let address = linear & 0xffff_f000;
         bring_in(ram, address)?;
-        return Ok(PhysicalPage { address, readable: true, writable: true, executable: true, dirty: true, global: false });
+        return Ok(PhysicalPage { address, readable: true, writable: true, executable: true, dirty: true, global: false, large: false });
     }
     let nx_enabled = control.efer & Efer::NXE != 0;
     let smep = control.cr4 & Cr4::SMEP != 0;
@@ -158,7 +160,7 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
         }
     }
     let global = leaf & GLOBAL != 0 && control.cr4 & Cr4::PGE != 0;
-    Ok(PhysicalPage { address: page, readable, writable, executable, dirty, global })
+    Ok(PhysicalPage { address: page, readable, writable, executable, dirty, global, large: depth < visited.len() })
 }
 
 #[inline(always)]

@@ -101,6 +101,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         work: impl FnOnce(&mut D, &mut Virtqueues<'_>) -> Result<R, DriverFault>,
     ) -> Option<R> {
         let live = self.status.is_live() && self.bring_in(platform.memory);
+        self.queues.iter_mut().for_each(Queue::begin);
         let mut queues = Virtqueues {
             memory: platform.memory,
             queues: &mut self.queues,

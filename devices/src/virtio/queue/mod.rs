@@ -50,6 +50,8 @@ pub(crate) struct Queue {
     /// Free-running index of the next element in both rings: a chain is completed before the next one is looked at, so the two
     /// never differ.
     next: u16,
+    /// Chains completed since [`Self::begin`].
+    served: u16,
 }
 
 impl Queue {
@@ -64,6 +66,7 @@ impl Queue {
             driver_area: GuestPhysAddr::default(),
             device_area: GuestPhysAddr::default(),
             next: 0,
+            served: 0,
         }
     }
 
@@ -138,10 +141,19 @@ impl Queue {
         Ok(available)
     }
 
+    /// A call of the device begins.
+    pub(crate) fn begin(&mut self) {
+        self.served = 0;
+    }
+
     /// The next available chain. It stays available until it is completed.
     pub(crate) fn next_chain(&self, memory: &mut dyn GuestMemory) -> Result<Option<DescriptorChain>, DriverFault> {
         if self.available(memory)? == 0 {
             return Ok(None);
+        }
+        // The driver stands still meanwhile. But a buffer may lie over the available ring, and then a device could feed itself for ever.
+        if self.served >= self.size {
+            return Err(DriverFault::ChainsWithoutEnd { size: self.size });
         }
         self.chain(memory, self.next).map(Some)
     }
@@ -178,6 +190,7 @@ impl Queue {
         let used = u64::from(chain.head()) | u64::from(written) << 32;
         memory.write(element(ring, USED_ELEMENT_SIZE, slot)?, &used.to_le_bytes())?;
         self.next = self.next.wrapping_add(1);
+        self.served += 1;
         memory.write(element(self.device_area, RING_INDEX, 1)?, &self.next.to_le_bytes())?;
         Ok(())
     }

@@ -49,6 +49,7 @@ impl Queue {
             driver_area: GuestPhysAddr::new(state.driver_area),
             device_area: GuestPhysAddr::new(state.device_area),
             next: state.next,
+            served: 0,
         })
     }
 }
