@@ -55,7 +55,13 @@ fn sysret(cx: &mut Vcpu, size: CodeSize, rip: u64) -> Result<(), Exception> {
     if cx.cpl != 0 || !is_canonical(rip) {
         return Err(Exception::GP0);
     }
-    cx.set_rflags(cx.regs[slot::R11] & SYSRET_FLAGS);
+    let flags = cx.regs[slot::R11] & SYSRET_FLAGS & !Rflags::RF;
+    // Unlike IRET's, a TF that SYSRET loads traps before the program's next instruction, and must not need memory that cannot be had.
+    if flags & Rflags::TF != 0 && !cx.ram.bring_in_all() {
+        return Err(Exception::UNAVAILABLE);
+    }
+    cx.set_rflags(flags);
+    cx.trap = flags & Rflags::TF != 0;
     let selector = cx.msrs.star >> 48;
     let code = if size == CodeSize::Bits64 { selector + 16 } else { selector };
     enter(cx, code, selector + 8, 3, size, rip);
