@@ -185,10 +185,10 @@ mod tests {
         cx.msrs.lstar = CODE;
         cx.msrs.fmask = Rflags::TF;
         cx.set_rflags(Rflags::TF);
-        // SYSRETQ: TF comes back with R11, and the trap behind the next instruction.
+        // SYSRETQ: TF comes back with R11, and the trap with it.
         store(&mut cx, CODE, &[0x48, 0x0f, 0x07]);
         expect_vector(&mut cx, &[0x0f, 0x05, 0x90, 0x90], 1);
-        assert_eq!(frame::<1>(&cx), [USER_CODE + 3]);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 2]);
     }
 
     #[test]
