@@ -26,12 +26,13 @@ TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
 TEST_IMAGES := busybox alpine debian nobody layers server
-PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils e2fsprogs
+PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils e2fsprogs gdb
 
 .PHONY: help
 help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
+	@echo 'make oracle  six million instructions on this processor and on ours: the same results?'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
@@ -157,6 +158,16 @@ test: packages guest build machine registry test-images
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
 	@echo 'test: publishing'
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
+
+# All instructions with many more operands than `make test` tries.
+.PHONY: oracle
+oracle: packages
+	@ORACLE_LONG=1 cargo test --quiet --package emu --test oracle -- --nocapture
+
+# The list of what is implemented.
+.PHONY: instructions
+instructions: packages
+	@ORACLE_WRITE=1 cargo test --quiet --package emu --test oracle instructions_md
 
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts

@@ -55,6 +55,9 @@ pub struct TestBoard {
     pub writes: Vec<(u64, u8, u64)>,
     pub pending: Vec<u8>,
     pub priority: u8,
+    /// How often FERR# was asserted, and what IGNNE# answers.
+    pub float_errors: u32,
+    pub ignores_float_errors: bool,
 }
 
 impl Board for TestBoard {
@@ -84,6 +87,10 @@ impl Board for TestBoard {
     }
     fn acknowledge_interrupt(&mut self) -> u8 {
         self.pending.remove(0)
+    }
+    fn float_error(&mut self) -> bool {
+        self.float_errors += 1;
+        self.ignores_float_errors
     }
     fn deadline(&self) -> Option<u64> {
         None

@@ -3,7 +3,7 @@
 use crate::bus::{Board, PAGE_SIZE, Ram, Space};
 use crate::cache::Cache;
 use crate::cpu::{
-    Control, Cr0, Cr4, Datum, DescriptorTable, Efer, Exception, Fpu, LazyFlags, Msrs, Regs, Rflags, Segment, SegmentName, slot,
+    Breakpoints, Control, Cr0, Cr4, Datum, DescriptorTable, Efer, Exception, Fpu, LazyFlags, Msrs, Regs, Rflags, Segment, SegmentName, slot,
 };
 use crate::exec::ExitReason;
 use crate::mmu::{Access, AccessKind, PhysicalPage, Tlb, View, walk};
@@ -84,6 +84,16 @@ pub struct Vcpu {
 
     /// The single-step trap behind the current instruction has not been taken back, as by an instruction that enters a handler.
     pub trap: bool,
+    /// Data and port breakpoints that the current instruction has met, as bits of DR6.
+    pub met: u8,
+    /// The current instruction loads SS: no trap before the next is done.
+    pub held: bool,
+    /// A REP was cut off between two iterations.
+    pub cut_off: bool,
+    /// What the debug registers and a debugger wait for; see [`Vcpu::breakpoints_changed`].
+    pub breakpoints: Breakpoints,
+    /// Count at which the debugger's breakpoint that the CPU stands at is to be passed.
+    pub passed: Option<u64>,
 
     /// Count at which `left` reaches 0.
     pub due: u64,
@@ -131,6 +141,11 @@ impl Vcpu {
             halted: false,
             shadow: false,
             trap: false,
+            met: 0,
+            held: false,
+            cut_off: false,
+            breakpoints: Breakpoints::default(),
+            passed: None,
             due: 0,
             repeated: 0,
             skew: 0,
@@ -291,6 +306,57 @@ impl Vcpu {
             && self.segment(Ss).is_big()
     }
 
+    /// Brings what is derived from the debug registers and CR4.DE up to date. Pages with breakpoints are never reached without notice: those with
+    /// data breakpoints have no TLB entry, those with code breakpoints no entry in the jump table.
+    pub fn breakpoints_changed(&mut self) {
+        if self.breakpoints.follow(&self.control) {
+            self.flush_translations();
+        }
+    }
+
+    /// Linear addresses before which [`Vcpu::run`] stops.
+    pub fn set_debugger_breakpoints(&mut self, addresses: Vec<u64>) {
+        if self.breakpoints.set_debugger(addresses) {
+            self.flush_translations();
+        }
+    }
+
+    /// Whether a debugger wants to stop before the next instruction, and has not asked to pass it.
+    pub fn at_debugger_breakpoint(&self) -> bool {
+        self.breakpoints.stop_at(self.linear_rip()) && self.passed != Some(self.count())
+    }
+
+    /// Linear address of the next instruction.
+    pub fn linear_rip(&self) -> u64 {
+        match self.code_size {
+            CodeSize::Bits64 => self.rip,
+            _ => self.segment(SegmentName::Cs).base.wrapping_add(self.rip) & 0xffff_ffff,
+        }
+    }
+
+    /// Notes breakpoints that the current instruction has met: a trap behind it.
+    fn note_met(&mut self, met: u8) {
+        if met != 0 {
+            self.met |= met;
+            self.attention = true;
+        }
+    }
+
+    /// Notes the breakpoints that an access to data meets.
+    #[inline(always)]
+    fn watch(&mut self, linear: u64, length: u64, write: bool) {
+        if self.breakpoints.are_on_data() {
+            self.note_met(self.breakpoints.met_by_access(linear, length, write));
+        }
+    }
+
+    /// Notes the breakpoints that an access to ports meets.
+    pub fn watch_port(&mut self, port: u16, length: u64) {
+        if self.breakpoints.are_set() {
+            self.note_met(self.breakpoints.met_by_port(port, length));
+        }
+    }
+
     /// Forgets every translation and every way from a linear address to decoded code.
     pub fn flush_translations(&mut self) {
         self.tlb.flush();
@@ -338,7 +404,7 @@ impl Vcpu {
     }
 
     fn remember(&mut self, linear: u64, page: &PhysicalPage) {
-        if !self.ram.contains(page.address, PAGE_SIZE) {
+        if !self.ram.contains(page.address, PAGE_SIZE) || self.breakpoints.watch_page(linear) {
             return;
         }
         let number = page.address / PAGE_SIZE;
@@ -402,7 +468,9 @@ impl Vcpu {
         self.check_segment(segment, linear, T::BYTES, false)?;
         self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Read);
-        self.load_as(linear, access)
+        let value = self.load_as(linear, access)?;
+        self.watch(linear, T::BYTES, false);
+        Ok(value)
     }
 
     /// Writes with every check; see [`Vcpu::load_slow`].
@@ -410,7 +478,9 @@ impl Vcpu {
         self.check_segment(segment, linear, T::BYTES, true)?;
         self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Write);
-        self.store_as(linear, value, access)
+        self.store_as(linear, value, access)?;
+        self.watch(linear, T::BYTES, true);
+        Ok(())
     }
 
     /// Reads, modifies and writes with every check; what the modification returns is passed on.
@@ -421,6 +491,7 @@ impl Vcpu {
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         let (value, result) = change(self.load_span(linear, first, second));
         self.store_span(linear, value, first, second)?;
+        self.watch(linear, T::BYTES, true);
         Ok(result)
     }
 

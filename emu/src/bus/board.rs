@@ -33,6 +33,11 @@ pub trait Board: Any {
     fn next_interrupt(&self) -> u8;
     /// Takes the vector of the highest pending interrupt. Called only when one is pending; a spurious vector is an answer.
     fn acknowledge_interrupt(&mut self) -> u8;
+    /// FERR#: an x87 exception waits under CR0.NE clear, for an interrupt that the board makes of it. Whether the CPU is to go on
+    /// regardless (IGNNE#).
+    fn float_error(&mut self) -> bool {
+        false
+    }
     /// Tick at which a timer next fires.
     fn deadline(&self) -> Option<u64>;
     /// Fires what is due at `now`.

@@ -24,6 +24,7 @@ pub struct Cr4;
 #[allow(missing_docs)]
 impl Cr4 {
     pub const TSD: u64 = 1 << 2;
+    pub const DE: u64 = 1 << 3;
     pub const PSE: u64 = 1 << 4;
     pub const PAE: u64 = 1 << 5;
     pub const PGE: u64 = 1 << 7;

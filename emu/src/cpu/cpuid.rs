@@ -34,6 +34,7 @@ const fn bits(list: &[u32]) -> u32 {
 /// Leaf 1, EDX.
 const FEATURES_1_EDX: u32 = bits(&[
     0,  // FPU
+    2,  // debugging extensions
     3,  // PSE
     4,  // TSC
     5,  // MSR

@@ -21,6 +21,8 @@ pub enum Vector {
     FloatingPoint = 16,
     AlignmentCheck = 17,
     SimdFloatingPoint = 19,
+    /// None of the processor's: an x87 instruction waits for the interrupt that is made of another's exception under CR0.NE clear.
+    Frozen = 0xfe,
     /// None of the processor's: memory that the access needs could not be brought in. Nobody delivers it: the machine stops before the
     /// instruction.
     Unavailable = 0xff,
@@ -56,6 +58,8 @@ impl Exception {
     pub const FLOATING_POINT: Self = Self::plain(Vector::FloatingPoint);
     /// #XM.
     pub const SIMD: Self = Self::plain(Vector::SimdFloatingPoint);
+    /// The CPU waits for an interrupt; see [`Vector::Frozen`].
+    pub const FROZEN: Self = Self::plain(Vector::Frozen);
     /// #AC(0).
     pub const ALIGNMENT: Self = Self::with_code(Vector::AlignmentCheck, 0);
     /// Memory could not be brought in; see [`Vector::Unavailable`].

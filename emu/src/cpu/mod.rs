@@ -1,5 +1,6 @@
 //! Architectural state of the CPU: registers, flags, segments, control registers, MSRs.
 
+pub mod breakpoint;
 mod control;
 pub mod cpuid;
 mod exception;
@@ -9,6 +10,7 @@ mod regs;
 mod segment;
 mod word;
 
+pub use breakpoint::Breakpoints;
 pub use control::{Control, Cr0, Cr4, Efer, Msrs};
 pub use exception::{Exception, Vector};
 pub use flags::{Condition, FlagOp, LazyFlags, Rflags};

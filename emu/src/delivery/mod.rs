@@ -1,9 +1,8 @@
 //! Delivery of exceptions and interrupts through the IDT (SDM Vol. 3, chapter 6).
 //!
 //! All checks, and all pushes onto the new stack, come before the first change of a register: a delivery that faults leaves the CPU where it
-//! was. Task gates and hardware task switches are not supported: a task gate raises #GP, as it would in long mode. There are no instruction
-//! breakpoints that RF could hold off, so nothing loads it: it is set in RFLAGS while a REP is cut off between two iterations, and in
-//! what delivery pushes for a fault.
+//! was. Task gates and hardware task switches are not supported: a task gate raises #GP, as it would in long mode. RF is set in RFLAGS at
+//! two kinds of boundary alone, behind an IRET that loaded it and between two iterations of a REP that was cut off: see `Vcpu::run`.
 
 pub mod descriptor;
 pub mod legacy;
@@ -12,6 +11,7 @@ pub mod stack;
 #[cfg(test)]
 mod tests;
 
+use crate::cpu::breakpoint::{GENERAL_DETECT, MET};
 use crate::cpu::{Exception, Rflags, Vector};
 use crate::vcpu::Vcpu;
 
@@ -23,9 +23,6 @@ pub enum Undelivered {
     /// Memory could not be brought in. Nothing has changed: the same can be tried again.
     Unavailable,
 }
-
-/// DR7.GD.
-const GENERAL_DETECT: u64 = 1 << 13;
 
 /// Bit 0 of an error code: an event outside of the program.
 const EXTERNAL: u32 = 1;
@@ -59,11 +56,29 @@ impl Event {
     }
 }
 
-/// Delivers an exception of the instruction at `rip`.
+/// Delivers an exception of the instruction at `rip`. What breakpoints that has met, it will meet again.
 pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Undelivered> {
+    cx.met = 0;
+    raise(cx, exception, Rflags::RF)
+}
+
+/// Delivers #DB with `cause`, bits of DR6, between two instructions: for a trap behind the last, or a breakpoint on the next.
+pub fn debug(cx: &mut Vcpu, cause: u64) -> Result<(), Undelivered> {
+    cx.control.dr6 = cx.control.dr6 & !MET | cause;
+    cx.halted = false;
+    raise(cx, Exception::DEBUG, 0)
+}
+
+/// Delivers an exception, with `resume` added to the RFLAGS that are pushed: RF if it is a fault, of which it holds off the breakpoint when the
+/// instruction is tried again (SDM Vol. 3, 17.3.1.1).
+fn raise(cx: &mut Vcpu, exception: Exception, mut resume: u64) -> Result<(), Undelivered> {
     let cr2 = cx.control.cr2;
     let mut current = exception;
     loop {
+        if current.vector == Vector::Frozen {
+            cx.halted = true;
+            return Ok(());
+        }
         if current.vector == Vector::Unavailable {
             cx.control.cr2 = cr2;
             return Err(Undelivered::Unavailable);
@@ -71,13 +86,10 @@ pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Undelivered>
         if current.vector == Vector::PageFault {
             cx.control.cr2 = current.address;
         }
-        let fault = !matches!(current.vector, Vector::Debug | Vector::Breakpoint | Vector::Overflow | Vector::DoubleFault);
-        let event = Event {
-            vector: current.vector as u8,
-            error_code: current.error_code,
-            software: false,
-            rflags: if fault { cx.rflags() | Rflags::RF } else { cx.rflags() },
-        };
+        if current.vector == Vector::DoubleFault {
+            resume = 0;
+        }
+        let event = Event { vector: current.vector as u8, error_code: current.error_code, software: false, rflags: cx.rflags() | resume };
         match deliver(cx, &event) {
             Ok(()) => {
                 if current.vector == Vector::Debug {
@@ -90,6 +102,7 @@ pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Undelivered>
                     cx.control.cr2 = next.address;
                 }
                 current = combine(current.vector, next)?;
+                resume = Rflags::RF;
             }
         }
     }

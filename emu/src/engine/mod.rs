@@ -4,10 +4,13 @@
 mod absent_tests;
 mod build;
 #[cfg(test)]
+mod debug_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::bus::PAGE_SIZE;
 use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
+use crate::cpu::breakpoint::STEPPED;
 use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
 use crate::decode::{Op, Opcode};
 use crate::delivery::{self, Undelivered};
@@ -26,6 +29,8 @@ pub enum Stop {
     Board,
     /// A fault while delivering a double fault (SDM Vol. 3, 6.15): only a reset would help.
     Shutdown,
+    /// The next instruction is one that a debugger wants to stop before.
+    Breakpoint,
     /// Memory could not be brought in: the instruction that is next needs it, and has changed nothing.
     Unavailable,
 }
@@ -78,10 +83,9 @@ impl Vcpu {
             }
             if self.shadow {
                 self.shadow = false;
-                let result = if self.system_flags & Rflags::TF != 0 { self.step_traced() } else { self.step() };
-                if let Err(reason) = result {
-                    self.shadow = reason == Undelivered::Unavailable;
-                    return reason.into();
+                if let Err(stop) = self.advance(true) {
+                    self.shadow = matches!(stop, Stop::Unavailable | Stop::Breakpoint);
+                    return stop;
                 }
                 continue;
             }
@@ -102,16 +106,83 @@ impl Vcpu {
             if self.halted {
                 return Stop::Halted;
             }
-            let result = if self.system_flags & Rflags::TF != 0 {
-                self.step_traced()
-            } else if self.left < MAX_BLOCK as i64 {
-                self.run_bounded(self.left)
-            } else {
-                self.run_blocks()
-            };
-            if let Err(reason) = result {
-                return reason.into();
+            if let Err(stop) = self.advance(false) {
+                return stop;
             }
+        }
+    }
+
+    /// Runs the next instruction, and if `one` is not set those behind it, until something must be looked at.
+    fn advance(&mut self, one: bool) -> Result<(), Stop> {
+        if self.system_flags & Rflags::TF != 0 || self.breakpoints.are_set() {
+            return self.advance_debugged(one);
+        }
+        let (resume, before) = (self.system_flags & Rflags::RF, self.count());
+        self.system_flags &= !Rflags::RF;
+        self.trap = false;
+        if let Err(reason) = self.dispatch(one) {
+            // An instruction that has not begun leaves no trace.
+            if self.count() == before {
+                self.system_flags |= resume;
+            }
+            return Err(reason.into());
+        }
+        // SYSRET has loaded TF.
+        if std::mem::take(&mut self.trap) {
+            delivery::debug(self, STEPPED)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::advance`], with breakpoints and under RFLAGS.TF (SDM Vol. 3, 17.3).
+    #[cold]
+    #[inline(never)]
+    fn advance_debugged(&mut self, one: bool) -> Result<(), Stop> {
+        // A trap cannot be tried again once its instruction has retired. Nobody debugs in a hurry.
+        if !self.ram.bring_in_all() {
+            return Err(Stop::Unavailable);
+        }
+        let linear = self.linear_rip();
+        let guarded = self.breakpoints.guard_page(linear);
+        if guarded && self.at_debugger_breakpoint() {
+            return Err(Stop::Breakpoint);
+        }
+        let met = if guarded && self.system_flags & Rflags::RF == 0 { self.breakpoints.met_by_instruction(linear) } else { 0 };
+        if met != 0 {
+            return Ok(delivery::debug(self, met.into())?);
+        }
+        let mut one = one || guarded;
+        loop {
+            let (tracing, before) = (self.system_flags & Rflags::TF != 0, self.count());
+            self.system_flags &= !Rflags::RF;
+            self.trap = tracing;
+            self.held = false;
+            self.dispatch(one || tracing)?;
+            if !self.held {
+                // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
+                self.trap &= self.count() != before;
+                break;
+            }
+            // Behind a load of SS comes the instruction that sets the stack pointer, before all else.
+            self.shadow = false;
+            one = true;
+        }
+        let stepped = if std::mem::take(&mut self.trap) { STEPPED } else { 0 };
+        let cause = stepped | u64::from(std::mem::take(&mut self.met));
+        if cause != 0 {
+            delivery::debug(self, cause)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the next instruction or more, as the budget allows.
+    fn dispatch(&mut self, one: bool) -> Result<(), Undelivered> {
+        if one {
+            self.step()
+        } else if self.left < MAX_BLOCK as i64 {
+            self.run_bounded(self.left)
+        } else {
+            self.run_blocks()
         }
     }
 
@@ -156,7 +227,9 @@ impl Vcpu {
         loop {
             let slot = match self.cache.find(self.rip) {
                 Some(slot) if link == Link::None => slot,
-                _ => match self.block_at(self.rip, link) {
+                // Breakpoints are looked for there before each instruction.
+                None if self.breakpoints.guard_page(self.linear_rip()) => return Ok(()),
+                _ => match self.block_at(link) {
                     Ok(slot) => slot,
                     Err(exception) => return delivery::exception(self, exception),
                 },
@@ -184,31 +257,14 @@ impl Vcpu {
         result
     }
 
-    /// Runs one instruction under RFLAGS.TF: #DB after it.
-    fn step_traced(&mut self) -> Result<(), Undelivered> {
-        // The trap cannot be tried again once the instruction has retired. Nobody traces in a hurry.
-        if !self.ram.bring_in_all() {
-            return Err(Undelivered::Unavailable);
-        }
-        let before = self.count();
-        self.trap = true;
-        self.step()?;
-        // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
-        if self.count() != before && self.trap {
-            self.control.dr6 |= 1 << 14;
-            return delivery::exception(self, Exception::DEBUG);
-        }
-        Ok(())
-    }
-
     /// Runs at most `limit` instructions, fewer than a full block.
     fn run_bounded(&mut self, limit: i64) -> Result<(), Undelivered> {
         let limit = (limit as usize).min(self.cache.limits().block);
-        let built = self.translate_rip(self.rip).and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit)?)));
+        let built = self.translate_rip().and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit)?)));
         let slots = match built {
             Ok((address, built)) => {
                 // These are not cached, but may be rewritten while they run.
-                self.watch(address, built.second_page);
+                self.guard_code(address, built.second_page);
                 built.slots
             }
             Err(exception) => return delivery::exception(self, exception),
@@ -224,33 +280,29 @@ impl Vcpu {
         }
     }
 
-    /// Physical and linear address of the instruction at `rip`, and whether the translation is global.
-    fn translate_rip(&mut self, rip: u64) -> Result<(u64, u64, bool), Exception> {
-        let linear = if self.code_size == CodeSize::Bits64 {
-            if !is_canonical(rip) {
-                return Err(Exception::GP0);
-            }
-            rip
-        } else {
-            let cs = self.segment(SegmentName::Cs);
-            if rip > u64::from(cs.limit) {
-                return Err(Exception::GP0);
-            }
-            cs.base.wrapping_add(rip) & 0xffff_ffff
+    /// Physical and linear address of the next instruction, and whether the translation is global.
+    fn translate_rip(&mut self) -> Result<(u64, u64, bool), Exception> {
+        let inside = match self.code_size {
+            CodeSize::Bits64 => is_canonical(self.rip),
+            _ => self.rip <= u64::from(self.segment(SegmentName::Cs).limit),
         };
+        if !inside {
+            return Err(Exception::GP0);
+        }
+        let linear = self.linear_rip();
         let (address, global) = self.translate_fetch(linear)?;
         Ok((address, linear, global))
     }
 
-    /// The block at `rip`, built if need be; the link that asked for it is made if it may be.
-    fn block_at(&mut self, rip: u64, link: Link) -> Result<*const Slot, Exception> {
-        let (address, linear, global) = self.translate_rip(rip)?;
+    /// The block at RIP, built if need be; the link that asked for it is made if it may be.
+    fn block_at(&mut self, link: Link) -> Result<*const Slot, Exception> {
+        let (address, linear, global) = self.translate_rip()?;
         let key = BlockKey { address, mode: self.decode_mode() };
         let (block, cleared) = match self.cache.block(key) {
             Some(block) if self.second_page_matches(&block, linear) => (block, false),
             _ => self.build_cached(key, linear)?,
         };
-        self.cache.remember(rip, block.start, global);
+        self.cache.remember(self.rip, block.start, global);
         if block.second_page.is_none() && !cleared {
             let start = block.start;
             // SAFETY: the link's slot ran just before, and the cache was not cleared since.
@@ -281,14 +333,14 @@ impl Vcpu {
                 self.ram.set_code(u64::from(page), false);
             }
         }
-        self.watch(key.address, built.second_page);
+        self.guard_code(key.address, built.second_page);
         let page = (key.address >> 12) as u32;
         Ok((self.cache.insert(key, page, built.second_page, &built.slots), cleared))
     }
 
     /// Sees to it that stores are noticed to the page of decoded code at `address`, and to the page behind it if its last instruction ends there.
     /// Where there is no RAM, there is nothing to store to.
-    fn watch(&mut self, address: u64, second_page: Option<u32>) {
+    fn guard_code(&mut self, address: u64, second_page: Option<u32>) {
         for page in std::iter::once(address >> 12).chain(second_page.map(u64::from)) {
             if self.ram.contains(page << 12, PAGE_SIZE) && !self.ram.is_code(page) {
                 self.ram.set_code(page, true);

@@ -1,11 +1,12 @@
 //! Control and debug registers, caches, translations, HLT.
 //!
 //! The CPU is always in protected mode, and it pages only as long mode does: a MOV to CR0 that would clear PE, or set PG without
-//! EFER.LME, raises #GP(0). The debug registers keep what is written, but no breakpoint of theirs ever matches.
+//! EFER.LME, raises #GP(0).
 
 use super::segment::privileged;
 use super::table::rows;
 use super::{EffectiveAddress, General, Path};
+use crate::cpu::breakpoint::{DETECTED, GENERAL_DETECT};
 use crate::cpu::cpuid::PHYSICAL_BITS;
 use crate::cpu::{Cr0, Cr4, Efer, Exception, SegmentName, Word};
 use crate::decode::Op;
@@ -16,7 +17,8 @@ use crate::vcpu::{CodeSize, Vcpu};
 const CR0_BITS: u64 = Cr0::PE | Cr0::MP | Cr0::EM | Cr0::TS | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::AM | Cr0::NW | Cr0::CD | Cr0::PG;
 
 /// Bits of CR4 that belong to a feature that CPUID advertises.
-const CR4_BITS: u64 = Cr4::TSD | Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::PCE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::SMEP | Cr4::SMAP;
+const CR4_BITS: u64 =
+    Cr4::TSD | Cr4::DE | Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::PCE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::SMEP | Cr4::SMAP;
 
 fn require(condition: bool) -> Result<(), Exception> {
     if condition { Ok(()) } else { Err(Exception::GP0) }
@@ -54,6 +56,7 @@ fn set_cr4(cx: &mut Vcpu, value: u64) -> Result<(), Exception> {
     require(value & !CR4_BITS == 0)?;
     require(!cx.long_mode() || value & Cr4::PAE != 0)?;
     cx.control.cr4 = value;
+    cx.breakpoints_changed();
     cx.flush_translations();
     cx.mode_changed();
     Ok(())
@@ -98,19 +101,17 @@ const DR6_BITS: u64 = 0xe00f;
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR7_BITS: u64 = 0xffff_23ff;
 const DR7_FIXED: u64 = 0x400;
-/// DR7.GD and, in DR6, what it raises.
-const GENERAL_DETECT: u64 = 1 << 13;
 
-/// The debug register that an operand names: 4 and 5 are old names of 6 and 7.
+/// The debug register that an operand names: 4 and 5 are old names of 6 and 7, unless CR4.DE says that there are none such.
 fn debug_register(cx: &mut Vcpu, number: u8) -> Result<u8, Exception> {
     let number = match number {
-        4 | 5 => number + 2,
-        0..=7 => number,
+        4 | 5 if cx.control.cr4 & Cr4::DE == 0 => number + 2,
+        0..=3 | 6 | 7 => number,
         _ => return Err(Exception::INVALID_OPCODE),
     };
     privileged(cx)?;
     if cx.control.dr7 & GENERAL_DETECT != 0 {
-        cx.control.dr6 |= GENERAL_DETECT;
+        cx.control.dr6 |= DETECTED;
         return Err(Exception::DEBUG);
     }
     Ok(number)
@@ -125,6 +126,7 @@ fn mov_to_dr<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         7 => cx.control.dr7 = value & DR7_BITS | DR7_FIXED,
         _ => cx.control.dr[usize::from(number)] = value,
     }
+    cx.breakpoints_changed();
     Ok(())
 }
 

@@ -224,7 +224,7 @@ fn retf<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 fn loaded_flags<W: Word>(cx: &Vcpu) -> u64 {
     let mut mask = Rflags::ARITHMETIC | Rflags::TF | Rflags::DF | Rflags::NT;
     if W::BITS > 16 {
-        mask |= Rflags::AC | Rflags::ID;
+        mask |= Rflags::AC | Rflags::ID | Rflags::RF;
     }
     if cx.cpl == 0 {
         mask |= Rflags::IOPL;

@@ -59,8 +59,8 @@ use crate::vcpu::{CodeSize, Vcpu};
 
 pub use dispatch::{Done, Handler, Run, enter, go, leave, next};
 pub use path::{Based, EffectiveAddress, Either, Fast, General, Indexed, Miss, Path, Slow};
+pub use table::{catalogue, implemented, implements, is_direct_branch, is_terminal};
 use table::{fused_handler, handler};
-pub use table::{implemented, implements, is_direct_branch, is_terminal};
 
 /// Why the dispatcher was left. `rip` and `left` are exact.
 #[derive(Clone, Copy, Debug)]
@@ -166,8 +166,8 @@ fn run_system(cx: &mut Vcpu, op: &Op, body: fn(&mut Vcpu, &Op) -> Result<(), Exc
     let here = rip_of(cx, op);
     cx.rip = wrap(cx, here.wrapping_add(u64::from(op.length)));
     match body(cx, op) {
-        // A REP that was cut off has set RF.
-        Ok(()) if cx.system_flags & Rflags::RF != 0 => {
+        Ok(()) if std::mem::take(&mut cx.cut_off) => {
+            cx.system_flags |= Rflags::RF;
             cx.rip = here;
             leave(cx, ExitReason::Sync)
         }

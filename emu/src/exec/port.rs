@@ -34,6 +34,7 @@ fn check_permission(cx: &mut Vcpu, port: u16, size: u64) -> Result<(), Exception
 fn read<W: Word>(cx: &mut Vcpu, port: u16) -> Result<W, Exception> {
     check_permission(cx, port, W::BYTES)?;
     cx.attention = true;
+    cx.watch_port(port, W::BYTES);
     let now = cx.now();
     Ok(W::truncate(cx.board.read(Space::Port, u64::from(port), W::BYTES as u8, &mut cx.ram, now)))
 }
@@ -41,6 +42,7 @@ fn read<W: Word>(cx: &mut Vcpu, port: u16) -> Result<W, Exception> {
 fn write<W: Word>(cx: &mut Vcpu, port: u16, value: W) -> Result<(), Exception> {
     check_permission(cx, port, W::BYTES)?;
     cx.attention = true;
+    cx.watch_port(port, W::BYTES);
     let now = cx.now();
     cx.board.write(Space::Port, u64::from(port), W::BYTES as u8, value.zero_extend(), &mut cx.ram, now);
     Ok(())

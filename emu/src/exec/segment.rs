@@ -42,6 +42,7 @@ fn load_alone(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exc
     load(cx, name, selector)?;
     if name == SegmentName::Ss {
         cx.shadow = true;
+        cx.held = true;
         cx.trap = false;
     }
     Ok(())

@@ -73,7 +73,7 @@ pub fn repeat(
             return Ok(());
         }
         if cx.left <= 0 || cx.attention {
-            cx.system_flags |= Rflags::RF;
+            cx.cut_off = true;
             return Ok(());
         }
         let done = bulk(cx, op, remaining.min(cx.left as u64));

@@ -55,7 +55,13 @@ fn sysret(cx: &mut Vcpu, size: CodeSize, rip: u64) -> Result<(), Exception> {
     if cx.cpl != 0 || !is_canonical(rip) {
         return Err(Exception::GP0);
     }
-    cx.set_rflags(cx.regs[slot::R11] & SYSRET_FLAGS);
+    let flags = cx.regs[slot::R11] & SYSRET_FLAGS & !Rflags::RF;
+    // Unlike IRET's, a TF that SYSRET loads traps before the program's next instruction, and must not need memory that cannot be had.
+    if flags & Rflags::TF != 0 && !cx.ram.bring_in_all() {
+        return Err(Exception::UNAVAILABLE);
+    }
+    cx.set_rflags(flags);
+    cx.trap = flags & Rflags::TF != 0;
     let selector = cx.msrs.star >> 48;
     let code = if size == CodeSize::Bits64 { selector + 16 } else { selector };
     enter(cx, code, selector + 8, 3, size, rip);
@@ -179,10 +185,10 @@ mod tests {
         cx.msrs.lstar = CODE;
         cx.msrs.fmask = Rflags::TF;
         cx.set_rflags(Rflags::TF);
-        // SYSRETQ: TF comes back with R11, and the trap behind the next instruction.
+        // SYSRETQ: TF comes back with R11, and the trap with it.
         store(&mut cx, CODE, &[0x48, 0x0f, 0x07]);
         expect_vector(&mut cx, &[0x0f, 0x05, 0x90, 0x90], 1);
-        assert_eq!(frame::<1>(&cx), [USER_CODE + 3]);
+        assert_eq!(frame::<1>(&cx), [USER_CODE + 2]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Row {
     pub register: Option<Entry>,
     /// The form with a memory operand.
     pub memory: Option<Entry>,
+    /// Where the row stands.
+    pub file: &'static str,
 }
 
 const COUNT: usize = Opcode::SYNTHETIC as usize;
@@ -205,6 +207,11 @@ pub fn implemented() -> impl Iterator<Item = (Code, bool)> {
     Code::values().flat_map(|code| [(code, false), (code, true)]).filter(|&(code, memory)| implements(code, memory))
 }
 
+/// Every row, file by file: the instruction, whether it has a form without and one with a memory operand, and the file that it stands in.
+pub fn catalogue() -> impl Iterator<Item = (Code, [bool; 2], &'static str)> {
+    FILES.iter().copied().flatten().map(|row| (row.code, [row.register.is_some(), row.memory.is_some()], row.file))
+}
+
 /// Runs the first op of a fused pair alone; the jump follows in its own slot.
 ///
 /// # Safety
@@ -220,7 +227,7 @@ macro_rules! rows {
     ($( $code:ident => $($kind:ident $name:ident $([$($type:ty),*])?),+ ; )*) => {
         pub const ROWS: &[$crate::exec::table::Row] = &[$({
             #[allow(unused_mut)]
-            let mut row = $crate::exec::table::Row { code: iced_x86::Code::$code, register: None, memory: None };
+            let mut row = $crate::exec::table::Row { code: iced_x86::Code::$code, register: None, memory: None, file: file!() };
             $( $crate::exec::table::form!(row, $kind $name $([$($type),*])?); )+
             row
         }),*];

@@ -48,6 +48,8 @@ snapshot::saved! {
 }
 
 const CASCADE: u8 = 2;
+/// The line of x87 exceptions, at the second chip.
+const FLOAT: u8 = 13;
 
 impl ChipState {
     fn set_line(&mut self, number: u8, high: bool) {
@@ -196,6 +198,21 @@ impl Pic {
         self.cascade();
     }
 
+    /// FERR#, and the IGNNE# that answers: high from when the handler writes to port 0xf0 until its interrupt ends.
+    pub fn float_error(&mut self) -> bool {
+        let bit = 1 << (FLOAT & 7);
+        if self.slave.in_service & bit != 0 && self.slave.lines & bit == 0 {
+            return true;
+        }
+        self.set_line(FLOAT, true);
+        false
+    }
+
+    /// A write to port 0xf0.
+    pub fn clear_float_error(&mut self) {
+        self.set_line(FLOAT, false);
+    }
+
     /// The slave's output drives the master's IRQ 2.
     fn cascade(&mut self) {
         let high = self.slave.pending().is_some();
@@ -294,6 +311,23 @@ mod tests {
         let mut pic = Pic::default();
         pic.write(0x21, 0xfb);
         assert_eq!(pic.read(0x21), 0xfb);
+    }
+
+    #[test]
+    fn float_error_is_ignored_from_its_acknowledgement_to_the_end_of_its_interrupt() {
+        let mut pic = initialised();
+        assert!(!pic.float_error());
+        assert!(pic.output());
+        assert_eq!(pic.acknowledge(), 0x3d);
+        assert!(!pic.float_error());
+        pic.clear_float_error();
+        assert!(pic.float_error());
+        for port in [0xa0, 0x20] {
+            pic.write(port, 0x20);
+        }
+        assert!(!pic.output(), "one error, one interrupt");
+        assert!(!pic.float_error());
+        assert!(pic.output(), "the next");
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub struct PcBoard {
 const PORT_KEYBOARD: u64 = 0x64;
 const KEYBOARD_RESET: u64 = 0xfe;
 const PORT_POWER_OFF: u64 = 0x600;
+const PORT_FLOAT_ERROR: u64 = 0xf0;
 
 impl PcBoard {
     /// Requests that console, shares and disks have completed since the machine was made. The entropy device does not count: Linux draws
@@ -132,6 +133,7 @@ impl PcBoard {
     fn write_port(&mut self, port: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.pic.write(port, value as u8),
+            PORT_FLOAT_ERROR => self.pic.clear_float_error(),
             PORT_KEYBOARD if value == KEYBOARD_RESET => self.reset = true,
             PORT_POWER_OFF if size == 4 => self.power_off = Some(value as u32),
             _ => {
@@ -194,6 +196,10 @@ impl Board for PcBoard {
 
     fn acknowledge_interrupt(&mut self) -> u8 {
         self.lapic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())
+    }
+
+    fn float_error(&mut self) -> bool {
+        self.pic.float_error()
     }
 
     fn deadline(&self) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 mod board;
 mod boot;
+mod debug;
 mod disk;
 mod memory_disk;
 pub mod model;
@@ -193,7 +194,7 @@ pub struct Config {
 /// Why [`Machine::run`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// The count that was asked for is reached.
+    /// The count that was asked for is reached, or a debugger's breakpoint.
     Due,
     /// The CPU is halted and nothing is pending. Time must pass, or input come.
     Halted {
@@ -444,7 +445,7 @@ impl Machine {
         }
         match stop {
             engine::Stop::Unavailable => Err(self.page_error()),
-            engine::Stop::Due | engine::Stop::Board => Ok(Stop::Due),
+            engine::Stop::Due | engine::Stop::Board | engine::Stop::Breakpoint => Ok(Stop::Due),
             engine::Stop::Shutdown => Ok(Stop::Reset),
             engine::Stop::Halted if self.cpu.system_flags & Rflags::IF == 0 => Ok(Stop::HaltedForGood),
             engine::Stop::Halted => Ok(Stop::Halted { deadline: self.cpu.board.deadline() }),

@@ -8,6 +8,7 @@
 //! | ports 0x20, 0xa0, 0x4d0 | pair of 8259s |
 //! | port 0x70 | CMOS clock |
 //! | port 0x3f8 | 16550, IRQ 4 |
+//! | port 0xf0 | takes back IRQ 13, the x87's exceptions under CR0.NE clear |
 //! | port 0x64 | keyboard controller's reset line |
 //! | port 0x600 | power-off: a doubleword write ends the machine with that exit status |
 

@@ -249,6 +249,7 @@ impl CpuState {
         cx.halted = self.halted;
         cx.shadow = self.shadow;
         cx.fpu = Fpu::from(&self.fpu);
+        cx.breakpoints_changed();
         cx.flush_translations();
         cx.mode_changed();
     }

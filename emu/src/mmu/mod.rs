@@ -4,4 +4,4 @@ mod tlb;
 mod walk;
 
 pub use tlb::{Tlb, TlbEntry, View};
-pub use walk::{Access, AccessKind, PhysicalPage, walk};
+pub use walk::{Access, AccessKind, PhysicalPage, look, walk};

@@ -163,6 +163,25 @@ pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Re
     Ok(PhysicalPage { address: page, readable, writable, executable, dirty, global, large: depth < visited.len() })
 }
 
+/// Where a linear address leads, whoever may go there, for a debugger: nothing is set, nothing faults. What is read is brought in.
+pub fn look(ram: &mut Ram, control: &Control, linear: u64) -> Option<u64> {
+    if control.cr0 & Cr0::PG == 0 {
+        return Some(linear & 0xffff_ffff);
+    }
+    let mut table = control.cr3 & ADDRESS;
+    for shift in [39, 30, 21, 12] {
+        let location = table + (linear >> shift & 0x1ff) * 8;
+        bring_in(ram, location).ok()?;
+        let entry = ram.load(location).map(u64::from_le_bytes).filter(|entry| entry & PRESENT != 0)?;
+        if shift == 12 || entry & LARGE != 0 && shift != 39 {
+            let within = (1 << shift) - 1;
+            return Some(entry & ADDRESS & !within | linear & within);
+        }
+        table = entry & ADDRESS;
+    }
+    None
+}
+
 #[inline(always)]
 fn bring_in(ram: &mut Ram, address: u64) -> Result<(), Exception> {
     if ram.bring_in(address) { Ok(()) } else { Err(Exception::UNAVAILABLE) }

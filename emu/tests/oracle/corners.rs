@@ -170,7 +170,7 @@ pub fn fill(world: &mut World, code: &[Instruction], given: &[Given], adventurou
     for xmm in &mut world.state.fx.xmm {
         *xmm = vector(rng, lanes);
     }
-    fill_flags(world, rng);
+    fill_flags(world, adventurous, rng);
     if code.iter().any(|i| i.op_kinds().count() > 0 || i.is_stack_instruction()) && rng.one_in(8) {
         world.state.gpr[gpr::RSP] = STACK_TOP - 8 * rng.below(8) + if rng.one_in(3) { rng.below(8) } else { 0 };
     }
@@ -200,8 +200,14 @@ pub fn fill(world: &mut World, code: &[Instruction], given: &[Given], adventurou
     }
 }
 
-fn fill_flags(world: &mut World, rng: &mut Rng) {
+fn fill_flags(world: &mut World, adventurous: bool, rng: &mut Rng) {
     world.state.rflags |= rng.next() & flag::STATUS;
+    if adventurous && rng.one_in(32) {
+        world.state.rflags |= flag::TF;
+    }
+    if adventurous && rng.one_in(32) {
+        world.state.rflags |= flag::AC;
+    }
     if rng.one_in(4) {
         world.state.rflags |= flag::DF;
     }
@@ -214,13 +220,13 @@ fn fill_mxcsr(world: &mut World, rng: &mut Rng) {
     const MASKS: u32 = 0x1f80;
     let mut mxcsr = MASKS | (rng.next() as u32 & 0x3f) & if rng.one_in(2) { 0x3f } else { 0 };
     mxcsr |= (rng.pick(&[0, 0, 0, 1, 2, 3])) << 13;
-    if rng.one_in(8) {
+    if rng.one_in(4) {
         mxcsr |= 1 << 15; // FTZ
     }
-    if rng.one_in(8) {
+    if rng.one_in(4) {
         mxcsr |= 1 << 6; // DAZ
     }
-    if rng.one_in(8) {
+    if rng.one_in(4) {
         mxcsr &= !(rng.next() as u32 & MASKS);
     }
     world.state.fx.mxcsr = mxcsr;
@@ -242,7 +248,7 @@ fn fill_x87(world: &mut World, code: &[Instruction], rng: &mut Rng) {
     if rng.one_in(2) {
         fx.fcw = 0x7f | rng.pick(&[0, 2, 3]) << 8 | (rng.below(4) as u16) << 10;
     }
-    if rng.one_in(8) {
+    if rng.one_in(4) {
         fx.fcw &= !(rng.next() as u16 & 0x3f);
     }
     fx.fsw = top << 11 | conditions | (sticky & (fx.fcw | 0x40));

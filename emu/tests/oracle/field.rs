@@ -23,7 +23,7 @@ pub enum Field {
 pub const GPRS: [&str; 16] = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 const SEGMENTS: [&str; 6] = ["es", "cs", "ss", "ds", "fs", "gs"];
 /// The flags that a case may name.
-pub const FLAGS: [(&str, u64); 12] = [
+pub const FLAGS: [(&str, u64); 13] = [
     ("cf", flag::CF),
     ("pf", flag::PF),
     ("af", flag::AF),
@@ -34,6 +34,7 @@ pub const FLAGS: [(&str, u64); 12] = [
     ("df", flag::DF),
     ("of", flag::OF),
     ("nt", flag::NT),
+    ("rf", flag::RF),
     ("ac", flag::AC),
     ("id", flag::ID),
 ];

@@ -200,7 +200,7 @@ impl Ours {
                 Halt::Due if until < end => {}
                 Halt::Due => return Stop::HUNG,
                 Halt::Halted => return ((cpu.rip - SYSTEM - physical::HANDLERS) / HANDLER) as u32,
-                Halt::Shutdown | Halt::Board | Halt::Unavailable => return Stop::DIED,
+                Halt::Shutdown | Halt::Board | Halt::Breakpoint | Halt::Unavailable => return Stop::DIED,
             }
         }
     }

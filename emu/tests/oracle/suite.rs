@@ -7,7 +7,7 @@ use emu::exec;
 use iced_x86::Code;
 
 use super::case::{self, Case};
-use super::generate;
+use super::generate::{self, Encoding};
 use super::ins::{self, Line};
 use super::ours::{Drive, Ours};
 use super::rng::Rng;
@@ -32,19 +32,60 @@ pub fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// The generated cases of one instruction.
-pub fn generated(code: Code) -> Vec<Case> {
-    if generate::excluded(code).is_some() {
-        return Vec::new();
+/// How much is generated.
+#[derive(Clone, Copy)]
+pub struct Amount {
+    /// Encodings of each form in each mode.
+    pub encodings: u64,
+    /// Inputs of each encoding.
+    pub inputs: u64,
+    pub sequences: u64,
+}
+
+impl Amount {
+    const SHORT: Amount = Amount { encodings: 6, inputs: 8, sequences: 20_000 };
+    /// What `make oracle` runs, and INSTRUCTIONS.md counts.
+    pub const LONG: Amount = Amount { encodings: 48, inputs: 50, sequences: 500_000 };
+
+    /// Of this run.
+    pub fn of_run() -> Amount {
+        let Amount { encodings, inputs, sequences } = if setting("ORACLE_LONG", 0) == 0 { Amount::SHORT } else { Amount::LONG };
+        Amount {
+            encodings: setting("ORACLE_ENCODINGS", encodings),
+            inputs: setting("ORACLE_INPUTS", inputs),
+            sequences: setting("ORACLE_SEQUENCES", sequences),
+        }
     }
-    let (encodings, inputs) = (setting("ORACLE_ENCODINGS", 6), setting("ORACLE_INPUTS", 8));
-    let mut rng = Rng::new(setting("ORACLE_SEED", 0) << 16 | code as u64);
-    let encodings = generate::encodings(code, encodings, &mut rng);
-    let implemented = encodings.iter().filter(|encoding| exec::implements(code, encoding.has_memory_operand()));
-    let cases = |encoding: &generate::Encoding, rng: &mut Rng| -> Vec<Case> {
-        (0..inputs).map(|_| Case::new(format!("{code:?}"), encoding.bits, &encoding.bytes, &[], true, rng)).collect()
-    };
-    implemented.flat_map(|encoding| cases(encoding, &mut rng)).collect()
+}
+
+/// The encodings of one instruction, of its implemented forms, and the source of their inputs.
+fn encodings(code: Code, amount: Amount, seed: u64) -> (Vec<Encoding>, Rng) {
+    let mut rng = Rng::new(seed << 16 | code as u64);
+    if generate::excluded(code).is_some() {
+        return (Vec::new(), rng);
+    }
+    let mut encodings = generate::encodings(code, amount.encodings, &mut rng);
+    encodings.retain(|encoding| exec::implements(code, encoding.has_memory_operand()));
+    (encodings, rng)
+}
+
+/// The generated cases of one instruction, and for each whether it is of the form with a memory operand.
+pub fn generated(code: Code, amount: Amount, seed: u64) -> impl Iterator<Item = (bool, Case)> {
+    let (encodings, mut rng) = encodings(code, amount, seed);
+    let each = encodings.into_iter().flat_map(move |encoding| (0..amount.inputs).map(move |_| encoding.clone()));
+    each.map(move |encoding| {
+        let case = Case::new(format!("{code:?}"), encoding.bits, &encoding.bytes, &[], true, &mut rng);
+        (encoding.has_memory_operand(), case)
+    })
+}
+
+/// How many cases of an instruction's form without and of that with a memory operand are generated.
+pub fn count(code: Code, amount: Amount, seed: u64) -> [u64; 2] {
+    let (encodings, _) = encodings(code, amount, seed);
+    [false, true].map(|memory| {
+        let of_form = encodings.iter().filter(|encoding| encoding.has_memory_operand() == memory);
+        of_form.count() as u64 * amount.inputs
+    })
 }
 
 /// Every instruction of which a form is implemented.
@@ -128,12 +169,33 @@ fn every_implemented_form_has_cases() {
     }
     for code in implemented() {
         tried.extend(
-            generated(code)
-                .iter()
-                .flat_map(|case| &case.code)
-                .map(|instruction| (instruction.code(), generate::has_memory_operand(instruction))),
+            generated(code, Amount::of_run(), 0)
+                .flat_map(|(_, case)| case.code)
+                .map(|instruction| (instruction.code(), generate::has_memory_operand(&instruction))),
         );
     }
     let missing: Vec<_> = exec::implemented().filter(|form| !tried.contains(form)).collect();
     assert!(missing.is_empty(), "implemented forms (instruction, whether with a memory operand) without cases: {missing:?}");
+}
+
+/// Rounding, DAZ, FTZ, precision, masks: each combination with each instruction, in the long form.
+#[test]
+fn float_instructions_are_tried_in_every_mode() {
+    let of_sse = |case: Case| {
+        let mxcsr = case.before.state.fx.mxcsr;
+        (mxcsr >> 13 & 3, mxcsr >> 15 & 1, mxcsr >> 6 & 1, u32::from(mxcsr & 0x1f80 != 0x1f80))
+    };
+    let of_x87 = |case: Case| {
+        let fcw = u32::from(case.before.state.fx.fcw);
+        (fcw >> 10 & 3, fcw >> 8 & 3, 0, u32::from(fcw & 0x3f != 0x3f))
+    };
+    for code in [Code::Addps_xmm_xmmm128, Code::Sqrtsd_xmm_xmmm64, Code::Cvtps2dq_xmm_xmmm128] {
+        let modes: BTreeSet<_> = generated(code, Amount::LONG, 0).map(|(_, case)| of_sse(case)).collect();
+        assert_eq!(modes.len(), 4 * 2 * 2 * 2, "{code:?}: {modes:?}");
+    }
+    for code in [Code::Fadd_st0_sti, Code::Fsqrt, Code::Fist_m16int] {
+        let modes: BTreeSet<_> = generated(code, Amount::LONG, 0).map(|(_, case)| of_x87(case)).collect();
+        // There are three precisions.
+        assert_eq!(modes.len(), 4 * 3 * 2, "{code:?}: {modes:?}");
+    }
 }

@@ -167,7 +167,7 @@ pub trait Vector: Datum + AsRef<[Self::Lane]> + AsMut<[Self::Lane]> {
 
     /// Comes before everything else in an instruction on registers of this size.
     #[inline(always)]
-    fn begin(cx: &Vcpu) -> Result<(), Exception> {
+    fn begin(cx: &mut Vcpu) -> Result<(), Exception> {
         if Self::BYTES == 16 { Ok(()) } else { mmx::begin(cx) }
     }
 

@@ -1,18 +1,16 @@
 //! What all MMX instructions do to the x87 (SDM Vol. 3, 13.2), and those that are about just that.
 
-use crate::cpu::{Cr0, Exception};
+use crate::cpu::Exception;
+use crate::exec::x87;
 use crate::vcpu::Vcpu;
 
-/// ES, the status word's summary of unmasked exceptions.
-const ERROR_SUMMARY: u16 = 1 << 7;
-
-/// ES and B, which is its copy.
-pub const ERROR_SUMMARY_AND_BUSY: u16 = ERROR_SUMMARY | 1 << 15;
+/// ES, the status word's summary of unmasked exceptions, and B, which is its copy.
+pub const ERROR_SUMMARY_AND_BUSY: u16 = 1 << 7 | 1 << 15;
 
 /// Raises the exception that an x87 instruction has left behind.
 #[inline(always)]
-pub fn begin(cx: &Vcpu) -> Result<(), Exception> {
-    if cx.fpu.status & ERROR_SUMMARY != 0 && cx.control.cr0 & Cr0::NE != 0 { Err(Exception::FLOATING_POINT) } else { Ok(()) }
+pub fn begin(cx: &mut Vcpu) -> Result<(), Exception> {
+    x87::pending(cx)
 }
 
 /// Makes all x87 registers valid, and MM0 the top of their stack.

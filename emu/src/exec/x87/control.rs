@@ -1,7 +1,7 @@
 //! Instructions on the x87 itself: its control, status and tag words, its environment, its whole state, and waiting.
 
 use super::super::float::{Class, ControlWord, F80};
-use super::{begin, content, free, pop, status, update_summary, write};
+use super::{begin, content, free, pending, pop, status, update_summary, write};
 use crate::bus::PAGE_SIZE;
 use crate::cpu::{Cr0, Exception, Fpu, Word, slot};
 use crate::decode::{AddressMode, Op};
@@ -14,7 +14,7 @@ fn wait(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     if cx.control.cr0 & (Cr0::MP | Cr0::TS) == Cr0::MP | Cr0::TS {
         return Err(Exception::DEVICE_NOT_AVAILABLE);
     }
-    if cx.fpu.status & status::ERROR_SUMMARY != 0 { Err(Exception::FLOATING_POINT) } else { Ok(()) }
+    pending(cx)
 }
 
 fn fnop(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {

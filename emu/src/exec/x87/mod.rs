@@ -12,7 +12,7 @@ pub mod transfer;
 
 use super::float::{ControlWord, F80, Flags, Operand, Response};
 use super::{EffectiveAddress, rip_of};
-use crate::cpu::{Datum, Exception};
+use crate::cpu::{Cr0, Datum, Exception};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
 
@@ -52,9 +52,26 @@ impl Datum for F80 {
 }
 
 /// Comes first in every instruction that waits: #NM while the x87 is switched off, #MF for an exception that another one left.
-fn begin(cx: &Vcpu) -> Result<(), Exception> {
+fn begin(cx: &mut Vcpu) -> Result<(), Exception> {
     cx.check_x87()?;
-    if cx.fpu.status & status::ERROR_SUMMARY != 0 { Err(Exception::FLOATING_POINT) } else { Ok(()) }
+    pending(cx)
+}
+
+/// Raises the exception that another instruction has left, if there is one.
+#[inline(always)]
+pub fn pending(cx: &mut Vcpu) -> Result<(), Exception> {
+    if cx.fpu.status & status::ERROR_SUMMARY != 0 { float_error(cx) } else { Ok(()) }
+}
+
+/// With CR0.NE clear no exception tells of it but an interrupt, for which the CPU waits before the instruction (SDM Vol. 1, 8.7.2).
+#[cold]
+#[inline(never)]
+fn float_error(cx: &mut Vcpu) -> Result<(), Exception> {
+    if cx.control.cr0 & Cr0::NE != 0 {
+        return Err(Exception::FLOATING_POINT);
+    }
+    cx.attention = true;
+    if cx.board.float_error() { Ok(()) } else { Err(Exception::FROZEN) }
 }
 
 fn control(cx: &Vcpu) -> ControlWord {
@@ -160,4 +177,60 @@ fn update_summary(cx: &mut Vcpu) {
     let pending = cx.fpu.status & !cx.fpu.control & status::EXCEPTIONS != 0;
     let summary = status::ERROR_SUMMARY | status::BUSY;
     cx.fpu.status = cx.fpu.status & !summary | if pending { summary } else { 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::{Cr0, Rflags, slot};
+    use crate::engine::Stop;
+    use crate::testing::*;
+    use crate::vcpu::Vcpu;
+
+    /// fld1; fldz; fdivp; fwait; hlt, with #Z unmasked.
+    const DIVIDE: [u8; 8] = [0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0x9b, 0xf4];
+    const FWAIT: u64 = CODE + 6;
+
+    fn with_zero_divide(native_errors: bool) -> Vcpu {
+        let mut cx = long_mode();
+        cx.fpu.control = 0x37b;
+        if !native_errors {
+            cx.control.cr0 &= !Cr0::NE;
+        }
+        cx
+    }
+
+    #[test]
+    fn unmasked_exception_is_raised_by_the_next_instruction_that_waits() {
+        let mut cx = with_zero_divide(true);
+        expect_vector(&mut cx, &DIVIDE, 16);
+        assert_eq!(frame::<1>(&cx), [FWAIT]);
+        assert_eq!([cx.fpu.instruction, u64::from(board(&mut cx).float_errors)], [CODE + 4, 0]);
+    }
+
+    #[test]
+    fn without_native_errors_the_cpu_waits_for_the_interrupt_of_the_float_error() {
+        let mut cx = with_zero_divide(false);
+        cx.set_rflags(Rflags::IF);
+        assert_eq!(run(&mut cx, &DIVIDE), Stop::Halted);
+        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.halts], [FWAIT, 1, 0]);
+        board(&mut cx).pending.push(0x75);
+        // The handler: FNCLEX; IRETQ. Then the instruction is tried again, and HLT reached.
+        store(&mut cx, handler(0x75), &[0xdb, 0xe2, 0x48, 0xcf]);
+        let until = cx.count() + 100;
+        assert_eq!(cx.run(until), Stop::Halted);
+        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.halts], [FWAIT + 2, 1, 1]);
+    }
+
+    #[test]
+    fn ignored_float_error_lets_instructions_pass() {
+        let mut cx = with_zero_divide(false);
+        board(&mut cx).ignores_float_errors = true;
+        expect_halt(&mut cx, &DIVIDE);
+        assert_eq!(cx.fpu.status & 0x80, 0x80);
+        // MMX instructions wait as well: paddb mm0,mm1.
+        let mut cx = with_zero_divide(false);
+        cx.fpu.status |= 0x8084;
+        assert_eq!(run(&mut cx, &[0x0f, 0xfc, 0xc1]), Stop::Halted);
+        assert_eq!([cx.rip, cx.regs[slot::RAX]], [CODE, 0]);
+    }
 }
