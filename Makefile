@@ -29,6 +29,7 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
+	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
@@ -145,6 +146,14 @@ test: packages guest build machine registry test-images
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
 	@echo 'test: publishing'
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
+
+# What real distributions are put to, Python's own tests too.
+.PHONY: distros
+distros: NAMES := alpine workbench
+distros: guest build
+	@mkdir -p $(IMAGES)
+	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
+	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
 
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts
