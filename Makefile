@@ -34,6 +34,7 @@ help:
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
 	@echo 'make oracle  six million instructions on this processor and on ours: the same results?'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
+	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
 	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
@@ -168,6 +169,14 @@ oracle: packages
 .PHONY: instructions
 instructions: packages
 	@ORACLE_WRITE=1 cargo test --quiet --package emu --test oracle instructions_md
+
+# What real distributions are put to, Python's own tests too.
+.PHONY: distros
+distros: NAMES := alpine workbench
+distros: guest build
+	@mkdir -p $(IMAGES)
+	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
+	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
 
 # The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
 .PHONY: hosts

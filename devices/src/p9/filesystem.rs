@@ -163,6 +163,15 @@ pub struct DeviceNumber {
     pub minor: u32,
 }
 
+/// What tells a file from all others, whichever of its names it is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileIdentity {
+    /// What the file is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
 /// What is known of a file without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
@@ -190,6 +199,8 @@ pub struct Attributes {
     pub changed: Timestamp,
     /// Differs whenever the content does (the qid's version).
     pub version: u32,
+    /// Which file it is, of one that may have several names.
+    pub identity: Option<FileIdentity>,
 }
 
 /// A time to set.
@@ -293,6 +304,10 @@ pub trait FileSystem {
 
     /// Opens a regular file; anything else is `EISDIR`, `ELOOP` or `ENXIO`. Never waits.
     fn open(&mut self, path: &RelativePath, flags: OpenFlags) -> Result<Handle, Errno>;
+    /// Opens a file once more that this handle has open, though no path may lead to it any more; `ESTALE` where the host cannot.
+    fn open_again(&mut self, _handle: Handle, _flags: OpenFlags) -> Result<Handle, Errno> {
+        Err(Errno::ESTALE)
+    }
     /// Opens a regular file, and makes it if it is not there.
     fn create(&mut self, path: &RelativePath, flags: OpenFlags, creation: &Creation) -> Result<Handle, Errno>;
     /// Forgets a handle. Of an unlinked file, the last one ends it.
@@ -351,6 +366,9 @@ impl<F: FileSystem + ?Sized> FileSystem for Box<F> {
     }
     fn open(&mut self, path: &RelativePath, flags: OpenFlags) -> Result<Handle, Errno> {
         (**self).open(path, flags)
+    }
+    fn open_again(&mut self, handle: Handle, flags: OpenFlags) -> Result<Handle, Errno> {
+        (**self).open_again(handle, flags)
     }
     fn create(&mut self, path: &RelativePath, flags: OpenFlags, creation: &Creation) -> Result<Handle, Errno> {
         (**self).create(path, flags, creation)

@@ -9,6 +9,7 @@
 mod errno;
 mod fid;
 mod filesystem;
+mod linked;
 mod memory;
 mod nodes;
 mod path;
@@ -19,8 +20,8 @@ mod wire;
 
 pub use errno::Errno;
 pub use filesystem::{
-    Attributes, Creation, DeviceNumber, FileKind, FileSystem, Handle, OpenFlags, PERMISSION_BITS, SetAttributes, SetTime, Statistics,
-    Target, Timestamp, XattrMode,
+    Attributes, Creation, DeviceNumber, FileIdentity, FileKind, FileSystem, Handle, OpenFlags, PERMISSION_BITS, SetAttributes, SetTime,
+    Statistics, Target, Timestamp, XattrMode,
 };
 pub use memory::{HandleState, InodeState, MemoryFs, MemoryState, NamedInode, XattrState};
 pub use path::{Name, RelativePath};

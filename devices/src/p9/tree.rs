@@ -146,6 +146,7 @@ impl<F: FileSystem> Tree<F> {
 fn made_up() -> Attributes {
     let time = Timestamp::default();
     Attributes {
+        identity: None,
         kind: FileKind::Directory,
         permissions: 0o555,
         uid: 0,
@@ -187,6 +188,14 @@ impl<F: FileSystem> FileSystem for Tree<F> {
         let changes = flags.writable() || flags.truncate();
         let branch = if changes { self.changing(number)? } else { self.branch(number)? };
         let inner = branch.open(&rest, flags)?;
+        Ok(self.add(number, inner))
+    }
+
+    fn open_again(&mut self, handle: Handle, flags: OpenFlags) -> Result<Handle> {
+        let (number, inner) = self.opened(handle)?;
+        let changes = flags.writable() || flags.truncate();
+        let branch = if changes { self.changing(number)? } else { self.branch(number)? };
+        let inner = branch.open_again(inner, flags)?;
         Ok(self.add(number, inner))
     }
 

@@ -32,8 +32,9 @@ pub fn parameter<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 /// Mounts the host's 9P file system `tag` on `/mnt/TAG`, and says where; `None` if the machine has no such device.
 pub fn host_share(tag: &str) -> Result<Option<PathBuf>> {
-    // Large messages, for every one is a round trip out of the machine; and no cache, for the host changes files while the guest is frozen.
-    const OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=none,msize=512000";
+    // Large messages, for every one is a round trip out of the machine; and no cache but of what programs map, for the host changes files
+    // while the guest is frozen. Without that a mapping could not be shared and written, as databases do.
+    const OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=mmap,msize=512000";
     if !share_tags().contains(&tag.to_owned()) {
         return Ok(None);
     }

@@ -11,8 +11,8 @@
 mod tests;
 
 use devices::p9::{
-    Attributes, Creation, DeviceNumber, Errno, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS, RelativePath, SetAttributes,
-    SetTime, Statistics, Target, Timestamp, XattrMode,
+    Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS, RelativePath,
+    SetAttributes, SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 use rustix::fs::{self as host, AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::{self, retry_on_intr};
@@ -313,8 +313,10 @@ impl FileSystem for HostDir {
     #[allow(clippy::useless_conversion, reason = "st_nlink is narrower on other hosts")]
     fn attributes(&mut self, target: &Target) -> Result<Attributes, Errno> {
         let stat = self.stat(target).map_err(errno)?;
+        let kind = kind_of(&stat).map_err(errno)?;
+        let is_directory = kind == FileKind::Directory;
         Ok(Attributes {
-            kind: kind_of(&stat).map_err(errno)?,
+            kind,
             permissions: stat.st_mode & PERMISSION_BITS,
             uid: self.ids.uid_to_guest(stat.st_uid),
             gid: self.ids.gid_to_guest(stat.st_gid),
@@ -326,6 +328,7 @@ impl FileSystem for HostDir {
             modified: timestamp(stat.st_mtime, stat.st_mtime_nsec),
             changed: timestamp(stat.st_ctime, stat.st_ctime_nsec),
             version: content_version(&stat),
+            identity: (stat.st_nlink > 1 && !is_directory).then_some(FileIdentity { device: stat.st_dev, inode: stat.st_ino }),
         })
     }
 
@@ -335,6 +338,13 @@ impl FileSystem for HostDir {
 
     fn open(&mut self, path: &RelativePath, flags: OpenFlags) -> Result<Handle, Errno> {
         let file = self.open_regular(path, open_flags(flags)).map_err(errno)?;
+        Ok(self.add_file(file))
+    }
+
+    fn open_again(&mut self, handle: Handle, flags: OpenFlags) -> Result<Handle, Errno> {
+        let path = proc_path(self.file(handle).map_err(errno)?);
+        let flags = open_flags(flags) | WARY.difference(OFlags::NOFOLLOW);
+        let file = retry_on_intr(|| host::open(&path, flags, Mode::empty())).map_err(errno)?;
         Ok(self.add_file(file))
     }
 

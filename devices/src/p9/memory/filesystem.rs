@@ -60,6 +60,14 @@ impl FileSystem for MemoryFs {
         self.new_handle(number, flags.append())
     }
 
+    fn open_again(&mut self, handle: Handle, flags: OpenFlags) -> Result<Handle, Errno> {
+        let number = self.open_file(handle)?.inode;
+        if flags.truncate() {
+            self.set_length(number, 0)?;
+        }
+        self.new_handle(number, flags.append())
+    }
+
     fn create(&mut self, path: &RelativePath, flags: OpenFlags, creation: &Creation) -> Result<Handle, Errno> {
         match self.make(path, Content::Regular(Vec::new()), creation) {
             Ok(number) => self.new_handle(number, flags.append()),

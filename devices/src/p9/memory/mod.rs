@@ -218,6 +218,7 @@ impl MemoryFs {
         let inode = self.inode(number)?;
         let size = inode.content.size();
         Ok(Attributes {
+            identity: None,
             kind: inode.content.kind(),
             permissions: inode.permissions,
             uid: inode.uid,

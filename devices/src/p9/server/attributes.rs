@@ -1,6 +1,6 @@
 //! Attributes of files and of the mount, ordinary and extended.
 
-use super::{Failure, Server, qid};
+use super::{Failure, Server};
 use crate::p9::fid::{Fid, Use};
 use crate::p9::filesystem::PERMISSION_BITS;
 use crate::p9::wire::{Changes, Reply};
@@ -68,7 +68,7 @@ impl<F: FileSystem> Server<F> {
         let node = self.fid(number)?.node;
         let attributes = self.fs.attributes(&target)?;
         reply.u64(STATS_BASIC);
-        reply.qid(qid(node, &attributes));
+        reply.qid(self.qid(node, &attributes));
         reply.u32(attributes.kind.format_bits() | attributes.permissions & PERMISSION_BITS);
         reply.u32(attributes.uid);
         reply.u32(attributes.gid);

@@ -1,6 +1,6 @@
 //! Open files and directories, and the locks on them.
 
-use super::{Failure, Server, qid};
+use super::{Failure, Server};
 use crate::p9::fid::{Entry, Fid, Use, held_by_entry};
 use crate::p9::wire::{Qid, Reply};
 use crate::p9::{Errno, FileKind, FileSystem, OpenFlags, Target};
@@ -19,8 +19,8 @@ impl<F: FileSystem> Server<F> {
         let Fid { node, uid, .. } = *self.walked_fid(number)?;
         let flags = OpenFlags::new(flags)?;
         let modifies = flags.writable() || flags.truncate();
-        let path = self.nodes.path(node)?;
-        let mut attributes = self.attributes_at(path.clone())?;
+        let target = self.target(number)?;
+        let mut attributes = self.fs.attributes(&target)?;
         let used = match attributes.kind {
             FileKind::Directory if modifies => return Err(Errno::EISDIR.into()),
             FileKind::Directory => Use::Directory { listing: None },
@@ -31,7 +31,10 @@ impl<F: FileSystem> Server<F> {
                     self.check_writable()?;
                 }
                 self.make_room_for_handle()?;
-                let handle = self.fs.open(&path, flags)?;
+                let handle = match &target {
+                    Target::Path(path) => self.fs.open(path, flags)?,
+                    Target::Handle(handle) => self.fs.open_again(*handle, flags)?,
+                };
                 attributes = self.fs.attributes(&Target::Handle(handle)).inspect_err(|_| self.fs.close(handle))?;
                 Use::File { flags, handle: Some(handle) }
             }
@@ -45,7 +48,7 @@ impl<F: FileSystem> Server<F> {
         if let Some(handle) = opened {
             self.count_handle(number, handle);
         }
-        reply.qid(qid(node, &attributes));
+        reply.qid(self.qid(node, &attributes));
         reply.u32(0); // no preferred size of transfers
         Ok(())
     }

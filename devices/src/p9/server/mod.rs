@@ -9,6 +9,7 @@ mod namespace;
 mod tests;
 
 use super::fid::{Fid, Fids, Use};
+use super::linked::Linked;
 use super::nodes::{NodeId, Nodes};
 use super::wire::{self, Malformed, NO_FID, Qid, Reply, Request};
 use super::{Access, Attributes, Errno, FileSystem, Handle, Name, OpenFlags, RelativePath, Target};
@@ -54,6 +55,7 @@ pub(super) struct Server<F> {
     pub(super) msize: Option<u32>,
     pub(super) nodes: Nodes,
     pub(super) fids: Fids,
+    linked: Linked,
     /// Fids with a handle that costs the host something, in the order in which they got it. At [`MAX_HANDLES`] the oldest
     /// is given up, to be opened again when it is next needed: Linux keeps a fid open for every file that it caches.
     costly: VecDeque<u32>,
@@ -65,7 +67,16 @@ impl<F: FileSystem> Server<F> {
     pub const MSIZES: RangeInclusive<u32> = MIN_MSIZE..=MAX_MSIZE;
 
     pub fn new(fs: F, access: Access) -> Self {
-        Self { fs, access, msize: None, nodes: Nodes::new(), fids: Fids::default(), costly: VecDeque::new(), protocol_errors: 0 }
+        Self {
+            fs,
+            access,
+            msize: None,
+            nodes: Nodes::new(),
+            fids: Fids::default(),
+            linked: Linked::default(),
+            costly: VecDeque::new(),
+            protocol_errors: 0,
+        }
     }
 
     /// Ends the session. Files keep their numbers.
@@ -166,7 +177,7 @@ impl<F: FileSystem> Server<F> {
         let attributes = self.attributes_at(RelativePath::root())?;
         let uid = if n_uname >= NO_USER { 0 } else { n_uname };
         self.add_fid(number, Fid { node: NodeId::ROOT, uid, used: Use::Walked })?;
-        reply.qid(qid(NodeId::ROOT, &attributes));
+        reply.qid(self.qid(NodeId::ROOT, &attributes));
         Ok(())
     }
 
@@ -300,6 +311,10 @@ impl<F: FileSystem> Server<F> {
         self.fs.attributes(&Target::Path(path))
     }
 
+    fn qid(&mut self, node: NodeId, attributes: &Attributes) -> Qid {
+        Qid { kind: attributes.kind.qid_type(), version: attributes.version, path: self.linked.number(node, attributes).0 }
+    }
+
     /// `EROFS` of a mount that is read-only.
     fn check_writable(&self) -> Result<(), Errno> {
         match self.access {
@@ -307,8 +322,4 @@ impl<F: FileSystem> Server<F> {
             Access::ReadOnly => Err(Errno::EROFS),
         }
     }
-}
-
-fn qid(node: NodeId, attributes: &Attributes) -> Qid {
-    Qid { kind: attributes.kind.qid_type(), version: attributes.version, path: node.0 }
 }

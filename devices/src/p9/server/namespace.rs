@@ -1,6 +1,6 @@
 //! Names: walking, making, renaming and removing.
 
-use super::{Failure, Server, qid};
+use super::{Failure, Server};
 use crate::p9::fid::{Fid, Use};
 use crate::p9::filesystem::PERMISSION_BITS;
 use crate::p9::nodes::NodeId;
@@ -53,7 +53,7 @@ impl<F: FileSystem> Server<F> {
         if name == b".." {
             let parent = self.nodes.parent(from)?;
             let attributes = self.attributes_at(self.nodes.path(parent)?)?;
-            return Ok((parent, qid(parent, &attributes)));
+            return Ok((parent, self.qid(parent, &attributes)));
         }
         let name = Name::new(name)?;
         let path = self.nodes.path(from)?.child(&name)?;
@@ -63,7 +63,7 @@ impl<F: FileSystem> Server<F> {
             }
         })?;
         let node = self.nodes.child(from, &name)?;
-        Ok((node, qid(node, &attributes)))
+        Ok((node, self.qid(node, &attributes)))
     }
 
     pub(super) fn lcreate(
@@ -86,7 +86,7 @@ impl<F: FileSystem> Server<F> {
         let opened = self.nodes.child(place.parent, &place.name).and_then(|node| {
             let attributes = self.fs.attributes(&crate::p9::Target::Handle(handle))?;
             self.put_fid(number, Fid { node, uid, used: Use::File { flags, handle: Some(handle) } })?;
-            Ok(qid(node, &attributes))
+            Ok(self.qid(node, &attributes))
         });
         let qid = opened.inspect_err(|_| self.fs.close(handle))?;
         self.count_handle(number, handle);
@@ -140,15 +140,20 @@ impl<F: FileSystem> Server<F> {
         self.nodes.remove(place.parent, &place.name);
         let attributes = self.attributes_at(place.path)?;
         let node = self.nodes.child(place.parent, &place.name)?;
-        reply.qid(qid(node, &attributes));
+        reply.qid(self.qid(node, &attributes));
         Ok(())
     }
 
     pub(super) fn link(&mut self, dir: u32, number: u32, name: &[u8]) -> Result<(), Failure> {
+        let node = self.fid(number)?.node;
         let existing = self.path(number)?;
         let place = self.place(dir, name, 0, 0)?;
         self.fs.link(&existing, &place.path)?;
         self.nodes.remove(place.parent, &place.name);
+        // The file keeps its number under both names.
+        if let Ok(attributes) = self.attributes_at(existing) {
+            self.linked.number(node, &attributes);
+        }
         Ok(())
     }
 

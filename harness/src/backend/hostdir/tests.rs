@@ -125,6 +125,10 @@ fn files_open_while_they_are_replaced_or_removed_keep_working() {
     fixture.dir.set_attributes(&Target::Handle(old), &SetAttributes { size: Some(4), ..SetAttributes::default() }).unwrap();
     assert_eq!((fixture.read(old), fixture.read(new)), (b"olde".to_vec(), b"new".to_vec()));
     assert_eq!(fixture.dir.attributes(&Target::Handle(new)).unwrap().links, 0);
+    let again = fixture.dir.open_again(new, OpenFlags::new(2).unwrap()).unwrap();
+    fixture.dir.write(again, 0, b"few").unwrap();
+    assert_eq!((fixture.read(again), fixture.read(new)), (b"few".to_vec(), b"few".to_vec()));
+    fixture.dir.write(again, 0, b"new").unwrap();
     fixture.dir.sync(&Target::Handle(old), false).unwrap();
     fixture.dir.close(old);
     assert_eq!(fixture.dir.write(old, 0, b"x"), Err(Errno::EBADF));
@@ -374,4 +378,27 @@ fn open_files_are_found_again_after_a_restore_or_stale() {
     assert_eq!(read(&mut before, 2).1, b"\x03\0\0\0abc");
     assert_eq!(read(&mut after, 1).1, b"\x03\0\0\0abc");
     assert_eq!(read(&mut after, 2), error(Errno::ESTALE));
+}
+
+#[test]
+fn names_of_one_file_have_one_number() {
+    let fixture = fixture();
+    for name in ["a", "other"] {
+        fs::write(fixture.host(name), name).unwrap();
+    }
+    let (outside, mut mount) = mount(fixture, Access::ReadWrite);
+    let number = |mount: &mut P9<HostDir>, fid, name: &str| {
+        let (kind, body) = walk(mount, fid, name);
+        assert_eq!(kind, 111);
+        u64::from_le_bytes(body[7..15].try_into().unwrap())
+    };
+    let first = number(&mut mount, 1, "a");
+    assert_eq!(ask(&mut mount, 70, &[&[0; 4], &1u32.to_le_bytes(), &string("b")]).0, 71);
+    fs::hard_link(outside.path().join("in/a"), outside.path().join("in/c")).unwrap();
+    assert_eq!([number(&mut mount, 2, "b"), number(&mut mount, 3, "a"), number(&mut mount, 4, "c")], [first; 3]);
+    assert_ne!(number(&mut mount, 5, "other"), first);
+    // Another file in the place of the first is not the same.
+    fs::rename(outside.path().join("in/other"), outside.path().join("in/a")).unwrap();
+    assert_ne!(number(&mut mount, 6, "a"), number(&mut mount, 7, "b"));
+    assert_eq!(number(&mut mount, 8, "b"), number(&mut mount, 9, "c"));
 }

@@ -203,10 +203,16 @@ fn unlinked_open_files_keep_working() {
     let changes = Changes { valid: 8, size: 2, ..Changes::default() };
     client.call(Request::Setattr { fid: 2, changes }).unwrap();
     assert_eq!(client.read(1, 0, 10), Ok(b"st".to_vec()));
-    assert_eq!(client.call(Request::Lopen { fid: 2, flags: 0 }), Err(Errno::ESTALE));
-    let empty = MemoryFs::new(CAPACITY).statistics().unwrap().blocks_free;
+    // It opens the file once more to write back what was mapped.
+    client.walk(2, 3, "").unwrap();
+    client.call(Request::Lopen { fid: 3, flags: O_RDWR }).unwrap();
+    assert_eq!(client.write(3, 2, b"ays"), Ok(3));
     client.clunk(1).unwrap();
+    assert_eq!(client.read(3, 0, 10), Ok(b"stays".to_vec()));
+    let empty = MemoryFs::new(CAPACITY).statistics().unwrap().blocks_free;
+    client.clunk(3).unwrap();
     assert_eq!(client.getattr(2), Err(Errno::ESTALE));
+    assert_eq!(client.call(Request::Lopen { fid: 2, flags: 0 }), Err(Errno::ESTALE));
     assert_eq!(client.server.fs.statistics().unwrap().blocks_free, empty, "the last fid ends it");
 }
 

@@ -3,8 +3,8 @@
 use super::call::{Opening, Result, errno};
 use super::open::{Folder, kind_of, opening};
 use devices::p9::{
-    Attributes, Creation, DeviceNumber, Errno, FileKind, FileSystem, Handle, Name, OpenFlags, RelativePath, SetAttributes, SetTime,
-    Statistics, Target, Timestamp, XattrMode,
+    Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, RelativePath, SetAttributes,
+    SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 
 /// The permissions that every file shows, since WASI does not tell.
@@ -89,8 +89,10 @@ impl FileSystem for Folder {
 
     fn attributes(&mut self, target: &Target) -> Result<Attributes> {
         let stat = self.stat(target)?;
+        let kind = kind_of(stat.filetype);
+        let is_directory = kind == FileKind::Directory;
         Ok(Attributes {
-            kind: kind_of(stat.filetype),
+            kind,
             permissions: PERMISSIONS,
             uid: 0,
             gid: 0,
@@ -102,6 +104,7 @@ impl FileSystem for Folder {
             modified: timestamp(stat.mtim),
             changed: timestamp(stat.ctim),
             version: content_version(&stat),
+            identity: (stat.nlink > 1 && !is_directory).then_some(FileIdentity { device: stat.dev, inode: stat.ino }),
         })
     }
 
