@@ -30,7 +30,9 @@ help:
 	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
+	@echo 'make bench-image IMAGE=debian    the same for a container image: its machine, its snapshot, its first answer'
 	@echo 'make build   the program: $(PREBAKE)'
+	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
 	@echo 'make images  container images for the tests: $(IMAGES)'
@@ -146,10 +148,15 @@ test: packages guest build machine registry test-images
 	@echo 'test: publishing'
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
-# The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
+# prebake for another processor.
+.PHONY: aarch64
+aarch64: packages
+	@harness/cross
+
+# The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
-hosts: guest build machine test-images
-	@guest/apt install python3-venv
+hosts: guest build machine aarch64 test-images
+	@guest/apt install python3-venv qemu-user-static
 	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)
 	@$(HOSTS)/bin/pip install --quiet wasmtime==$(WASMTIME)
 	@echo 'hosts: container images in a stock runtime'
@@ -174,6 +181,19 @@ bench: guest build machine
 	@$(PREBAKE) aot --segue $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
 	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
+
+# The same for a container image: one of guest/images/recipes.
+IMAGE := tools
+.PHONY: bench-image
+bench-image: guest build machine
+	@mkdir -p $(BENCH) $(IMAGES)
+	@image=$$(guest/images/build $(IMAGE)) && ln -sfn "$$image" $(IMAGES)/$(IMAGE)
+	@echo 'bench: the machine of a container image, its snapshot, and its first answer'
+	@time $(PREBAKE) convert oci:$(IMAGES)/$(IMAGE) -o $(BENCH)/$(IMAGE).wasm
+	@time $(PREBAKE) aot $(BENCH)/$(IMAGE).wasm -o $(BENCH)/$(IMAGE).aot
+	@time $(PREBAKE) bake $(BENCH)/$(IMAGE).aot -o $(BENCH)/$(IMAGE).snap
+	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
+	    --machine $(BENCH)/$(IMAGE).aot --barrier $(BENCH)/$(IMAGE).snap
 
 .PHONY: clean
 clean:
