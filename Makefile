@@ -36,9 +36,11 @@ help:
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
+	@echo 'make bench-image IMAGE=debian    the same for a container image: its machine, its snapshot, its first answer'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
 	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
 	@echo 'make build   the program: $(PREBAKE)'
+	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
 	@echo 'make images  container images for the tests: $(IMAGES)'
@@ -178,10 +180,15 @@ distros: guest build
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
 
-# The long way round: all of the float torture, and another runtime, wasmtime, which is there as a package of Python's.
+# prebake for another processor.
+.PHONY: aarch64
+aarch64: packages
+	@harness/cross
+
+# The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
-hosts: guest build machine test-images
-	@guest/apt install python3-venv qemu-system-x86
+hosts: guest build machine aarch64 test-images
+	@guest/apt install python3-venv qemu-user-static qemu-system-x86
 	@echo 'hosts: a guest without an operating system, on prebake and on QEMU'
 	@guest/tests/peer $(PREBAKE) $(GUEST)
 	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)
@@ -244,6 +251,19 @@ bench-sessions: build machine guest registry test-images
 	@guest/apt install jq
 	@echo 'bench: images out of a registry, and sessions that are kept and go on'
 	@benches/sessions/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox debian
+
+# The same for a container image: one of guest/images/recipes.
+IMAGE := tools
+.PHONY: bench-image
+bench-image: guest build machine
+	@mkdir -p $(BENCH) $(IMAGES)
+	@image=$$(guest/images/build $(IMAGE)) && ln -sfn "$$image" $(IMAGES)/$(IMAGE)
+	@echo 'bench: the machine of a container image, its snapshot, and its first answer'
+	@time $(PREBAKE) convert oci:$(IMAGES)/$(IMAGE) -o $(BENCH)/$(IMAGE).wasm
+	@time $(PREBAKE) aot $(BENCH)/$(IMAGE).wasm -o $(BENCH)/$(IMAGE).aot
+	@time $(PREBAKE) bake $(BENCH)/$(IMAGE).aot -o $(BENCH)/$(IMAGE).snap
+	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
+	    --machine $(BENCH)/$(IMAGE).aot --barrier $(BENCH)/$(IMAGE).snap
 
 .PHONY: clean
 clean:

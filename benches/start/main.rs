@@ -18,10 +18,10 @@ struct Options {
     /// A snapshot at the barrier: its shell starts after the restore, on streams.
     #[arg(long)]
     barrier: PathBuf,
-    /// A snapshot of a shell at its prompt, on a terminal.
+    /// A snapshot of a shell at its prompt, on a terminal; left out if there is none.
     #[arg(long)]
-    prompt: PathBuf,
-    /// The machine of the snapshots, for WAMR.
+    prompt: Option<PathBuf>,
+    /// The machine of the snapshots, compiled for WAMR.
     #[arg(long)]
     machine: PathBuf,
     /// How often each is started, in turns; medians are printed.
@@ -32,18 +32,15 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     ensure!(options.runs > 0, "--runs must be at least 1");
-    let native = |snapshot| Start { prebake: &options.prebake, machine: None, snapshot, restore: "map" };
-    let in_wamr = |snapshot| Start { machine: Some(&options.machine), ..native(snapshot) };
-    let read_in_wamr = |snapshot| Start { restore: "read", ..in_wamr(snapshot) };
-    let rows: [(&str, Start<'_>, Session); 6] = [
-        ("native, at the barrier", native(&options.barrier), session::on_streams),
-        ("native, at the prompt", native(&options.prompt), session::on_terminal),
-        ("WAMR, at the barrier", in_wamr(&options.barrier), session::on_streams),
-        ("WAMR, at the prompt", in_wamr(&options.prompt), session::on_terminal),
-        ("WAMR, at the barrier, read", read_in_wamr(&options.barrier), session::on_streams),
-        ("WAMR, at the prompt, read", read_in_wamr(&options.prompt), session::on_terminal),
-    ];
-    let mut answers = rows.map(|(name, ..)| (name, Vec::new()));
+    let start = |engine, restore, snapshot| Start { prebake: &options.prebake, machine: &options.machine, engine, restore, snapshot };
+    let mut rows: Vec<(String, Start<'_>, Session)> = Vec::new();
+    for (name, engine, restore) in [("native", "native", "map"), ("WAMR", "wamr", "map"), ("WAMR, reading", "wamr", "read")] {
+        rows.push((format!("{name}, at the barrier"), start(engine, restore, options.barrier.as_path()), session::on_streams));
+        if let Some(prompt) = &options.prompt {
+            rows.push((format!("{name}, at the prompt"), start(engine, restore, prompt), session::on_terminal));
+        }
+    }
+    let mut answers: Vec<_> = rows.iter().map(|(name, ..)| (name.as_str(), Vec::new())).collect();
     // The first round is for the page cache, and for the digests that prebake remembers.
     for round in 0..=options.runs {
         for ((_, start, session), (_, answers)) in rows.iter().zip(&mut answers) {

@@ -33,8 +33,10 @@ pub struct Answer {
 pub struct Start<'a> {
     /// The program.
     pub prebake: &'a Path,
-    /// The machine, if WAMR is to run it.
-    pub machine: Option<&'a Path>,
+    /// The machine.
+    pub machine: &'a Path,
+    /// What runs it, as `--engine` has it.
+    pub engine: &'a str,
     /// The snapshot.
     pub snapshot: &'a Path,
     /// How memory comes out of it, as `--restore` has it.
@@ -89,7 +91,8 @@ impl Start<'_> {
             .arg("run")
             .arg("--json")
             .arg(report)
-            .args(self.machine)
+            .arg(self.machine)
+            .args(["--engine", self.engine])
             .arg("--snapshot")
             .arg(self.snapshot)
             .args(["--restore", self.restore]);

@@ -1,8 +1,9 @@
 //! Memory that is read and verified when the guest first touches it.
 
 use crate::common::{scratch, text};
-use crate::host::{Host, in_turn, save};
-use crate::log::{Call, Listener, replay};
+use crate::host::in_turn;
+use crate::log::{Call, Listener};
+use crate::machine::{Host, save};
 use crate::{Way, file};
 use harness::engine::Engine;
 use snapshot::{GROUP_SIZE, Snapshot, Space};
@@ -34,7 +35,7 @@ fn follow(way: &Way, engine: &mut dyn Engine, listener: &Listener) -> Option<har
             assert!(engine.count() <= *count);
             return Some(error);
         }
-        replay(engine, call, listener, &way.said);
+        way.replay(engine, call, listener);
     }
     None
 }
@@ -56,7 +57,7 @@ fn is_touched(host: Host, barrier: &Path, way: &Way, part: u64) -> bool {
         let (said, wanted) = (listener.said(), &way.said);
         assert!(said.ports.iter().zip(&wanted.ports).all(|(said, wanted)| wanted.starts_with(said)));
     } else {
-        way.assert_said(&listener);
+        way.assert_said(&listener.said());
     }
     error.is_some()
 }
@@ -64,7 +65,7 @@ fn is_touched(host: Host, barrier: &Path, way: &Way, part: u64) -> bool {
 #[test]
 fn a_flipped_bit_stops_every_host_where_the_guest_touches_it() {
     in_turn(|| {
-        let barrier = file("whole.snap", &Way::to_barrier().end);
+        let barrier = file("whole.snap", &Way::boot().end);
         let way = Way::through(&barrier, &["exit 0\n"]);
         let touched: Vec<u64> = (0..64).filter(|&part| is_touched(Host::Native, &barrier, &way, part)).collect();
         assert!((2..32).contains(&touched.len()), "{touched:?}");
@@ -79,7 +80,7 @@ fn a_flipped_bit_stops_every_host_where_the_guest_touches_it() {
 #[test]
 fn what_was_read_and_not_written_is_not_dirty() {
     in_turn(|| {
-        let barrier = file("clean.snap", &Way::to_barrier().end);
+        let barrier = file("clean.snap", &Way::boot().end);
         for host in [Host::Native, Host::Aot] {
             let mut engine = host.restore_by_reading(&barrier, &Listener::default());
             // All of it is brought in for this.

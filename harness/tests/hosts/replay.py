@@ -5,9 +5,9 @@
 FOLDER holds `config` (for pb_configure), `log`, and for a restore `snapshot` and `layout`: the length of what lies in front of the pages,
 then for each run of pages the number of its disk (-1: guest RAM), its address there, its offset in the file and its length. A line of the log is a call:
 
-    run REASON COUNT    pb_run without a limit, which must end like this
-    skip TICK           pb_skip_to
-    push PORT HEX       pb_push_input
+    run REASON DETAIL COUNT     pb_run, which must end like this: up to COUNT if REASON is 0, without a limit if not
+    skip TICK                   pb_skip_to
+    push PORT HEX               pb_push_input
 
 The machine it comes to is left in FOLDER: `records` (of pb_save), `ram`, `upper` (the second disk), and `said.N` with what the guest wrote on port N (255: serial).
 """
@@ -17,14 +17,16 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from wasmtime import Engine, Linker, Module, Store, WasiConfig
+from wasmtime import Config, Engine, Linker, Module, Store, WasiConfig
 
 NO_LIMIT = -1  # as an unsigned number, the greatest
 
 
 class Machine:
     def __init__(self, path):
-        engine = Engine()
+        config = Config()
+        config.cache = True
+        engine = Engine(config)
         self.store = Store(engine)
         self.store.set_wasi(WasiConfig())
         linker = Linker(engine)
@@ -72,10 +74,11 @@ class Machine:
 
     def replay(self, line):
         match line.split():
-            case ["run", reason, count]:
-                found = self.call("run", NO_LIMIT), self.call("count")
+            case ["run", *numbers]:
+                reason, detail, count = map(int, numbers)
+                found = self.call("run", NO_LIMIT if reason else count), self.call("detail"), self.call("count")
                 self.listen()
-                if found != (int(reason), int(count)):
+                if found != (reason, detail, count):
                     sys.exit(f"`{line}` came to {found}")
             case ["skip", tick]:
                 self.call("skip_to", int(tick))
