@@ -74,11 +74,9 @@ fn run(code: &[u8], registers: Registers, flags: u64) -> Option<(Registers, u64)
     cx.rip = CODE;
     cx.set_rflags(flags | Rflags::FIXED);
     cx.mode_changed();
-    match cx.run(100) {
-        Stop::Halted => Some((SLOTS.map(|slot| cx.regs[slot]), cx.rflags() & Rflags::ARITHMETIC)),
-        Stop::Shutdown => None,
-        other => panic!("{other:?}"),
-    }
+    let stop = cx.run(100);
+    assert!(matches!(stop, Stop::Halted | Stop::Shutdown), "{stop:?}");
+    (stop == Stop::Halted).then(|| (SLOTS.map(|slot| cx.regs[slot]), cx.rflags() & Rflags::ARITHMETIC))
 }
 
 /// An operand size.

@@ -50,7 +50,7 @@ impl Ports {
         match step % 14 {
             0 | 1 => {
                 let (offset, size) = (u64::from(input.u8() & 7), input.pick(&[1, 1, 2, 4]));
-                self.bus(step % 14 == 0, now, |device, platform| device.read(offset, size, platform))
+                self.bus(step.is_multiple_of(14), now, |device, platform| device.read(offset, size, platform))
             }
             2 | 3 => {
                 let (offset, size, value) = (u64::from(input.u8() & 7), input.pick(&[1, 1, 2, 4]), input.number());

@@ -38,11 +38,12 @@ fn share(capacity: u64) -> P9<MemoryFs> {
 
 /// The error's number, if it is one.
 fn ask(p9: &mut P9<MemoryFs>, message: &[u8]) -> Result<(), u32> {
-    match *p9.serve(message, 2 * MIB) {
-        [_, _, _, _, 7, _, _, a, b, c, d] => Err(u32::from_le_bytes([a, b, c, d])),
-        [_, _, _, _, kind, ..] if kind == message[4] + 1 => Ok(()),
-        ref other => panic!("{other:?}"),
+    let reply = p9.serve(message, 2 * MIB);
+    if let [_, _, _, _, 7, _, _, a, b, c, d] = *reply {
+        return Err(u32::from_le_bytes([a, b, c, d]));
     }
+    assert_eq!(reply.get(4), Some(&(message[4] + 1)), "{reply:?}");
+    Ok(())
 }
 
 /// Fids, open files, names, listings and attributes without end. All end in an error of their own.

@@ -64,13 +64,16 @@ fn change(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 fn feed(target: &Target, input: &[u8]) {
-    if catch_unwind(AssertUnwindSafe(|| target.run(input))).is_err() {
-        let hex = input.iter().fold(String::new(), |mut hex, byte| {
+    let unharmed = catch_unwind(AssertUnwindSafe(|| target.run(input))).is_ok();
+    assert!(
+        unharmed,
+        "the target {} is harmed by {}",
+        target.name,
+        input.iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").unwrap();
             hex
-        });
-        panic!("the target {} is harmed by {hex}", target.name);
-    }
+        })
+    );
 }
 
 fn smoke(name: &str) {

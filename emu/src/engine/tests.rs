@@ -130,7 +130,7 @@ fn a_run_stops_at_the_very_count_that_was_asked_for() {
 /// Where no RAM answers, a fetch reads ones: not an instruction.
 #[test]
 fn code_outside_ram_is_an_invalid_opcode() {
-    let outside = 0x40_0000;
+    let outside = 0x40_0000_u64;
     for budget in [1000, 10] {
         let mut cpu = cpu_with(&assemble(|a| a.jmp(rbx)), 64);
         // Behind the last page of RAM.
