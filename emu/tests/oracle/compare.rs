@@ -1,14 +1,16 @@
 //! Differences between two worlds, apart from what is undefined.
 
 use super::field::Field;
-use super::undefined::Undefined;
+use super::undefined::{TOP, Undefined};
 use super::world::*;
 
 /// One line for each difference, `expected` first. Empty: the same.
 pub fn differences(expected: &World, got: &World, undefined: &Undefined) -> Vec<String> {
     let mut out = Vec::new();
     let string_at = undefined.faulting_string.then_some(expected.state.gpr[gpr::RDI]);
-    if !same_stop(expected.stop, got.stop, undefined) && !string_at.is_some_and(|rdi| either_string(expected.stop, got.stop, rdi)) {
+    let either = string_at.is_some_and(|rdi| either_string(expected.stop, got.stop, rdi))
+        || undefined.misaligned && misaligned(expected.stop, got.stop);
+    if !either && !same_stop(expected.stop, got.stop, undefined) {
         out.push(format!("stop: {} / {}", expected.stop.describe(), got.stop.describe()));
     }
     let narrow = expected.state.bits() == 32;
@@ -41,6 +43,11 @@ fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
     (a.vector, a.error) == (14, b.error) && b.vector == 14 && is_there(a) != is_there(b)
 }
 
+/// Whether one stop is #AC(0) and the other #GP(0).
+fn misaligned(a: Stop, b: Stop) -> bool {
+    matches!([(a.vector, a.error), (b.vector, b.error)], [(17, 0), (13, 0)] | [(13, 0), (17, 0)])
+}
+
 fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> bool {
     match field {
         // 32-bit code has no upper halves and no R8 to R15.
@@ -49,9 +56,10 @@ fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> 
         Field::Flag(bit) => undefined.rflags & bit != 0,
         // The way from the handler back to user code clears the RPL of a null selector (SDM vol. 2, IRET), so the host's cannot be seen.
         Field::Segment(seg::ES | seg::DS | seg::FS | seg::GS) => a <= 3 && b <= 3,
-        Field::Fsw => (a ^ b) as u16 & !undefined.fsw == 0,
+        Field::Ftw => undefined.mmx,
+        Field::Fsw => (a ^ b) as u16 & !undefined.fsw & if undefined.mmx { !TOP } else { !0 } == 0,
         Field::Xmm(_) => undefined.xmm_relative.is_some_and(|bound| (0..4).all(|lane| near(lane_of(a, lane), lane_of(b, lane), bound))),
-        Field::St(_) => rank(a).abs_diff(rank(b)) <= undefined.st_ulps.into() && a >> 79 == b >> 79,
+        Field::St(_) => undefined.mmx || rank(a).abs_diff(rank(b)) <= undefined.st_ulps.into() && a >> 79 == b >> 79,
         _ => false,
     }
 }

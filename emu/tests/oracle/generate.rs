@@ -79,15 +79,15 @@ pub fn is_legacy(code: Code) -> bool {
     op.is_instruction() && op.encoding() == EncodingKind::Legacy && !op.fwait() && (op.mode64() || op.mode32())
 }
 
-/// `count` encodings of each form of `code` in each mode in which it exists; in 32-bit mode a quarter of that if it exists in 64-bit mode too.
+/// `count` encodings of each form of `code` in each mode in which it exists; in 32-bit mode a quarter of that if it has some in 64-bit mode.
 pub fn encodings(code: Code, count: u64, rng: &mut Rng) -> Vec<Encoding> {
     let op = code.op_code();
     let mut out = Vec::new();
     for bits in [64, 32] {
         let count = match bits {
             64 if op.mode64() => count,
-            32 if op.mode32() && op.mode64() => count.div_ceil(4),
-            32 if op.mode32() => count,
+            32 if op.mode32() && out.is_empty() => count,
+            32 if op.mode32() => count.div_ceil(4),
             _ => continue,
         };
         for memory in [false, true] {

@@ -5,9 +5,11 @@
 use iced_x86::{Instruction, Mnemonic as M, OpKind};
 
 use super::corners::{effective, number};
-use super::world::flag::{AF, CF, OF, PF, SF, STATUS, ZF};
+use super::world::flag::{AF, CF, OF, PF, RF, SF, STATUS, TF, ZF};
 use super::world::*;
 
+/// The top of the x87 stack in FSW.
+pub const TOP: u16 = 7 << 11;
 /// x87 condition codes in FSW.
 const C0: u16 = 1 << 8;
 const C1: u16 = 1 << 9;
@@ -33,6 +35,10 @@ pub struct Undefined {
     pub fault_offset: bool,
     /// Which of the two strings #PF names, if both are missing.
     pub faulting_string: bool,
+    /// Whether an operand off its boundary raises #AC or #GP where both are due.
+    pub misaligned: bool,
+    /// Whether the MMX state has been entered: the x87 tags and top, and with it the order of the registers.
+    pub mmx: bool,
     /// 32-bit lanes of XMM registers may differ by this much, relatively.
     pub xmm_relative: Option<f32>,
     /// ST(0) to ST(7) may differ by so many units in the last place.
@@ -113,9 +119,16 @@ impl Undefined {
             }
             // AMD saves the last instruction's and operand's address and opcode only when an exception is pending, and older processors fill the selectors. The mask of
             // MXCSR tells which features the processor has. What is reserved is nobody's.
-            M::Fxsave | M::Fxsave64 => self.parts(instruction, known, &[(5, 1), (6, 18), (28, 4), (416, 96)]),
+            M::Fxsave | M::Fxsave64 => {
+                self.misaligned = true;
+                self.parts(instruction, known, &[(5, 1), (6, 18), (28, 4), (416, 96)]);
+            }
             M::Fnstenv | M::Fnsave if width_of_environment(instruction) == 14 => self.parts(instruction, known, &[(6, 8)]),
             M::Fnstenv | M::Fnsave => self.parts(instruction, known, &[(2, 2), (6, 2), (10, 2), (12, 16)]),
+            // "Signaling of #AC is not guaranteed and may vary with implementation."
+            M::Fxrstor | M::Fxrstor64 => self.misaligned = true,
+            // Whether it comes to the MMX state before its fault or not at all.
+            M::Maskmovq => self.mmx |= !done,
             // Relative error of at most 1.5 * 2^-12, on either side.
             M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => self.xmm_relative = Some(3.0 / 4096.0),
             // "Less than 1 ulp" (SDM vol. 1, 8.3.10), on either side. AMD calls inexact, and an underflow if it is tiny, also what is exact.
@@ -146,6 +159,8 @@ impl Undefined {
 fn undefined_flags(instruction: &Instruction, before: Option<&State>) -> u64 {
     let width = width(instruction);
     match instruction.mnemonic() {
+        // What the trap between two iterations pushes: Intel sets RF (SDM vol. 3, 17.3.1.1), AMD does not.
+        _ if instruction.is_string_instruction() && is_repeated(instruction) && before.is_some_and(|before| before.rflags & TF != 0) => RF,
         M::Aaa | M::Aas => OF | SF | ZF | PF,
         M::Aad | M::Aam => OF | AF | CF,
         M::Daa | M::Das => OF,
@@ -175,6 +190,10 @@ fn undefined_flags(instruction: &Instruction, before: Option<&State>) -> u64 {
         },
         _ => 0,
     }
+}
+
+fn is_repeated(instruction: &Instruction) -> bool {
+    instruction.has_rep_prefix() || instruction.has_repne_prefix()
 }
 
 /// Width of the first operand in bits.

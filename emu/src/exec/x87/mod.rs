@@ -60,18 +60,25 @@ fn begin(cx: &mut Vcpu) -> Result<(), Exception> {
 /// Raises the exception that another instruction has left, if there is one.
 #[inline(always)]
 pub fn pending(cx: &mut Vcpu) -> Result<(), Exception> {
-    if cx.fpu.status & status::ERROR_SUMMARY != 0 { float_error(cx) } else { Ok(()) }
+    if cx.fpu.status & status::ERROR_SUMMARY == 0 {
+        return Ok(());
+    }
+    match float_error(cx) {
+        Some(exception) => Err(*exception),
+        None => Ok(()),
+    }
 }
 
-/// With CR0.NE clear no exception tells of it but an interrupt, for which the CPU waits before the instruction (SDM Vol. 1, 8.7.2).
+/// With CR0.NE clear no exception tells of it but an interrupt, for which the CPU waits before the instruction (SDM Vol. 1, 8.7.2). What it
+/// returns fits a register: handlers leave nothing on the stack.
 #[cold]
 #[inline(never)]
-fn float_error(cx: &mut Vcpu) -> Result<(), Exception> {
+fn float_error(cx: &mut Vcpu) -> Option<&'static Exception> {
     if cx.control.cr0 & Cr0::NE != 0 {
-        return Err(Exception::FLOATING_POINT);
+        return Some(&Exception::FLOATING_POINT);
     }
     cx.attention = true;
-    if cx.board.float_error() { Ok(()) } else { Err(Exception::FROZEN) }
+    if cx.board.float_error() { None } else { Some(&Exception::FROZEN) }
 }
 
 fn control(cx: &Vcpu) -> ControlWord {
