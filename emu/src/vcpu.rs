@@ -294,7 +294,8 @@ impl Vcpu {
     }
 
     /// Raises #AC if the access is to be aligned and is not.
-    fn check_alignment(&self, linear: u64, length: u64) -> Result<(), Exception> {
+    /// Raises #AC for an access to data that is not aligned, if the program has asked for that.
+    pub fn check_alignment(&self, linear: u64, length: u64) -> Result<(), Exception> {
         // Ten bytes of an x87 register lie at multiples of eight.
         let alignment = if length == 10 { 8 } else { length };
         if self.checks_alignment() && !linear.is_multiple_of(alignment) { Err(Exception::ALIGNMENT) } else { Ok(()) }

@@ -69,6 +69,7 @@ fn drivers_that_are_not_linux_s_are_content_with_every_device() {
     assert_content(&output, &["blk", "rng", "console", "9p"]);
     assert_eq!(text(&output.stdout), console_output() + "it has 21 bytes\n");
     assert_eq!(text(&output.stderr).matches("blk: ok     it starts").count(), 2);
+    assert!(text(&output.stderr).contains("9p: ok     it is read"));
 
     // What the guest has written to the share is there; what it has written to a disk is not in the file.
     let contents: Vec<u8> = (0..3000_u32).map(|at| (at * 17) as u8).collect();

@@ -54,11 +54,13 @@ const BASE_RESERVED: u64 = !(BASE_BSP | BASE_ENABLE | 0x7f_ffff_f000);
 const LVT_MASKED: u32 = 1 << 16;
 const LVT_TIMER: usize = 1;
 const LVT_LINT0: usize = 4;
+const LVT_LINT1: usize = 5;
 const LVT_ERROR: usize = 6;
 /// Writable bits of each LVT entry; delivery status is read-only and never pending here.
 const LVT_WRITABLE: [u32; 7] = [0x1_07ff, 0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
 
 const DELIVERY_FIXED: u32 = 0;
+const DELIVERY_NMI: u32 = 4;
 const DELIVERY_EXTINT: u32 = 7;
 
 const SPURIOUS_ENABLE: u32 = 1 << 8;
@@ -121,6 +123,16 @@ fn clear(bits: &mut [u32; 8], vector: u8) {
 }
 
 impl Lapic {
+    /// As firmware leaves it to a kernel, in virtual wire mode (MultiProcessor Specification 1.4, 3.6.2.2): the 8259s' interrupts pass LINT0, NMIs
+    /// LINT1.
+    pub fn in_virtual_wire_mode() -> Self {
+        let mut lapic = Self::default();
+        lapic.state.spurious |= SPURIOUS_ENABLE;
+        lapic.state.lvt[LVT_LINT0] = DELIVERY_EXTINT << 8;
+        lapic.state.lvt[LVT_LINT1] = DELIVERY_NMI << 8;
+        lapic
+    }
+
     /// Whether a physical address is one of the registers.
     pub fn claims(&self, address: u64) -> bool {
         self.is_enabled() && address & !0xfff == self.state.base & 0x7f_ffff_f000
@@ -471,6 +483,7 @@ mod tests {
 
     #[test]
     fn lint0_passes_the_8259_as_extint_and_while_disabled() {
+        assert!(Lapic::in_virtual_wire_mode().passes_external());
         let mut lapic = enabled();
         assert!(!lapic.passes_external());
         lapic.write(0x350, 0x700, 0);

@@ -280,7 +280,7 @@ impl Machine {
         });
         let board = PcBoard {
             pic: Pic::default(),
-            lapic: Lapic::default(),
+            lapic: Lapic::in_virtual_wire_mode(),
             serial: Serial::new(config.serial),
             cmos: Cmos::new(config.epoch),
             console: MmioTransport::new(Console::new(config.console)),

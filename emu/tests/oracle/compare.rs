@@ -36,16 +36,22 @@ fn same_stop(a: Stop, b: Stop, undefined: &Undefined) -> bool {
     (a.vector, a.error | hidden, a.cr2 & known) == (b.vector, b.error | hidden, b.cr2 & known)
 }
 
-/// Whether of two page faults one names the string at `rdi` and the other does not. The address may be one of 32 bits.
+/// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical. The
+/// address may be one of 32 bits.
 fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
     const LONGEST: u32 = 8;
     let is_there = |stop: Stop| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
-    (a.vector, a.error) == (14, b.error) && b.vector == 14 && is_there(a) != is_there(b)
+    match (a.vector, b.vector) {
+        (14, 14) => a.error == b.error && (is_there(a) || is_there(b)),
+        (14, 13) => b.error == 0,
+        (13, 14) => a.error == 0,
+        _ => false,
+    }
 }
 
-/// Whether one stop is #AC(0) and the other #GP(0).
+/// Whether one stop is #AC and the other #GP.
 fn misaligned(a: Stop, b: Stop) -> bool {
-    matches!([(a.vector, a.error), (b.vector, b.error)], [(17, 0), (13, 0)] | [(13, 0), (17, 0)])
+    matches!([a.vector, b.vector], [17, 13] | [13, 17])
 }
 
 fn same(field: Field, a: u128, b: u128, narrow: bool, undefined: &Undefined) -> bool {

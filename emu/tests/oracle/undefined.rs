@@ -33,9 +33,9 @@ pub struct Undefined {
     pub memory: Vec<(u64, u64)>,
     /// The byte of the missing page that #PF names.
     pub fault_offset: bool,
-    /// Which of the two strings #PF names, if both are missing.
+    /// Which of the two strings raises its exception, if neither can be read.
     pub faulting_string: bool,
-    /// Whether an operand off its boundary raises #AC or #GP where both are due.
+    /// Whether #AC or #GP is raised where both are due.
     pub misaligned: bool,
     /// Whether the MMX state has been entered: the x87 tags and top, and with it the order of the registers.
     pub mmx: bool,
@@ -127,6 +127,8 @@ impl Undefined {
             M::Fnstenv | M::Fnsave => self.parts(instruction, known, &[(2, 2), (6, 2), (10, 2), (12, 16)]),
             // "Signaling of #AC is not guaranteed and may vary with implementation."
             M::Fxrstor | M::Fxrstor64 => self.misaligned = true,
+            // With what it takes off the stack, too: AMD looks at the outer stack before it looks at the selector.
+            M::Retf if instruction.op_count() == 1 => self.misaligned = true,
             // Whether it comes to the MMX state before its fault or not at all.
             M::Maskmovq => self.mmx |= !done,
             // Relative error of at most 1.5 * 2^-12, on either side.

@@ -118,7 +118,10 @@ impl Client {
 /// Uses the share as a client does.
 pub fn check(transport: Mmio, report: &mut Report) {
     let Some(p9) = report.worked("it starts", VirtIO9p::<Identity, _>::new(transport)) else { return };
-    report.check("it tells its tag", p9.mount_tag() == "share");
+    // What is in other shares, it does not know.
+    if p9.mount_tag() != "share" {
+        return;
+    }
     let mut client = Client(p9);
 
     report.check("nothing works before a version is agreed on", !client.works(TCLUNK, &[U32(0)]));
