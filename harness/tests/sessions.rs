@@ -4,12 +4,16 @@
 mod common;
 
 use common::{at_barrier, at_prompt, prebake, report, run, scratch, signal, succeed, text};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A guest that has not answered by then never will.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A store of a test's own.
 struct Home(PathBuf);
@@ -61,7 +65,15 @@ impl Shell {
     /// What was shown before `text`.
     fn wait_for(&mut self, text: &str) -> String {
         let mut bytes = [0; 4096];
+        let start = Instant::now();
         while !self.seen.contains(text) {
+            let mut stdout = [PollFd::new(self.child.stdout.as_ref().unwrap(), PollFlags::IN)];
+            let left = Timespec::try_from(PATIENCE.saturating_sub(start.elapsed())).unwrap();
+            if poll(&mut stdout, Some(&left)).unwrap() == 0 {
+                self.child.kill().unwrap();
+                let complaints = self.complaints();
+                panic!("`{text}` was not shown within {PATIENCE:?}: {}{complaints}", self.seen);
+            }
             let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
             if count == 0 {
                 let complaints = self.complaints();

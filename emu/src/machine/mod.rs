@@ -484,7 +484,7 @@ impl Machine {
     /// in [`Self::run`]. [`Self::at_safe_point`] says which it was.
     pub fn run_to_safe_point(&mut self, until: u64) -> Result<Stop, MachineError> {
         let mut stop = Stop::Due;
-        while stop == Stop::Due && !self.at_safe_point() && self.count() < until {
+        while stop == Stop::Due && !self.at_safe_point() && !self.at_breakpoint() && self.count() < until {
             stop = self.run(self.count() + 1)?;
         }
         Ok(stop)

@@ -1,6 +1,6 @@
 //! `prebake boot`.
 
-use super::{ColdArgs, ConsoleArgs, ReportArgs};
+use super::{ColdArgs, ConsoleArgs, DebugArgs, ReportArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -25,4 +25,7 @@ pub struct BootArgs {
     /// Limits and figures.
     #[command(flatten)]
     pub report: ReportArgs,
+    /// Debugging.
+    #[command(flatten)]
+    pub debug: DebugArgs,
 }

@@ -3,6 +3,7 @@
 mod bake;
 mod boot;
 mod convert;
+mod debug;
 mod look;
 mod registry;
 mod run;
@@ -12,6 +13,7 @@ mod value;
 pub use bake::BakeArgs;
 pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
+pub use debug::DebugArgs;
 pub use look::{DiffArgs, InspectArgs};
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};

@@ -1,7 +1,7 @@
 //! `prebake run`.
 
 use super::value::{EngineArg, MODEL, MachineArg, RestoreArg};
-use super::{ConsoleArgs, DeviceArgs, RegistryArgs, ReportArgs};
+use super::{ConsoleArgs, DebugArgs, DeviceArgs, RegistryArgs, ReportArgs};
 use crate::code::is_machine;
 use crate::program::{FILES_TAG, ProgramArgs};
 use clap::Args;
@@ -91,6 +91,9 @@ pub struct RunArgs {
     /// Limits and figures.
     #[command(flatten)]
     pub report: ReportArgs,
+    /// Debugging.
+    #[command(flatten)]
+    pub debug: DebugArgs,
 }
 
 impl RunArgs {

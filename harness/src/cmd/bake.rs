@@ -62,6 +62,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
         seed,
         shares: &args.cold.devices.shares,
         program: &args.program,
+        aid: None,
     };
     let source = args.source.as_deref().map(|source| machine_file(source, &output)).transpose()?;
     let (machine, name, memory) = make(args, source.as_deref(), &mut parts, &made, report)?;

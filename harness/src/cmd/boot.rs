@@ -3,6 +3,7 @@
 use super::{cold_machine, finish, mode, say_stats};
 use crate::backend::disk::Verify;
 use crate::cli::BootArgs;
+use crate::engine::native;
 use crate::error::Result;
 use crate::file::ledger::Ledger;
 use crate::launch::{attend, routes};
@@ -36,7 +37,8 @@ fn boot(args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
     let randomness = Randomness::of_boot(clock);
     let config = parts.take_config(&outlet, clock, randomness, Some(seed(randomness)?))?;
-    let drive = Drive::new(Box::new(cold_machine(&args.kernel, &args.cold, config)?), args.report.limit_instructions);
+    let engine = native(cold_machine(&args.kernel, &args.cold, config)?, args.debug.aid().as_ref())?;
+    let drive = Drive::new(engine, args.report.limit_instructions);
     let manner = Manner { clock, mode, terminal };
     let mut attended = Attended::new(drive, outlet.clone(), Input::new(stdin, typist), Box::new(signals), manner);
     attend(&mut attended, &outlet, (report, start))?.status()

@@ -19,8 +19,8 @@ pub mod unpack;
 
 use crate::backend::ram::MappedRam;
 use crate::cli::{ClockArg, ColdArgs, ConsoleArgs, ReportArgs, ShareArg};
-use crate::engine::Engine;
 use crate::engine::file::MachineFile;
+use crate::engine::{DebugAid, Engine, native};
 use crate::error::{Result, exit};
 use crate::file;
 use crate::program::ProgramArgs;
@@ -85,11 +85,12 @@ pub(crate) struct Made<'a> {
     pub seed: Option<Seed>,
     pub shares: &'a [ShareArg],
     pub program: &'a ProgramArgs,
+    pub aid: Option<&'a DebugAid>,
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
 pub(crate) fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
-    let Made { outlet, clock, randomness, seed, shares, program } = *made;
+    let Made { outlet, clock, randomness, seed, shares, program, aid } = *made;
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
@@ -97,7 +98,7 @@ pub(crate) fn boot_file(machine: &MachineFile, in_module: bool, parts: &mut Part
         return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, outlet.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
-    Ok(Box::new(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?))
+    native(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?, aid)
 }
 
 /// Does what may need WAMR. Starting that touches the whole stack of its thread.

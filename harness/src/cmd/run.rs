@@ -63,6 +63,7 @@ fn request(args: &RunArgs) -> Result<Request> {
         mode: mode(&args.console),
         clock: args.console.clock,
         limit_instructions: args.report.limit_instructions,
+        aid: args.debug.aid(),
         access: Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() },
         ..Request::new(what)
     })

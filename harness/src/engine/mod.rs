@@ -1,15 +1,22 @@
 //! A machine, wherever it runs: as a part of this program, or as a WebAssembly module in WAMR. Whoever drives it cannot tell.
 
 pub mod file;
+mod gdb;
 pub mod module;
 mod native;
+mod trace;
 
 use crate::error::Result;
 use crate::vm::saved::Covered;
 use devices::console::{Port, WindowSize};
-use emu::machine::{Stats, Stop};
+use emu::machine::{Machine, Stats, Stop};
+use gdb::Gdb;
 use snapshot::{Pages, ReadAt, Snapshot, Space, Writer, Written};
 use std::io::{Seek, Write};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use trace::Traced;
 
 /// A machine. It stands at an instruction boundary between any two calls.
 ///
@@ -43,6 +50,10 @@ pub trait Engine {
     fn disk_was_full(&mut self) -> bool;
     /// A snapshot of the machine to be, with its records.
     fn save(&mut self) -> Result<Writer>;
+    /// What else than the guest's timers wakes whoever waits for a halted machine.
+    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
     /// Guest RAM and the disks that are memory, and for each of their pages whether it was written since the machine was made.
     fn memory(&mut self) -> Memory<'_>;
 }
@@ -67,6 +78,34 @@ pub struct DiskMemory<'a> {
     pub bytes: &'a [u8],
     /// One for each page.
     pub written: &'a [bool],
+}
+
+/// Who looks on at every instruction of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DebugAid {
+    /// This file gets a line about each.
+    Trace(PathBuf),
+    /// A debugger connects here.
+    Gdb(SocketAddr),
+}
+
+impl DebugAid {
+    /// What asks for it.
+    pub const fn option(&self) -> &'static str {
+        match self {
+            Self::Trace(_) => "--trace",
+            Self::Gdb(_) => "--gdb",
+        }
+    }
+}
+
+/// A machine of this program, with whoever is to look on.
+pub fn native(machine: Machine, aid: Option<&DebugAid>) -> Result<Box<dyn Engine>> {
+    Ok(match aid {
+        None => Box::new(machine),
+        Some(DebugAid::Trace(path)) => Box::new(Traced::new(machine, path)?),
+        Some(DebugAid::Gdb(address)) => Box::new(Gdb::new(machine, *address)?),
+    })
 }
 
 impl Memory<'_> {

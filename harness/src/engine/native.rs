@@ -5,57 +5,84 @@ use crate::error::Result;
 use devices::console::{Port, WindowSize};
 use emu::machine::{Machine, Stats, Stop, model};
 use snapshot::Writer;
+use std::os::fd::BorrowedFd;
 
-impl Engine for Machine {
+/// The machine itself, or with someone who looks on.
+pub trait Native {
+    /// The machine.
+    fn machine(&mut self) -> &mut Machine;
+    /// See [`Engine::run`].
+    fn run(&mut self, until: u64) -> Result<Stop>;
+    /// See [`Engine::waits_on`].
+    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl Native for Machine {
+    fn machine(&mut self) -> &mut Machine {
+        self
+    }
     fn run(&mut self, until: u64) -> Result<Stop> {
-        Ok(self.run(until)?)
+        Ok(Self::run(self, until)?)
+    }
+}
+
+impl<N: Native> Engine for N {
+    fn run(&mut self, until: u64) -> Result<Stop> {
+        Native::run(self, until)
     }
     fn run_to_safe_point(&mut self, until: u64) -> Result<Stop> {
-        Ok(self.run_to_safe_point(until)?)
+        Ok(self.machine().run_to_safe_point(until)?)
     }
     fn at_safe_point(&mut self) -> bool {
-        Self::at_safe_point(self)
+        Machine::at_safe_point(self.machine())
     }
     fn skip_to(&mut self, tick: u64) {
-        self.skip_to(tick);
+        self.machine().skip_to(tick);
     }
     fn count(&mut self) -> u64 {
-        Self::count(self)
+        Machine::count(self.machine())
     }
     fn now(&mut self) -> u64 {
-        self.now()
+        self.machine().now()
     }
     fn stats(&mut self) -> Stats {
-        self.stats()
+        self.machine().stats()
     }
     fn push_input(&mut self, port: Port, bytes: &[u8]) -> usize {
-        self.push_input(port, bytes)
+        self.machine().push_input(port, bytes)
     }
     fn close_input(&mut self, port: Port) {
-        self.close_input(port);
+        self.machine().close_input(port);
     }
     fn wants_input(&mut self, port: Port) -> bool {
-        self.wants_input(port)
+        self.machine().wants_input(port)
     }
     fn input_pending(&mut self, port: Port) -> usize {
-        self.input_pending(port)
+        self.machine().input_pending(port)
     }
     fn resize(&mut self, window: WindowSize) {
-        self.resize(window);
+        self.machine().resize(window);
     }
     fn disk_was_full(&mut self) -> bool {
-        self.disk_was_full()
+        self.machine().disk_was_full()
     }
     fn save(&mut self) -> Result<Writer> {
-        let mut writer = Writer::new(self.id());
-        self.save(&mut writer)?;
+        let machine = self.machine();
+        let mut writer = Writer::new(machine.id());
+        machine.save(&mut writer)?;
         Ok(writer)
     }
+    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        Native::waits_on(self)
+    }
     fn memory(&mut self) -> Memory<'_> {
+        let machine = self.machine();
         let disks = (0..model::MAX_DISKS).filter_map(|number| {
-            let memory = self.disk_memory(number)?;
+            let memory = machine.disk_memory(number)?;
             Some(DiskMemory { number: number as u16, bytes: memory.bytes(), written: memory.dirty_pages() })
         });
-        Memory { bytes: self.ram().bytes(), written: self.ram().dirty_pages(), disks: disks.collect() }
+        Memory { bytes: machine.ram().bytes(), written: machine.ram().dirty_pages(), disks: disks.collect() }
     }
 }

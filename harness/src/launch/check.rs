@@ -2,6 +2,7 @@
 
 use super::{Keep, Request};
 use crate::cli::{DeviceArgs, DiskArg, RestoreArg};
+use crate::engine::DebugAid;
 use crate::error::{Error, Result};
 use crate::program::{FILES_TAG, ProgramArgs};
 use crate::vm::record::{BakeState, DiskKind, DiskRecord, Point, ShareRecord};
@@ -14,8 +15,10 @@ pub fn keeps(request: &Request) -> Result<()> {
         ("--share", !request.devices.shares.is_empty()),
         ("--restore read", request.restore == RestoreArg::Read),
     ];
-    match (options.into_iter().find(|(_, given)| *given), &request.keep) {
-        (Some((option, _)), Keep::Session(name)) => Err(Error::NotInSession { name: name.clone(), option }),
+    let aid = request.aid.as_ref().map(DebugAid::option);
+    let option = options.into_iter().find_map(|(option, given)| given.then_some(option)).or(aid);
+    match (option, &request.keep) {
+        (Some(option), Keep::Session(name)) => Err(Error::NotInSession { name: name.clone(), option }),
         _ => Ok(()),
     }
 }

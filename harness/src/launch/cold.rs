@@ -43,8 +43,15 @@ pub fn run(
     if in_module {
         report.engine = machine.engine();
     }
-    let made =
-        Made { outlet: &outlet, clock, randomness, seed: Some(seed(randomness)?), shares: &request.devices.shares, program: &plan.program };
+    let made = Made {
+        outlet: &outlet,
+        clock,
+        randomness,
+        seed: Some(seed(randomness)?),
+        shares: &request.devices.shares,
+        program: &plan.program,
+        aid: request.aid.as_ref(),
+    };
     let engine = boot_file(machine, in_module, &mut parts, &made)?;
     let drive = Drive::new(engine, request.limit_instructions);
     let manner = Manner { clock, mode, terminal };
@@ -81,8 +88,15 @@ fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<(
     let (devices, program) = (DeviceArgs::default(), ProgramArgs::default());
     let mut parts = Parts::open(&devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&program)?;
     let outlet = Outlet::silent(true, Tail::default());
-    let made =
-        Made { outlet: &outlet, clock: ClockArg::Virtual, randomness: Randomness::Published, seed: None, shares: &[], program: &program };
+    let made = Made {
+        outlet: &outlet,
+        clock: ClockArg::Virtual,
+        randomness: Randomness::Published,
+        seed: None,
+        shares: &[],
+        program: &program,
+        aid: None,
+    };
     let mut drive = Drive::new(boot_file(machine, false, &mut parts, &made)?, None);
     let mut settle_at = |point| {
         settle(

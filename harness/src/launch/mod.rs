@@ -11,6 +11,7 @@ mod restore;
 
 use crate::backend::ram::pages_loaded;
 use crate::cli::{ClockArg, DeviceArgs, EngineArg, RestoreArg};
+use crate::engine::DebugAid;
 use crate::error::{Error, Result, exit};
 use crate::oci::Access;
 use crate::program::ProgramArgs;
@@ -51,6 +52,8 @@ pub struct Request {
     pub clock: ClockArg,
     /// Give up after this many guest instructions.
     pub limit_instructions: Option<u64>,
+    /// Who looks on at every instruction.
+    pub aid: Option<DebugAid>,
     /// How a reference is looked up.
     pub access: Access,
 }
@@ -97,6 +100,7 @@ impl Request {
             mode: None,
             clock: ClockArg::Host,
             limit_instructions: None,
+            aid: None,
             access: Access::default(),
         }
     }

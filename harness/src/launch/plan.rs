@@ -202,13 +202,16 @@ impl Plan {
         if let Some(machine) = self.machine.as_ref().filter(|_| request.verify) {
             machine.verify()?;
         }
-        let in_module = match &self.machine {
-            Some(machine) => self.engine(request) == EngineArg::Wamr && machine.is_trusted()?,
-            None => false,
-        };
         if self.session.is_some() {
             check::keeps(request)?;
         }
+        let in_module = match &self.machine {
+            Some(machine) if self.engine(request) == EngineArg::Wamr => match &request.aid {
+                Some(aid) => return Err(Error::NotInModule { what: aid.option() }),
+                None => machine.is_trusted()?,
+            },
+            _ => false,
+        };
         match self.saved {
             Some(_) => restore::run(self, request, in_module, (console, control), figures),
             None => cold::run(self, request, in_module, (console, control), figures),

@@ -73,7 +73,7 @@ pub fn plan(request: &Request, text: &str, mode: Mode) -> Result<Plan> {
 fn is_plain(request: &Request, mode: Mode) -> bool {
     let devices = &request.devices;
     let nothing_said = request.program.given().is_none() && devices.disks.is_empty() && devices.shares.is_empty();
-    mode == Mode::Tty && request.mode.is_none() && request.clock == ClockArg::Host && nothing_said
+    mode == Mode::Tty && request.mode.is_none() && request.clock == ClockArg::Host && nothing_said && request.aid.is_none()
 }
 
 /// Tells of sessions of what the reference named before.

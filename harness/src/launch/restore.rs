@@ -5,8 +5,8 @@ use super::{Outcome, Request, attend, check, routes};
 use crate::backend::disk::Verify;
 use crate::backend::ram::MappedRam;
 use crate::cli::RestoreArg;
-use crate::engine::Engine;
 use crate::engine::file::MachineFile;
+use crate::engine::{Engine, native};
 use crate::error::{Error, Result};
 use crate::file::ledger::Ledger;
 use crate::report::{Report, millis_between};
@@ -141,5 +141,5 @@ fn natively(
     };
     let machine = Machine::restore(config, ram, sections).map_err(|source| Error::Restore { path: saved.path().into(), source })?;
     machine.id().require(&found).map_err(|source| saved.error(source))?;
-    Ok(Box::new(machine))
+    native(machine, request.aid.as_ref())
 }

@@ -468,7 +468,9 @@ impl<F: AsFd> Attended<F> {
 
     /// Waits for input or a signal.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
-        let wait = self.input.wait(self.control.as_fd(), timeout);
+        let debugger = self.drive.machine().waits_on();
+        let wake: Vec<_> = [self.control.as_fd()].into_iter().chain(debugger).collect();
+        let wait = self.input.wait(&wake, timeout);
         wait.map_err(|source| Error::Host { what: "read standard input", source })
     }
 }

@@ -58,17 +58,17 @@ impl<F: AsFd> Input<F> {
         !self.ended && self.buffer.len() < CAPACITY
     }
 
-    /// Waits until there is more input, or `wake` is readable, or the time is over; and reads the input.
-    pub fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits until there is more input, or one of `wake` is readable, or the time is over; and reads the input.
+    pub fn wait(&mut self, wake: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) });
-        let mut fds = [PollFd::from_borrowed_fd(wake, PollFlags::IN), PollFd::new(&self.source, PollFlags::IN)];
-        let watched = if self.wants_more() { &mut fds[..] } else { &mut fds[..1] };
-        match poll(watched, timeout.as_ref()) {
+        let source = self.wants_more().then(|| PollFd::new(&self.source, PollFlags::IN));
+        let mut watched: Vec<_> = wake.iter().map(|wake| PollFd::from_borrowed_fd(*wake, PollFlags::IN)).chain(source).collect();
+        match poll(&mut watched, timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let readable = watched.get(1).is_some_and(|source| !source.revents().is_empty());
+        let readable = watched.get(wake.len()).is_some_and(|source| !source.revents().is_empty());
         if readable { self.read() } else { Ok(()) }
     }
 
@@ -140,7 +140,7 @@ mod tests {
                 Some(chunk) => writer.write_all(chunk).unwrap(),
                 None => writer.shutdown(std::net::Shutdown::Write).unwrap(),
             }
-            input.wait(wake.as_fd(), None).unwrap();
+            input.wait(&[wake.as_fd()], None).unwrap();
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
         let (_keep, wake) = UnixStream::pair().unwrap();
         let mut input = Input::new(reader, Typist::Script);
         writer.write_all(b"one\ntw").unwrap();
-        input.wait(wake.as_fd(), None).unwrap();
+        input.wait(&[wake.as_fd()], None).unwrap();
         assert_eq!(input.next_piece(false), b"one\n");
         input.consume(4);
         assert_eq!(input.next_piece(true), b"");
@@ -179,7 +179,7 @@ mod tests {
         let (_keep, wake) = UnixStream::pair().unwrap();
         let mut input = Input::new(file, Typist::Script);
         for _ in 0..100 {
-            input.wait(wake.as_fd(), Some(Duration::ZERO)).unwrap();
+            input.wait(&[wake.as_fd()], Some(Duration::ZERO)).unwrap();
         }
         assert!((CAPACITY..2 * CAPACITY).contains(&input.available().len()));
     }
@@ -189,7 +189,7 @@ mod tests {
         let (mut signal, wake) = UnixStream::pair().unwrap();
         let (_writer, reader) = UnixStream::pair().unwrap();
         signal.write_all(b"!").unwrap();
-        Input::new(reader, Typist::Script).wait(wake.as_fd(), None).unwrap();
+        Input::new(reader, Typist::Script).wait(&[wake.as_fd()], None).unwrap();
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         let (_keep, wake) = UnixStream::pair().unwrap();
         let mut input = Input::new(File::open("/dev/null").unwrap(), Typist::Script);
         assert!(!input.is_over());
-        input.wait(wake.as_fd(), None).unwrap();
+        input.wait(&[wake.as_fd()], None).unwrap();
         assert!(input.is_over());
     }
 }
