@@ -167,26 +167,29 @@ fn trace_has_a_line_for_each_instruction() {
 }
 
 /// One that speaks the protocol itself.
-struct Debugger(TcpStream);
+struct Debugger(BufReader<TcpStream>);
 
 impl Debugger {
     fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self(stream)
+        Self(BufReader::new(stream))
     }
 
     fn say(&mut self, packet: &str) {
         let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
-        write!(self.0, "${packet}#{sum:02x}").unwrap();
+        write!(self.0.get_ref(), "${packet}#{sum:02x}").unwrap();
     }
 
     /// The next packet, which is acknowledged.
     fn hear(&mut self) -> String {
-        let bytes = Read::by_ref(&mut self.0).bytes().map(Result::unwrap);
-        let packet: Vec<u8> = bytes.skip_while(|byte| *byte != b'$').skip(1).take_while(|byte| *byte != b'#').collect();
+        let mut packet = Vec::new();
+        self.0.read_until(b'$', &mut packet).unwrap();
+        packet.clear();
+        self.0.read_until(b'#', &mut packet).unwrap();
+        packet.pop();
         self.0.read_exact(&mut [0; 2]).unwrap();
-        self.0.write_all(b"+").unwrap();
+        self.0.get_ref().write_all(b"+").unwrap();
         text(&packet)
     }
 }
@@ -198,7 +201,7 @@ fn a_restored_guest_that_waits_is_interrupted_left_met_again_and_killed() {
     for _ in 0..2 {
         debugger.say("c");
         std::thread::sleep(Duration::from_millis(200));
-        debugger.0.write_all(&[3]).unwrap();
+        debugger.0.get_ref().write_all(&[3]).unwrap();
         assert_eq!(&debugger.hear()[1..3], "02");
         // Sixteen general registers, RIP and more.
         debugger.say("g");
