@@ -164,6 +164,11 @@ impl World {
         for page in 0..RAM_BYTES >> 12 {
             put(cx, TABLE + 8 * page, page << 12 | PRESENT_WRITE_USER);
         }
+        // Programs do not reach the page tables. Until it is invalidated, a CPU may use what it found there before it was changed (SDM Vol. 3,
+        // 4.10.2.3), so when it is noticed would say nothing.
+        for page in PML4 >> 12..=TABLE >> 12 {
+            put(cx, TABLE + 8 * page, DATA | PRESENT_WRITE_USER);
+        }
         for (page, entry) in [
             (DEVICE_PAGE, 0xfeb0_0000 | PRESENT_WRITE_USER),
             (READ_ONLY_PAGE, DATA | 5),

@@ -185,10 +185,15 @@ fn names(mut entries: &[u8]) -> Vec<Vec<u8>> {
     names
 }
 
+/// Type and path of a QID. Its version, between them, changes with the file.
+fn identity(qid: &[u8]) -> (&[u8], &[u8]) {
+    (qid.get(..1).unwrap_or_default(), qid.get(5..).unwrap_or_default())
+}
+
 fn confinement(client: &mut Client, report: &mut Report, root: Option<&[u8]>) {
     let up = client.succeed(TWALK, &[U32(0), U32(4), U16(3), Text(b".."), Text(b".."), Text(b"..")]);
     let last = up.as_ref().and_then(|body| body.get(2 + 2 * QID..));
-    report.check("nothing is above the root", last.is_some() && last == root);
+    report.check("nothing is above the root", last.is_some() && last.map(identity) == root.map(identity));
     report.check("it is let go", client.clunk(4));
     let link = client.succeed(TWALK, &[U32(0), U32(5), U16(1), Text(b"outside")]);
     report.check("a link is a link", link.is_some_and(|body| body.get(2) == Some(&QTSYMLINK)));
