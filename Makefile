@@ -165,12 +165,12 @@ test: packages guest build machine registry test-images
 # All instructions with many more operands than `make test` tries.
 .PHONY: oracle
 oracle: packages
-	@ORACLE_LONG=1 cargo test --quiet --package emu --test oracle -- --nocapture
+	@ORACLE_LONG=1 cargo test --quiet --workspace --test oracle -- --nocapture
 
 # The list of what is implemented.
 .PHONY: instructions
 instructions: packages
-	@ORACLE_WRITE=1 cargo test --quiet --package emu --test oracle instructions_md
+	@ORACLE_WRITE=1 cargo test --quiet --workspace --test oracle instructions_md
 
 # What real distributions are put to, Python's own tests too.
 .PHONY: distros
@@ -196,7 +196,7 @@ hosts: guest build machine aarch64 test-images
 	@echo 'hosts: container images in a stock runtime'
 	@guest/tests/stock $(PREBAKE) $(IMAGES) $(HOSTS)/bin/python busybox alpine debian
 	@echo 'hosts: the same bytes everywhere'
-	@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) cargo test --quiet --package harness --test hosts -- --ignored
+	@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) cargo test --quiet --workspace --test hosts -- --ignored
 
 # Hostile input beyond what the tests feed. cargo fuzz asks for a nightly compiler only to have sanitizers. The release profile's own checks stay
 # off: the interpreter needs that.
