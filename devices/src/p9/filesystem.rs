@@ -199,7 +199,7 @@ pub struct Attributes {
     pub changed: Timestamp,
     /// Differs whenever the content does (the qid's version).
     pub version: u32,
-    /// Which file it is, of one that may have several names.
+    /// Which file it is, of one that can have several names: no directory.
     pub identity: Option<FileIdentity>,
 }
 

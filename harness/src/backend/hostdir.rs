@@ -328,7 +328,7 @@ impl FileSystem for HostDir {
             modified: timestamp(stat.st_mtime, stat.st_mtime_nsec),
             changed: timestamp(stat.st_ctime, stat.st_ctime_nsec),
             version: content_version(&stat),
-            identity: (stat.st_nlink > 1 && !is_directory).then_some(FileIdentity { device: stat.st_dev, inode: stat.st_ino }),
+            identity: (!is_directory).then_some(FileIdentity { device: stat.st_dev, inode: stat.st_ino }),
         })
     }
 

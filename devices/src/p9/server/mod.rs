@@ -312,7 +312,14 @@ impl<F: FileSystem> Server<F> {
     }
 
     fn qid(&mut self, node: NodeId, attributes: &Attributes) -> Qid {
-        Qid { kind: attributes.kind.qid_type(), version: attributes.version, path: self.linked.number(node, attributes).0 }
+        let path = self.linked.number(node, attributes).0;
+        Qid { kind: attributes.kind.qid_type(), version: attributes.version, path }
+    }
+
+    /// Of a file that was just made.
+    fn new_qid(&mut self, node: NodeId, attributes: &Attributes) -> Qid {
+        let path = self.linked.number_new(node, attributes).0;
+        Qid { kind: attributes.kind.qid_type(), version: attributes.version, path }
     }
 
     /// `EROFS` of a mount that is read-only.

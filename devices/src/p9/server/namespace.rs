@@ -83,10 +83,14 @@ impl<F: FileSystem> Server<F> {
         if flags.exclusive() {
             self.nodes.remove(place.parent, &place.name);
         }
+        let is_new = self.nodes.known_child(place.parent, &place.name).is_none();
         let opened = self.nodes.child(place.parent, &place.name).and_then(|node| {
             let attributes = self.fs.attributes(&crate::p9::Target::Handle(handle))?;
             self.put_fid(number, Fid { node, uid, used: Use::File { flags, handle: Some(handle) } })?;
-            Ok(self.qid(node, &attributes))
+            Ok(match is_new {
+                true => self.new_qid(node, &attributes),
+                false => self.qid(node, &attributes),
+            })
         });
         let qid = opened.inspect_err(|_| self.fs.close(handle))?;
         self.count_handle(number, handle);
@@ -140,7 +144,7 @@ impl<F: FileSystem> Server<F> {
         self.nodes.remove(place.parent, &place.name);
         let attributes = self.attributes_at(place.path)?;
         let node = self.nodes.child(place.parent, &place.name)?;
-        reply.qid(self.qid(node, &attributes));
+        reply.qid(self.new_qid(node, &attributes));
         Ok(())
     }
 

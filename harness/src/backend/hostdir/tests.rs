@@ -400,5 +400,17 @@ fn names_of_one_file_have_one_number() {
     // Another file in the place of the first is not the same.
     fs::rename(outside.path().join("in/other"), outside.path().join("in/a")).unwrap();
     assert_ne!(number(&mut mount, 6, "a"), number(&mut mount, 7, "b"));
-    assert_eq!(number(&mut mount, 8, "b"), number(&mut mount, 9, "c"));
+    let left = number(&mut mount, 8, "b");
+    assert_eq!(number(&mut mount, 9, "c"), left);
+    // The last name left is still that file's.
+    let unlink = |mount: &mut P9<HostDir>, name| ask(mount, 76, &[&[0; 4], &string(name), &0u32.to_le_bytes()]).0;
+    assert_eq!(unlink(&mut mount, "b"), 77);
+    assert_eq!([number(&mut mount, 10, "c"), number(&mut mount, 11, "c")], [left; 2]);
+    // One that is made after it is gone is another, whatever number the host gives it.
+    assert_eq!(unlink(&mut mount, "c"), 77);
+    let (kind, body) = ask(&mut mount, 18, &[&[0; 4], &string("new"), &0o100_644u32.to_le_bytes(), &[0; 12]]);
+    assert_eq!(kind, 19);
+    let made = u64::from_le_bytes(body[5..13].try_into().unwrap());
+    assert_ne!(made, left);
+    assert_eq!(number(&mut mount, 12, "new"), made);
 }

@@ -104,7 +104,7 @@ impl FileSystem for Folder {
             modified: timestamp(stat.mtim),
             changed: timestamp(stat.ctim),
             version: content_version(&stat),
-            identity: (stat.nlink > 1 && !is_directory).then_some(FileIdentity { device: stat.dev, inode: stat.ino }),
+            identity: (!is_directory).then_some(FileIdentity { device: stat.dev, inode: stat.ino }),
         })
     }
 
