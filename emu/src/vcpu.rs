@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::cpu::{
     Breakpoints, Control, Cr0, Cr4, Datum, DescriptorTable, Efer, Exception, Fpu, LazyFlags, Msrs, Regs, Rflags, Segment, SegmentName, slot,
 };
+use crate::decode::AddressMode;
 use crate::exec::ExitReason;
 use crate::mmu::{Access, AccessKind, PhysicalPage, Tlb, View, walk};
 use devices::platform::{GuestMemory, Presence};
@@ -232,8 +233,13 @@ impl Vcpu {
         };
         let wide = self.code_size == CodeSize::Bits64;
         for name in SegmentName::ALL {
-            let zero = wide && !matches!(name, SegmentName::Fs | SegmentName::Gs);
-            self.regs[slot::SEGMENT + name as u8] = if zero { 0 } else { self.segments[name as usize].base };
+            let segment = self.segment(name);
+            self.regs[slot::SEGMENT + name as u8] = match wide {
+                true if matches!(name, SegmentName::Fs | SegmentName::Gs) => segment.base,
+                true => 0,
+                false if segment.is_unlimited() && segment.is_writable() => segment.base,
+                false => AddressMode::CHECKED | segment.base,
+            };
         }
         self.view_changed();
         let key = match self.code_size {
@@ -367,16 +373,17 @@ impl Vcpu {
     // ---- memory, the slow way: every check, every kind of page ----
 
     /// Checks canonicality (64-bit mode) or segment rights and limit, as SDM Vol. 3, 5.3 and Vol. 1, 3.3.7.1 say. Offsets arrive with
-    /// the segment's base already added.
-    fn check_segment(&self, segment: u8, linear: u64, length: u64, write: bool) -> Result<(), Exception> {
+    /// the segment's base already added; the linear address that is left is a page's.
+    fn check_segment(&self, segment: u8, linear: u64, length: u64, write: bool) -> Result<u64, Exception> {
         let stack = segment == slot::SS;
         let fault = if stack { Exception::SS0 } else { Exception::GP0 };
         if self.code_size == CodeSize::Bits64 {
             let last = linear.wrapping_add(length - 1);
-            return if is_canonical(linear) && is_canonical(last) { Ok(()) } else { Err(fault) };
+            return if is_canonical(linear) && is_canonical(last) { Ok(linear) } else { Err(fault) };
         }
+        let linear = linear & !AddressMode::CHECKED;
         if segment < slot::SEGMENT {
-            return Ok(());
+            return Ok(linear);
         }
         let register = &self.segments[(segment - slot::SEGMENT) as usize];
         if register.attributes == 0 {
@@ -386,7 +393,7 @@ impl Vcpu {
             return Err(fault);
         }
         let offset = u64::from((linear as u32).wrapping_sub(register.base as u32));
-        if register.covers(offset, length) { Ok(()) } else { Err(fault) }
+        if register.covers(offset, length) { Ok(linear) } else { Err(fault) }
     }
 
     fn explicit_access(&self, kind: AccessKind) -> Access {
@@ -466,7 +473,7 @@ impl Vcpu {
 
     /// Reads with every check. `segment` is the register-file slot of the segment, `linear` has its base added.
     pub fn load_slow<T: Datum>(&mut self, segment: u8, linear: u64) -> Result<T, Exception> {
-        self.check_segment(segment, linear, T::BYTES, false)?;
+        let linear = self.check_segment(segment, linear, T::BYTES, false)?;
         self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Read);
         let value = self.load_as(linear, access)?;
@@ -476,7 +483,7 @@ impl Vcpu {
 
     /// Writes with every check; see [`Vcpu::load_slow`].
     pub fn store_slow<T: Datum>(&mut self, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
-        self.check_segment(segment, linear, T::BYTES, true)?;
+        let linear = self.check_segment(segment, linear, T::BYTES, true)?;
         self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Write);
         self.store_as(linear, value, access)?;
@@ -486,7 +493,7 @@ impl Vcpu {
 
     /// Reads, modifies and writes with every check; what the modification returns is passed on.
     pub fn modify_slow<T: Datum, R>(&mut self, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Exception> {
-        self.check_segment(segment, linear, T::BYTES, true)?;
+        let linear = self.check_segment(segment, linear, T::BYTES, true)?;
         self.check_alignment(linear, T::BYTES)?;
         let access = self.explicit_access(AccessKind::Write);
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;

@@ -77,9 +77,13 @@ impl Segment {
     pub fn is_big(&self) -> bool {
         self.attributes & 0x4000 != 0
     }
-    /// Whether the segment covers 4 GiB from 0 and may be read and written through.
+    /// Whether the segment covers 4 GiB from 0.
     pub fn is_flat(&self) -> bool {
-        self.base == 0 && self.limit == u32::MAX && self.is_present() && !self.is_expand_down()
+        self.base == 0 && self.is_unlimited()
+    }
+    /// Whether the segment covers 4 GiB from its base.
+    pub fn is_unlimited(&self) -> bool {
+        self.limit == u32::MAX && self.is_present() && !self.is_expand_down()
     }
     /// Whether `length` bytes from `offset` lie within the limit.
     pub fn covers(&self, offset: u64, length: u64) -> bool {

@@ -46,6 +46,10 @@ impl AddressMode {
     /// Linear addresses wrap at 4 GiB: not in 64-bit mode.
     pub const LEGACY: u8 = 1 << 4;
 
+    /// Set, outside of 64-bit mode, in the linear addresses that come of a segment whose rights or limit have to be looked at. No page has such
+    /// an address, so that the TLB never has it.
+    pub const CHECKED: u64 = 1 << 63;
+
     /// Mask of offsets for an op's `scale`.
     #[inline(always)]
     pub fn offset_mask(scale: u8) -> u64 {
@@ -53,10 +57,10 @@ impl AddressMode {
         MASKS[(scale >> 2 & 3) as usize]
     }
 
-    /// Mask of linear addresses for an op's `scale`.
+    /// Mask of linear addresses for an op's `scale`, with [`CHECKED`](Self::CHECKED).
     #[inline(always)]
     pub fn linear_mask(scale: u8) -> u64 {
-        static MASKS: [u64; 2] = [u64::MAX, 0xffff_ffff];
+        static MASKS: [u64; 2] = [u64::MAX, AddressMode::CHECKED | 0xffff_ffff];
         MASKS[(scale >> 4 & 1) as usize]
     }
 }

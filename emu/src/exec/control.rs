@@ -9,7 +9,7 @@ use super::{EffectiveAddress, General, Path};
 use crate::cpu::breakpoint::{DETECTED, GENERAL_DETECT};
 use crate::cpu::cpuid::PHYSICAL_BITS;
 use crate::cpu::{Cr0, Cr4, Efer, Exception, SegmentName, Word};
-use crate::decode::Op;
+use crate::decode::{AddressMode, Op};
 use crate::delivery::descriptor::system_type;
 use crate::vcpu::{CodeSize, Vcpu};
 
@@ -178,7 +178,7 @@ fn lmsw_memory(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 fn invlpg(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     privileged(cx)?;
-    let linear = General::linear(cx, op);
+    let linear = General::linear(cx, op) & !AddressMode::CHECKED;
     // Of a large page, every part is to be forgotten (SDM Vol. 3, 4.10.4.1).
     if cx.tlb.may_be_large(linear) {
         cx.flush_translations();

@@ -669,6 +669,41 @@ mod tests {
     }
 
     #[test]
+    fn rights_and_limits_hold_where_another_segment_has_reached_the_page() {
+        // MOV EAX, [EBX]; MOV [EBX], EAX; MOV FS, ECX; MOV GS, ECX
+        let reached = [0x8b, 0x03, 0x89, 0x03, 0x8e, 0xe1, 0x8e, 0xe9];
+        let (page, read_only) = (0xfff | DATA << 16 | 0x4093 << 40, flat(0xc091));
+        let cases: [(u64, u64, &[u8], Option<u8>); 10] = [
+            // MOV [EBX], EAX, and MOV EDX, [EBX], through CS
+            (0, 0, &[0x2e, 0x89, 0x03], Some(13)),
+            (0, 0, &[0x2e, 0x8b, 0x13], None),
+            // The same through FS or GS: null; a page that [EBX] is beyond, and within; read-only; all that there is
+            (0, 0, &[0x64, 0x8b, 0x13], Some(13)),
+            (0, 0, &[0x65, 0x89, 0x03], Some(13)),
+            (page, DATA, &[0x65, 0x8b, 0x13], Some(13)),
+            (page, 0xffc, &[0x65, 0x8b, 0x13], None),
+            (page, 0xffd, &[0x64, 0x8b, 0x13], Some(13)),
+            (read_only, DATA, &[0x64, 0x8b, 0x13], None),
+            (read_only, DATA, &[0x64, 0x89, 0x03], Some(13)),
+            (flat(0xc093), DATA, &[0x64, 0x89, 0x03], None),
+        ];
+        for (descriptor, offset, code, vector) in cases {
+            let mut cx = protected_mode();
+            set_descriptor(&mut cx, selector::FREE, descriptor);
+            cx.regs[slot::RCX] = if descriptor == 0 { 0 } else { u64::from(selector::FREE) };
+            cx.regs[slot::RBX] = DATA;
+            store64(&mut cx, DATA, 0x1234_5678);
+            // MOV EBX, offset
+            let move_on = [&[0xbb][..], &(if descriptor == 0 { DATA } else { offset } as u32).to_le_bytes()].concat();
+            let code = [&reached[..], &move_on, code, &[0xf4]].concat();
+            match vector {
+                Some(vector) => expect_vector(&mut cx, &code, vector),
+                None => expect_halt(&mut cx, &code),
+            }
+        }
+    }
+
+    #[test]
     fn smap_protects_user_pages_from_implicit_accesses_even_with_ac() {
         let mut cx = long_mode();
         cx.control.cr4 |= Cr4::SMAP;

@@ -103,7 +103,7 @@ fn at(op: &Op, linear: u64, offset: usize) -> u64 {
 
 /// An image must be canonical to its last byte before any of it is touched.
 fn check_canonical(op: &Op, linear: u64, length: usize) -> Result<(), Exception> {
-    match is_canonical(at(op, linear, length - 1)) {
+    match op.scale & AddressMode::LEGACY != 0 || is_canonical(at(op, linear, length - 1)) {
         true => Ok(()),
         false if op.segment == slot::SS => Err(Exception::SS0),
         false => Err(Exception::GP0),
