@@ -619,6 +619,58 @@ mod tests {
     }
 
     #[test]
+    fn system_segments_are_refused_by_kind_presence_and_place() {
+        // LLDT AX, LTR AX
+        let (lldt, ltr) = ([0x0f, 0x00, 0xd0], [0x0f, 0x00, 0xd8]);
+        let (ldt, tss, free) = (0x82, 0x89, selector::FREE);
+        let cases = [
+            (lldt, ldt, free, None),
+            (ltr, tss, free, None),
+            (lldt, ldt & !0x80, free, Some((11, free))),
+            (ltr, tss & !0x80, free, Some((11, free))),
+            (lldt, tss, free, Some((13, free))),
+            (ltr, ldt, free, Some((13, free))),
+            (lldt, 0x92, free, Some((13, free))),
+            (ltr, 0x99, free, Some((13, free))),
+            // An LDT's entry; beyond the GDT; none
+            (lldt, ldt, free | 4, Some((13, free | 4))),
+            (ltr, tss, free | 4, Some((13, free | 4))),
+            (lldt, ldt, 0xfff8, Some((13, 0xfff8))),
+            (ltr, tss, 0xfff8, Some((13, 0xfff8))),
+            (lldt, ldt, 3, None),
+            (ltr, tss, 3, Some((13, 0))),
+        ];
+        for (code, attributes, number, fault) in cases {
+            let mut cx = long_mode();
+            set_descriptor(&mut cx, free, DATA << 16 | attributes << 40 | 103);
+            set_descriptor(&mut cx, free + 8, 0);
+            cx.regs[slot::RAX] = u64::from(number);
+            match fault {
+                Some((vector, error)) => {
+                    expect_vector(&mut cx, &code, vector);
+                    assert_eq!(frame::<1>(&cx), [u64::from(error)], "{code:x?} of {attributes:#x} at {number:#x}");
+                }
+                None => expect_halt(&mut cx, &[&code[..], &[0xf4]].concat()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_seen_depends_on_the_requested_level_too() {
+        let conforming = flat(0xa09f);
+        for (number, seen) in [(selector::DATA, true), (selector::DATA | 1, false), (selector::USER_DATA, true), (selector::FREE | 3, true)] {
+            // LAR ECX, EAX; LSL ECX, EAX; VERR AX
+            for code in [[0x0f, 0x02, 0xc8], [0x0f, 0x03, 0xc8], [0x0f, 0x00, 0xe0]] {
+                let mut cx = long_mode();
+                set_descriptor(&mut cx, selector::FREE, conforming);
+                cx.regs[slot::RAX] = u64::from(number);
+                expect_halt(&mut cx, &[&code[..], &[0xf4]].concat());
+                assert_eq!(cx.flags.zero(), seen, "{code:x?} of {number:#x}");
+            }
+        }
+    }
+
+    #[test]
     fn lar_and_lsl_answer_what_the_level_may_see() {
         let mut cx = user_mode();
         cx.regs[slot::RAX] = u64::from(selector::USER_DATA);

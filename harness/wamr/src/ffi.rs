@@ -28,6 +28,7 @@ unsafe extern "C" {
     pub fn prebake_wamr_start() -> bool;
     pub fn prebake_wamr_stop();
     pub fn prebake_wamr_aot_version() -> u32;
+    #[cfg(target_arch = "x86_64")]
     pub fn prebake_wamr_can_segue() -> bool;
     pub fn prebake_wamr_missing_import(module: *mut Module, module_name: *mut *const c_char, name: *mut *const c_char) -> bool;
 

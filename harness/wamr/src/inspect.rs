@@ -4,7 +4,6 @@
 
 use crate::error::{Error, Result};
 use crate::ffi;
-use crate::options::SEGUE;
 
 const WASM_MAGIC: &[u8] = b"\0asm";
 const WASM_VERSION: u32 = 1;
@@ -127,7 +126,7 @@ fn host_has(word: &str) -> bool {
             host_has("x86_64:x86-64-v2") && vectors && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("movbe")
         }
         // SAFETY: it returns a flag that was set when the runtime was started.
-        SEGUE => unsafe { ffi::prebake_wamr_can_segue() },
+        crate::options::SEGUE => unsafe { ffi::prebake_wamr_can_segue() },
         _ => false,
     }
 }
