@@ -658,7 +658,8 @@ mod tests {
     #[test]
     fn what_may_be_seen_depends_on_the_requested_level_too() {
         let conforming = flat(0xa09f);
-        for (number, seen) in [(selector::DATA, true), (selector::DATA | 1, false), (selector::USER_DATA, true), (selector::FREE | 3, true)] {
+        for (number, seen) in [(selector::DATA, true), (selector::DATA | 1, false), (selector::USER_DATA, true), (selector::FREE | 3, true)]
+        {
             // LAR ECX, EAX; LSL ECX, EAX; VERR AX
             for code in [[0x0f, 0x02, 0xc8], [0x0f, 0x03, 0xc8], [0x0f, 0x00, 0xe0]] {
                 let mut cx = long_mode();

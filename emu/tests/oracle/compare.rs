@@ -36,15 +36,15 @@ fn same_stop(a: Stop, b: Stop, undefined: &Undefined) -> bool {
     (a.vector, a.error | hidden, a.cr2 & known) == (b.vector, b.error | hidden, b.cr2 & known)
 }
 
-/// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical. The
-/// address may be one of 32 bits.
+/// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical or not
+/// aligned. The address may be one of 32 bits.
 fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
     const LONGEST: u32 = 8;
     let is_there = |stop: Stop| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
     match (a.vector, b.vector) {
         (14, 14) => a.error == b.error && (is_there(a) || is_there(b)),
-        (14, 13) => b.error == 0,
-        (13, 14) => a.error == 0,
+        (14, 13 | 17) => b.error == 0,
+        (13 | 17, 14) => a.error == 0,
         _ => false,
     }
 }

@@ -2,12 +2,11 @@
 
 use super::super::float::{Class, ControlWord, F80};
 use super::{begin, content, free, pending, pop, status, update_summary, write};
-use crate::bus::PAGE_SIZE;
-use crate::cpu::{Cr0, Exception, Fpu, Word, slot};
+use crate::cpu::{Cr0, Datum, Exception, Fpu, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::exec::table::rows;
 use crate::exec::{EffectiveAddress, Path};
-use crate::vcpu::{Vcpu, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// FWAIT: #NM as CR0.MP says, #MF.
 fn wait(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
@@ -101,35 +100,24 @@ fn at(op: &Op, linear: u64, offset: usize) -> u64 {
     linear.wrapping_add(offset as u64) & AddressMode::linear_mask(op.scale)
 }
 
-/// An image must be canonical to its last byte before any of it is touched.
-fn check_canonical(op: &Op, linear: u64, length: usize) -> Result<(), Exception> {
-    match op.scale & AddressMode::LEGACY != 0 || is_canonical(at(op, linear, length - 1)) {
-        true => Ok(()),
-        false if op.segment == slot::SS => Err(Exception::SS0),
-        false => Err(Exception::GP0),
-    }
-}
-
 /// Writes an image of at most two pages, all of it or nothing.
-fn store_image<P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, image: &[u8]) -> Result<(), P::Error> {
-    check_canonical(op, linear, image.len()).map_err(P::raise)?;
-    let to_next_page = (PAGE_SIZE - linear % PAGE_SIZE) as usize;
-    for offset in [0, to_next_page.min(image.len() - 1)] {
-        P::modify::<u8, ()>(cx, op.segment, at(op, linear, offset), |byte| (byte, ()))?;
+fn store_image<L: Layout, P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, image: &[u8]) -> Result<(), P::Error> {
+    for offset in [0, image.len() - L::FIELD] {
+        P::modify::<L::Field, ()>(cx, op.segment, at(op, linear, offset), |field| (field, ()))?;
     }
-    for (index, &[low, high]) in image.as_chunks::<2>().0.iter().enumerate() {
-        P::store(cx, op.segment, at(op, linear, 2 * index), u16::from_le_bytes([low, high]))?;
+    for (index, bytes) in image.chunks_exact(L::FIELD).enumerate() {
+        let field = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        P::store(cx, op.segment, at(op, linear, index * L::FIELD), L::Field::truncate(field))?;
     }
     Ok(())
 }
 
-fn load_image<const N: usize, P: Path>(cx: &mut Vcpu, op: &Op, linear: u64) -> Result<[u8; N], P::Error> {
-    check_canonical(op, linear, N).map_err(P::raise)?;
-    let mut image = [0; N];
-    for (index, bytes) in image.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-        *bytes = P::load::<u16>(cx, op.segment, at(op, linear, 2 * index))?.to_le_bytes();
+fn load_image<L: Layout, P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, image: &mut [u8]) -> Result<(), P::Error> {
+    for (index, bytes) in image.chunks_exact_mut(L::FIELD).enumerate() {
+        let field = P::load::<L::Field>(cx, op.segment, at(op, linear, index * L::FIELD))?.zero_extend();
+        bytes.copy_from_slice(&field.to_le_bytes()[..L::FIELD]);
     }
-    Ok(image)
+    Ok(())
 }
 
 /// The tag word: two bits for each physical register (SDM Vol. 1, 8.1.7).
@@ -146,10 +134,12 @@ fn tag_word(cx: &Vcpu) -> u16 {
     })
 }
 
-/// The environment as one operand size lays it out: seven fields of 16 or 32 bits.
+/// The environment as one operand size lays it out: seven fields of 16 or 32 bits. The whole image is a multiple of a field, and aligned as one.
 trait Layout {
+    /// A field.
+    type Field: Word;
     /// Bytes of a field.
-    const FIELD: usize;
+    const FIELD: usize = Self::Field::BYTES as usize;
     /// What stands in the upper half of the fields that have none.
     const FILLER: u32 = 0xFFFF_0000;
 }
@@ -157,13 +147,13 @@ trait Layout {
 /// With a 16-bit operand size.
 struct Narrow;
 impl Layout for Narrow {
-    const FIELD: usize = 2;
+    type Field = u16;
 }
 
 /// With any other operand size.
 struct Wide;
 impl Layout for Wide {
-    const FIELD: usize = 4;
+    type Field = u32;
 }
 
 fn put_environment<L: Layout>(cx: &Vcpu, image: &mut [u8]) {
@@ -203,7 +193,7 @@ fn fnstenv<L: Layout, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> R
     let mut image = [0; 28];
     let image = &mut image[..7 * L::FIELD];
     put_environment::<L>(cx, image);
-    store_image::<P>(cx, op, E::linear(cx, op), image)?;
+    store_image::<L, P>(cx, op, E::linear(cx, op), image)?;
     cx.fpu.control |= status::EXCEPTIONS;
     update_summary(cx);
     Ok(())
@@ -211,14 +201,10 @@ fn fnstenv<L: Layout, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> R
 
 fn fldenv<L: Layout, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
-    let linear = E::linear(cx, op);
     let mut image = [0; 28];
-    if L::FIELD == 2 {
-        image[..14].copy_from_slice(&load_image::<14, P>(cx, op, linear)?);
-    } else {
-        image = load_image::<28, P>(cx, op, linear)?;
-    }
-    set_environment::<L>(cx, &image);
+    let image = &mut image[..7 * L::FIELD];
+    load_image::<L, P>(cx, op, E::linear(cx, op), image)?;
+    set_environment::<L>(cx, image);
     Ok(())
 }
 
@@ -231,20 +217,16 @@ fn fnsave<L: Layout, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Re
     for (index, bytes) in (0..).zip(registers.chunks_exact_mut(10)) {
         bytes.copy_from_slice(&content(cx, index).to_le_bytes());
     }
-    store_image::<P>(cx, op, E::linear(cx, op), image)?;
+    store_image::<L, P>(cx, op, E::linear(cx, op), image)?;
     initialize(cx);
     Ok(())
 }
 
 fn frstor<L: Layout, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
-    let linear = E::linear(cx, op);
     let mut image = [0; 108];
-    if L::FIELD == 2 {
-        image[..94].copy_from_slice(&load_image::<94, P>(cx, op, linear)?);
-    } else {
-        image = load_image::<108, P>(cx, op, linear)?;
-    }
+    let image = &mut image[..7 * L::FIELD + 80];
+    load_image::<L, P>(cx, op, E::linear(cx, op), image)?;
     let (environment, registers) = image.split_at(7 * L::FIELD);
     set_environment::<L>(cx, environment);
     let valid = cx.fpu.valid;
