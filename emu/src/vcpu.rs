@@ -299,12 +299,9 @@ impl Vcpu {
         self.cpl == 3 && self.system_flags & Rflags::AC != 0 && self.control.cr0 & Cr0::AM != 0
     }
 
-    /// Raises #AC if the access is to be aligned and is not.
     /// Raises #AC for an access to data that is not aligned, if the program has asked for that.
-    pub fn check_alignment(&self, linear: u64, length: u64) -> Result<(), Exception> {
-        // Ten bytes of an x87 register lie at multiples of eight.
-        let alignment = if length == 10 { 8 } else { length };
-        if self.checks_alignment() && !linear.is_multiple_of(alignment) { Err(Exception::ALIGNMENT) } else { Ok(()) }
+    pub fn check_alignment<T: Datum>(&self, linear: u64) -> Result<(), Exception> {
+        if self.checks_alignment() && !linear.is_multiple_of(T::ALIGNMENT) { Err(Exception::ALIGNMENT) } else { Ok(()) }
     }
 
     fn flat_segments(&self) -> bool {
@@ -474,7 +471,7 @@ impl Vcpu {
     /// Reads with every check. `segment` is the register-file slot of the segment, `linear` has its base added.
     pub fn load_slow<T: Datum>(&mut self, segment: u8, linear: u64) -> Result<T, Exception> {
         let linear = self.check_segment(segment, linear, T::BYTES, false)?;
-        self.check_alignment(linear, T::BYTES)?;
+        self.check_alignment::<T>(linear)?;
         let access = self.explicit_access(AccessKind::Read);
         let value = self.load_as(linear, access)?;
         self.watch(linear, T::BYTES, false);
@@ -484,7 +481,7 @@ impl Vcpu {
     /// Writes with every check; see [`Vcpu::load_slow`].
     pub fn store_slow<T: Datum>(&mut self, segment: u8, linear: u64, value: T) -> Result<(), Exception> {
         let linear = self.check_segment(segment, linear, T::BYTES, true)?;
-        self.check_alignment(linear, T::BYTES)?;
+        self.check_alignment::<T>(linear)?;
         let access = self.explicit_access(AccessKind::Write);
         self.store_as(linear, value, access)?;
         self.watch(linear, T::BYTES, true);
@@ -494,7 +491,7 @@ impl Vcpu {
     /// Reads, modifies and writes with every check; what the modification returns is passed on.
     pub fn modify_slow<T: Datum, R>(&mut self, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Exception> {
         let linear = self.check_segment(segment, linear, T::BYTES, true)?;
-        self.check_alignment(linear, T::BYTES)?;
+        self.check_alignment::<T>(linear)?;
         let access = self.explicit_access(AccessKind::Write);
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         let (value, result) = change(self.load_span(linear, first, second));

@@ -6,6 +6,8 @@ use super::Regs;
 pub trait Datum: Copy + Default + 'static {
     /// Width in bytes.
     const BYTES: u64;
+    /// What its addresses are multiples of where alignment is checked.
+    const ALIGNMENT: u64 = Self::BYTES;
     /// From the low bytes of `value`.
     fn from_u128(value: u128) -> Self;
     /// Zero-extends.

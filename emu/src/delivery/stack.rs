@@ -88,7 +88,7 @@ impl Stack {
             self.segment.base.wrapping_add(offset) & 0xffff_ffff
         };
         if self.cpl == 3 {
-            cx.check_alignment(linear, T::BYTES)?;
+            cx.check_alignment::<T>(linear)?;
         }
         cx.store_stack(linear, value, self.cpl)?;
         self.pointer = self.pointer & !mask | offset;

@@ -2,7 +2,7 @@
 
 use super::lanes::{Lane, Vector};
 use super::{load_aligned, mmx, store_aligned};
-use crate::cpu::{Exception, Word, slot};
+use crate::cpu::{Datum, Exception, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::exec::table::rows;
 use crate::exec::{EffectiveAddress, Path};
@@ -152,6 +152,29 @@ fn movdq2q(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     Ok(())
 }
 
+/// The destination of MASKMOVQ and MASKMOVDQU: quadwords that are aligned as such.
+#[derive(Clone, Copy, Default)]
+struct Quadwords<V>(V);
+
+impl<V: Datum> Datum for Quadwords<V> {
+    const BYTES: u64 = V::BYTES;
+    const ALIGNMENT: u64 = 8;
+    fn from_u128(value: u128) -> Self {
+        Self(V::from_u128(value))
+    }
+    fn to_u128(self) -> u128 {
+        self.0.to_u128()
+    }
+    unsafe fn load(pointer: *const u8) -> Self {
+        // SAFETY: the caller vouches for the pointer.
+        Self(unsafe { V::load(pointer) })
+    }
+    unsafe fn store(self, pointer: *mut u8) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { self.0.store(pointer) }
+    }
+}
+
 /// MASKMOVQ, MASKMOVDQU: bytes of the first register to DS:RDI where the second has its top bit set.
 // Not inlined: a handler with locals in memory would not end in a jump.
 #[inline(never)]
@@ -160,14 +183,14 @@ fn maskmov<V: Vector, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> R
     let offset = cx.regs[slot::RDI] & AddressMode::offset_mask(op.scale);
     let linear = cx.regs[op.segment].wrapping_add(offset) & AddressMode::linear_mask(op.scale);
     let (value, mask) = (V::read(cx, op.a), V::read(cx, op.b));
-    P::modify::<V, _>(cx, op.segment, linear, |mut result| {
+    P::modify::<Quadwords<V>, _>(cx, op.segment, linear, |Quadwords(mut result)| {
         let lanes = value.as_ref().iter().zip(mask.as_ref());
         for (target, (&byte, &mask)) in result.as_mut().iter_mut().zip(lanes) {
             if mask.shift_right(7) != V::Lane::default() {
                 *target = byte;
             }
         }
-        (result, ())
+        (Quadwords(result), ())
     })?;
     V::end(cx);
     Ok(())

@@ -31,6 +31,7 @@ mod status {
 
 impl Datum for F80 {
     const BYTES: u64 = 10;
+    const ALIGNMENT: u64 = 8;
 
     fn from_u128(value: u128) -> Self {
         Self { significand: value as u64, sign_exponent: (value >> 64) as u16 }
