@@ -92,18 +92,18 @@ for turn in range(30):
 print("appended:", open("flags").read())
 print("truncated:", os.fstat(os.open("flags", os.O_WRONLY | os.O_TRUNC)).st_size)
 
-# Locks between processes.
-lock = os.open("locked", os.O_CREAT | os.O_RDWR, 0o600)
-fcntl.lockf(lock, fcntl.LOCK_EX, 10, 0)
-fcntl.flock(lock, fcntl.LOCK_EX)
+# Locks between processes. Linux's 9P client makes locks of both kinds the same, so that whoever has one waits for himself at the other.
+locked, flocked = (os.open(name, os.O_CREAT | os.O_RDWR, 0o600) for name in ("locked", "flocked"))
+fcntl.lockf(locked, fcntl.LOCK_EX, 10, 0)
+fcntl.flock(flocked, fcntl.LOCK_EX)
 pid = os.fork()
 if pid == 0:
-    other = os.open("locked", os.O_RDWR)
-    answers = [said(fcntl.lockf, other, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 5), said(fcntl.lockf, other, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 10), said(fcntl.flock, other, fcntl.LOCK_SH | fcntl.LOCK_NB)]
+    parts, whole = os.open("locked", os.O_RDWR), os.open("flocked", os.O_RDWR)
+    answers = [said(fcntl.lockf, parts, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 5), said(fcntl.lockf, parts, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 10), said(fcntl.flock, whole, fcntl.LOCK_SH | fcntl.LOCK_NB)]
     print("locks:", answers, flush=True)
     os._exit(0)
 os.waitpid(pid, 0)
-os.close(lock)
+os.close(locked), os.close(flocked)
 
 # Mappings.
 with open("mapped", "wb") as file:
