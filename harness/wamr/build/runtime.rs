@@ -34,6 +34,9 @@ const FILES: &[&str] = &[
     "shared/platform/common/libc-util/libc_errno.c",
 ];
 
+/// The file that c/posix.c takes in and mends.
+const REPLACED: &str = "posix.c";
+
 const INCLUDES: &[&str] =
     &["iwasm/libraries/libc-wasi/sandboxed-system-primitives/include", "iwasm/libraries/libc-wasi/sandboxed-system-primitives/src"];
 
@@ -47,14 +50,14 @@ pub fn build(core: &Path, target: Target) -> Result<()> {
         build.include(core.join(include));
     }
     for folder in FOLDERS {
-        build.files(source::files(&core.join(folder), "c", &[])?);
+        build.files(source::files(&core.join(folder), "c", &[REPLACED])?);
     }
     build.files(FILES.iter().map(|file| core.join(file)));
     build.file(core.join(target.invoke_native())).file(core.join(match target {
         Target::X86_64 => "iwasm/aot/arch/aot_reloc_x86_64.c",
         Target::Aarch64 => "iwasm/aot/arch/aot_reloc_aarch64.c",
     }));
-    build.file("c/host.c").file("c/runtime.c");
+    build.file("c/host.c").file("c/posix.c").file("c/runtime.c");
     config::archive(build, "prebake_wamr", "gcc libc6-dev")?;
     println!("cargo::rustc-link-search=native={}", std::env::var("OUT_DIR").map_err(|_| "OUT_DIR is not set")?);
     println!("cargo::rustc-link-lib=static=prebake_wamr");

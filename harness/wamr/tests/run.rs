@@ -123,6 +123,28 @@ fn wasi_gives_directories_streams_arguments_and_environment() {
     }
 }
 
+/// Also where the process's own directory, that of this package, has the names in it.
+#[test]
+fn links_are_made_in_the_directory_that_was_given() {
+    for name in ["src", "tests"] {
+        assert!(std::fs::exists(name).unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("name.txt"), "from the host").unwrap();
+    let wasi = || Wasi { preopens: vec![("/there".into(), folder.path().into())], ..Wasi::default() };
+    with_each(wasi, |instance| {
+        for call in ["link", "symlink"] {
+            assert_eq!(instance.call(call, &[]).unwrap(), [Value::I32(0)], "{call}");
+        }
+        assert_eq!(std::fs::read_link(folder.path().join("tests")).unwrap(), std::path::Path::new("src"));
+        assert_eq!(std::fs::read_to_string(folder.path().join("tests")).unwrap(), "from the host");
+        assert!(!std::fs::symlink_metadata(folder.path().join("src")).unwrap().is_symlink());
+        for name in ["src", "tests"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    });
+}
+
 #[test]
 fn wasi_that_cannot_be_given_is_refused() {
     common::with_runtime(|runtime| {

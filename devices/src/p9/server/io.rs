@@ -127,7 +127,8 @@ impl<F: FileSystem> Server<F> {
             _ => return Err(Failure::Protocol(Errno::EBADF)),
         }
         let Fid { node, uid, .. } = *fid;
-        let path = self.nodes.path(node)?;
+        // What Linux says of an open directory that was removed, and programs take for its end.
+        let path = self.nodes.path(node).map_err(|_| Errno::ENOENT)?;
         let mut room = self.fids.room_for(number);
         let mut entries: Vec<Entry> = Vec::new();
         self.fs.read_directory(&path, &mut |name, kind| {

@@ -3,6 +3,10 @@
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_link"
+    (func $path_link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_symlink"
+    (func $path_symlink (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
@@ -10,6 +14,8 @@
 
   (memory (export "memory") 16 16)
   (data (i32.const 16) "name.txt")
+  (data (i32.const 24) "src")
+  (data (i32.const 27) "tests")
   (data $late "bytes that wait")
   (type $none (func))
   (table 4 funcref)
@@ -57,6 +63,12 @@
     (local.set $error (call $fd_read (i32.load (i32.const 64)) (i32.const 72) (i32.const 1) (i32.const 80)))
     (if (local.get $error) (then (return (i32.sub (i32.const 0) (local.get $error)))))
     (i32.load (i32.const 80)))
+  ;; Gives name.txt of the first directory the name src too; the error.
+  (func (export "link") (result i32)
+    (call $path_link (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 8) (i32.const 3) (i32.const 24) (i32.const 3)))
+  ;; Makes a symbolic link to src, which is called tests; the error.
+  (func (export "symlink") (result i32)
+    (call $path_symlink (i32.const 24) (i32.const 3) (i32.const 3) (i32.const 27) (i32.const 5)))
   ;; Writes `len` bytes at `at` to standard output; the error.
   (func (export "print") (param $at i32) (param $len i32) (result i32)
     (i32.store (i32.const 72) (local.get $at))

@@ -216,6 +216,21 @@ fn unlinked_open_files_keep_working() {
     assert_eq!(client.server.fs.statistics().unwrap().blocks_free, empty, "the last fid ends it");
 }
 
+/// Linux says so of an open directory that is gone, and libraries take it for the end.
+#[test]
+fn a_removed_directory_that_is_open_has_no_entries() {
+    let mut client = Client::new();
+    client.mkdir("d").unwrap();
+    client.open(1, "d", 0).unwrap();
+    client.open(2, "d", 0).unwrap();
+    assert_eq!(client.names(1), [".", ".."]);
+    client.call(Request::Unlinkat { dfid: ROOT, name: b"d", flags: 0x200 }).unwrap();
+    for fid in [1, 2] {
+        assert_eq!(client.readdir(fid, 0, 1000), Err(Errno::ENOENT), "fid {fid}");
+        client.clunk(fid).unwrap();
+    }
+}
+
 #[test]
 fn fids_follow_a_rename_of_what_is_above_them() {
     let mut client = Client::new();
