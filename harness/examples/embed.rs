@@ -1,17 +1,17 @@
 //! A program with a machine of its own: it types at the shell of an image, keeps what was done, and goes on there the next time.
 //!
 //! ```sh
-//! cargo run --release --package harness --example embed -- registry.example/demo:1
+//! cargo run --release --package prebake --example embed -- registry.example/demo:1
 //! ```
 
-use harness::launch::{Keep, Request, What};
-use harness::oci::{Access, ensure};
-use harness::progress::Progress;
-use harness::service::{Vm, console};
-use harness::vm::console::Terminal;
+use prebake::distribution::oci::{Access, ensure};
+use prebake::progress::Progress;
+use prebake::run::console::Terminal;
+use prebake::run::{Keep, Request, What};
+use prebake::service::{Vm, console};
 use std::io::{Read, Write};
 
-fn main() -> harness::error::Result<()> {
+fn main() -> prebake::error::Result<()> {
     let reference = std::env::args().nth(1).unwrap_or_else(|| "registry.example/demo:1".into());
     // Fetched now, so that nobody waits later. The files stay in the store for as long as this value lives.
     let artifacts = ensure(&reference, &Access::default(), &mut Progress::new("embed"))?;

@@ -1,9 +1,9 @@
 //! What can go wrong, and what it is called in scripts.
 
-use crate::artefact::ArtefactError;
-use crate::image::ImageError;
-use crate::oci::OciError;
-use crate::trust::TrustError;
+use crate::distribution::oci::OciError;
+use crate::distribution::trust::TrustError;
+use crate::make::artifact::ArtifactError;
+use crate::make::image::ImageError;
 use emu::machine::{Disturbance, MachineError};
 use std::io;
 use std::path::PathBuf;
@@ -56,11 +56,11 @@ pub enum Error {
     Machine(#[from] MachineError),
     /// A machine's file cannot be made or read.
     #[error("{}: {source}", path.display())]
-    Artefact {
+    Artifact {
         /// Its file.
         path: PathBuf,
         /// Why not.
-        source: ArtefactError,
+        source: ArtifactError,
     },
     /// A container image cannot be read.
     #[error(transparent)]
@@ -421,7 +421,7 @@ impl Error {
             Self::NotAFile { .. } => "not-a-file",
             Self::Snapshot { source, .. } => source.kind(),
             Self::Restore { source, .. } | Self::Machine(source) => source.kind(),
-            Self::Artefact { source, .. } => source.kind(),
+            Self::Artifact { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
             Self::Oci(error) => error.kind(),
             Self::Trust(error) => error.kind(),

@@ -1,10 +1,10 @@
 //! Figures of a run, for people (`--stats`) and for scripts (`--json`).
 
 use crate::error::{Error, Result};
-use crate::file::atomic;
+use crate::host::file::atomic;
 use crate::progress::{grouped, mips};
+use crate::run::drive::Drive;
 use crate::session::Kept;
-use crate::vm::drive::Drive;
 use emu::machine::Verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -7,10 +7,10 @@
 //! `harness/examples/embed.rs` is a program that does it.
 
 use crate::error::{Error, Result};
-use crate::launch::{self, Outcome, Request};
 use crate::report::Report;
+use crate::run::console::{Command, Console, Control, Terminal, Typist};
+use crate::run::{self, Outcome, Request};
 use crate::session::Kept;
-use crate::vm::console::{Command, Console, Control, Terminal, Typist};
 use devices::console::WindowSize;
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -50,7 +50,7 @@ impl Vm {
         let inbox = Inbox { mailbox: mailbox.clone(), wake, waiting: VecDeque::new() };
         let work = move || {
             let mut report = Report::of("run");
-            let outcome = launch::run(&request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
+            let outcome = run::run(&request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
             if let Err(error) = &outcome {
                 report.fail(error);
             }

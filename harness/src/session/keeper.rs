@@ -1,15 +1,15 @@
 //! Who keeps what a guest does.
 
 use super::Session;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::file::HostFile;
-use crate::file::atomic::AtomicFile;
+use crate::host::file::HostFile;
+use crate::host::file::atomic::AtomicFile;
+use crate::machine::Engine;
+use crate::machine::record::{BakeState, Point};
+use crate::machine::saved::{Covered, Saved};
 use crate::progress::{grouped, mebibytes};
-use crate::vm::drive::Drive;
-use crate::vm::outlet::Outlet;
-use crate::vm::record::{BakeState, Point};
-use crate::vm::saved::{Covered, Saved};
+use crate::run::drive::Drive;
+use crate::run::outlet::Outlet;
 use snapshot::{Snapshot, Written};
 use std::fmt;
 use std::rc::Rc;

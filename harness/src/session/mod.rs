@@ -15,9 +15,9 @@ mod origin;
 pub use keeper::{Keeper, Kept};
 pub use origin::{FileRef, Origin};
 
+use crate::distribution::store::{Lock, Sharing};
 use crate::error::{Error, Result};
-use crate::file::{atomic, private_folder};
-use crate::store::{Lock, Sharing};
+use crate::host::file::{atomic, private_folder};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;

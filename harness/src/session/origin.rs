@@ -1,10 +1,10 @@
 //! What a session is of.
 
+use crate::distribution::oci::Sha256;
+use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
-use crate::file::atomic;
-use crate::oci::Sha256;
-use crate::program::VolumeArg;
-use crate::trust::Signature;
+use crate::host::file::atomic;
+use crate::run::program::VolumeArg;
 use protocol::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs;

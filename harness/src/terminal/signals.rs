@@ -2,7 +2,7 @@
 
 use super::window;
 use crate::error::{Error, Result};
-use crate::vm::console::{Command, Control};
+use crate::run::console::{Command, Control};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, ErrorKind, Read};

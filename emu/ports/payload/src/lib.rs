@@ -1,4 +1,4 @@
-//! What rides in a machine's module: the formats of the payload's table, locator and metadata, as `harness/ARTEFACT.md` specifies them, for
+//! What rides in a machine's module: the formats of the payload's table, locator and metadata, as `harness/ARTIFACT.md` specifies them, for
 //! the machine inside and for tools outside.
 
 mod error;
@@ -23,7 +23,7 @@ pub const MEMORY_PAGE: u64 = 1 << 16;
 pub const MAX_MEMORY_PAGES: u32 = (1 << 16) - 1;
 /// Parts of the payload begin in the file at multiples of this many bytes.
 pub const PART_ALIGNMENT: u64 = 4096;
-/// Bytes that an artefact may have: WebAssembly and WAMR hold them in 32 bits.
+/// Bytes that an artifact may have: WebAssembly and WAMR hold them in 32 bits.
 pub const MAX_FILE_LEN: u64 = u32::MAX as u64;
 /// Bytes of code that a reader takes into memory.
 pub const MAX_CODE_LEN: u64 = 256 << 20;

@@ -1,4 +1,4 @@
-//! What is checked, device by device. `harness/tests/baremetal.rs` knows what the devices must hold.
+//! What is checked, device by device. `harness/cli/tests/baremetal.rs` knows what the devices must hold.
 
 mod blk;
 mod console;

@@ -1,0 +1,150 @@
+//! `prebake bake`.
+
+use super::value::{BakeTargetArg, PointArg};
+use super::{ColdArgs, RegistryArgs, ReportArgs};
+use clap::{Args, ValueEnum};
+use prebake::run::program::ProgramArgs;
+use prebake::value::{EngineArg, SettleArg};
+use std::path::PathBuf;
+
+pub(super) const BAKE_EXAMPLES: &str = "\
+Examples:
+  prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
+  prebake bake demo.aot -o demo.snap
+  prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
+  prebake bake alpine:3.20 -o alpine.snap        makes alpine.wasm, too
+  prebake bake python.aot -o repl.snap --at idle -- python3 -q
+  prebake bake alpine:3.20 --push registry.example/alpine:3.20 --sign prebake.key
+
+Baking is deterministic: the same files give the same snapshot, byte for byte, on any host.";
+
+/// `prebake bake`.
+#[derive(Debug, Args)]
+pub struct BakeArgs {
+    /// A machine: a file that ends in .aot or .wasm. It has what it boots, and its memory. Or a container image, as `convert` takes it: its
+    /// machine is made first, beside the snapshot
+    #[arg(value_name = "FILE|IMAGE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
+    pub source: Option<String>,
+    /// What runs the machine: WAMR the module in a machine's file, or this program itself
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Native)]
+    pub engine: EngineArg,
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux)
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub kernel: Option<PathBuf>,
+    /// Where to save the snapshot. A file of that name stays as it is until the new one is complete
+    #[arg(short, long, value_name = "FILE.snap", required_unless_present = "push")]
+    pub output: Option<PathBuf>,
+    /// Where to stop: at the barrier, before the guest's program starts; or idle, with its shell already at the prompt
+    #[arg(long, value_name = "POINT", value_enum, default_value_t = PointArg::Barrier)]
+    pub at: PointArg,
+    /// What counts as settled: quiet for how long, with how many instructions per wake-up, and when to give up
+    #[arg(long, value_name = "quiet=TIME,work=N,within=TIME", default_value_t = SettleArg::default())]
+    pub settle: SettleArg,
+    /// Send the machine, compiled for each target, and the snapshot to a registry; then the files need not be kept
+    #[arg(long, value_name = "REF", help_heading = "Registry", conflicts_with_all = ["kernel", "disks", "shares"])]
+    pub push: Option<String>,
+    /// A kind of host to push for; may be repeated [default: all of them]
+    #[arg(long, value_name = "TARGET", value_enum, help_heading = "Registry", requires = "push")]
+    pub target: Vec<BakeTargetArg>,
+    /// Sign what is pushed with this private key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY", help_heading = "Registry", requires = "push")]
+    pub sign: Option<String>,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// The machine to boot.
+    #[command(flatten)]
+    pub cold: ColdArgs,
+    /// What the program gets.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+    /// Limits and figures.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+impl BakeArgs {
+    /// Whether WAMR is to run it.
+    pub fn in_module(&self) -> bool {
+        self.engine == EngineArg::Wamr
+    }
+
+    /// The kinds of hosts to push for, each once, in one order.
+    pub fn targets(&self) -> Vec<BakeTargetArg> {
+        let all = BakeTargetArg::value_variants().iter().copied();
+        all.filter(|target| self.target.is_empty() || self.target.contains(target)).collect()
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match &self.source {
+            Some(source) if source.ends_with(".aot") && !self.target.is_empty() => {
+                return Err(format!(
+                    "{source} is compiled already, and is pushed as it is; give the .wasm that it was made from, or leave --target out"
+                ));
+            }
+            Some(source) if source.ends_with(".snap") => {
+                return Err(format!("{source} is a snapshot; what is baked is a machine's file (.aot or .wasm) or a container image"));
+            }
+            None if self.in_module() => return Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into()),
+            _ => {}
+        }
+        if !self.program.volumes.is_empty() {
+            return Err("a snapshot holds nothing of the host's: give --volume to `run`".into());
+        }
+        match self.program.given() {
+            Some(option) if self.at == PointArg::Barrier => {
+                Err(format!("at the barrier the program is still to be started: give {option} to `run`, or bake --at idle"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command};
+    use super::*;
+    use clap::Parser;
+
+    fn parse(words: &[&str]) -> Result<BakeArgs, String> {
+        let words = ["prebake", "bake"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Bake(args) = cli.command else { unreachable!() };
+        args.check().map(|()| args)
+    }
+
+    #[test]
+    fn a_bake_needs_a_machine_an_image_or_a_kernel() {
+        let parse_kept = |words: &[&str]| parse(&[&["-o", "a.snap"], words].concat());
+        assert!(parse_kept(&["--kernel", "k", "--memory", "64"]).is_ok());
+        assert!(!parse_kept(&["a.aot", "--disk", "d"]).unwrap().in_module());
+        assert!(parse_kept(&["a.wasm", "--engine", "wamr"]).unwrap().in_module());
+        assert_eq!(parse_kept(&["alpine:3.20"]).unwrap().source.as_deref(), Some("alpine:3.20"));
+        assert!(parse_kept(&["a.aot", "--at", "idle", "-e", "A=b", "--", "sh"]).is_ok());
+        for wrong in [
+            &[][..],
+            &["b.snap"],
+            &["a.aot", "--kernel", "k"],
+            &["a.aot", "--memory", "64"],
+            &["--kernel", "k", "--engine", "wamr"],
+            &["a.aot", "-e", "A=b"],
+            &["a.aot", "--", "sh"],
+            &["a.aot", "--at", "idle", "-v", "/tmp:/data"],
+        ] {
+            assert!(parse_kept(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_need_not_be_kept() {
+        use BakeTargetArg::{Aarch64, Wasm, X86_64};
+        assert!(parse(&["alpine"]).is_err());
+        let targets = |words: &[&str]| parse(&[&["--push", "r.example/x"], words].concat()).map(|args| args.targets());
+        assert_eq!(targets(&["alpine"]), Ok(vec![X86_64, Aarch64, Wasm]));
+        assert_eq!(targets(&["a.wasm", "--target", "wasm", "--target", "x86_64", "--target", "wasm"]), Ok(vec![X86_64, Wasm]));
+        assert!(targets(&["a.aot"]).is_ok() && targets(&["a.aot", "--target", "x86_64"]).is_err());
+        assert!(targets(&["--kernel", "k"]).is_err() && targets(&["a.wasm", "--disk", "d"]).is_err());
+        assert!(parse(&["a.wasm", "-o", "a.snap", "--target", "wasm"]).is_err());
+        assert!(parse(&["a.wasm", "-o", "a.snap", "--sign", "k"]).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! The verbs that make machines: `convert`, `aot`.
+
+use super::value::TargetArg;
+use clap::Args;
+use prebake::error::Error;
+use prebake::make::convert::{Conversion, DEFAULT_APPEND, DEFAULT_MEMORY};
+use std::path::PathBuf;
+use wamr::{Baseline, Options};
+
+pub(super) const CONVERT_EXAMPLES: &str = "\
+Examples:
+  prebake convert alpine:3.20 -o alpine.wasm              from a registry
+  prebake convert ./layout -o alpine.wasm                 an OCI layout, or a folder that is the root
+  prebake convert oci:images.tar:3.20 -o alpine.wasm      one of several in an archive
+  prebake convert docker-archive:saved.tar -o alpine.wasm
+  prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
+  prebake convert --kernel vmlinux --initrd initramfs.cpio --root root.img --upper 1024 -o image.wasm
+
+A name that begins with / or ./, or is that of a .tar file, is a path; any other is a reference. The same image gives the same
+machine, byte for byte.";
+
+pub(super) const AOT_EXAMPLES: &str = "\
+Examples:
+  prebake aot demo.wasm -o demo.aot
+  prebake aot demo.wasm -o demo-arm.aot --target aarch64
+
+The code of all machines is the same: it is compiled once for each kind of host, and kept in the cache.";
+
+/// `prebake convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// A container image: a reference, an OCI layout, an archive of one or one of `docker save`, or a root folder
+    #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
+    pub image: Option<String>,
+    /// Where to save the machine. A file of that name stays as it is until the new one is complete
+    #[arg(short, long, value_name = "FILE.wasm")]
+    pub output: PathBuf,
+    /// The kernel: an uncompressed 64-bit Linux (vmlinux) [default for an image: prebake's own]
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The initial file system: a cpio archive, best uncompressed [default for an image: prebake's init]
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, besides what the machine itself adds
+    #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
+    pub append: String,
+    /// A read-only disk for the guest, vda: an image of a file system
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    pub root: Option<PathBuf>,
+    /// Size in MiB of a writable disk, vdb, that is empty at first; a snapshot holds what was written to it [default for an image: 1024]
+    #[arg(long, value_name = "MIB")]
+    pub upper: Option<u32>,
+    /// Memory in MiB, which is fixed in the machine
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
+    pub memory: u32,
+}
+
+impl ConvertArgs {
+    /// The same for the library.
+    pub fn conversion(&self) -> Conversion {
+        Conversion {
+            image: self.image.clone(),
+            output: self.output.clone(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            append: self.append.clone(),
+            root: self.root.clone(),
+            upper: self.upper,
+            memory: self.memory,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.upper.is_some_and(|upper| upper > 0) && self.image.is_none() && self.root.is_none() {
+            return Err("--upper is for a machine with a root: give an image, or --root".into());
+        }
+        Ok(())
+    }
+}
+
+/// `prebake aot`.
+#[derive(Debug, Args)]
+pub struct AotArgs {
+    /// The machine's module
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// Where to save the compiled machine
+    #[arg(short, long, value_name = "FILE.aot")]
+    pub output: PathBuf,
+    /// The kind of host
+    #[arg(long, value_enum, default_value_t = TargetArg::X86_64)]
+    pub target: TargetArg,
+    /// The least processor: x86-64-v2 or x86-64-v3, generic for aarch64 [default: the first of them]
+    #[arg(long, value_name = "BASELINE")]
+    pub host_cpu: Option<String>,
+    /// Address memory through the GS segment: faster, on x86-64 with Linux 5.9 and later
+    #[arg(long)]
+    pub segue: bool,
+}
+
+impl AotArgs {
+    /// The compiler's options.
+    pub fn options(&self) -> Result<Options, Error> {
+        let arch = match self.target {
+            TargetArg::X86_64 => "x86_64",
+            TargetArg::Aarch64 => "aarch64",
+        };
+        let known = Baseline::ALL.into_iter().filter(|baseline| baseline.arch() == arch);
+        let mut fitting = known.clone().filter(|baseline| self.host_cpu.as_deref().is_none_or(|name| name == baseline.cpu()));
+        let Some(baseline) = fitting.next() else {
+            return Err(Error::Baseline {
+                name: self.host_cpu.clone().unwrap_or_default(),
+                target: arch.into(),
+                known: known.map(Baseline::cpu).collect::<Vec<_>>().join(", "),
+            });
+        };
+        Ok(Options { segue: self.segue && self.target == TargetArg::X86_64, ..Options::new(baseline) })
+    }
+}

@@ -1,0 +1,37 @@
+//! `prebake diff`: what differs between two snapshots.
+
+use crate::args::DiffArgs;
+use prebake::error::{Error, Result, exit};
+use prebake::host::file::HostFile;
+use prebake::progress::say;
+use snapshot::{Diff, Snapshot};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the verb.
+pub fn run(args: &DiffArgs) -> ExitCode {
+    match diff(args) {
+        Ok(diff) => {
+            // Whoever reads the first lines only has seen enough.
+            let _ = write!(std::io::stdout(), "{diff}");
+            if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::DIFFERENT) }
+        }
+        Err(error) => {
+            say(format_args!("prebake diff: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn diff(args: &DiffArgs) -> Result<Diff> {
+    let (first, second) = (open(&args.first)?, open(&args.second)?);
+    snapshot::diff(&first, &second, args.pages).map_err(|source| {
+        let path = Path::new(&args.first).display();
+        Error::Snapshot { path: format!("{path} or {}", args.second.display()).into(), source }
+    })
+}
+
+fn open(path: &Path) -> Result<Snapshot<HostFile>> {
+    Snapshot::open(HostFile::open("snapshot", path)?).map_err(|source| Error::Snapshot { path: path.into(), source })
+}

@@ -1,0 +1,83 @@
+//! The verbs, one to a file.
+
+pub mod aot;
+pub mod bake;
+pub mod boot;
+pub mod convert;
+pub mod diff;
+pub mod images;
+pub mod inspect;
+pub mod key;
+pub mod prune;
+mod publish;
+pub mod pull;
+pub mod push;
+pub mod run;
+pub mod sessions;
+pub mod trust;
+pub mod unpack;
+
+use crate::args::{ConsoleArgs, ReportArgs};
+use prebake::error::{Result, exit};
+use prebake::progress::say;
+use prebake::report::Report;
+use protocol::Mode;
+use std::process::ExitCode;
+use wamr::Runtime;
+
+/// Ends a verb that has no report: tells the user what went wrong.
+fn end(name: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("prebake {name}: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Ends a verb that has a report: writes it, and tells the user what went wrong.
+fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => report.exit_code = code,
+        Err(error) => {
+            say(format_args!("prebake {name}: {error}"));
+            report.fail(&error);
+        }
+    }
+    if let Some(path) = &args.json
+        && let Err(error) = report.write(path)
+    {
+        say(format_args!("prebake {name}: {error}"));
+        // What the guest said goes before what prebake could not say.
+        if report.exit_code == 0 {
+            report.exit_code = error.exit_code();
+        }
+    }
+    ExitCode::from(report.exit_code)
+}
+
+/// Does what may need WAMR. Starting that touches the whole stack of its thread.
+fn on_thread_for_wamr(work: impl FnOnce() -> ExitCode + Send) -> ExitCode {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK);
+        let joined = thread.spawn_scoped(scope, work).map(std::thread::ScopedJoinHandle::join);
+        joined.ok().and_then(std::result::Result::ok).unwrap_or(ExitCode::from(exit::FAILED))
+    })
+}
+
+/// What the guest's program is to be connected to, if that was said.
+fn mode(args: &ConsoleArgs) -> Option<Mode> {
+    match (args.tty, args.no_tty) {
+        (true, _) => Some(Mode::Tty),
+        (_, true) => Some(Mode::Streams),
+        _ => None,
+    }
+}
+
+/// Says the figures of a run, if that was asked for.
+fn say_stats(console: &ConsoleArgs, report: &Report) {
+    if console.stats {
+        report.stats().iter().for_each(|line| say(format_args!("prebake: {line}")));
+    }
+}

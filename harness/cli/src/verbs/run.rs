@@ -1,0 +1,70 @@
+//! `prebake run`: what a reference names, a machine or a snapshot, with someone at the console.
+
+use super::{finish, mode, on_thread_for_wamr, say_stats};
+use crate::args::{RunArgs, RunOperand};
+use prebake::distribution::oci::Access;
+use prebake::distribution::trust::PublicKey;
+use prebake::error::Result;
+use prebake::make::code::is_machine;
+use prebake::progress::say;
+use prebake::report::Report;
+use prebake::run::console::Console;
+use prebake::run::{self, Keep, Request, What};
+use prebake::terminal::signals::Signals;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs the verb.
+pub fn run(args: RunArgs, start: Instant) -> ExitCode {
+    let request = match request(&args) {
+        Ok(request) => request,
+        Err(error) => return finish("run", &args.report, Report::of("run"), Err(error)),
+    };
+    if request.may_need_wamr() { on_thread_for_wamr(|| attempt(&args, &request, start)) } else { attempt(&args, &request, start) }
+}
+
+fn attempt(args: &RunArgs, request: &Request, start: Instant) -> ExitCode {
+    let mut report = Report::of("run");
+    let result = make_and_attend(request, start, &mut report);
+    say_stats(&args.console, &report);
+    finish("run", &args.report, report, result)
+}
+
+fn make_and_attend(request: &Request, start: Instant, report: &mut Report) -> Result<u8> {
+    let outcome = run::run(request, Console::of_process()?, || Ok(Box::new(Signals::catch()?)), (report, start))?;
+    if let Some(kept) = &outcome.kept {
+        say(format_args!("prebake: {kept}"));
+    }
+    outcome.status()
+}
+
+fn request(args: &RunArgs) -> Result<Request> {
+    let what = match (&args.operand, &args.snapshot) {
+        (None, None) => What::Session,
+        (Some(RunOperand::Reference(reference)), _) => What::Reference(reference.clone()),
+        (Some(RunOperand::File(file)), snapshot) if is_machine(file) => {
+            What::Files { machine: Some(file.clone()), snapshot: snapshot.clone() }
+        }
+        (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => What::Files { machine: None, snapshot: Some(snapshot.clone()) },
+    };
+    let verify_key = args.verify_key.as_deref().map(PublicKey::read).transpose()?;
+    Ok(Request {
+        keep: match &args.session {
+            Some(name) => Keep::Session(name.clone()),
+            None if args.fresh => Keep::Nothing,
+            None => Keep::Usual,
+        },
+        engine: args.engine,
+        verify: args.verify,
+        restore: args.restore,
+        memory: args.memory,
+        program: args.program.clone(),
+        devices: args.devices.clone(),
+        mode: mode(&args.console),
+        clock: args.console.clock,
+        limit_instructions: args.report.limit_instructions,
+        aid: args.debug.aid(),
+        access: Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() },
+        ..Request::new(what)
+    })
+}

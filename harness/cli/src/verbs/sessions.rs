@@ -1,0 +1,78 @@
+//! `prebake sessions`: what has been kept.
+
+use crate::args::SessionsArgs;
+use prebake::distribution::store::Store;
+use prebake::error::Result;
+use prebake::progress::mebibytes;
+use prebake::session::{FileRef, Listed, Origin};
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Runs the verb.
+pub fn run(args: &SessionsArgs) -> ExitCode {
+    super::end("sessions", list_or_remove(args))
+}
+
+fn list_or_remove(args: &SessionsArgs) -> Result<()> {
+    let sessions = Store::of_user()?.sessions()?;
+    if !args.remove.is_empty() {
+        return args.remove.iter().try_for_each(|name| sessions.remove(name));
+    }
+    let listed = sessions.list()?;
+    let text = if args.json { as_json(&listed) } else { as_text(&listed) };
+    // Whoever reads the first lines only has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// What a session is of, in the words in which it was run.
+fn subject(origin: &Origin) -> String {
+    match (&origin.reference, origin.machine.as_ref().unwrap_or(&origin.base)) {
+        (Some(reference), _) => reference.clone(),
+        (None, FileRef::Path(path)) => path.display().to_string(),
+        (None, FileRef::Store(name)) => name.clone(),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
+}
+
+fn as_json(listed: &[Listed]) -> String {
+    let entry = |session: &Listed| {
+        json!({
+            "name": session.name,
+            "of": subject(&session.origin),
+            "image": session.origin.image.map(|digest| digest.to_string()),
+            "began": session.origin.began,
+            "kept": seconds(session.kept),
+            "bytes": session.bytes,
+        })
+    };
+    format!("{:#}\n", serde_json::Value::Array(listed.iter().map(entry).collect()))
+}
+
+fn as_text(listed: &[Listed]) -> String {
+    let width =
+        |column: fn(&Listed) -> String, title: &str| listed.iter().map(|session| column(session).len()).max().unwrap_or(0).max(title.len());
+    let (names, subjects) = (width(|session| session.name.clone(), "NAME"), width(|session| subject(&session.origin), "OF"));
+    let row = |name: &str, subject: &str, kept: &str, size: &str| format!("{name:names$}  {subject:subjects$}  {kept:>12}  {size:>10}\n");
+    let mut text = row("NAME", "OF", "KEPT", "SIZE");
+    for session in listed {
+        text += &row(&session.name, &subject(&session.origin), &ago(session.kept), &mebibytes(session.bytes));
+    }
+    text
+}
+
+/// How long ago that was.
+fn ago(time: SystemTime) -> String {
+    let seconds = time.elapsed().map_or(0, |age| age.as_secs());
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86400),
+    }
+}

@@ -1,0 +1,82 @@
+//! `prebake trust`: whose native code is run.
+
+use crate::args::{TrustArgs, TrustCommand, TrustedArgs};
+use prebake::distribution::trust::{Policy, PublicKey, Rule, Scope, TrustError};
+use prebake::error::Result;
+use prebake::progress::say;
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the verb.
+pub fn run(args: &TrustArgs) -> ExitCode {
+    super::end(
+        "trust",
+        match &args.command {
+            TrustCommand::Add(trusted) => add(trusted),
+            TrustCommand::List { json } => list(*json),
+            TrustCommand::Remove(trusted) => remove(trusted),
+        },
+    )
+}
+
+fn add(args: &TrustedArgs) -> Result<()> {
+    let rule = Rule { key: args.key.as_deref().map(PublicKey::read).transpose()?, repositories: scope(args)? };
+    let is_new = Policy::change_of_user(|policy| Ok(policy.add(rule.clone())))?;
+    let already = if is_new { "" } else { " already" };
+    say(format_args!("trust: {rule} is trusted{already}"));
+    Ok(())
+}
+
+fn remove(args: &TrustedArgs) -> Result<()> {
+    let scope = scope(args)?;
+    // The key's file may be lost; then its fingerprint names it.
+    let fingerprint = match args.key.as_deref() {
+        Some(key) if key.starts_with("sha256:") => Some(key.to_owned()),
+        Some(key) => Some(PublicKey::read(key)?.fingerprint().to_string()),
+        None => None,
+    };
+    let is_meant = |rule: &Rule| {
+        let key = rule.key.map(|key| key.fingerprint().to_string());
+        // A key without repositories is meant wherever it is trusted.
+        key == fingerprint && (rule.repositories == scope || (scope.is_none() && key.is_some()))
+    };
+    let what = [fingerprint.clone(), scope.as_ref().map(ToString::to_string)].into_iter().flatten().collect::<Vec<_>>().join(" for ");
+    let gone = Policy::change_of_user(|policy| match policy.remove(is_meant) {
+        gone if gone.is_empty() => Err(TrustError::NotTrusted { what }.into()),
+        gone => Ok(gone),
+    })?;
+    for rule in gone {
+        say(format_args!("trust: {rule} is not trusted any more"));
+    }
+    Ok(())
+}
+
+fn scope(args: &TrustedArgs) -> Result<Option<Scope>> {
+    Ok(args.repositories.as_deref().map(str::parse).transpose()?)
+}
+
+fn list(as_json: bool) -> Result<()> {
+    let policy = Policy::of_user()?;
+    let mut text = String::new();
+    if as_json {
+        let rule = |rule: &Rule| {
+            json!({
+                "key": rule.key.map(|key| key.fingerprint().to_string()),
+                "pem": rule.key.map(PublicKey::to_pem),
+                "repositories": rule.repositories,
+            })
+        };
+        text = format!("{:#}\n", serde_json::Value::Array(policy.rules().iter().map(rule).collect()));
+    } else {
+        let row = |key: &str, repositories: &str| format!("{key:71}  {repositories}\n");
+        text += &row("KEY", "REPOSITORIES");
+        for rule in policy.rules() {
+            let key = rule.key.map_or("any or none".into(), |key| key.fingerprint().to_string());
+            text += &row(&key, &rule.repositories.as_ref().map_or("all".into(), ToString::to_string));
+        }
+    }
+    // Whoever reads the first lines only has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Small machines and snapshots.
+
+use emu::machine::model::MODEL;
+use prebake::make::artifact::{MachineSize, PartInput, PartKind, link, pack};
+use snapshot::{MachineId, Pages, Writer};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub const RAM_SIZE: u64 = 32 << 20;
+
+/// A machine in `folder`. Of other `kernel`s it is another.
+pub fn machine(folder: &Path, name: &str, kernel: &[u8]) -> PathBuf {
+    machine_with(folder, name, kernel, RAM_SIZE)
+}
+
+pub fn machine_with(folder: &Path, name: &str, kernel: &[u8], ram_size: u64) -> PathBuf {
+    let code = match name.ends_with(".aot") {
+        true => include_bytes!("../../../tests/data/payload.aot").to_vec(),
+        false => link(&wat::parse_str(include_str!("../../../tests/data/payload.wat")).unwrap()).unwrap(),
+    };
+    let path = folder.join(name);
+    let size = MachineSize { pages: (ram_size / 65_536) as u32 + 16, ram_size };
+    let metadata: &[u8] = b"{\"append\":\"\"}";
+    let parts = vec![
+        PartInput::new(PartKind::Kernel, kernel.len() as u64, kernel),
+        PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata),
+    ];
+    pack(&code, size, parts, &mut File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// Bytes without a pattern, so that they do not shrink on the way.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A snapshot in `folder` of a machine with this much memory, and some noise in it.
+pub fn snapshot(folder: &Path, name: &str, ram_size: u64) -> PathBuf {
+    let mut ram = vec![0; ram_size as usize];
+    ram[1 << 20..(1 << 20) + 300_000].copy_from_slice(&noise(300_000, 7));
+    let path = folder.join(name);
+    let writer = Writer::new(MachineId { model: MODEL, ram_size, devices: 0 });
+    writer.write(Pages::new(&ram), &mut File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// All files below `folder`, by name, without locks.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.retain(|path| !path.to_string_lossy().ends_with("lock"));
+    found.sort();
+    found
+}

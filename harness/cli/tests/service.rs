@@ -1,0 +1,111 @@
+//! Machines for programs: the library's service, with streams of the program's own.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use common::{at_barrier, at_prompt};
+use devices::console::WindowSize;
+use prebake::run::attended::Ending;
+use prebake::run::console::Terminal;
+use prebake::run::{Keep, Request, What};
+use prebake::service::{Ends, Vm, console};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+fn snapshot(path: PathBuf) -> Request {
+    Request::new(What::Files { machine: None, snapshot: Some(path) })
+}
+
+/// Whoever stands at the machine.
+struct User {
+    ends: Ends,
+    seen: String,
+}
+
+impl User {
+    fn start(request: Request) -> (Vm, Self) {
+        let window = Some(WindowSize { cols: 90, rows: 30 });
+        let (console, ends) = console(Terminal { name: Some("vt220".into()), window }).unwrap();
+        (Vm::start(request, console).unwrap(), Self { ends, seen: String::new() })
+    }
+
+    fn ask(&mut self, command: &str, answer: &str) {
+        self.ends.stdin.write_all(format!("{command}\n").as_bytes()).unwrap();
+        self.wait_for(&format!("\r\n{answer}\r\n"));
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        let mut bytes = [0; 4096];
+        while !self.seen.contains(text) {
+            let count = self.ends.stdout.read(&mut bytes).unwrap();
+            assert!(count > 0, "`{text}` was not shown: {}", self.seen);
+            self.seen += &String::from_utf8_lossy(&bytes[..count]);
+        }
+        self.seen.drain(..self.seen.find(text).unwrap() + text.len());
+    }
+}
+
+#[test]
+fn a_program_types_and_reads_and_resizes() {
+    let (vm, mut user) = User::start(snapshot(at_barrier()));
+    user.wait_for("# ");
+    user.ask("tty; echo $TERM", "/dev/hvc0\r\nvt220");
+    user.ask("stty size", "30 90");
+    vm.resize(WindowSize { cols: 120, rows: 40 });
+    user.ask("stty size", "40 120");
+    user.ends.stdin.write_all(b"exit 7\n").unwrap();
+    let ended = vm.wait();
+    assert_eq!(ended.outcome.unwrap().ending, Ending::Exited(7));
+    assert!(ended.report.guest_instructions > 0 && ended.report.restore_ms.is_some());
+}
+
+/// All that is kept here is in a store of this test's own.
+#[test]
+fn what_is_done_is_kept_and_goes_on() {
+    let home = common::scratch("home");
+    let _ = std::fs::remove_dir_all(&home);
+    // SAFETY: it is set before any thread of this process reads it, and the other tests here have no sessions.
+    unsafe { std::env::set_var("PREBAKE_HOME", &home) };
+    let kept = || Request { keep: Keep::Session("work".into()), ..snapshot(at_prompt()) };
+    let (vm, mut user) = User::start(kept());
+    user.wait_for("# ");
+    user.ask("word=one; echo $word", "one");
+    let checkpoint = vm.checkpoint().unwrap();
+    assert_eq!((checkpoint.session.as_str(), checkpoint.pages > 0), ("work", true));
+    user.ask("word=two; echo $word", "two");
+    // Nobody else can have it meanwhile.
+    let (other, _user) = User::start(kept());
+    assert_eq!(other.wait().outcome.unwrap_err().kind(), "session-in-use");
+    vm.stop();
+    assert!(vm.wait().outcome.unwrap().kept.is_some());
+
+    let (vm, mut user) = User::start(kept());
+    user.ask("echo $word", "two");
+    // To close the input is to go away.
+    drop(user.ends.stdin);
+    let outcome = vm.wait().outcome.unwrap();
+    assert!(matches!(outcome.ending, Ending::Signalled(_)) && outcome.kept.is_some(), "{outcome:?}");
+    let (vm, mut user) = User::start(kept());
+    user.ask("echo $word", "two");
+    user.ends.stdin.write_all(b"exit\n").unwrap();
+    assert_eq!(vm.wait().outcome.unwrap().ending, Ending::Exited(0));
+}
+
+#[test]
+fn what_cannot_be_kept_is_said() {
+    let (vm, mut user) = User::start(snapshot(at_prompt()));
+    user.ask("echo here", "here");
+    assert_eq!(vm.checkpoint().unwrap_err().kind(), "keeps-nothing");
+    vm.stop();
+    while !vm.has_ended() {
+        std::thread::yield_now();
+    }
+    assert_eq!(vm.checkpoint().unwrap_err().kind(), "machine-ended");
+    assert!(vm.wait().outcome.unwrap().kept.is_none());
+    for nothing in [What::Session, What::Files { machine: None, snapshot: None }] {
+        let (vm, _user) = User::start(Request::new(nothing));
+        assert_eq!(vm.wait().outcome.unwrap_err().kind(), "nothing-to-run");
+    }
+    let (vm, _user) = User::start(snapshot("/nonexistent.snap".into()));
+    assert_eq!(vm.wait().outcome.unwrap_err().kind(), "missing");
+}

@@ -1,0 +1,274 @@
+//! Files, sent to a registry as one artifact.
+
+use super::blob::{Sent, Source};
+use super::digest::Sha256;
+use super::document::{
+    CONFIG_TYPE, Code, CodeFormat, Config, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Platform, SNAPSHOT_TYPE, SnapshotConfig,
+    encode,
+};
+use super::error::OciError;
+use super::host::architecture;
+use super::meter::Meter;
+use super::registry::{Connection, Registry};
+use crate::distribution::trust::SigningKey;
+use crate::error::{Error, Result};
+use crate::host::file::{HostFile, atomic, cache_folder};
+use crate::make::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
+use crate::make::code::CodeCache;
+use crate::progress::{Progress, mebibytes};
+use emu::machine::model::MODEL;
+use futures_util::future::try_join_all;
+use payload::Metadata;
+use snapshot::{FORMAT_VERSION, Snapshot, pack};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use wamr::Baseline;
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Digest of the index.
+    pub digest: Sha256,
+    /// Bytes of all files, as they travel.
+    pub bytes: u64,
+    /// Of these, bytes that the registry did not have.
+    pub sent: u64,
+}
+
+/// Where something can be pushed.
+pub struct Destination {
+    registry: Registry,
+}
+
+impl Destination {
+    /// Asks the registry, so that who may not push there is told before there is any work.
+    pub fn of(reference: &str, connection: Connection) -> Result<Self> {
+        let reference = super::reference(reference)?;
+        if reference.digest().is_some() {
+            let problem = "it names a digest, which is nobody's to choose".into();
+            return Err(OciError::Reference { text: reference.whole(), problem }.into());
+        }
+        let registry = Registry::new(reference, connection)?;
+        registry.wait(registry.require_push())?;
+        Ok(Self { registry })
+    }
+
+    /// Sends machines and at most one snapshot, and makes the reference name them.
+    pub fn push(&self, files: &[PathBuf], cpu: Option<&str>, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
+        let set = FileSet::open(files, cpu, progress)?;
+        self.registry.wait(set.send(&self.registry, key, progress))
+    }
+}
+
+/// A file that is to be a layer.
+struct Layer {
+    path: PathBuf,
+    file: File,
+    descriptor: Descriptor,
+}
+
+impl Layer {
+    fn new(path: &Path, file: File, media_type: &str) -> Result<Self> {
+        let error = |source| Error::Read { what: "file to be pushed", path: path.into(), source };
+        let size = file.metadata().map_err(error)?.len();
+        let digest = Sha256::of_file(&file).map_err(error)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self { path: path.into(), file, descriptor: Descriptor::new(media_type, digest, size).titled(&name) })
+    }
+}
+
+/// Files that belong together.
+struct FileSet {
+    machines: Vec<(Config, Layer)>,
+    snapshot: Option<Layer>,
+}
+
+impl FileSet {
+    /// Opens and verifies the files.
+    fn open(files: &[PathBuf], cpu: Option<&str>, progress: &mut Progress) -> Result<Self> {
+        let mismatch = |problem: String| Err(OciError::Mismatch { problem }.into());
+        let is_snapshot = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "snap");
+        let (snapshots, machines): (Vec<_>, Vec<_>) = files.iter().partition(is_snapshot);
+        let snapshot = match snapshots.as_slice() {
+            [] => None,
+            [path] => Some(open_snapshot(path, progress)?),
+            _ => {
+                return mismatch(
+                    "several snapshots were given; a reference names one: of several machines the same, before any of them ran".into(),
+                );
+            }
+        };
+        let mut machines = machines.into_iter().map(|path| open_machine(path, cpu)).collect::<Result<Vec<_>>>()?;
+        let Some((first, _)) = machines.first() else {
+            return mismatch("no machine was given; give a .aot for each kind of host, or a .wasm, with the snapshot".into());
+        };
+        let first = first.clone();
+        for (config, layer) in &mut machines {
+            let name = layer.path.display();
+            if (config.ram_bytes, &config.payload) != (first.ram_bytes, &first.payload) {
+                return mismatch(format!(
+                    "{name} is another machine than the first one: its memory or what it boots differs; push it as a reference of its own"
+                ));
+            }
+            if let Some((snapshot, of)) = &snapshot {
+                if of.ram_size != config.ram_bytes {
+                    let (found, wanted) = (of.ram_size >> 20, config.ram_bytes >> 20);
+                    return mismatch(format!(
+                        "the snapshot is of a machine with {found} MiB of memory, but {name} has {wanted}; bake it with that"
+                    ));
+                }
+                config.snapshot = Some(snapshot.1.clone());
+            }
+        }
+        machines.sort_by_key(|(config, _)| (config.code.format.ending(), config.code.target.clone(), config.code.cpu.clone()));
+        let target = |config: &Config| (config.code.format, config.code.target.clone(), config.code.cpu.clone());
+        if let Some(pair) = machines.windows(2).find(|pair| target(&pair[0].0) == target(&pair[1].0)) {
+            return mismatch(format!(
+                "{} and {} are for the same hosts; give one of them",
+                pair[0].1.path.display(),
+                pair[1].1.path.display()
+            ));
+        }
+        Ok(Self { machines, snapshot: snapshot.map(|(snapshot, _)| snapshot.0) })
+    }
+
+    /// Sends what the registry has not, and then the documents that name it: the index last.
+    /// Signatures go before it, so that who follows the reference finds them.
+    async fn send(&self, registry: &Registry, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
+        let configs: Vec<Vec<u8>> = self.machines.iter().map(|(config, _)| encode(config)).collect();
+        let layers: Vec<&Layer> = self.machines.iter().map(|(_, layer)| layer).chain(&self.snapshot).collect();
+        let bytes = layers.iter().map(|layer| layer.descriptor.size).sum();
+        let meter = Meter::new(progress, "pushing", layers.len(), bytes);
+        let sends = layers.iter().enumerate().map(|(number, layer)| {
+            let meter = &meter;
+            async move {
+                let (what, source) = (layer.path.display().to_string(), Source::File(&layer.file, &layer.path));
+                let elsewhere = Known::of(registry).repository_of(layer.descriptor.digest);
+                let sent = registry.send(&what, &layer.descriptor, &source, elsewhere.as_deref(), |done| meter.watch(number, done)).await?;
+                meter.watch(number, layer.descriptor.size);
+                Known::of(registry).note(layer.descriptor.digest);
+                Ok::<_, Error>(if sent == Sent::Uploaded { layer.descriptor.size } else { 0 })
+            }
+        });
+        let sent = try_join_all(sends).await?.into_iter().sum();
+
+        let mut entries = Vec::new();
+        for ((config, layer), bytes) in self.machines.iter().zip(&configs) {
+            let described = Descriptor::of(CONFIG_TYPE, bytes);
+            registry.send("the configuration", &described, &Source::Bytes(bytes), None, |_| ()).await?;
+            let layers = std::iter::once(layer).chain(&self.snapshot).map(|layer| layer.descriptor.clone()).collect();
+            let manifest = encode(&Manifest::new(described, layers));
+            let entry = Descriptor::of(MANIFEST_TYPE, &manifest);
+            registry.send_document(MANIFEST_TYPE, &manifest, &entry.digest.to_string()).await?;
+            entries.push(Descriptor { platform: Some(platform(&config.code)), artifact_type: Some(super::ARTIFACT_TYPE.into()), ..entry });
+        }
+        let manifests: Vec<Sha256> = entries.iter().map(|entry| entry.digest).collect();
+        let index = encode(&Index::new(entries));
+        let digest = Sha256::of(&index);
+        if let Some(key) = key {
+            // Manifests too: there are clients that look at one of them alone.
+            for signed in manifests.into_iter().chain([digest]) {
+                registry.sign(signed, key).await?;
+            }
+        }
+        registry.send_document(INDEX_TYPE, &index, registry.reference().tag().unwrap_or("latest")).await?;
+        Ok(Pushed { digest, bytes, sent })
+    }
+}
+
+/// What a manifest is for, in OCI's words.
+fn platform(code: &Code) -> Platform {
+    let (architecture, os) = match &code.target {
+        Some(target) => (architecture(target).unwrap_or(target), "linux"),
+        None => ("wasm", "wasip1"),
+    };
+    Platform { architecture: architecture.into(), os: os.into() }
+}
+
+fn open_machine(path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
+    let error = |source| Error::Artifact { path: path.into(), source };
+    let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
+    artifact.verify().map_err(error)?;
+    let digest = artifact.code_digest().map_err(error)?;
+    let code = match artifact.kind() {
+        Kind::Wasm => Code { format: CodeFormat::Wasm, version: WASM_VERSION, target: None, cpu: None, digest: digest.to_string() },
+        Kind::Aot { target } => {
+            let known = CodeCache::of_user()?.baseline(digest).filter(|baseline| baseline.arch() == target);
+            let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == cpu);
+            let Some(baseline) = known.or(given) else {
+                let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
+                let problem = format!(
+                    "{} was not compiled here, so nobody knows what processor it needs; say it with --host-cpu: {}",
+                    path.display(),
+                    names.collect::<Vec<_>>().join(", ")
+                );
+                return Err(OciError::Mismatch { problem }.into());
+            };
+            let (target, cpu) = (Some(target.clone()), Some(baseline.cpu().into()));
+            Code { format: CodeFormat::Aot, version: AOT_VERSION, target, cpu, digest: digest.to_string() }
+        }
+    };
+    let metadata = artifact.read_part(PartKind::Metadata).map_err(error)?;
+    let metadata = Metadata::decode(&metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
+    let payload: BTreeMap<_, _> = artifact.parts().iter().map(|part| (part.kind.name().to_owned(), part.digest.to_string())).collect();
+    let media_type = code.format.media_type();
+    let config = Config {
+        model: MODEL.to_string(),
+        ram_bytes: artifact.size().ram_size,
+        code,
+        payload,
+        source: metadata.image.and_then(|image| image.manifest),
+        snapshot: None,
+    };
+    let file = artifact.file().file().try_clone().map_err(|source| Error::Read { what: "machine", path: path.into(), source })?;
+    Ok((config, Layer::new(path, file, media_type)?))
+}
+
+/// A snapshot in its travelling form, and the machine that it is of.
+fn open_snapshot(path: &Path, progress: &mut Progress) -> Result<((Layer, SnapshotConfig), snapshot::MachineId)> {
+    let error = |source| Error::Snapshot { path: path.into(), source };
+    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
+    let machine = *snapshot.machine();
+    machine.require(&snapshot::MachineId { model: MODEL, ..machine }).map_err(error)?;
+    progress.update(|| format!("packing {}", path.display()));
+    let mut file = tempfile::tempfile().map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
+    // Every page is verified on the way.
+    let packed = pack(&snapshot, &mut file).map_err(|source| match source {
+        snapshot::Error::Io { source, .. } => Error::Write { path: std::env::temp_dir(), source },
+        source => error(source),
+    })?;
+    let stored_bytes = snapshot.header().file_length();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    progress.say(format_args!("packed {name}: {} of {}", mebibytes(packed.file_length), mebibytes(stored_bytes)));
+    let content = snapshot.header().content_digest.to_string();
+    let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, devices: machine.devices };
+    Ok(((Layer::new(path, file, SNAPSHOT_TYPE)?, config), machine))
+}
+
+/// Which repository of a registry has been seen to have a layer. Another one can have it from there.
+struct Known<'a> {
+    registry: &'a Registry,
+    folder: Option<PathBuf>,
+}
+
+impl<'a> Known<'a> {
+    fn of(registry: &'a Registry) -> Self {
+        Self { registry, folder: cache_folder("pushed") }
+    }
+
+    fn path(&self, layer: Sha256) -> Option<PathBuf> {
+        let place = format!("{} {layer}", self.registry.reference().resolve_registry());
+        self.folder.as_ref().map(|folder| folder.join(Sha256::of(place.as_bytes()).digits()))
+    }
+
+    fn repository_of(&self, layer: Sha256) -> Option<String> {
+        let known = std::fs::read_to_string(self.path(layer)?).ok()?;
+        Some(known).filter(|repository| repository != self.registry.reference().repository())
+    }
+
+    fn note(&self, layer: Sha256) {
+        // What is not remembered is sent again.
+        let _ = self.path(layer).map(|path| atomic::write(&path, self.registry.reference().repository().as_bytes()));
+    }
+}

@@ -1,0 +1,305 @@
+//! What has been pulled, on this host: machines and snapshots by the digests of the layers that they came as, and what references named.
+//!
+//! A file is verified before it takes its name, is never written again, and goes only when nothing names it and nobody has it open: whoever
+//! uses a file has it locked. `lock` is shared by all who add or take something, and alone for who removes.
+//!
+//! ```text
+//! lock                   see above
+//! references/DIGEST      what a reference named, as JSON; the name is the digest of the reference
+//! files/LAYER.aot|wasm|snap
+//! files/LAYER.snap       of a machine's layer: the snapshot that was made of it here, if it came without
+//! partial/LAYER          what has come of a layer that is being fetched
+//! partial/LAYER.lock     held by who fetches it
+//! sessions/              see there
+//! ```
+
+mod entry;
+mod lock;
+
+pub use entry::{Entry, Kept, SNAPSHOT_ENDING, file_name};
+pub use lock::{Lock, Sharing};
+
+use crate::distribution::oci::Sha256;
+use crate::error::{Error, Result};
+use crate::host::file::ledger::{Ledger, Stamp};
+use crate::host::file::{atomic, data_folder, private_folder};
+use crate::progress::say;
+use crate::session::Sessions;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    ledger: Ledger,
+}
+
+/// What a [`Store::prune`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Files that are gone.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that nothing names, but that someone has in use.
+    pub in_use: usize,
+}
+
+impl Store {
+    /// The user's: in `$PREBAKE_HOME`, else where data are.
+    pub fn of_user() -> Result<Self> {
+        Self::at(data_folder().ok_or(Error::NoStore)?)
+    }
+
+    /// The one in `root`, which is made if it is not there.
+    pub fn at(root: PathBuf) -> Result<Self> {
+        for name in ["references", "files", "partial"] {
+            private_folder(root.join(name)).ok_or(Error::NoStore)?;
+        }
+        Ok(Self { root, ledger: Ledger::of_user() })
+    }
+
+    /// The sessions in it.
+    pub fn sessions(&self) -> Result<Sessions> {
+        Sessions::at(self.root.join("sessions"))
+    }
+
+    /// What it remembers of files that it has verified.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Keeps all that is there from being removed.
+    pub fn share(&self) -> Result<Lock> {
+        self.lock(&self.root.join("lock"), Sharing::Shared, "waiting for a prebake that removes files from the store")
+    }
+
+    /// Claims a layer, so that of several who want it one fetches it.
+    pub fn claim(&self, layer: Sha256) -> Result<Lock> {
+        let path = self.partial(layer).with_extension("lock");
+        self.lock(&path, Sharing::Alone, "waiting for another prebake that fetches the same")
+    }
+
+    fn lock(&self, path: &Path, sharing: Sharing, waiting: &str) -> Result<Lock> {
+        let lock = Lock::wait(path, sharing, || say(format_args!("prebake: {waiting}")));
+        lock.map_err(|source| Error::Write { path: path.into(), source })
+    }
+
+    /// Where what has come of a layer is kept.
+    pub fn partial(&self, layer: Sha256) -> PathBuf {
+        self.root.join("partial").join(layer.digits())
+    }
+
+    /// Opens what has come of a claimed layer.
+    pub fn open_partial(&self, layer: Sha256) -> Result<File> {
+        let path = self.partial(layer);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        file.map_err(|source| Error::Write { path, source })
+    }
+
+    /// Where a file is, or would be.
+    pub fn file(&self, layer: Sha256, ending: &str) -> PathBuf {
+        self.root.join("files").join(file_name(layer, ending))
+    }
+
+    /// Where the file of this name is, or would be.
+    pub fn named(&self, name: &str) -> PathBuf {
+        // The name may be anyone's word, so it is no way to anywhere else.
+        self.root.join("files").join(Path::new(name).file_name().unwrap_or_default())
+    }
+
+    /// Gives `file`, which is complete and verified at `from`, its place in the store for good. Returns who it is there.
+    pub fn admit(&self, from: &Path, place: &Path) -> Result<Option<Stamp>> {
+        let admit = || {
+            let file = File::open(from)?;
+            file.set_permissions(Permissions::from_mode(0o444))?;
+            file.sync_all()?;
+            fs::rename(from, place)?;
+            File::open(place.parent().unwrap_or(place))?.sync_all()?;
+            Ok(Stamp::of(&file))
+        };
+        admit().map_err(|source| Error::Write { path: place.into(), source })
+    }
+
+    /// Locks a file, so that it stays as long as the lock does; `None` if it is not there.
+    pub fn pin(&self, place: &Path) -> Result<Option<Lock>> {
+        let error = |source| Error::Read { what: "file of the store", path: place.into(), source };
+        match File::open(place) {
+            Ok(file) => Lock::attempt(file, Sharing::Shared).map_err(error),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(error(source)),
+        }
+    }
+
+    /// Removes a file that is not what it should be.
+    pub fn discard(&self, place: &Path) -> Result<()> {
+        fs::remove_file(place).map_err(|source| Error::Write { path: place.into(), source })
+    }
+
+    fn entry_path(&self, reference: &str) -> PathBuf {
+        self.root.join("references").join(Sha256::of(reference.as_bytes()).digits())
+    }
+
+    /// What a reference named when it was last asked for.
+    pub fn entry(&self, reference: &str) -> Result<Option<Entry>> {
+        let path = self.entry_path(reference);
+        match fs::read(&path) {
+            // What cannot be understood was written by another prebake: it is asked for again.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok().filter(|entry: &Entry| entry.reference == reference)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { what: "store's note of a reference", path, source }),
+        }
+    }
+
+    /// All references, sorted. One that is not understood is an error: nobody knows what it names.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for path in list(&self.root.join("references"))? {
+            let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+            entries.push(read.map_err(|source| Error::Read { what: "store's note of a reference", path, source })?);
+        }
+        entries.sort_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(entries)
+    }
+
+    /// Notes what a reference names.
+    pub fn note(&self, entry: &Entry) -> Result<()> {
+        // A struct of text and numbers has a form in JSON.
+        atomic::write(&self.entry_path(&entry.reference), &serde_json::to_vec(entry).unwrap_or_default())
+    }
+
+    /// Forgets what a reference named; whether there was anything.
+    pub fn forget(&self, reference: &str) -> Result<bool> {
+        let path = self.entry_path(reference);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Error::Write { path, source }),
+        }
+    }
+
+    /// Removes what no reference names, no session needs and nobody uses, and what is left of layers that were not fetched to their end.
+    pub fn prune(&self) -> Result<Pruned> {
+        let waiting = "waiting for a prebake that fetches or opens a machine";
+        let _alone = self.lock(&self.root.join("lock"), Sharing::Alone, waiting)?;
+        let sessions = self.sessions()?.list()?;
+        let of_sessions = sessions.iter().flat_map(|session| session.origin.stored()).map(str::to_owned);
+        let names = self.entries()?.iter().flat_map(Entry::files).chain(of_sessions).collect::<BTreeSet<String>>();
+        let named: BTreeSet<PathBuf> = names.into_iter().map(|name| self.root.join("files").join(name)).collect();
+        let mut pruned = Pruned::default();
+        let unnamed = list(&self.root.join("files"))?.into_iter().filter(|path| !named.contains(path));
+        for path in unnamed.chain(list(&self.root.join("partial"))?) {
+            let error = |source| Error::Write { path: path.clone(), source };
+            let file = File::open(&path).map_err(error)?;
+            let bytes = file.metadata().map_err(error)?.len();
+            let Some(_held) = Lock::attempt(file, Sharing::Alone).map_err(error)? else {
+                pruned.in_use += 1;
+                continue;
+            };
+            fs::remove_file(&path).map_err(error)?;
+            if path.extension().is_none_or(|ending| ending != "lock") {
+                pruned.files += 1;
+                pruned.bytes += bytes;
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+/// What is in a folder, sorted; without what is hidden, which is being written.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = || fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
+    let mut paths = read().map_err(|source| Error::Read { what: "store's folder", path: folder.into(), source })?;
+    paths.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::oci::CodeFormat;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("store")).unwrap();
+        (folder, store)
+    }
+
+    /// A machine in the store that `reference` names.
+    fn kept(store: &Store, reference: &str, content: &[u8]) -> (Entry, PathBuf) {
+        let layer = Sha256::of(content);
+        let place = store.file(layer, "aot");
+        fs::write(store.partial(layer), content).unwrap();
+        store.admit(&store.partial(layer), &place).unwrap();
+        let machine = Kept { layer, bytes: content.len() as u64 };
+        let entry = Entry {
+            reference: reference.into(),
+            digest: layer,
+            machine,
+            format: CodeFormat::Aot,
+            target: None,
+            code: None,
+            snapshot: None,
+            signatures: Vec::new(),
+            pulled: 0,
+        };
+        store.note(&entry).unwrap();
+        (entry, place)
+    }
+
+    #[test]
+    fn what_is_admitted_is_not_written_again() {
+        let (_folder, store) = store();
+        let (entry, place) = kept(&store, "r/x:1", b"machine");
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o444);
+        assert!(!store.partial(entry.machine.layer).exists());
+        assert_eq!(store.entry("r/x:1").unwrap(), Some(entry.clone()));
+        assert_eq!((store.entry("r/x:2").unwrap(), store.entries().unwrap()), (None, vec![entry]));
+    }
+
+    #[test]
+    fn only_what_nothing_names_is_pruned() {
+        let (_folder, store) = store();
+        let (_, named) = kept(&store, "r/x:1", b"named");
+        let (_, moved) = kept(&store, "r/x:2", b"before the tag moved");
+        let (_, now) = kept(&store, "r/x:2", b"after it");
+        fs::write(store.partial(Sha256::of(b"half")), b"ha").unwrap();
+        drop(store.claim(Sha256::of(b"half")).unwrap());
+        let bytes = b"before the tag moved".len() as u64 + 2;
+        assert_eq!(store.prune().unwrap(), Pruned { files: 2, bytes, in_use: 0 });
+        assert!(named.exists() && now.exists() && !moved.exists());
+        assert!(list(&store.root.join("partial")).unwrap().is_empty());
+        assert!(store.forget("r/x:1").unwrap() && !store.forget("r/x:1").unwrap());
+        assert_eq!(store.prune().unwrap().files, 1);
+        assert!(!named.exists());
+    }
+
+    #[test]
+    fn what_is_in_use_is_not_pruned() {
+        let (_folder, store) = store();
+        let (_, place) = kept(&store, "r/x:1", b"machine");
+        let pins = [store.pin(&place).unwrap().unwrap(), store.pin(&place).unwrap().unwrap()];
+        store.forget("r/x:1").unwrap();
+        assert_eq!(store.prune().unwrap(), Pruned { files: 0, bytes: 0, in_use: 1 });
+        assert!(place.exists());
+        drop(pins);
+        assert_eq!(store.prune().unwrap().files, 1);
+        assert!(store.pin(&place).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_note_that_is_not_understood_is_none() {
+        let (_folder, store) = store();
+        let (entry, _) = kept(&store, "r/x:1", b"machine");
+        fs::write(store.entry_path("r/x:1"), "{").unwrap();
+        assert_eq!(store.entry("r/x:1").unwrap(), None);
+        assert_eq!(store.prune().unwrap_err().kind(), "unreadable");
+        fs::write(store.entry_path("r/x:1"), serde_json::to_vec(&Entry { reference: "other".into(), ..entry }).unwrap()).unwrap();
+        assert_eq!(store.entry("r/x:1").unwrap(), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! Whose native code is run: keys, what they signed, and what the user trusts.
+//!
+//! Code that `prebake aot` compiled for this user is trusted without more ([`crate::make::code`]). Of what comes from a registry, a [`Voucher`] says
+//! that someone whom the user trusts stands for it: `key` has the keys, `signature` what is signed, `policy` whom the user trusts.
+
+mod error;
+mod key;
+mod policy;
+mod signature;
+
+pub use error::TrustError;
+pub use key::{PublicKey, SigningKey};
+pub use policy::{Policy, Rule, Scope, repository};
+pub use signature::Signature;
+
+/// That someone whom the user trusts stands for a machine's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voucher {
+    /// Digest of the code, as the documents have it that are signed, or that a trusted repository has.
+    pub code: String,
+    /// Who stands for it, for a person.
+    pub by: String,
+}

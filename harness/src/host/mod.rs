@@ -1,0 +1,4 @@
+//! What this host gives: what is behind a machine's devices, and files.
+
+pub mod backend;
+pub mod file;

@@ -1,0 +1,66 @@
+//! Machines that boot: a kernel, or what a machine's file carries.
+
+use super::file::MachineFile;
+use super::parts::{Parts, Randomness, Seed};
+use super::{DebugAid, Engine, native};
+use crate::error::Result;
+use crate::host::backend::ram::MappedRam;
+use crate::host::file;
+use crate::run::outlet::Outlet;
+use crate::run::program::ProgramArgs;
+use crate::value::{ClockArg, ShareArg};
+use emu::bus::Ram;
+use emu::machine::{Config, Machine, check_ram_size};
+use std::path::{Path, PathBuf};
+
+/// What a kernel boots with.
+#[derive(Debug, Clone)]
+pub struct Cold {
+    /// The initial file system: a cpio archive.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, besides what the machine itself adds.
+    pub append: String,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+/// A machine with this kernel loaded.
+pub fn cold(kernel: &Path, given: &Cold, config: Config) -> Result<Machine> {
+    let ram_size = u64::from(given.memory) << 20;
+    check_ram_size(ram_size)?;
+    let kernel = file::read("kernel", kernel)?;
+    let initrd = given.initrd.as_ref().map(|path| file::read("initial file system", path)).transpose()?;
+    let ram = Ram::new(Box::new(MappedRam::zeroed(ram_size)?));
+    Ok(Machine::boot(config, ram, &kernel, initrd.as_deref(), &given.append)?)
+}
+
+/// How a machine is made.
+pub struct Made<'a> {
+    /// Where its consoles go.
+    pub outlet: &'a Outlet,
+    /// Where its time comes from.
+    pub clock: ClockArg,
+    /// Where its randomness comes from.
+    pub randomness: Randomness,
+    /// The seed for its random generator.
+    pub seed: Option<Seed>,
+    /// Its shares.
+    pub shares: &'a [ShareArg],
+    /// What its program gets.
+    pub program: &'a ProgramArgs,
+    /// Who looks on.
+    pub aid: Option<&'a DebugAid>,
+}
+
+/// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
+pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
+    let Made { outlet, clock, randomness, seed, shares, program, aid } = *made;
+    if in_module {
+        parts.require_no_disks()?;
+        parts.put_first(machine.disks(), Vec::new());
+        let config = machine.config(clock, randomness, seed, shares, program);
+        return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, outlet.clone())?));
+    }
+    parts.put_first(machine.disks(), machine.open_disks(None)?);
+    native(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?, aid)
+}

@@ -1,0 +1,215 @@
+//! A machine's file: a `.wasm` or `.aot` with what it boots.
+
+use super::module::{DiskRoom, FIRST_FOLDER, Loaded, RAM_START, Room};
+use crate::distribution::trust::Voucher;
+use crate::error::{Error, Result};
+use crate::host::backend::clock::since_1970;
+use crate::host::backend::disk::FileSource;
+use crate::host::backend::ram::MappedRam;
+use crate::host::file::HostFile;
+use crate::host::file::ledger::{Ledger, Stamp};
+use crate::machine::parts::{BAKE_EPOCH, Randomness, Seed};
+use crate::machine::record::{DiskKind, DiskRecord};
+use crate::machine::saved::Saved;
+use crate::make::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
+use crate::make::code::CodeCache;
+use crate::progress::say;
+use crate::run::program::ProgramArgs;
+use crate::value::{ClockArg, ShareArg};
+use emu::bus::Ram;
+use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
+use payload::{Metadata, UPPER_UNIT};
+use snapshot::{Digest, Space};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// An open machine's file.
+pub struct MachineFile {
+    path: PathBuf,
+    artifact: Artifact<HostFile>,
+    metadata: Metadata,
+    voucher: Option<Voucher>,
+}
+
+impl MachineFile {
+    /// Opens it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let error = |source| Error::Artifact { path: path.into(), source };
+        let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
+        check_ram_size(artifact.size().ram_size)?;
+        let metadata = artifact.read_part(PartKind::Metadata).map_err(error)?;
+        let metadata = Metadata::decode(&metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
+        let (size, upper) = (artifact.size(), metadata.upper);
+        let wanted = RAM_START.saturating_add(size.ram_size).saturating_add(upper);
+        if !upper.is_multiple_of(UPPER_UNIT) || wanted > u64::from(size.pages) * MEMORY_PAGE {
+            return Err(Error::ModuleMemory { path: path.into(), ram_size: size.ram_size, upper, pages: size.pages });
+        }
+        Ok(Self { path: path.into(), artifact, metadata, voucher: None })
+    }
+
+    /// The same, and who stands for its code, as a pull has found out.
+    pub fn vouched_for(self, voucher: Option<Voucher>) -> Self {
+        Self { voucher, ..self }
+    }
+
+    /// Checks every byte of it.
+    pub fn verify(&self) -> Result<()> {
+        self.artifact.verify().map_err(|source| Error::Artifact { path: self.path.clone(), source })
+    }
+
+    fn part(&self, kind: PartKind) -> Option<&Part> {
+        self.artifact.parts().iter().find(|part| part.kind == kind)
+    }
+
+    /// Its own disks, vda first: the root, read-only, and the upper one, which is memory.
+    pub fn disks(&self) -> Vec<DiskRecord> {
+        let root = self.part(PartKind::Root).map(|part| DiskRecord {
+            kind: DiskKind::Root,
+            name: part.kind.to_string(),
+            size: part.length,
+            digest: *part.digest.as_bytes(),
+            read_only: true,
+        });
+        let upper = DiskRecord {
+            kind: DiskKind::Upper,
+            name: "upper".into(),
+            size: self.metadata.upper,
+            digest: *Digest::NONE.as_bytes(),
+            read_only: false,
+        };
+        root.into_iter().chain((upper.size != 0).then_some(upper)).collect()
+    }
+
+    /// Its own disks, to be built into a machine of this program: as they are at power-on, or with what was `saved` of them, whose bytes
+    /// have been verified.
+    pub fn open_disks(&self, saved: Option<&Saved>) -> Result<Vec<Disk>> {
+        let open = |(number, record): (usize, DiskRecord)| {
+            let content = match (record.kind, self.part(PartKind::Root), saved) {
+                (DiskKind::Root, Some(part), _) => {
+                    let source =
+                        FileSource::part(HostFile::open("machine", &self.path)?, &self.path, self.artifact.file_offset(part), part.length)?;
+                    DiskContent::ReadOnly(Box::new(source))
+                }
+                (_, _, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
+                (_, _, Some(saved)) => {
+                    let memory = saved.memory(Space::Disk(number as u16), record.size)?;
+                    DiskContent::Memory(MemoryDisk::restored(Ram::new(Box::new(memory))))
+                }
+            };
+            Ok(Disk { digest: record.digest(), content })
+        };
+        self.disks().into_iter().enumerate().map(open).collect()
+    }
+
+    /// Whether its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
+    /// stand for it. If not, the user is told.
+    pub fn is_trusted(&self) -> Result<bool> {
+        if *self.artifact.kind() == Kind::Wasm {
+            return Ok(true);
+        }
+        let digest = self.code_digest()?;
+        let is_vouched_for = self.voucher.as_ref().is_some_and(|voucher| voucher.code == digest.to_string());
+        let trusted = is_vouched_for || CodeCache::of_user()?.trusts(digest);
+        if !trusted {
+            say(format_args!(
+                "prebake: the code in {} was not compiled by this prebake, and nobody whom you trust stands for it, so it is not run: the \
+                 machine runs natively instead",
+                self.path.display()
+            ));
+        }
+        Ok(trusted)
+    }
+
+    /// The digest of the code, computed again only if the file has changed.
+    fn code_digest(&self) -> Result<snapshot::Digest> {
+        let (ledger, file) = (Ledger::of_code(), self.artifact.file().file());
+        if let Some(digest) = ledger.recall(file) {
+            return Ok(digest);
+        }
+        let before = Stamp::of(file);
+        let digest = self.artifact.code_digest().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        ledger.remember(file, before, digest);
+        Ok(digest)
+    }
+
+    /// Whether its code was compiled, rather than to be interpreted.
+    pub fn is_compiled(&self) -> bool {
+        *self.artifact.kind() != Kind::Wasm
+    }
+
+    /// What runs it, for the report.
+    pub fn engine(&self) -> &'static str {
+        match self.artifact.kind() {
+            Kind::Wasm => "wamr-interpreter",
+            Kind::Aot { .. } => "wamr-aot",
+        }
+    }
+
+    /// Refuses a machine with another amount of memory, in MiB.
+    pub fn require_memory(&self, mebibytes: u32) -> Result<()> {
+        let found = self.ram_size() >> 20;
+        if found == u64::from(mebibytes) { Ok(()) } else { Err(Error::MachineMemory { path: self.path.clone(), found, wanted: mebibytes }) }
+    }
+
+    /// Bytes of guest RAM.
+    pub fn ram_size(&self) -> u64 {
+        self.artifact.size().ram_size
+    }
+
+    /// The module's configuration.
+    pub fn config(
+        &self,
+        clock: ClockArg,
+        randomness: Randomness,
+        seed: Option<Seed>,
+        shares: &[ShareArg],
+        program: &ProgramArgs,
+    ) -> String {
+        let (clock, epoch) = match clock {
+            ClockArg::Virtual => ("virtual", BAKE_EPOCH),
+            ClockArg::Host => ("host", since_1970()),
+        };
+        let entropy = match randomness {
+            Randomness::Host => "host",
+            Randomness::Published => "published",
+        };
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let upper = self.metadata.upper;
+        let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nram={}\nupper={upper}\n", self.ram_size());
+        if let Some(seed) = seed {
+            let _ = writeln!(text, "seed={}", hex(&seed));
+        }
+        for Part { kind, offset, length, digest } in self.artifact.parts() {
+            let _ = match kind {
+                PartKind::Kernel | PartKind::Initramfs => writeln!(text, "{kind}={offset},{length}"),
+                PartKind::Root => writeln!(text, "{kind}={offset},{length},{}", hex(digest.as_bytes())),
+                PartKind::Metadata => Ok(()),
+            };
+        }
+        for (number, share) in shares.iter().enumerate() {
+            let access = if share.read_only { ",ro" } else { "" };
+            let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
+        }
+        text += &program.config(FIRST_FOLDER + shares.len());
+        let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
+        text
+    }
+
+    /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
+    pub fn load(&self, shares: &[ShareArg], program: &ProgramArgs, snapshot: Option<&HostFile>) -> Result<Loaded> {
+        let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).chain(program.folders()?).collect();
+        let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
+        let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
+        let room = Room { ram: self.ram_size() as usize, disk };
+        Loaded::load(&self.path, self.artifact.file().file(), room, &folders, snapshot.map(HostFile::file))
+    }
+
+    /// Boots what it carries without its code.
+    pub fn boot_natively(&self, config: Config) -> Result<Machine> {
+        let read = |kind| self.artifact.read_part(kind).map_err(|source| Error::Artifact { path: self.path.clone(), source });
+        let kernel = read(PartKind::Kernel)?;
+        let initramfs = self.part(PartKind::Initramfs).map(|part| read(part.kind)).transpose()?;
+        let ram = Ram::new(Box::new(MappedRam::zeroed(self.ram_size())?));
+        Ok(Machine::boot(config, ram, &kernel, initramfs.as_deref(), &self.metadata.append)?)
+    }
+}

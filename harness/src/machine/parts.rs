@@ -1,0 +1,155 @@
+//! What a machine is put together from on this host.
+
+use super::record::{DiskKind, DiskRecord, ShareRecord};
+use crate::error::{Error, Result};
+use crate::host::backend::clock::{MonotonicClock, since_1970};
+use crate::host::backend::disk::{self, Verify};
+use crate::host::backend::entropy::OsEntropy;
+use crate::host::backend::hostdir::HostDir;
+use crate::host::file::ledger::Ledger;
+use crate::run::outlet::Outlet;
+use crate::run::program::{FILES_TAG, ProgramArgs};
+use crate::value::{ClockArg, DeviceArgs, RESERVED_TAG};
+use devices::p9::{Access, MemoryFs, Tree};
+use devices::rng::{DeterministicStream, EntropySource};
+use emu::cache::Limits;
+use emu::machine::{Config, Disk, Entropy, Share};
+use emu::vcpu::Clock;
+
+/// What the CMOS clock of every baked machine shows at power-on, in nanoseconds since 1970: the start of 2025.
+pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
+
+/// Key of the stream from which a guest is seeded that everyone can bake.
+const BAKE_SEED: [u8; 32] = *b"prebake: seed known to everyone!";
+
+/// The file of the reserved share that says what init is to run.
+const INFO_FILE: &str = "info";
+/// The one that init seeds the random generator from, and how long it is.
+const SEED_FILE: &str = "entropy";
+const SEED_LENGTH: usize = 64;
+/// What init seeds the random generator from.
+pub type Seed = [u8; SEED_LENGTH];
+/// The reserved share never holds more than these files. This is for what is not the info.
+const RESERVED_CAPACITY: u64 = 64 << 10;
+
+/// Where randomness comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Randomness {
+    /// The host: nobody else knows it.
+    Host,
+    /// The published stream: anyone can have the same.
+    Published,
+}
+
+impl Randomness {
+    /// For a cold boot: under the virtual clock everything repeats, random numbers too.
+    pub fn of_boot(clock: ClockArg) -> Self {
+        match clock {
+            ClockArg::Host => Self::Host,
+            ClockArg::Virtual => Self::Published,
+        }
+    }
+}
+
+/// Disks and shares, and what a snapshot says of them.
+pub struct Parts {
+    disks: Vec<Disk>,
+    shares: Vec<Share>,
+    files: Tree<HostDir>,
+    info: String,
+    /// The disks, for a snapshot.
+    pub disk_records: Vec<DiskRecord>,
+    /// The shares, for a snapshot, without the two that every machine has.
+    pub share_records: Vec<ShareRecord>,
+}
+
+impl Parts {
+    /// Opens what was asked for.
+    pub fn open(devices: &DeviceArgs, ledger: &Ledger, verify: Verify) -> Result<Self> {
+        let (disks, shares, disk_records, share_records) = Default::default();
+        let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
+        for arg in &devices.disks {
+            let disk = disk::open(arg, ledger, verify)?;
+            parts.disk_records.push(DiskRecord {
+                kind: DiskKind::File,
+                name: arg.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                size: disk.content.size(),
+                digest: *disk.digest.as_bytes(),
+                read_only: arg.read_only,
+            });
+            parts.disks.push(disk);
+        }
+        for arg in &devices.shares {
+            let directory = HostDir::open(&arg.path).map_err(|source| Error::Read { what: "directory", path: arg.path.clone(), source })?;
+            let access = if arg.read_only { Access::ReadOnly } else { Access::ReadWrite };
+            parts.share_records.push(ShareRecord { tag: arg.tag.clone(), read_only: arg.read_only });
+            parts.shares.push(Share { tag: arg.tag.clone(), filesystem: Box::new(directory), access });
+        }
+        Ok(parts)
+    }
+
+    /// With what the guest's program gets.
+    pub fn for_program(self, program: &ProgramArgs) -> Result<Self> {
+        Ok(Self { files: program.files()?, info: program.info(), ..self })
+    }
+
+    /// No disks, for a module, which has its own alone.
+    pub fn require_no_disks(&self) -> Result<()> {
+        if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { what: "disks" }) }
+    }
+
+    /// Puts the disks of a machine's file in front. A module has them itself; then there are records alone.
+    pub fn put_first(&mut self, records: Vec<DiskRecord>, disks: Vec<Disk>) {
+        self.disk_records.splice(..0, records);
+        self.disks.splice(..0, disks);
+    }
+
+    /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take. What is left are
+    /// the records.
+    pub fn take_config(&mut self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
+        let mut reserved = MemoryFs::new(RESERVED_CAPACITY + self.info.len() as u64);
+        let full = |_| Error::Host { what: "hand the guest its orders", source: std::io::ErrorKind::StorageFull.into() };
+        if let Some(seed) = seed {
+            reserved.write_file(SEED_FILE, &seed).map_err(full)?;
+        }
+        if !self.info.is_empty() {
+            reserved.write_file(INFO_FILE, self.info.as_bytes()).map_err(full)?;
+        }
+        let reserved = Share { tag: RESERVED_TAG.into(), filesystem: Box::new(reserved), access: Access::ReadWrite };
+        let mut shares = std::mem::take(&mut self.shares);
+        // A share that was asked for under this tag takes the place of the program's.
+        let files = match shares.iter().position(|share| share.tag == FILES_TAG) {
+            Some(number) => shares.remove(number),
+            None => Share { tag: FILES_TAG.into(), filesystem: Box::new(std::mem::take(&mut self.files)), access: Access::ReadWrite },
+        };
+        Ok(Config {
+            disks: std::mem::take(&mut self.disks),
+            shares: [reserved, files].into_iter().chain(shares).collect(),
+            entropy: match randomness {
+                Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
+                Randomness::Published => Entropy::Published,
+            },
+            console: Box::new(outlet.clone()),
+            serial: Box::new(outlet.clone()),
+            clock: match clock {
+                ClockArg::Virtual => Clock::Virtual,
+                ClockArg::Host => Clock::Host(Box::new(MonotonicClock::new())),
+            },
+            epoch: match clock {
+                ClockArg::Virtual => BAKE_EPOCH,
+                ClockArg::Host => since_1970(),
+            },
+            limits: Limits::default(),
+        })
+    }
+}
+
+/// A seed for the guest's random generator.
+pub fn seed(randomness: Randomness) -> Result<Seed> {
+    let mut seed = [0; SEED_LENGTH];
+    match randomness {
+        Randomness::Host => OsEntropy::open()?.fill(&mut seed),
+        Randomness::Published => DeterministicStream::new(BAKE_SEED).fill(&mut seed),
+    }
+    Ok(seed)
+}

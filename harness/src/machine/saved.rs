@@ -1,0 +1,193 @@
+//! What a machine is restored from: a snapshot, and what a session has changed since.
+
+use super::record::BakeState;
+use crate::error::{Error, Result};
+use crate::host::backend::disk::Verify;
+use crate::host::backend::ram::MappedRam;
+use crate::host::file::HostFile;
+use crate::host::file::ledger::{Ledger, Stamp};
+use snapshot::{Delta, Digest, MachineId, ReadAt, Run, Sections, Snapshot, Space, Writer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// A whole snapshot, and a delta on it if there is one.
+#[derive(Debug)]
+pub struct Saved {
+    path: PathBuf,
+    snapshot: Rc<Snapshot<HostFile>>,
+    changes: Option<Changes>,
+}
+
+#[derive(Debug)]
+struct Changes {
+    path: PathBuf,
+    delta: Delta<HostFile>,
+}
+
+/// For each page of a space whether it is not as in the snapshot below.
+pub type Covered = BTreeMap<Space, Vec<bool>>;
+
+impl Saved {
+    /// Opens a snapshot. All but its pages is verified.
+    pub fn open(path: &Path) -> Result<Self> {
+        let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(|source| Error::Snapshot { path: path.into(), source })?;
+        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), changes: None })
+    }
+
+    /// The same with the delta at `path` over it.
+    pub fn with_changes(self, path: &Path) -> Result<Self> {
+        let error = |source| Error::Snapshot { path: path.into(), source };
+        let delta = Delta::open(HostFile::open("session", path)?).map_err(error)?;
+        delta.require_base(&self.snapshot).map_err(error)?;
+        Ok(Self { changes: Some(Changes { path: path.into(), delta }), ..self })
+    }
+
+    /// The file that says how the machine stands.
+    pub fn path(&self) -> &Path {
+        self.changes.as_ref().map_or(&self.path, |changes| &changes.path)
+    }
+
+    /// An error with it.
+    pub fn error(&self, source: snapshot::Error) -> Error {
+        Error::Snapshot { path: self.path().into(), source }
+    }
+
+    /// The snapshot, below what was changed.
+    pub const fn snapshot(&self) -> &Rc<Snapshot<HostFile>> {
+        &self.snapshot
+    }
+
+    /// What a delta on the same snapshot must cover, whatever the machine does from here on.
+    pub fn covered(&self) -> Covered {
+        let Some(Changes { delta, .. }) = &self.changes else { return Covered::new() };
+        delta.spaces().map(|space| (space, delta.covered(space))).collect()
+    }
+
+    /// The machine that was saved.
+    pub fn machine(&self) -> &MachineId {
+        self.snapshot.machine()
+    }
+
+    /// Its records.
+    pub fn sections(&self) -> Sections<'_> {
+        self.changes.as_ref().map_or_else(|| self.snapshot.sections(), |changes| changes.delta.sections())
+    }
+
+    /// What it says of how it was saved.
+    pub fn baked(&self) -> Result<BakeState> {
+        self.sections().take(0).map_err(|source| self.error(source))
+    }
+
+    /// Bytes of the files.
+    pub fn file_length(&self) -> u64 {
+        self.snapshot.header().file_length() + self.changes.as_ref().map_or(0, |changes| changes.delta.header().file_length())
+    }
+
+    /// The spaces that hold something.
+    pub fn spaces(&self) -> BTreeSet<Space> {
+        self.snapshot.spaces().chain(self.changes.iter().flat_map(|changes| changes.delta.spaces())).collect()
+    }
+
+    /// Mappings that laying out all of it takes.
+    pub fn mappings(&self) -> usize {
+        let runs = |space| self.snapshot.runs(space).count() + self.changes.as_ref().map_or(0, |changes| changes.delta.runs(space).len());
+        self.spaces().into_iter().map(runs).sum()
+    }
+
+    /// Whether there is nothing but the snapshot.
+    pub const fn is_whole(&self) -> bool {
+        self.changes.is_none()
+    }
+
+    /// Checks that all pages of disks are on disks of the machine, as [`Snapshot::require_disks`] does.
+    pub fn require_disks(&self, size: impl Fn(u16) -> Option<u64>) -> std::result::Result<(), snapshot::Error> {
+        self.snapshot.require_disks(&size)?;
+        self.changes.as_ref().map_or(Ok(()), |changes| changes.delta.require_disks(&size))
+    }
+
+    /// Makes sure of every byte that is to be mapped, unless that was done since the files last changed.
+    pub fn verify(&self, ledger: &Ledger, verify: Verify) -> Result<()> {
+        let snapshot = &self.snapshot;
+        verify_file(snapshot.source(), snapshot.header().content_digest, &self.path, (ledger, verify), || snapshot.verify_all())?;
+        let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
+        verify_file(delta.source(), delta.header().content_digest, path, (ledger, verify), || delta.verify_all())
+    }
+
+    /// Lays out what `space` holds: first every stretch that `map` is to put in its place, then the bytes that `put` is to write over that. Only
+    /// what [`Self::verify`] has passed.
+    pub fn lay_out<T>(
+        &self,
+        space: Space,
+        target: &mut T,
+        map: impl Fn(&mut T, &File, Run) -> Result<()>,
+        put: impl Fn(&mut T, u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        for run in self.snapshot.runs(space) {
+            map(target, self.snapshot.source().file(), run)?;
+        }
+        let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
+        for run in delta.runs(space) {
+            map(target, delta.source().file(), run)?;
+        }
+        /// Either kind of error, until it is known of which file.
+        enum Failed {
+            Reading(snapshot::Error),
+            Writing(Error),
+        }
+        impl From<snapshot::Error> for Failed {
+            fn from(error: snapshot::Error) -> Self {
+                Self::Reading(error)
+            }
+        }
+        let patched = delta.patch(space, |address, bytes| put(target, address, bytes).map_err(Failed::Writing));
+        patched.map_err(|error| match error {
+            Failed::Reading(source) => Error::Snapshot { path: path.clone(), source },
+            Failed::Writing(error) => error,
+        })
+    }
+
+    /// `bytes` of memory with what `space` holds.
+    pub fn memory(&self, space: Space, bytes: u64) -> Result<MappedRam> {
+        let mut memory = MappedRam::zeroed(bytes)?;
+        self.lay_out(space, &mut memory, MappedRam::map, MappedRam::put)?;
+        Ok(memory)
+    }
+
+    /// The bytes in front of the snapshot's pages, and the length of its file, for a host that has laid out its pages. Of a snapshot with changes, a
+    /// snapshot of the records alone.
+    pub fn head(&self) -> Result<(Vec<u8>, u64)> {
+        if let Some(Changes { delta, .. }) = &self.changes {
+            let records = || {
+                let mut writer = Writer::new(*delta.machine());
+                writer.add_sections_of_delta(delta)?;
+                writer.records()
+            };
+            let records = records().map_err(|source| self.error(source))?;
+            let length = records.len() as u64;
+            return Ok((records, length));
+        }
+        let file = self.snapshot.source();
+        let mut head = vec![0; self.snapshot.header().pages_offset() as usize];
+        file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
+        Ok((head, file.byte_len()))
+    }
+}
+
+fn verify_file(
+    file: &HostFile,
+    content: Digest,
+    path: &Path,
+    (ledger, verify): (&Ledger, Verify),
+    verify_all: impl FnOnce() -> std::result::Result<(), snapshot::Error>,
+) -> Result<()> {
+    let file = file.file();
+    if verify == Verify::IfChanged && ledger.recall(file) == Some(content) {
+        return Ok(());
+    }
+    let before = Stamp::of(file);
+    verify_all().map_err(|source| Error::Snapshot { path: path.into(), source })?;
+    ledger.remember(file, before, content);
+    Ok(())
+}

@@ -1,7 +1,0 @@
-//! The program `prebake`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    harness::main()
-}

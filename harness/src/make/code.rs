@@ -1,0 +1,151 @@
+//! What this prebake is shipped with: the machine's module, and what it was compiled to here; the guest's kernel and init.
+//!
+//! They lie in the folder of the program. `$PREBAKE_MACHINE` names another, for a program that was built apart from them, as tests are.
+
+use crate::error::{Error, Result};
+use crate::host::file::atomic;
+use crate::host::file::cache_folder;
+use snapshot::Digest;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use wamr::{Baseline, Compiler, Options};
+
+/// The module's file, in the folder of the program.
+const MODULE: &str = "machine.wasm";
+/// The guest's kernel …
+const KERNEL: &str = "vmlinux";
+/// … and its first file system, with init alone.
+const INITRAMFS: &str = "initramfs.cpio";
+/// The folder of compiled code in the user's cache.
+const FOLDER: &str = "code";
+
+/// The machine's module that this program is shipped with.
+pub fn machine_module() -> Result<Vec<u8>> {
+    let path = shipped(MODULE)?;
+    fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
+}
+
+/// The kernel for machines that are made of container images.
+pub fn kernel() -> Result<PathBuf> {
+    shipped(KERNEL)
+}
+
+/// The initramfs for them.
+pub fn initramfs() -> Result<PathBuf> {
+    shipped(INITRAMFS)
+}
+
+fn shipped(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PREBAKE_MACHINE").filter(|folder| !folder.is_empty()) {
+        return Ok(Path::new(&folder).join(name));
+    }
+    let this = std::env::current_exe().map_err(|source| Error::Host { what: "tell where this program is", source })?;
+    Ok(this.with_file_name(name))
+}
+
+/// Code that was compiled on this host: an `.aot` for each code file, compiler and options, and a mark for each `.aot` that may be run.
+#[derive(Debug)]
+pub struct CodeCache {
+    folder: PathBuf,
+}
+
+impl CodeCache {
+    /// The user's.
+    pub fn of_user() -> Result<Self> {
+        cache_folder(FOLDER).map(|folder| Self { folder }).ok_or(Error::NoCache)
+    }
+
+    /// The compiled form of `code`, a linked module. `compiling` is called first if it has yet to be made.
+    pub fn compiled(&self, code: &[u8], options: &Options, compiling: impl FnOnce()) -> Result<Vec<u8>> {
+        let compiler = shipped("prebake-wamrc")?;
+        let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
+        let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
+        match fs::read(&place) {
+            Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
+                self.mark_as(Digest::of(&bytes), options.baseline)?;
+                return Ok(bytes);
+            }
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Read { what: "compiled code", path: place, source }),
+            // What is there is not what was put there.
+            Ok(_) | Err(_) => {}
+        }
+        compiling();
+        let module = place.with_extension("wasm");
+        atomic::write(&module, code)?;
+        let compiled = Compiler::at(compiler).compile(&module, &place, options);
+        let _ = fs::remove_file(&module);
+        compiled.map_err(|error| Error::Compile(Box::new(error)))?;
+        let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
+        self.mark_as(Digest::of(&bytes), options.baseline)?;
+        Ok(bytes)
+    }
+
+    fn mark_as(&self, digest: Digest, baseline: Baseline) -> Result<()> {
+        if self.baseline(digest) == Some(baseline) { Ok(()) } else { atomic::write(&self.mark(digest), baseline.to_string().as_bytes()) }
+    }
+
+    /// The least processor for code with this digest, if it was compiled here.
+    pub fn baseline(&self, digest: Digest) -> Option<Baseline> {
+        fs::read_to_string(self.mark(digest)).ok()?.parse().ok()
+    }
+
+    /// Whether code with this digest was compiled here, so that it may be run.
+    pub fn trusts(&self, digest: Digest) -> bool {
+        self.mark(digest).exists()
+    }
+
+    fn mark(&self, digest: Digest) -> PathBuf {
+        self.folder.join(format!("{}.trusted", hex(digest)))
+    }
+}
+
+fn key(code: &[u8], compiler: &[u8], options: &Options) -> String {
+    let names = format!("{} {} {:?} {}", hex(Digest::of(code)), hex(Digest::of(compiler)), options.opt, options.segue);
+    let baseline = options.baseline.to_string().replace(':', "-");
+    format!("{baseline}-{}", &hex(Digest::of(names.as_bytes()))[..32])
+}
+
+fn hex(digest: Digest) -> String {
+    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a path names a machine rather than a snapshot.
+pub fn is_machine(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "aot" || extension == "wasm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_compiled_here_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache { folder: folder.path().into() };
+        let (known, forged) = (Digest::of(b"known"), Digest::of(b"forged"));
+        cache.mark_as(known, Baseline::X86_64V3).unwrap();
+        assert!(cache.trusts(known));
+        assert!(!cache.trusts(forged));
+        assert_eq!((cache.baseline(known), cache.baseline(forged)), (Some(Baseline::X86_64V3), None));
+    }
+
+    #[test]
+    fn code_compiler_and_options_each_make_another_file() {
+        let options = Options::new(Baseline::X86_64V2);
+        let keys = [
+            key(b"code", b"compiler", &options),
+            key(b"other", b"compiler", &options),
+            key(b"code", b"newer", &options),
+            key(b"code", b"compiler", &Options { segue: true, ..options }),
+            key(b"code", b"compiler", &Options::new(Baseline::Aarch64)),
+        ];
+        assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{keys:?}");
+    }
+
+    #[test]
+    fn a_machine_is_told_by_its_name() {
+        assert!(is_machine(Path::new("a.aot")) && is_machine(Path::new("b/a.wasm")));
+        assert!(!is_machine(Path::new("a.snap")) && !is_machine(Path::new("aot")));
+    }
+}

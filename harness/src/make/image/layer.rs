@@ -1,0 +1,152 @@
+//! Puts a layer over the tree of those below it.
+
+use super::archive::{Archive, Entry, Kind, Stream};
+use super::digest::Digesting;
+use super::error::{ImageError, Result};
+use super::limits::Limits;
+use super::spool::Spool;
+use super::tree::{Attributes, Inode, Node, Tree};
+use crate::distribution::oci::Sha256;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// A name that begins so takes away what layers below have under the rest of it …
+const WHITEOUT: &[u8] = b".wh.";
+/// … but for one, which takes away all that they have in its directory …
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// … and those that begin so, which are notes of a file system that some builders use.
+const NOTES: &[u8] = b".wh..wh.";
+
+/// First bytes of gzip's …
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// … and of zstd's form.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Bytes that zstd may look back by, as a power of two: as much as its own program takes unasked.
+const ZSTD_WINDOW: u32 = 27;
+
+/// Takes layers, from the lowest on.
+pub struct Layers {
+    /// What has come of them.
+    pub tree: Tree,
+    /// The contents of files in it.
+    pub spool: Spool,
+    limits: Limits,
+    layer: usize,
+    entries: u64,
+    unpacked: u64,
+    /// Extended attributes that the root file system cannot carry.
+    pub dropped: u64,
+}
+
+impl Layers {
+    /// None yet; contents go to `spool`.
+    pub fn new(spool: Spool, limits: Limits) -> Self {
+        Self { tree: Tree::default(), spool, limits, layer: 0, entries: 0, unpacked: 0, dropped: 0 }
+    }
+
+    /// Takes a layer: an archive, compressed or not. Returns its digest as an archive.
+    pub fn add(&mut self, blob: impl Read) -> Result<Sha256> {
+        self.layer += 1;
+        self.tree.begin_layer();
+        let layer = self.layer;
+        let broken = |source: io::Error| source.downcast().unwrap_or_else(|source| ImageError::Compression { layer, source });
+        let bounded = Bounded {
+            inner: decompressed(BufReader::with_capacity(1 << 16, blob), layer).map_err(broken)?,
+            left: self.limits.unpacked.saturating_sub(self.unpacked),
+            limit: self.limits.unpacked,
+        };
+        let mut digesting = Digesting::new(bounded);
+        let mut archive = Archive::new(format!("layer {layer}"), Stream(&mut digesting));
+        while let Some(entry) = archive.next()? {
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(ImageError::TooMuch { what: "files", limit: self.limits.entries });
+            }
+            self.place(entry, &mut archive)?;
+        }
+        let (digest, count) = digesting.finish().map_err(broken)?;
+        self.unpacked += count;
+        Ok(digest)
+    }
+
+    fn place(&mut self, entry: Entry, content: &mut impl Read) -> Result<()> {
+        let whole = entry.path.strip_suffix(b"/").unwrap_or(&entry.path);
+        let (folder, name) = match whole.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => whole.split_at(slash + 1),
+            None => (&[][..], whole),
+        };
+        let path = entry.path.clone();
+        let layer = self.layer;
+        let problem = |problem: String| ImageError::Entry { layer, path: path.clone(), problem };
+        if name == OPAQUE {
+            return self.tree.empty_below(folder).map_err(problem);
+        }
+        if whole.split(|byte| *byte == b'/').any(|name| name.starts_with(NOTES)) {
+            return Ok(());
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            if matches!(hidden, b"" | b"." | b"..") {
+                return Err(problem("it takes away no name".into()));
+            }
+            return self.tree.remove_below(&[folder, hidden].concat()).map_err(problem);
+        }
+        let node = match entry.kind {
+            Kind::Link => return self.tree.link(&entry.path, &entry.link).map_err(problem),
+            Kind::Folder => Node::Folder(Default::default()),
+            Kind::File => Node::File(self.spool.add(entry.size, &entry.segments, content)?),
+            Kind::Symlink => Node::Symlink(entry.link),
+            Kind::Character => Node::Character(entry.device.0, entry.device.1),
+            Kind::Block => Node::Block(entry.device.0, entry.device.1),
+            Kind::Fifo => Node::Fifo,
+        };
+        let mut attributes =
+            Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, extended: entry.attributes };
+        self.dropped += attributes.drop_foreign();
+        self.tree.put(&entry.path, Inode { attributes, node }).map_err(problem)?;
+        Ok(())
+    }
+}
+
+/// Decompresses a layer. What it begins with says how, for media types have been known to be wrong.
+fn decompressed<'a>(mut blob: impl BufRead + 'a, layer: usize) -> io::Result<Box<dyn Read + 'a>> {
+    let start = blob.fill_buf()?;
+    if start.starts_with(&GZIP) {
+        return Ok(Box::new(Named { inner: flate2::bufread::MultiGzDecoder::new(blob), layer }));
+    }
+    if start.starts_with(&ZSTD) {
+        let mut decoder = zstd::Decoder::with_buffer(blob)?;
+        decoder.window_log_max(ZSTD_WINDOW)?;
+        return Ok(Box::new(Named { inner: decoder, layer }));
+    }
+    Ok(Box::new(blob))
+}
+
+/// Says of a decompressor's errors whose they are.
+struct Named<R> {
+    inner: R,
+    layer: usize,
+}
+
+impl<R: Read> Read for Named<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| match error.downcast::<ImageError>() {
+            Ok(error) => error.into(),
+            Err(source) if source.kind() == io::ErrorKind::Interrupted => source,
+            Err(source) => ImageError::Compression { layer: self.layer, source }.into(),
+        })
+    }
+}
+
+/// Passes on no more than what is left of what all layers may have.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or(ImageError::TooMuch { what: "bytes in layers", limit: self.limit })?;
+        Ok(count)
+    }
+}

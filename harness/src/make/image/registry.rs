@@ -1,0 +1,65 @@
+//! An image in a registry.
+
+use super::error::{ImageError, Result};
+use super::spec::Descriptor;
+use super::store::Store;
+use crate::distribution::oci;
+use crate::error::Error;
+use crate::progress::{Progress, mebibytes};
+use oci_client::Reference;
+use std::cell::RefCell;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+/// An image in a registry.
+pub struct Registry {
+    registry: oci::Registry,
+    /// Where blobs are kept while they are read.
+    folder: PathBuf,
+}
+
+impl Registry {
+    /// Nothing is asked of the registry yet.
+    pub fn new(reference: Reference, folder: PathBuf) -> Result<Self> {
+        let name = reference.whole();
+        let registry = oci::Registry::new(reference, oci::Connection::default()).map_err(|error| cannot_fetch(error, name))?;
+        Ok(Self { registry, folder })
+    }
+
+    /// The document that the reference names.
+    pub fn named(&mut self) -> Result<Vec<u8>> {
+        self.registry.wait(self.registry.named(None)).map_err(|error| cannot_fetch(error, self.name()))
+    }
+
+    /// The reference in full.
+    pub fn name(&self) -> String {
+        self.registry.name()
+    }
+}
+
+impl Store for Registry {
+    fn open(&mut self, descriptor: &Descriptor, what: &str, progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+        let mut file = tempfile::tempfile_in(&self.folder).map_err(ImageError::io("keep a layer beside the machine"))?;
+        let total = descriptor.size;
+        let wanted = oci::Descriptor::new(&descriptor.media_type, descriptor.digest()?, total);
+        let progress = RefCell::new(progress);
+        let watch = |done| progress.borrow_mut().update(|| format!("fetching {what}: {} of {}", mebibytes(done), mebibytes(total)));
+        let fetched = self.registry.wait(self.registry.fetch(what, &wanted, (&file, &self.folder), watch));
+        fetched.map_err(|error| cannot_fetch(error, self.name()))?;
+        file.seek(SeekFrom::Start(0)).map_err(ImageError::io("keep a layer beside the machine"))?;
+        Ok(Box::new(file))
+    }
+
+    fn manifest(&mut self, descriptor: &Descriptor, _progress: &mut Progress) -> Result<Vec<u8>> {
+        let digest = descriptor.digest()?;
+        self.registry.wait(self.registry.named(Some(digest))).map_err(|error| cannot_fetch(error, self.name()))
+    }
+}
+
+fn cannot_fetch(error: Error, reference: String) -> ImageError {
+    match error {
+        Error::Oci(source) => ImageError::Registry { reference, source },
+        Error::Read { source, .. } | Error::Write { source, .. } => ImageError::io("keep a layer beside the machine")(source),
+        other => ImageError::io(format!("fetch {reference}"))(std::io::Error::other(other.to_string())),
+    }
+}

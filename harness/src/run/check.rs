@@ -1,0 +1,142 @@
+//! What must fit: the snapshot, and what it is given.
+
+use super::{Keep, Request};
+use crate::error::{Error, Result};
+use crate::machine::DebugAid;
+use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point, ShareRecord};
+use crate::run::program::{FILES_TAG, ProgramArgs};
+use crate::value::{DeviceArgs, DiskArg, RestoreArg};
+use std::path::Path;
+
+/// Refuses what cannot be kept.
+pub fn keeps(request: &Request) -> Result<()> {
+    let options = [
+        ("--disk", !request.devices.disks.is_empty()),
+        ("--share", !request.devices.shares.is_empty()),
+        ("--restore read", request.restore == RestoreArg::Read),
+    ];
+    let aid = request.aid.as_ref().map(DebugAid::option);
+    let option = options.into_iter().find_map(|(option, given)| given.then_some(option)).or(aid);
+    match (option, &request.keep) {
+        (Some(option), Keep::Session(name)) => Err(Error::NotInSession { name: name.clone(), option }),
+        _ => Ok(()),
+    }
+}
+
+/// The devices that were asked for. Disks that the snapshot had and that were not, from beside it.
+pub fn devices(given: &DeviceArgs, snapshot: &Path, baked: &BakeState) -> DeviceArgs {
+    let beside = |disk: &DiskRecord| {
+        // The name is the snapshot's word, so it is no way to anywhere else.
+        let name = Path::new(&disk.name).file_name().unwrap_or_default();
+        DiskArg { path: snapshot.with_file_name(name), read_only: disk.read_only }
+    };
+    let missing = baked.disks.iter().filter(|disk| disk.kind == DiskKind::File).skip(given.disks.len()).map(beside);
+    DeviceArgs { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
+}
+
+/// The disks that a machine's file brings, if there is one.
+pub fn own_disks(baked: &[DiskRecord], own: Option<&[DiskRecord]>) -> Result<()> {
+    let wrong = |problem| Err(Error::WrongDisk { problem });
+    let wanted: Vec<_> = baked.iter().filter(|disk| disk.kind != DiskKind::File).collect();
+    let Some(own) = own else {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        return wrong(
+            "the snapshot is of a machine's file, which has disks of its own; give both: prebake run FILE.aot --snapshot FILE.snap".into(),
+        );
+    };
+    for kind in [DiskKind::Root, DiskKind::Upper] {
+        let wanted = wanted.iter().copied().find(|disk| disk.kind == kind);
+        let found = own.iter().find(|disk| disk.kind == kind);
+        if found != wanted {
+            let name = if kind == DiskKind::Root { "root" } else { "upper" };
+            let (found, wanted) = (describe(found), describe(wanted));
+            return wrong(format!(
+                "the machine has {found} for its {name} disk, but the snapshot was taken with {wanted}; \
+                 give the machine that it was baked from, or bake this one"
+            ));
+        }
+    }
+    // Hostile: in another order, or twice.
+    if baked.len() < own.len() || baked[..own.len()] != *own || wanted.len() != own.len() {
+        return wrong("the snapshot lists its disks in an order that no machine has; bake it again".into());
+    }
+    Ok(())
+}
+
+fn describe(disk: Option<&DiskRecord>) -> String {
+    match disk {
+        None => "none".into(),
+        Some(disk) if disk.kind == DiskKind::Upper => format!("{} MiB of memory", disk.size >> 20),
+        Some(disk) => format!("{} bytes with digest {}", disk.size, disk.digest()),
+    }
+}
+
+/// The disks in files of the host. `before` them are so many of the machine's own.
+pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Result<()> {
+    let wrong = |problem| Err(Error::WrongDisk { problem });
+    if given.len() > baked.len() {
+        return wrong(format!(
+            "{} disks were given, but the snapshot is of a machine with {}; leave the others out",
+            given.len(),
+            baked.len()
+        ));
+    }
+    for (number, (wanted, found)) in baked.iter().zip(given).enumerate() {
+        let drive = char::from(b'a' + ((before + number) as u8 & 3));
+        if (wanted.size, wanted.digest) != (found.size, found.digest) {
+            return wrong(format!(
+                "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({}); \
+                 give the same disk with --disk, or bake again",
+                found.name,
+                found.size,
+                found.digest(),
+                wanted.size,
+                wanted.digest(),
+                wanted.name
+            ));
+        }
+        if wanted.read_only != found.read_only {
+            let (was, give) = if wanted.read_only { ("read-only", "with") } else { ("writable", "without") };
+            return wrong(format!("the disk vd{drive} ({}) was {was} when the snapshot was taken; give it {give} `:ro`", found.name));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what the guest would not follow.
+pub fn program(program: &ProgramArgs, path: &Path, baked: &BakeState) -> Result<()> {
+    let Some(option) = program.given() else { return Ok(()) };
+    match baked.point {
+        Point::Idle => Err(Error::AlreadyStarted { path: path.into(), option }),
+        Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), option }),
+        Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
+            Err(Error::WrongShare {
+                problem: format!("the snapshot was taken with --share {FILES_TAG}=DIR; give that again instead of -v, or bake without it"),
+            })
+        }
+        Point::Barrier => Ok(()),
+    }
+}
+
+pub fn shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {
+    if baked == given {
+        return Ok(());
+    }
+    let list = |shares: &[ShareRecord]| match shares {
+        [] => "none".to_owned(),
+        _ => shares
+            .iter()
+            .map(|ShareRecord { tag, read_only }| format!("{tag}{}", if *read_only { " (ro)" } else { "" }))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    Err(Error::WrongShare {
+        problem: format!(
+            "the shares given are {}, but the snapshot was taken with {}; give the same tags with --share, in the same order",
+            list(given),
+            list(baked)
+        ),
+    })
+}

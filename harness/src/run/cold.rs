@@ -1,0 +1,125 @@
+//! A machine that boots: for the one who runs it, or once and for all, for a snapshot of it.
+
+use super::plan::Plan;
+use super::{Outcome, Request, attend, routes};
+use crate::distribution::oci::{self, Sha256};
+use crate::distribution::store::{Lock, SNAPSHOT_ENDING, Store};
+use crate::error::{Error, Result};
+use crate::host::backend::disk::Verify;
+use crate::host::file::atomic::AtomicFile;
+use crate::host::file::ledger::Ledger;
+use crate::machine::boot::{self, Made};
+use crate::machine::file::MachineFile;
+use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::record::{BakeState, Point};
+use crate::make::settle::{save, settle};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::run::attended::{Attended, Manner};
+use crate::run::console::{Console, Control};
+use crate::run::drive::Drive;
+use crate::run::input::Input;
+use crate::run::outlet::Outlet;
+use crate::run::program::ProgramArgs;
+use crate::run::tail::Tail;
+use crate::value::{ClockArg, DeviceArgs, SettleArg};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A machine without a snapshot: it boots what it carries, and is attended to its end.
+pub fn run(
+    plan: Plan,
+    request: &Request,
+    in_module: bool,
+    (console, control): (Console, Box<dyn Control>),
+    (report, start): (&mut Report, Instant),
+) -> Result<Outcome> {
+    let Some(machine) = &plan.machine else { return Err(Error::NothingToRun) };
+    let (clock, mode) = (request.clock, plan.mode);
+    let Console { stdin, stdout, stderr, typist, terminal } = console;
+    let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
+    let mut parts = Parts::open(&request.devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&plan.program)?;
+    let randomness = Randomness::of_boot(clock);
+    if in_module {
+        report.engine = machine.engine();
+    }
+    let made = Made {
+        outlet: &outlet,
+        clock,
+        randomness,
+        seed: Some(seed(randomness)?),
+        shares: &request.devices.shares,
+        program: &plan.program,
+        aid: request.aid.as_ref(),
+    };
+    let engine = boot::file(machine, in_module, &mut parts, &made)?;
+    let drive = Drive::new(engine, request.limit_instructions);
+    let manner = Manner { clock, mode, terminal };
+    let mut attended = Attended::new(drive, outlet.clone(), Input::new(stdin, typist), control, manner);
+    attend(&mut attended, &outlet, (report, start))
+}
+
+/// The snapshot of a machine in the store that came without one. It is made here, the first time that it is wanted: the machine boots under the
+/// virtual clock to the barrier, or to where it has settled, before it has had any input. What keeps it in the store comes with it.
+pub fn checkpoint(store: &Store, machine: &Path, progress: &mut Progress) -> Result<(PathBuf, Lock)> {
+    let place = machine.with_extension(SNAPSHOT_ENDING);
+    let lost = || Error::Read { what: "file of the store", path: place.clone(), source: std::io::ErrorKind::NotFound.into() };
+    let layer: Sha256 = machine.file_stem().and_then(|stem| format!("sha256:{}", stem.to_string_lossy()).parse().ok()).ok_or_else(lost)?;
+    if let Some(pin) = oci::intact(store, &place, layer)? {
+        return Ok((place, pin));
+    }
+    let _shared = store.share()?;
+    // Others who want the same wait here, and find it made.
+    let _claim = store.claim(layer)?;
+    if let Some(pin) = oci::intact(store, &place, layer)? {
+        return Ok((place, pin));
+    }
+    progress.say("the first start of what came without a snapshot: it boots once, and is kept as it stands then");
+    let made = store.partial(layer).with_extension(SNAPSHOT_ENDING);
+    bake(&MachineFile::open(machine)?, &made, progress)?;
+    let stamp = store.admit(&made, &place)?;
+    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+    let pin = oci::intact(store, &place, layer)?.ok_or_else(lost)?;
+    Ok((place, pin))
+}
+
+fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    let (devices, program) = (DeviceArgs::default(), ProgramArgs::default());
+    let mut parts = Parts::open(&devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&program)?;
+    let outlet = Outlet::silent(true, Tail::default());
+    let made = Made {
+        outlet: &outlet,
+        clock: ClockArg::Virtual,
+        randomness: Randomness::Published,
+        seed: None,
+        shares: &[],
+        program: &program,
+        aid: None,
+    };
+    let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?, None);
+    let mut settle_at = |point| {
+        settle(
+            &mut drive,
+            &outlet,
+            || None,
+            point,
+            SettleArg::default(),
+            |moment| {
+                progress.update(|| {
+                    format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9)
+                });
+            },
+        )
+    };
+    let (point, settled) = match settle_at(Point::Barrier) {
+        // A guest with an init of its own has no barrier.
+        Err(Error::NoBarrier { .. }) => (Point::Idle, settle_at(Point::Idle)?),
+        settled => (Point::Barrier, settled?),
+    };
+    let state = BakeState { point, control: settled.control, disks: parts.disk_records, shares: parts.share_records };
+    save(&mut drive, &outlet, &state, &mut file, path)?;
+    file.commit()?;
+    progress.say(format_args!("booted in {:.2} s, and kept", settled.judged.elapsed.as_secs_f64()));
+    Ok(())
+}

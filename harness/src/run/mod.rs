@@ -1,0 +1,177 @@
+//! How a machine is started: from a snapshot, from what a session has kept, or cold; what a reference names, or files.
+//!
+//! [`plan`] finds out what is to be run, [`restore`] and [`cold`] make a machine of it, and [`run`] attends it to its end. The program and the
+//! library's [`crate::service`] do this alike.
+
+pub mod attended;
+mod check;
+mod cold;
+pub mod console;
+pub mod drive;
+pub mod input;
+pub mod outlet;
+mod plan;
+pub mod program;
+mod reference;
+mod restore;
+pub mod tail;
+
+use crate::distribution::oci::Access;
+use crate::error::{Error, Result, exit};
+use crate::host::backend::ram::pages_loaded;
+use crate::machine::DebugAid;
+use crate::progress::say;
+use crate::report::{Report, millis_between};
+use crate::run::attended::{Attended, Ending};
+use crate::run::console::{Console, Control};
+use crate::run::outlet::{HostStream, Outlet, Routes};
+use crate::run::program::ProgramArgs;
+use crate::session::Kept;
+use crate::value::{ClockArg, DeviceArgs, EngineArg, RestoreArg};
+use plan::Plan;
+use protocol::Mode;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What is to be run, and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What.
+    pub what: What,
+    /// What becomes of what the guest does.
+    pub keep: Keep,
+    /// What runs the machine; `None` for what is usual.
+    pub engine: Option<EngineArg>,
+    /// Verify every byte, even of files that are unchanged since they last were.
+    pub verify: bool,
+    /// How memory comes out of a snapshot.
+    pub restore: RestoreArg,
+    /// Insist on this much memory, in MiB.
+    pub memory: Option<u32>,
+    /// The program, and what it gets.
+    pub program: ProgramArgs,
+    /// Disks and shares.
+    pub devices: DeviceArgs,
+    /// What the program is connected to, if that was said; otherwise, to a terminal if someone types what it reads.
+    pub mode: Option<Mode>,
+    /// Where the guest's time comes from.
+    pub clock: ClockArg,
+    /// Give up after this many guest instructions.
+    pub limit_instructions: Option<u64>,
+    /// Who looks on at every instruction.
+    pub aid: Option<DebugAid>,
+    /// How a reference is looked up.
+    pub access: Access,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Files: a machine, a snapshot, or a machine out of a snapshot.
+    Files {
+        /// The machine.
+        machine: Option<PathBuf>,
+        /// The snapshot; without one, the machine boots.
+        snapshot: Option<PathBuf>,
+    },
+    /// What a reference names.
+    Reference(String),
+    /// What a session is of.
+    Session,
+}
+
+/// What becomes of what the guest does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keep {
+    /// A reference that a person runs at a terminal, with nothing said of its program, has a session of its own. Anything else is not kept.
+    Usual,
+    /// It is not kept.
+    Nothing,
+    /// It is kept in the session of this name, which goes on if it was kept before.
+    Session(String),
+}
+
+impl Request {
+    /// Runs `what` as is usual.
+    pub fn new(what: What) -> Self {
+        Self {
+            what,
+            keep: Keep::Usual,
+            engine: None,
+            verify: false,
+            restore: RestoreArg::Map,
+            memory: None,
+            program: ProgramArgs::default(),
+            devices: DeviceArgs::default(),
+            mode: None,
+            clock: ClockArg::Host,
+            limit_instructions: None,
+            aid: None,
+            access: Access::default(),
+        }
+    }
+
+    /// Whether WAMR may have to run it.
+    pub fn may_need_wamr(&self) -> bool {
+        let no_module = matches!(self.what, What::Files { machine: None, .. });
+        !no_module && self.engine != Some(EngineArg::Native)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How.
+    pub ending: Ending,
+    /// What was kept of it.
+    pub kept: Option<Kept>,
+}
+
+impl Outcome {
+    /// The exit code of a process that ran it: the guest's own status, or 0 if its user left it. A signal to the process is an error.
+    pub fn status(&self) -> Result<u8> {
+        match self.ending {
+            Ending::Exited(status) => Ok(status),
+            Ending::Left => Ok(0),
+            Ending::Signalled(signal) => Err(Error::Interrupted { signal }),
+            Ending::BrokenPipe => Ok(exit::of_signal(signal_hook::consts::SIGPIPE)),
+        }
+    }
+}
+
+/// Runs what was asked for to its end. `control` is called when the machine is about to be made.
+pub fn run(
+    request: &Request,
+    console: Console,
+    control: impl FnOnce() -> Result<Box<dyn Control>>,
+    (report, start): (&mut Report, Instant),
+) -> Result<Outcome> {
+    let plan = Plan::of(request, console.typist)?;
+    let control = control()?;
+    plan.run(request, console, control, (report, start))
+}
+
+/// Where the output of an attended guest goes. What is not its program's is no part of the program's output.
+pub fn routes(mode: Mode) -> Routes {
+    let tty = match mode {
+        Mode::Tty => HostStream::Stdout,
+        Mode::Streams => HostStream::Stderr,
+    };
+    Routes { tty, stdout: HostStream::Stdout, stderr: HostStream::Stderr, serial: HostStream::Stderr }
+}
+
+/// Runs an attended guest to its end, and takes the figures.
+pub fn attend<F: AsFd>(attended: &mut Attended<F>, outlet: &Outlet, (report, start): (&mut Report, Instant)) -> Result<Outcome> {
+    let ending = attended.run();
+    let kept = attended.kept().cloned();
+    let drive = attended.drive();
+    report.take(drive);
+    report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
+    report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
+    report.kept = kept.as_ref().map(Into::into);
+    if drive.machine().disk_was_full() {
+        say("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
+    }
+    Ok(Outcome { ending: ending?, kept })
+}

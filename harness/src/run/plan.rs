@@ -1,0 +1,270 @@
+//! What is to be run: a machine, how it stands, and where it is kept.
+
+use super::{Keep, Outcome, Request, What, check, cold, reference, restore};
+use crate::distribution::oci::{self, VmArtifacts};
+use crate::distribution::store::{Lock, Store};
+use crate::distribution::trust::Voucher;
+use crate::error::{Error, Result};
+use crate::machine::file::MachineFile;
+use crate::machine::record::Point;
+use crate::machine::saved::Saved;
+use crate::report::Report;
+use crate::run::console::{Console, Control, Typist};
+use crate::run::program::ProgramArgs;
+use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
+use crate::value::EngineArg;
+use protocol::Mode;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+/// What is to be run.
+pub struct Plan {
+    /// The machine, unless there is only a snapshot.
+    pub machine: Option<MachineFile>,
+    /// How it stands; without, it boots.
+    pub saved: Option<Saved>,
+    /// What its program is connected to.
+    pub mode: Mode,
+    /// Its program runs already, and what the host serves to it was said when the session began.
+    pub program: ProgramArgs,
+    /// Where what it does is kept.
+    pub session: Option<Session>,
+    /// It goes on where the session stands.
+    pub resumed: bool,
+    /// What keeps its files in the store.
+    _pins: Pins,
+}
+
+/// What keeps files in the store.
+#[derive(Default)]
+pub struct Pins {
+    _artifacts: Option<VmArtifacts>,
+    _locks: Vec<Lock>,
+}
+
+impl Pins {
+    /// What keeps what was fetched, and the snapshot that was made of it.
+    pub fn of(artifacts: VmArtifacts, snapshot: Option<Lock>) -> Self {
+        Self { _artifacts: Some(artifacts), _locks: snapshot.into_iter().collect() }
+    }
+}
+
+/// Files that a machine is made of, and what keeps them.
+pub struct Files {
+    /// The machine.
+    pub machine: Option<PathBuf>,
+    /// The snapshot.
+    pub snapshot: Option<PathBuf>,
+    /// That the machine's code may be run, if someone who is trusted stands for it.
+    pub voucher: Option<Voucher>,
+    /// What keeps them.
+    pub pins: Pins,
+}
+
+impl Plan {
+    /// Finds out what `request` asks for.
+    pub fn of(request: &Request, typist: Typist) -> Result<Self> {
+        let mode = request.mode.unwrap_or(if typist == Typist::Script { Mode::Streams } else { Mode::Tty });
+        if let Keep::Session(name) = &request.keep {
+            if !is_name(name) {
+                return Err(Error::SessionName { name: name.clone() });
+            }
+            if let Some(plan) = Self::goes_on(request, name, mode)? {
+                return Ok(plan);
+            }
+        }
+        match &request.what {
+            What::Session => match &request.keep {
+                Keep::Session(name) => Err(Error::NoSession { name: name.clone() }),
+                Keep::Usual | Keep::Nothing => Err(Error::NothingToRun),
+            },
+            What::Reference(text) => reference::plan(request, text, mode),
+            What::Files { machine, snapshot } => {
+                let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
+                match &request.keep {
+                    Keep::Session(name) => Self::begins(request, files, mode, (name, None)),
+                    Keep::Usual | Keep::Nothing => Self::keeps_nothing(request, files, mode),
+                }
+            }
+        }
+    }
+
+    /// A run of `files` of which nothing is kept.
+    pub fn keeps_nothing(request: &Request, files: Files, mode: Mode) -> Result<Self> {
+        let saved = files.snapshot.as_deref().map(Saved::open).transpose()?;
+        let machine = files.machine.as_deref().map(MachineFile::open).transpose()?;
+        Ok(Self {
+            machine: machine.map(|machine| machine.vouched_for(files.voucher)),
+            mode: mode_of(request, saved.as_ref(), mode)?,
+            saved,
+            program: request.program.clone(),
+            session: None,
+            resumed: false,
+            _pins: files.pins,
+        })
+    }
+
+    /// A run of `files` in the session `name`, which begins unless it was kept before. `image` is what they are of.
+    pub fn begins(request: &Request, files: Files, mode: Mode, (name, image): (&str, Option<&reference::Image>)) -> Result<Self> {
+        let origin = || {
+            let place = |path: &Path| match image {
+                Some(_) => Ok(FileRef::Store(path.file_name().unwrap_or_default().to_string_lossy().into_owned())),
+                None => {
+                    let whole = path.canonicalize();
+                    whole.map(FileRef::Path).map_err(|source| Error::Read { what: "file", path: path.into(), source })
+                }
+            };
+            let base = files.snapshot.as_deref().ok_or_else(|| Error::SessionBase { name: name.into() })?;
+            let mode = mode_of(request, Some(&Saved::open(base)?), mode)?;
+            Ok(Origin {
+                reference: image.map(|image| image.reference.clone()),
+                image: image.map(|image| image.digest),
+                code: image.and_then(|image| image.code.clone()),
+                signatures: image.map(|image| image.signatures.clone()).unwrap_or_default(),
+                machine: files.machine.as_deref().map(place).transpose()?,
+                base: place(base)?,
+                on_terminal: mode == Mode::Tty,
+                volumes: request.program.volumes.clone(),
+                began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
+            })
+        };
+        let store = Store::of_user()?;
+        match store.sessions()?.hold(name, origin)? {
+            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::keeps_nothing(request, files, mode)? }),
+            Attempt::Kept(session) => Self::resumes(session, &store),
+            Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
+        }
+    }
+
+    /// A run of a session that was named and has been kept.
+    fn goes_on(request: &Request, name: &str, mode: Mode) -> Result<Option<Self>> {
+        let store = Store::of_user()?;
+        let sessions = store.sessions()?;
+        let Some(origin) = sessions.origin(name)? else { return Ok(None) };
+        check_origin(request, name, &origin)?;
+        if let Some(option) = request.program.given() {
+            return Err(Error::SessionOption { name: name.into(), option });
+        }
+        if request.mode.is_some_and(|wanted| wanted != origin.mode()) {
+            let option = if mode == Mode::Tty { "-t" } else { "-T" };
+            return Err(Error::SessionOption { name: name.into(), option });
+        }
+        Self::hold(name, &store, &sessions).map(Some)
+    }
+
+    fn hold(name: &str, store: &Store, sessions: &Sessions) -> Result<Self> {
+        match sessions.hold(name, || Err(Error::NoSession { name: name.into() }))? {
+            Attempt::Kept(session) | Attempt::New(session) => Self::resumes(session, store),
+            Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
+        }
+    }
+
+    /// A session that is held goes on where it stands.
+    fn resumes(session: Session, store: &Store) -> Result<Self> {
+        let _shared = store.share()?;
+        let mut pins = Pins::default();
+        let origin = session.origin().clone();
+        let mut find = |file: &FileRef| {
+            let gone = |path: &Path| Error::SessionFile { name: session.name().into(), path: path.into() };
+            match file {
+                FileRef::Path(path) if path.exists() => Ok(path.clone()),
+                FileRef::Path(path) => Err(gone(path)),
+                FileRef::Store(name) => {
+                    let path = store.named(name);
+                    pins._locks.push(store.pin(&path)?.ok_or_else(|| gone(&path))?);
+                    Ok(path)
+                }
+            }
+        };
+        let machine = origin.machine.as_ref().map(&mut find).transpose()?;
+        let base = find(&origin.base)?;
+        let machine = machine.as_deref().map(MachineFile::open).transpose()?;
+        let voucher = match (&origin.reference, origin.image) {
+            (Some(reference), Some(digest)) => oci::voucher(reference, digest, origin.code.clone(), &origin.signatures)?,
+            _ => None,
+        };
+        Ok(Self {
+            machine: machine.map(|machine| machine.vouched_for(voucher)),
+            saved: Some(Saved::open(&base)?.with_changes(&session.state())?),
+            mode: origin.mode(),
+            program: ProgramArgs { volumes: origin.volumes.clone(), ..ProgramArgs::default() },
+            session: Some(session),
+            resumed: true,
+            _pins: pins,
+        })
+    }
+
+    /// Makes the machine, and attends it to its end.
+    pub fn run(self, request: &Request, console: Console, control: Box<dyn Control>, figures: (&mut Report, Instant)) -> Result<Outcome> {
+        if let (Some(machine), Some(mebibytes)) = (&self.machine, request.memory) {
+            machine.require_memory(mebibytes)?;
+        }
+        if let Some(machine) = self.machine.as_ref().filter(|_| request.verify) {
+            machine.verify()?;
+        }
+        if self.session.is_some() {
+            check::keeps(request)?;
+        }
+        let in_module = match &self.machine {
+            Some(machine) if self.engine(request) == EngineArg::Wamr => match &request.aid {
+                Some(aid) => return Err(Error::NotInModule { what: aid.option() }),
+                None => machine.is_trusted()?,
+            },
+            _ => false,
+        };
+        match self.saved {
+            Some(_) => restore::run(self, request, in_module, (console, control), figures),
+            None => cold::run(self, request, in_module, (console, control), figures),
+        }
+    }
+
+    /// What is to run it. A module that was not compiled is only interpreted, so one that was made here runs natively unless it is asked for.
+    fn engine(&self, request: &Request) -> EngineArg {
+        let usual = match (&request.what, &self.machine) {
+            (What::Files { .. }, _) => EngineArg::Wamr,
+            (_, Some(machine)) if machine.is_compiled() => EngineArg::Wamr,
+            _ => EngineArg::Native,
+        };
+        request.engine.unwrap_or(usual)
+    }
+}
+
+/// What the program is connected to: how the machine stands decides that, if it runs already.
+fn mode_of(request: &Request, saved: Option<&Saved>, wanted: Mode) -> Result<Mode> {
+    match saved {
+        // What is wrong with it is told when it is restored.
+        Some(saved) if saved.baked().is_ok_and(|baked| baked.point == Point::Idle) => match request.mode {
+            Some(Mode::Streams) => Err(Error::OnATerminal { path: saved.path().into() }),
+            _ => Ok(Mode::Tty),
+        },
+        _ => Ok(wanted),
+    }
+}
+
+/// Refuses a session that is of something else than what was to be run.
+fn check_origin(request: &Request, name: &str, origin: &Origin) -> Result<()> {
+    let other = |found: String, wanted: String| Err(Error::OtherSession { name: name.into(), found, wanted });
+    let shown = |file: &FileRef| match file {
+        FileRef::Store(name) => format!("{name} in the store"),
+        FileRef::Path(path) => path.display().to_string(),
+    };
+    let is = |file: &FileRef, path: &Path| matches!(file, FileRef::Path(own) if path.canonicalize().is_ok_and(|path| path == *own));
+    let found = origin.reference.clone().unwrap_or_else(|| shown(origin.machine.as_ref().unwrap_or(&origin.base)));
+    match &request.what {
+        What::Session => Ok(()),
+        What::Reference(text) => {
+            let wanted = oci::reference(text)?.whole();
+            if origin.reference.as_ref() == Some(&wanted) { Ok(()) } else { other(found, wanted) }
+        }
+        What::Files { machine, snapshot } => {
+            let same_machine = match (machine, &origin.machine) {
+                (Some(path), Some(file)) => is(file, path),
+                (None, None) => true,
+                _ => false,
+            };
+            let same_base = snapshot.as_ref().is_none_or(|path| is(&origin.base, path));
+            let wanted = machine.as_ref().or(snapshot.as_ref()).map(|path| path.display().to_string());
+            if same_machine && same_base { Ok(()) } else { other(found, wanted.unwrap_or_default()) }
+        }
+    }
+}

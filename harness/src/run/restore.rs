@@ -1,0 +1,145 @@
+//! A machine out of a snapshot, or out of what a session has kept.
+
+use super::plan::Plan;
+use super::{Outcome, Request, attend, check, routes};
+use crate::error::{Error, Result};
+use crate::host::backend::disk::Verify;
+use crate::host::backend::ram::MappedRam;
+use crate::host::file::ledger::Ledger;
+use crate::machine::file::MachineFile;
+use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
+use crate::machine::saved::Saved;
+use crate::machine::{Engine, native};
+use crate::report::{Report, millis_between};
+use crate::run::attended::{Attended, Manner};
+use crate::run::console::{Console, Control};
+use crate::run::drive::Drive;
+use crate::run::input::Input;
+use crate::run::outlet::Outlet;
+use crate::run::tail::{Tail, TailState};
+use crate::session::Keeper;
+use crate::value::RestoreArg;
+use emu::bus::Ram;
+use emu::machine::{Machine, model};
+use snapshot::{MachineId, Record, Sections, Space};
+use std::time::Instant;
+
+/// Restores what is planned, and attends it to its end.
+pub fn run(
+    plan: Plan,
+    request: &Request,
+    in_module: bool,
+    (console, control): (Console, Box<dyn Control>),
+    (report, start): (&mut Report, Instant),
+) -> Result<Outcome> {
+    let Some(saved) = &plan.saved else { unreachable!("what is restored was saved") };
+    let machine = plan.machine.as_ref();
+    let ledger = Ledger::of_user();
+    let verify = if request.verify { Verify::Always } else { Verify::IfChanged };
+    let path = saved.path();
+
+    let found = *saved.machine();
+    // Shares and disks have checks of their own, with better messages.
+    let ram_size = match machine {
+        Some(machine) => machine.ram_size(),
+        None => request.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20),
+    };
+    let wanted = MachineId { model: model::MODEL, ram_size, devices: found.devices };
+    found.require(&wanted).map_err(|source| saved.error(source))?;
+    let mut sections = saved.sections();
+    let baked: BakeState = sections.take(0).map_err(|source| saved.error(source))?;
+    let tail: Option<TailState> = sections.take_if_present(0).map_err(|source| saved.error(source))?;
+
+    if !plan.resumed {
+        check::program(&plan.program, path, &baked)?;
+    }
+    let own = machine.map(MachineFile::disks).unwrap_or_default();
+    check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
+    let devices = check::devices(&request.devices, path, &baked);
+    let parts = Parts::open(&devices, &ledger, verify)?.for_program(&plan.program)?;
+    if in_module {
+        parts.require_no_disks()?;
+    }
+    check::disks(&baked.disks[own.len()..], &parts.disk_records, own.len())?;
+    let memory = |number: u16| own.get(usize::from(number)).filter(|disk| disk.kind == DiskKind::Upper).map(|disk| disk.size);
+    saved.require_disks(memory).map_err(|source| saved.error(source))?;
+    check::shares(&baked.shares, &parts.share_records)?;
+
+    // What is read later is verified then. The native engine maps the pages of disks.
+    let maps =
+        request.restore == RestoreArg::Map || !saved.is_whole() || !in_module && saved.spaces().iter().any(|space| *space != Space::Ram);
+    if maps || request.verify {
+        saved.verify(&ledger, verify)?;
+    }
+    let Console { stdin, stdout, stderr, typist, terminal } = console;
+    let outlet = Outlet::new(routes(plan.mode), (stdout, stderr), false, tail.map(Tail::restore).unwrap_or_default());
+    let engine = match machine {
+        Some(machine) if in_module => {
+            report.engine = machine.engine();
+            in_wamr(machine, saved, (request, &plan.program), &outlet)?
+        }
+        machine => natively(machine, saved, request, (parts, own, &mut sections), &outlet)?,
+    };
+    if !in_module {
+        sections.finish().map_err(|source| saved.error(source))?;
+    }
+    report.restore_ms = Some(millis_between(start, Instant::now()));
+    report.snapshot_bytes = Some(saved.file_length());
+    report.snapshot_mappings = Some(if request.restore == RestoreArg::Map { saved.mappings() } else { 0 });
+
+    let drive = Drive::new(engine, request.limit_instructions);
+    let manner = Manner { clock: request.clock, mode: plan.mode, terminal };
+    let mut attended = Attended::new(drive, outlet.clone(), Input::new(stdin, typist), control, manner);
+    if let Some(session) = plan.session {
+        report.session = Some(session.name().into());
+        attended.keep_by(Keeper::new(session, saved, &baked));
+    }
+    match baked.point {
+        Point::Barrier => attended.start(),
+        Point::Idle => attended.resume(baked.control),
+    }
+    attend(&mut attended, &outlet, (report, start))
+}
+
+/// The machine's module, in WAMR.
+fn in_wamr(
+    machine: &MachineFile,
+    saved: &Saved,
+    (request, program): (&Request, &crate::run::program::ProgramArgs),
+    outlet: &Outlet,
+) -> Result<Box<dyn Engine>> {
+    let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
+    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, program);
+    let load = |snapshot| machine.load(shares, program, snapshot);
+    Ok(Box::new(match request.restore {
+        RestoreArg::Read if saved.is_whole() => {
+            load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, outlet.clone())?
+        }
+        _ => load(None)?.restore(&config, saved, taken, outlet.clone())?,
+    }))
+}
+
+/// The machine as a part of this program.
+fn natively(
+    machine: Option<&MachineFile>,
+    saved: &Saved,
+    request: &Request,
+    (mut parts, own, sections): (Parts, Vec<DiskRecord>, &mut Sections<'_>),
+    outlet: &Outlet,
+) -> Result<Box<dyn Engine>> {
+    if let Some(machine) = machine {
+        parts.put_first(own, machine.open_disks(Some(saved))?);
+    }
+    let config = parts.take_config(outlet, request.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
+    let found = *saved.machine();
+    let ram = match request.restore {
+        RestoreArg::Read if saved.is_whole() => {
+            Ram::of_pages(Box::new(MappedRam::zeroed(found.ram_size)?), Box::new(saved.snapshot().clone()))
+        }
+        _ => Ram::new(Box::new(saved.memory(Space::Ram, found.ram_size)?)),
+    };
+    let machine = Machine::restore(config, ram, sections).map_err(|source| Error::Restore { path: saved.path().into(), source })?;
+    machine.id().require(&found).map_err(|source| saved.error(source))?;
+    native(machine, request.aid.as_ref())
+}
