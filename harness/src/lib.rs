@@ -15,4 +15,3 @@ pub mod run;
 pub mod service;
 pub mod session;
 pub mod terminal;
-pub mod value;

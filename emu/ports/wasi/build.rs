@@ -1,9 +1,8 @@
 //! How the module's memory is laid out when it is linked. Its exports are the functions that are `no_mangle`.
 
+use payload::RAM_START;
 use std::env;
 
-/// `ram::START`: the size of the memory that the module is linked with.
-const RAM_START: usize = 96 << 20;
 const STACK: usize = 1 << 20;
 
 fn main() {

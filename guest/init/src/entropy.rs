@@ -13,7 +13,7 @@ use crate::sys::{self, PoolInfo};
 /// Bytes that a host has to give at the least.
 const SEED_MIN: usize = 32;
 /// Bytes that are used at the most.
-const SEED_MAX: usize = 64;
+const SEED_MAX: usize = protocol::SEED_LEN;
 
 /// Takes the host's seed from `file`, which is gone afterwards, and rekeys the kernel's generator with it.
 pub fn rekey_from(file: &Path) -> Result<()> {
@@ -63,7 +63,7 @@ mod tests {
 
     fn take(content: &[u8]) -> (Result<()>, PoolInfo<SEED_MAX>, bool) {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("entropy");
+        let file = folder.path().join(protocol::SEED_FILE);
         fs::write(&file, content).unwrap();
         let mut pool = PoolInfo { entropy_count: 0, buffer_size: 0, buffer: [0; SEED_MAX] };
         (take_seed(&file, &mut pool), pool, file.exists())

@@ -20,6 +20,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use protocol::{INFO_FILE, RESERVED_TAG, SEED_FILE};
 use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
@@ -75,7 +76,7 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     let container = Container::prepare(Image::read(Path::new(IMAGE))?)?;
     let mut ports = Ports::open()?;
     *control = ports.control.take();
-    let from_host = mounts::host_share("wasi1")?;
+    let from_host = mounts::host_share(RESERVED_TAG)?;
     let terminal = Terminal::open()?;
     let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if control.is_none() && from_host.is_none() {
@@ -86,7 +87,7 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     barrier::pass(&mut terminal.handle()?)?;
 
     // Nothing below may draw random numbers before the generator has its new key.
-    let seed = from_host.as_ref().map(|folder| folder.join("entropy"));
+    let seed = from_host.as_ref().map(|folder| folder.join(SEED_FILE));
     let mut requests = None;
     if let Some(port) = control {
         let handle = || port.try_clone().context("duplicate", "the control port");
@@ -94,7 +95,7 @@ fn live(control: &mut Option<File>) -> Result<u8> {
         start = first_request(lines)?;
     }
     become_unique(seed.as_deref(), start.time)?;
-    let info = from_host.map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join("info")))?;
+    let info = from_host.map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join(INFO_FILE)))?;
     let program = run(container, terminal, ports, start, info)?;
     if let Some((lines, port)) = requests {
         program.obey(lines, move |time| resume(&port, seed.as_deref(), time))?;

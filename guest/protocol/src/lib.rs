@@ -9,6 +9,17 @@ pub use info::{Bind, Info};
 
 use std::fmt;
 
+/// Mount tag of the share with the host's files, each at its path in the guest.
+pub const FILES_TAG: &str = "wasi0";
+/// Mount tag of the share through which prebake itself talks to init.
+pub const RESERVED_TAG: &str = "wasi1";
+/// The file of the reserved share that tells init what to run: an [`Info`].
+pub const INFO_FILE: &str = "info";
+/// The file of the reserved share from which init seeds the random generator: [`SEED_LEN`] bytes.
+pub const SEED_FILE: &str = "entropy";
+/// Bytes of a seed.
+pub const SEED_LEN: usize = 64;
+
 /// What init writes to the terminal when it is ready, without a newline.
 const BARRIER: [u8; 10] = *b"==========";
 /// The answer that lets it go on.

@@ -15,6 +15,7 @@ use prebake::machine::Engine;
 use prebake::machine::parts::{BAKE_EPOCH, Parts, Randomness, seed};
 use prebake::machine::record::BakeState;
 use prebake::machine::saved::Saved;
+use prebake::machine::{ClockSource, Devices};
 use prebake::run::attended::{Attended, Ending, Manner};
 use prebake::run::console::{Terminal, Typist};
 use prebake::run::drive::Drive;
@@ -22,7 +23,6 @@ use prebake::run::input::Input;
 use prebake::run::outlet::Outlet;
 use prebake::run::tail::{Tail, TailState};
 use prebake::terminal::signals::Signals;
-use prebake::value::{ClockArg, DeviceArgs};
 use proptest::prelude::*;
 use protocol::{ANSWER, Mode, Request, Said};
 use snapshot::{GROUP_SIZE, ReadAt, Snapshot, Space};
@@ -250,10 +250,10 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TailState>(0).unwrap();
     let outlet = Outlet::silent(false, Tail::default());
-    let no_devices = DeviceArgs { disks: Vec::new(), shares: Vec::new() };
+    let no_devices = Devices { disks: Vec::new(), shares: Vec::new() };
     let mut parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
     let seed = seed(Randomness::Published).unwrap();
-    let config = parts.take_config(&outlet, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let config = parts.take_config(&outlet, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));
     let machine = Machine::restore(config, ram, &mut sections).unwrap();
 
@@ -262,7 +262,7 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     input.rewind().unwrap();
     let input = Input::new(input, Typist::Script);
     let drive = Drive::new(Box::new(machine), None);
-    let manner = Manner { clock: ClockArg::Virtual, mode: Mode::Streams, terminal: Terminal::default() };
+    let manner = Manner { clock: ClockSource::Virtual, mode: Mode::Streams, terminal: Terminal::default() };
     let mut attended = Attended::new(drive, outlet, input, Box::new(Signals::catch().unwrap()), manner);
     attended.start();
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));

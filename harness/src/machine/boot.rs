@@ -6,9 +6,9 @@ use super::{DebugAid, Engine, native};
 use crate::error::Result;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file;
+use crate::machine::program::Program;
+use crate::machine::{ClockSource, SharedDirectory};
 use crate::run::outlet::Outlet;
-use crate::run::program::ProgramArgs;
-use crate::value::{ClockArg, ShareArg};
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
 use std::path::{Path, PathBuf};
@@ -39,15 +39,15 @@ pub struct Made<'a> {
     /// Where its consoles go.
     pub outlet: &'a Outlet,
     /// Where its time comes from.
-    pub clock: ClockArg,
+    pub clock: ClockSource,
     /// Where its randomness comes from.
     pub randomness: Randomness,
     /// The seed for its random generator.
     pub seed: Option<Seed>,
     /// Its shares.
-    pub shares: &'a [ShareArg],
+    pub shares: &'a [SharedDirectory],
     /// What its program gets.
-    pub program: &'a ProgramArgs,
+    pub program: &'a Program,
     /// Who looks on.
     pub aid: Option<&'a DebugAid>,
 }

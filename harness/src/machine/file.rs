@@ -1,6 +1,6 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
-use super::module::{DiskRoom, FIRST_FOLDER, Loaded, RAM_START, Room};
+use super::module::{DiskRoom, FIRST_FOLDER, Loaded, Room};
 use crate::distribution::trust::Voucher;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
@@ -9,16 +9,16 @@ use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{Ledger, Stamp};
 use crate::machine::parts::{BAKE_EPOCH, Randomness, Seed};
+use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
+use crate::machine::{ClockSource, SharedDirectory};
 use crate::make::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::make::code::CodeCache;
 use crate::progress::say;
-use crate::run::program::ProgramArgs;
-use crate::value::{ClockArg, ShareArg};
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
-use payload::{Metadata, UPPER_UNIT};
+use payload::{Metadata, RAM_START, UPPER_UNIT};
 use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -159,15 +159,15 @@ impl MachineFile {
     /// The module's configuration.
     pub fn config(
         &self,
-        clock: ClockArg,
+        clock: ClockSource,
         randomness: Randomness,
         seed: Option<Seed>,
-        shares: &[ShareArg],
-        program: &ProgramArgs,
+        shares: &[SharedDirectory],
+        program: &Program,
     ) -> String {
         let (clock, epoch) = match clock {
-            ClockArg::Virtual => ("virtual", BAKE_EPOCH),
-            ClockArg::Host => ("host", since_1970()),
+            ClockSource::Virtual => ("virtual", BAKE_EPOCH),
+            ClockSource::Host => ("host", since_1970()),
         };
         let entropy = match randomness {
             Randomness::Host => "host",
@@ -196,7 +196,7 @@ impl MachineFile {
     }
 
     /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
-    pub fn load(&self, shares: &[ShareArg], program: &ProgramArgs, snapshot: Option<&HostFile>) -> Result<Loaded> {
+    pub fn load(&self, shares: &[SharedDirectory], program: &Program, snapshot: Option<&HostFile>) -> Result<Loaded> {
         let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).chain(program.folders()?).collect();
         let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
         let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });

@@ -13,8 +13,6 @@ use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
 const ABI: u32 = 1;
-/// Where guest RAM begins: the size of the memory that the module is linked with.
-pub const RAM_START: u64 = 96 << 20;
 /// The module's descriptor of the first folder that it may use.
 pub const FIRST_FOLDER: usize = 3;
 /// Number of the serial port in the module's output.

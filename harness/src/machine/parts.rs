@@ -7,14 +7,15 @@ use crate::host::backend::disk::{self, Verify};
 use crate::host::backend::entropy::OsEntropy;
 use crate::host::backend::hostdir::HostDir;
 use crate::host::file::ledger::Ledger;
+use crate::machine::program::Program;
+use crate::machine::{ClockSource, Devices, SharedDirectory};
 use crate::run::outlet::Outlet;
-use crate::run::program::{FILES_TAG, ProgramArgs};
-use crate::value::{ClockArg, DeviceArgs, RESERVED_TAG};
 use devices::p9::{Access, MemoryFs, Tree};
 use devices::rng::{DeterministicStream, EntropySource};
 use emu::cache::Limits;
 use emu::machine::{Config, Disk, Entropy, Share};
 use emu::vcpu::Clock;
+use protocol::{FILES_TAG, INFO_FILE, RESERVED_TAG, SEED_FILE, SEED_LEN};
 
 /// What the CMOS clock of every baked machine shows at power-on, in nanoseconds since 1970: the start of 2025.
 pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
@@ -22,13 +23,8 @@ pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
 /// Key of the stream from which a guest is seeded that everyone can bake.
 const BAKE_SEED: [u8; 32] = *b"prebake: seed known to everyone!";
 
-/// The file of the reserved share that says what init is to run.
-const INFO_FILE: &str = "info";
-/// The one that init seeds the random generator from, and how long it is.
-const SEED_FILE: &str = "entropy";
-const SEED_LENGTH: usize = 64;
 /// What init seeds the random generator from.
-pub type Seed = [u8; SEED_LENGTH];
+pub type Seed = [u8; SEED_LEN];
 /// The reserved share never holds more than these files. This is for what is not the info.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
@@ -43,10 +39,10 @@ pub enum Randomness {
 
 impl Randomness {
     /// For a cold boot: under the virtual clock everything repeats, random numbers too.
-    pub fn of_boot(clock: ClockArg) -> Self {
+    pub fn of_boot(clock: ClockSource) -> Self {
         match clock {
-            ClockArg::Host => Self::Host,
-            ClockArg::Virtual => Self::Published,
+            ClockSource::Host => Self::Host,
+            ClockSource::Virtual => Self::Published,
         }
     }
 }
@@ -65,7 +61,7 @@ pub struct Parts {
 
 impl Parts {
     /// Opens what was asked for.
-    pub fn open(devices: &DeviceArgs, ledger: &Ledger, verify: Verify) -> Result<Self> {
+    pub fn open(devices: &Devices, ledger: &Ledger, verify: Verify) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
         let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
         for arg in &devices.disks {
@@ -80,6 +76,7 @@ impl Parts {
             parts.disks.push(disk);
         }
         for arg in &devices.shares {
+            SharedDirectory::check_tag(&arg.tag)?;
             let directory = HostDir::open(&arg.path).map_err(|source| Error::Read { what: "directory", path: arg.path.clone(), source })?;
             let access = if arg.read_only { Access::ReadOnly } else { Access::ReadWrite };
             parts.share_records.push(ShareRecord { tag: arg.tag.clone(), read_only: arg.read_only });
@@ -89,7 +86,7 @@ impl Parts {
     }
 
     /// With what the guest's program gets.
-    pub fn for_program(self, program: &ProgramArgs) -> Result<Self> {
+    pub fn for_program(self, program: &Program) -> Result<Self> {
         Ok(Self { files: program.files()?, info: program.info(), ..self })
     }
 
@@ -106,7 +103,7 @@ impl Parts {
 
     /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take. What is left are
     /// the records.
-    pub fn take_config(&mut self, outlet: &Outlet, clock: ClockArg, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
+    pub fn take_config(&mut self, outlet: &Outlet, clock: ClockSource, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY + self.info.len() as u64);
         let full = |_| Error::Host { what: "hand the guest its orders", source: std::io::ErrorKind::StorageFull.into() };
         if let Some(seed) = seed {
@@ -132,12 +129,12 @@ impl Parts {
             console: Box::new(outlet.clone()),
             serial: Box::new(outlet.clone()),
             clock: match clock {
-                ClockArg::Virtual => Clock::Virtual,
-                ClockArg::Host => Clock::Host(Box::new(MonotonicClock::new())),
+                ClockSource::Virtual => Clock::Virtual,
+                ClockSource::Host => Clock::Host(Box::new(MonotonicClock::new())),
             },
             epoch: match clock {
-                ClockArg::Virtual => BAKE_EPOCH,
-                ClockArg::Host => since_1970(),
+                ClockSource::Virtual => BAKE_EPOCH,
+                ClockSource::Host => since_1970(),
             },
             limits: Limits::default(),
         })
@@ -146,7 +143,7 @@ impl Parts {
 
 /// A seed for the guest's random generator.
 pub fn seed(randomness: Randomness) -> Result<Seed> {
-    let mut seed = [0; SEED_LENGTH];
+    let mut seed = [0; SEED_LEN];
     match randomness {
         Randomness::Host => OsEntropy::open()?.fill(&mut seed),
         Randomness::Published => DeterministicStream::new(BAKE_SEED).fill(&mut seed),

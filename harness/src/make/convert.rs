@@ -4,13 +4,12 @@ use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::{self, HostFile};
-use crate::machine::module::RAM_START;
 use crate::make::artifact::{MAX_FILE_LEN, MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
 use crate::make::code;
 use crate::make::image::{self, Image, Name, cpio, erofs, for_init, limits::Limits};
 use crate::progress::{Progress, Watched, grouped, mebibytes};
 use emu::machine::check_ram_size;
-use payload::Metadata;
+use payload::{Metadata, RAM_START};
 use snapshot::ReadAt;
 use std::path::{Path, PathBuf};
 

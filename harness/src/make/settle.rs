@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::host::file::atomic::AtomicFile;
 use crate::machine::record::{BakeState, Point};
+use crate::make::bake::SettleOptions;
 use crate::run::drive::{Drive, Pause};
 use crate::run::outlet::Outlet;
-use crate::value::SettleArg;
 use devices::console::Port;
 use emu::machine::{Settle, Verdict};
 use protocol::{ANSWER, Mode, Request, Said};
@@ -43,7 +43,7 @@ pub fn settle(
     outlet: &Outlet,
     mut interrupted: impl FnMut() -> Option<i32>,
     point: Point,
-    options: SettleArg,
+    options: SettleOptions,
     mut progress: impl FnMut(Moment),
 ) -> Result<Settled> {
     let mut settle = Settle::new(options.thresholds);
@@ -119,7 +119,7 @@ fn ended(how: &'static str, outlet: &Outlet) -> Error {
     Error::GuestEnded { how, output: outlet.look().unseen() }
 }
 
-fn never_settled(settle: &Settle, options: SettleArg, moment: Moment, outlet: &Outlet) -> Error {
+fn never_settled(settle: &Settle, options: SettleOptions, moment: Moment, outlet: &Outlet) -> Error {
     let Moment { instructions, now, .. } = moment;
     let last = settle.last_disturbance().unwrap_or(emu::machine::Disturbance { at: now, instructions, device_work: 0 });
     Error::NeverSettled { within: options.within, last, output: outlet.look().unseen() }

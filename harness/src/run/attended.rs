@@ -13,11 +13,11 @@ use super::input::Input;
 use super::outlet::Outlet;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
+use crate::machine::ClockSource;
 use crate::progress::say;
 use crate::session::{Keeper, Kept};
 use crate::terminal::RawMode;
 use crate::terminal::escape::Wish;
-use crate::value::ClockArg;
 use devices::console::{Port, WindowSize};
 use protocol::{ANSWER, Mode, Request, Said};
 use rustix::io::Errno;
@@ -96,7 +96,7 @@ pub struct Attended<F> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manner {
     /// Where its time comes from.
-    pub clock: ClockArg,
+    pub clock: ClockSource,
     /// What its program is connected to.
     pub mode: Mode,
     /// The terminal that it is to be told of.
@@ -264,7 +264,7 @@ impl<F: AsFd> Attended<F> {
                 }
             }
         }
-        if self.manner.clock == ClockArg::Host {
+        if self.manner.clock == ClockSource::Host {
             self.wait(Some(Duration::ZERO))?;
             let busy_for = self.drive.machine().count().saturating_sub(self.last_fed_count);
             if self.stage == Stage::Attached && (!self.is_paced() || busy_for > PATIENCE) {
@@ -345,10 +345,10 @@ impl<F: AsFd> Attended<F> {
             EndOfInput::NotYet | EndOfInput::Closed => deadline,
         };
         match (self.manner.clock, next) {
-            (ClockArg::Virtual, Some(tick)) => self.drive.machine().skip_to(tick),
-            (ClockArg::Virtual, None) => return Err(Error::Stuck),
-            (ClockArg::Host, None) if self.input.is_over() => return Err(Error::Stuck),
-            (ClockArg::Host, next) => self.wait(next.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))?,
+            (ClockSource::Virtual, Some(tick)) => self.drive.machine().skip_to(tick),
+            (ClockSource::Virtual, None) => return Err(Error::Stuck),
+            (ClockSource::Host, None) if self.input.is_over() => return Err(Error::Stuck),
+            (ClockSource::Host, next) => self.wait(next.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))?,
         }
         Ok(())
     }
@@ -390,7 +390,7 @@ impl<F: AsFd> Attended<F> {
 
     /// What the guest is to set its clock to. Under the virtual clock the host's time is none of its business.
     fn host_time(&self) -> Option<u64> {
-        (self.manner.clock == ClockArg::Host).then(since_1970)
+        (self.manner.clock == ClockSource::Host).then(since_1970)
     }
 
     fn request(&mut self, request: &Request) {
@@ -414,7 +414,7 @@ impl<F: AsFd> Attended<F> {
     /// was typed before it asked.
     fn is_paced(&self) -> bool {
         let is_script = !self.input.is_typed();
-        self.manner.clock == ClockArg::Virtual || is_script && (self.manner.mode == Mode::Tty || self.fed < PACED_START)
+        self.manner.clock == ClockSource::Virtual || is_script && (self.manner.mode == Mode::Tty || self.fed < PACED_START)
     }
 
     /// Gives the guest what comes next: input, or the end of it. Returns whether there was any.
@@ -425,7 +425,7 @@ impl<F: AsFd> Attended<F> {
         if paced && (!machine.wants_input(port) || machine.input_pending(port) != 0) {
             return Ok(false);
         }
-        let whole = self.manner.clock == ClockArg::Virtual;
+        let whole = self.manner.clock == ClockSource::Virtual;
         if whole && self.input.next_piece(whole).is_empty() && !self.input.is_over() {
             self.wait(None)?;
             // More, the end, or a signal: to be looked at first. The guest's time stands still meanwhile.

@@ -3,9 +3,11 @@
 use super::{Keep, Request};
 use crate::error::{Error, Result};
 use crate::machine::DebugAid;
+use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point, ShareRecord};
-use crate::run::program::{FILES_TAG, ProgramArgs};
-use crate::value::{DeviceArgs, DiskArg, RestoreArg};
+use crate::machine::{Devices, DiskFile};
+use crate::run::RestoreMode;
+use protocol::FILES_TAG;
 use std::path::Path;
 
 /// Refuses what cannot be kept.
@@ -13,7 +15,7 @@ pub fn keeps(request: &Request) -> Result<()> {
     let options = [
         ("--disk", !request.devices.disks.is_empty()),
         ("--share", !request.devices.shares.is_empty()),
-        ("--restore read", request.restore == RestoreArg::Read),
+        ("--restore read", request.restore == RestoreMode::Read),
     ];
     let aid = request.aid.as_ref().map(DebugAid::option);
     let option = options.into_iter().find_map(|(option, given)| given.then_some(option)).or(aid);
@@ -24,14 +26,14 @@ pub fn keeps(request: &Request) -> Result<()> {
 }
 
 /// The devices that were asked for. Disks that the snapshot had and that were not, from beside it.
-pub fn devices(given: &DeviceArgs, snapshot: &Path, baked: &BakeState) -> DeviceArgs {
+pub fn devices(given: &Devices, snapshot: &Path, baked: &BakeState) -> Devices {
     let beside = |disk: &DiskRecord| {
         // The name is the snapshot's word, so it is no way to anywhere else.
         let name = Path::new(&disk.name).file_name().unwrap_or_default();
-        DiskArg { path: snapshot.with_file_name(name), read_only: disk.read_only }
+        DiskFile { path: snapshot.with_file_name(name), read_only: disk.read_only }
     };
     let missing = baked.disks.iter().filter(|disk| disk.kind == DiskKind::File).skip(given.disks.len()).map(beside);
-    DeviceArgs { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
+    Devices { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
 }
 
 /// The disks that a machine's file brings, if there is one.
@@ -106,7 +108,7 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
 }
 
 /// Refuses what the guest would not follow.
-pub fn program(program: &ProgramArgs, path: &Path, baked: &BakeState) -> Result<()> {
+pub fn program(program: &Program, path: &Path, baked: &BakeState) -> Result<()> {
     let Some(option) = program.given() else { return Ok(()) };
     match baked.point {
         Point::Idle => Err(Error::AlreadyStarted { path: path.into(), option }),

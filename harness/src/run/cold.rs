@@ -11,7 +11,10 @@ use crate::host::file::ledger::Ledger;
 use crate::machine::boot::{self, Made};
 use crate::machine::file::MachineFile;
 use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::program::Program;
 use crate::machine::record::{BakeState, Point};
+use crate::machine::{ClockSource, Devices};
+use crate::make::bake::SettleOptions;
 use crate::make::settle::{save, settle};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -20,9 +23,7 @@ use crate::run::console::{Console, Control};
 use crate::run::drive::Drive;
 use crate::run::input::Input;
 use crate::run::outlet::Outlet;
-use crate::run::program::ProgramArgs;
 use crate::run::tail::Tail;
-use crate::value::{ClockArg, DeviceArgs, SettleArg};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -85,12 +86,12 @@ pub fn checkpoint(store: &Store, machine: &Path, progress: &mut Progress) -> Res
 
 fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
-    let (devices, program) = (DeviceArgs::default(), ProgramArgs::default());
+    let (devices, program) = (Devices::default(), Program::default());
     let mut parts = Parts::open(&devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&program)?;
     let outlet = Outlet::silent(true, Tail::default());
     let made = Made {
         outlet: &outlet,
-        clock: ClockArg::Virtual,
+        clock: ClockSource::Virtual,
         randomness: Randomness::Published,
         seed: None,
         shares: &[],
@@ -104,7 +105,7 @@ fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<(
             &outlet,
             || None,
             point,
-            SettleArg::default(),
+            SettleOptions::default(),
             |moment| {
                 progress.update(|| {
                     format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9)

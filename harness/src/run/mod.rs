@@ -11,7 +11,6 @@ pub mod drive;
 pub mod input;
 pub mod outlet;
 mod plan;
-pub mod program;
 mod reference;
 mod restore;
 pub mod tail;
@@ -20,19 +19,37 @@ use crate::distribution::oci::Access;
 use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
 use crate::machine::DebugAid;
+use crate::machine::program::Program;
+use crate::machine::{ClockSource, Devices};
 use crate::progress::say;
 use crate::report::{Report, millis_between};
 use crate::run::attended::{Attended, Ending};
 use crate::run::console::{Console, Control};
 use crate::run::outlet::{HostStream, Outlet, Routes};
-use crate::run::program::ProgramArgs;
 use crate::session::Kept;
-use crate::value::{ClockArg, DeviceArgs, EngineArg, RestoreArg};
 use plan::Plan;
 use protocol::Mode;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// What runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// WAMR, the module in a machine's file.
+    Wamr,
+    /// This program.
+    Native,
+}
+
+/// How memory comes out of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreMode {
+    /// Mapped, once all of the file is verified.
+    Map,
+    /// Read and verified when the guest first touches it.
+    Read,
+}
 
 /// What is to be run, and how.
 #[derive(Debug, Clone)]
@@ -42,21 +59,21 @@ pub struct Request {
     /// What becomes of what the guest does.
     pub keep: Keep,
     /// What runs the machine; `None` for what is usual.
-    pub engine: Option<EngineArg>,
+    pub engine: Option<EngineKind>,
     /// Verify every byte, even of files that are unchanged since they last were.
     pub verify: bool,
     /// How memory comes out of a snapshot.
-    pub restore: RestoreArg,
+    pub restore: RestoreMode,
     /// Insist on this much memory, in MiB.
     pub memory: Option<u32>,
     /// The program, and what it gets.
-    pub program: ProgramArgs,
+    pub program: Program,
     /// Disks and shares.
-    pub devices: DeviceArgs,
+    pub devices: Devices,
     /// What the program is connected to, if that was said; otherwise, to a terminal if someone types what it reads.
     pub mode: Option<Mode>,
     /// Where the guest's time comes from.
-    pub clock: ClockArg,
+    pub clock: ClockSource,
     /// Give up after this many guest instructions.
     pub limit_instructions: Option<u64>,
     /// Who looks on at every instruction.
@@ -100,12 +117,12 @@ impl Request {
             keep: Keep::Usual,
             engine: None,
             verify: false,
-            restore: RestoreArg::Map,
+            restore: RestoreMode::Map,
             memory: None,
-            program: ProgramArgs::default(),
-            devices: DeviceArgs::default(),
+            program: Program::default(),
+            devices: Devices::default(),
             mode: None,
-            clock: ClockArg::Host,
+            clock: ClockSource::Host,
             limit_instructions: None,
             aid: None,
             access: Access::default(),
@@ -115,7 +132,7 @@ impl Request {
     /// Whether WAMR may have to run it.
     pub fn may_need_wamr(&self) -> bool {
         let no_module = matches!(self.what, What::Files { machine: None, .. });
-        !no_module && self.engine != Some(EngineArg::Native)
+        !no_module && self.engine != Some(EngineKind::Native)
     }
 }
 

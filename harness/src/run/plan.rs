@@ -6,13 +6,13 @@ use crate::distribution::store::{Lock, Store};
 use crate::distribution::trust::Voucher;
 use crate::error::{Error, Result};
 use crate::machine::file::MachineFile;
+use crate::machine::program::Program;
 use crate::machine::record::Point;
 use crate::machine::saved::Saved;
 use crate::report::Report;
+use crate::run::EngineKind;
 use crate::run::console::{Console, Control, Typist};
-use crate::run::program::ProgramArgs;
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
-use crate::value::EngineArg;
 use protocol::Mode;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -26,7 +26,7 @@ pub struct Plan {
     /// What its program is connected to.
     pub mode: Mode,
     /// Its program runs already, and what the host serves to it was said when the session began.
-    pub program: ProgramArgs,
+    pub program: Program,
     /// Where what it does is kept.
     pub session: Option<Session>,
     /// It goes on where the session stands.
@@ -187,7 +187,7 @@ impl Plan {
             machine: machine.map(|machine| machine.vouched_for(voucher)),
             saved: Some(Saved::open(&base)?.with_changes(&session.state())?),
             mode: origin.mode(),
-            program: ProgramArgs { volumes: origin.volumes.clone(), ..ProgramArgs::default() },
+            program: Program { volumes: origin.volumes.clone(), ..Program::default() },
             session: Some(session),
             resumed: true,
             _pins: pins,
@@ -206,7 +206,7 @@ impl Plan {
             check::keeps(request)?;
         }
         let in_module = match &self.machine {
-            Some(machine) if self.engine(request) == EngineArg::Wamr => match &request.aid {
+            Some(machine) if self.engine(request) == EngineKind::Wamr => match &request.aid {
                 Some(aid) => return Err(Error::NotInModule { what: aid.option() }),
                 None => machine.is_trusted()?,
             },
@@ -219,11 +219,11 @@ impl Plan {
     }
 
     /// What is to run it. A module that was not compiled is only interpreted, so one that was made here runs natively unless it is asked for.
-    fn engine(&self, request: &Request) -> EngineArg {
+    fn engine(&self, request: &Request) -> EngineKind {
         let usual = match (&request.what, &self.machine) {
-            (What::Files { .. }, _) => EngineArg::Wamr,
-            (_, Some(machine)) if machine.is_compiled() => EngineArg::Wamr,
-            _ => EngineArg::Native,
+            (What::Files { .. }, _) => EngineKind::Wamr,
+            (_, Some(machine)) if machine.is_compiled() => EngineKind::Wamr,
+            _ => EngineKind::Native,
         };
         request.engine.unwrap_or(usual)
     }

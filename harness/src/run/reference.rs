@@ -6,9 +6,9 @@ use crate::distribution::oci::{self, CodeFormat, OciError, Sha256, VmArtifacts};
 use crate::distribution::store::{Entry, Kept, Lock, Store};
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
+use crate::machine::ClockSource;
 use crate::make::convert::{self, Conversion};
 use crate::progress::{Progress, say};
-use crate::value::ClockArg;
 use oci_client::Reference;
 use protocol::Mode;
 use std::fs::{self, File};
@@ -73,7 +73,7 @@ pub fn plan(request: &Request, text: &str, mode: Mode) -> Result<Plan> {
 fn is_plain(request: &Request, mode: Mode) -> bool {
     let devices = &request.devices;
     let nothing_said = request.program.given().is_none() && devices.disks.is_empty() && devices.shares.is_empty();
-    mode == Mode::Tty && request.mode.is_none() && request.clock == ClockArg::Host && nothing_said && request.aid.is_none()
+    mode == Mode::Tty && request.mode.is_none() && request.clock == ClockSource::Host && nothing_said && request.aid.is_none()
 }
 
 /// Tells of sessions of what the reference named before.

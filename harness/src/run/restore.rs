@@ -12,6 +12,7 @@ use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
 use crate::machine::saved::Saved;
 use crate::machine::{Engine, native};
 use crate::report::{Report, millis_between};
+use crate::run::RestoreMode;
 use crate::run::attended::{Attended, Manner};
 use crate::run::console::{Console, Control};
 use crate::run::drive::Drive;
@@ -19,7 +20,6 @@ use crate::run::input::Input;
 use crate::run::outlet::Outlet;
 use crate::run::tail::{Tail, TailState};
 use crate::session::Keeper;
-use crate::value::RestoreArg;
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
 use snapshot::{MachineId, Record, Sections, Space};
@@ -68,7 +68,7 @@ pub fn run(
 
     // What is read later is verified then. The native engine maps the pages of disks.
     let maps =
-        request.restore == RestoreArg::Map || !saved.is_whole() || !in_module && saved.spaces().iter().any(|space| *space != Space::Ram);
+        request.restore == RestoreMode::Map || !saved.is_whole() || !in_module && saved.spaces().iter().any(|space| *space != Space::Ram);
     if maps || request.verify {
         saved.verify(&ledger, verify)?;
     }
@@ -86,7 +86,7 @@ pub fn run(
     }
     report.restore_ms = Some(millis_between(start, Instant::now()));
     report.snapshot_bytes = Some(saved.file_length());
-    report.snapshot_mappings = Some(if request.restore == RestoreArg::Map { saved.mappings() } else { 0 });
+    report.snapshot_mappings = Some(if request.restore == RestoreMode::Map { saved.mappings() } else { 0 });
 
     let drive = Drive::new(engine, request.limit_instructions);
     let manner = Manner { clock: request.clock, mode: plan.mode, terminal };
@@ -106,14 +106,14 @@ pub fn run(
 fn in_wamr(
     machine: &MachineFile,
     saved: &Saved,
-    (request, program): (&Request, &crate::run::program::ProgramArgs),
+    (request, program): (&Request, &crate::machine::program::Program),
     outlet: &Outlet,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
     let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, program);
     let load = |snapshot| machine.load(shares, program, snapshot);
     Ok(Box::new(match request.restore {
-        RestoreArg::Read if saved.is_whole() => {
+        RestoreMode::Read if saved.is_whole() => {
             load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, outlet.clone())?
         }
         _ => load(None)?.restore(&config, saved, taken, outlet.clone())?,
@@ -134,7 +134,7 @@ fn natively(
     let config = parts.take_config(outlet, request.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
     let found = *saved.machine();
     let ram = match request.restore {
-        RestoreArg::Read if saved.is_whole() => {
+        RestoreMode::Read if saved.is_whole() => {
             Ram::of_pages(Box::new(MappedRam::zeroed(found.ram_size)?), Box::new(saved.snapshot().clone()))
         }
         _ => Ram::new(Box::new(saved.memory(Space::Ram, found.ram_size)?)),

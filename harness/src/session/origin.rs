@@ -4,7 +4,7 @@ use crate::distribution::oci::Sha256;
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
-use crate::run::program::VolumeArg;
+use crate::machine::program::Volume;
 use protocol::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -28,7 +28,7 @@ pub struct Origin {
     /// Its program is on a terminal, not on three streams.
     pub on_terminal: bool,
     /// The directories of the host that its program has.
-    pub volumes: Vec<VolumeArg>,
+    pub volumes: Vec<Volume>,
     /// When it began: seconds since 1970.
     pub began: u64,
 }

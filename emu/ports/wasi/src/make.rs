@@ -15,16 +15,11 @@ use emu::bus::{Ram, RamBacking};
 use emu::cache::Limits;
 use emu::machine::{self, Disk, DiskContent, Entropy, Machine, MemoryDisk, Share};
 use emu::vcpu::Clock;
+use protocol::{FILES_TAG, INFO_FILE, RESERVED_TAG, SEED_FILE};
 use snapshot::{Digest, GROUP_SIZE, ReadAt, SectionName, Snapshot, Space};
 use std::rc::Rc;
 
-/// The share with the host's files.
-const FILES_TAG: &str = "wasi0";
-/// The share through which host and init talk, and the files in it.
-const RESERVED_TAG: &str = "wasi1";
-const SEED_FILE: &str = "entropy";
-const INFO_FILE: &str = "info";
-/// What the share holds at the most, besides `info`.
+/// What the reserved share holds at the most, besides `info`.
 const RESERVED_CAPACITY: u64 = 64 << 10;
 
 /// What is behind RAM, and everything else that a machine is made of. `disk` makes the upper disk, by its number, of its memory.

@@ -3,9 +3,8 @@
 use emu::bus::RamBacking;
 use std::ptr::NonNull;
 
-/// Address of guest RAM: the size of the memory that the module is linked with, which whoever packs the module enlarges by guest RAM and the upper
-/// disk.
-pub const START: usize = 96 << 20;
+/// Address of guest RAM: the size of the memory that the module is linked with. Packing the module enlarges it by guest RAM and the upper disk.
+pub const START: usize = payload::RAM_START as usize;
 
 /// The address `offset` bytes behind [`START`], if there can be one.
 pub fn address(offset: u64) -> Option<usize> {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use protocol::FILES_TAG;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, makedev, mkdirat, mknodat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_move, move_mount, open_tree, unmount};
@@ -47,8 +48,6 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
 /// What a root image may be. EROFS is last because it complains on the console of an image that is not its own.
 const ROOT_TYPES: [&str; 3] = ["ext4", "squashfs", "erofs"];
 
-/// The share with the host's files.
-const FILES: &str = "wasi0";
 /// The container's control group.
 const CGROUP: &str = "/sys/fs/cgroup/container";
 /// Paths from the host and links in the container lead to nothing outside of the place that they start from.
@@ -75,7 +74,7 @@ pub fn enter(image: &Image) -> Result<Root> {
         }
         None => false,
     };
-    let files = mounts::host_share(FILES)?;
+    let files = mounts::host_share(FILES_TAG)?;
     let files = files.map(|path| openat(CWD, &path, PLACE | OFlags::DIRECTORY, Mode::empty()).context("open", path.display().to_string()));
     let (console, number) = terminal::device()?;
 

@@ -1,10 +1,8 @@
 //! `prebake bake`.
 
 use super::value::{BakeTargetArg, PointArg};
-use super::{ColdArgs, RegistryArgs, ReportArgs};
+use super::{ColdArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, SettleArg};
 use clap::{Args, ValueEnum};
-use prebake::run::program::ProgramArgs;
-use prebake::value::{EngineArg, SettleArg};
 use std::path::PathBuf;
 
 pub(super) const BAKE_EXAMPLES: &str = "\

@@ -5,6 +5,7 @@ mod boot;
 mod convert;
 mod debug;
 mod look;
+mod program;
 mod registry;
 mod run;
 mod trust;
@@ -15,18 +16,19 @@ pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use debug::DebugArgs;
 pub use look::{DiffArgs, InspectArgs};
+pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
 pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use prebake::machine::Devices;
 use prebake::machine::boot::Cold;
 use prebake::make::convert::{DEFAULT_APPEND, DEFAULT_MEMORY};
-use prebake::value::{ClockArg, DeviceArgs};
 use std::path::PathBuf;
 use value::MODEL;
-pub use value::{BakeTargetArg, MachineArg, PointArg};
+pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, PointArg, RestoreArg, SettleArg, ShareArg};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,6 +95,24 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
     Diff(DiffArgs),
+}
+
+/// Disks and shares.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct DeviceArgs {
+    /// A disk: vda, vdb and so on, behind those of a machine's file. The file is never written: changes are kept apart, and with `:ro` the guest makes none
+    #[arg(long = "disk", value_name = "FILE[:ro]")]
+    pub disks: Vec<DiskArg>,
+    /// A directory for the guest, under a 9P mount tag. Init mounts the tag `wasi0` on /mnt/wasi0
+    #[arg(long = "share", value_name = "TAG=DIR[:ro]")]
+    pub shares: Vec<ShareArg>,
+}
+
+impl From<&DeviceArgs> for Devices {
+    fn from(args: &DeviceArgs) -> Self {
+        Self { disks: args.disks.iter().map(Into::into).collect(), shares: args.shares.iter().map(Into::into).collect() }
+    }
 }
 
 /// A cold start.

@@ -1,11 +1,10 @@
 //! `prebake run`.
 
 use super::value::{MODEL, MachineArg};
-use super::{ConsoleArgs, DebugArgs, RegistryArgs, ReportArgs};
+use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
 use prebake::make::code::is_machine;
-use prebake::run::program::{FILES_TAG, ProgramArgs};
-use prebake::value::{DeviceArgs, EngineArg, RestoreArg};
+use protocol::FILES_TAG;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 

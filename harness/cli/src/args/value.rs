@@ -1,6 +1,11 @@
 //! What options have for values.
 
 use clap::ValueEnum;
+use emu::machine::Thresholds;
+use prebake::machine::{ClockSource, DiskFile, SharedDirectory};
+use prebake::make::bake::SettleOptions;
+use prebake::run::{EngineKind, RestoreMode};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A kind of host.
@@ -47,5 +52,215 @@ impl FromStr for MachineArg {
 
     fn from_str(name: &str) -> Result<Self, String> {
         if name == MODEL { Ok(Self) } else { Err(format!("there is only the model {MODEL}")) }
+    }
+}
+
+/// Where time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockArg {
+    /// The count of instructions
+    Virtual,
+    /// The host's clock
+    Host,
+}
+
+/// What runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// WAMR
+    Wamr,
+    /// This program
+    Native,
+}
+
+/// How memory comes out of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RestoreArg {
+    /// Mapped, once all of the file was verified
+    Map,
+    /// Read and verified when the guest first touches it
+    Read,
+}
+
+/// `FILE[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskArg {
+    /// The file.
+    pub path: PathBuf,
+    /// The guest cannot write it.
+    pub read_only: bool,
+}
+
+impl FromStr for DiskArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, read_only) = split_read_only(text);
+        if path.is_empty() {
+            return Err("a file is missing".into());
+        }
+        Ok(Self { path: path.into(), read_only })
+    }
+}
+
+/// `TAG=DIR[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareArg {
+    /// The mount tag.
+    pub tag: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// The guest cannot write it.
+    pub read_only: bool,
+}
+
+impl FromStr for ShareArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tag, rest) = text.split_once('=').ok_or("it must look like TAG=DIR")?;
+        let (path, read_only) = split_read_only(rest);
+        SharedDirectory::check_tag(tag).map_err(|error| error.to_string())?;
+        if path.is_empty() {
+            return Err("a directory is missing".into());
+        }
+        Ok(Self { tag: tag.into(), path: path.into(), read_only })
+    }
+}
+
+fn split_read_only(text: &str) -> (&str, bool) {
+    match text.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (text, false),
+    }
+}
+
+/// `quiet=TIME,work=N,within=TIME`, each optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettleArg {
+    /// For the detector.
+    pub thresholds: Thresholds,
+    /// Virtual time in nanoseconds after which it is given up.
+    pub within: u64,
+}
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+impl Default for SettleArg {
+    fn default() -> Self {
+        let SettleOptions { thresholds, within } = SettleOptions::default();
+        Self { thresholds, within }
+    }
+}
+
+impl std::fmt::Display for SettleArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { thresholds: Thresholds { quiet, work }, within } = self;
+        write!(f, "quiet={}ms,work={work},within={}ms", quiet / NANOS_PER_MILLI, within / NANOS_PER_MILLI)
+    }
+}
+
+impl FromStr for SettleArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settle = Self::default();
+        for word in text.split(',') {
+            let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` must look like KEY=VALUE"))?;
+            match key {
+                "quiet" => settle.thresholds.quiet = parse_time(value)?,
+                "within" => settle.within = parse_time(value)?,
+                "work" => settle.thresholds.work = value.parse().map_err(|_| format!("`{value}` is not a number of instructions"))?,
+                _ => return Err(format!("`{key}` is none of quiet, work, within")),
+            }
+        }
+        Ok(settle)
+    }
+}
+
+/// `250ms` or `30s`, in nanoseconds.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let problem = || format!("`{text}` is not a time such as 250ms or 30s");
+    let (number, millis) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').ok_or_else(problem)?, 1000),
+    };
+    let number: u64 = number.parse().map_err(|_| problem())?;
+    number.checked_mul(millis * NANOS_PER_MILLI).ok_or_else(problem)
+}
+
+impl From<ClockArg> for ClockSource {
+    fn from(clock: ClockArg) -> Self {
+        match clock {
+            ClockArg::Virtual => Self::Virtual,
+            ClockArg::Host => Self::Host,
+        }
+    }
+}
+
+impl From<EngineArg> for EngineKind {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::Wamr => Self::Wamr,
+            EngineArg::Native => Self::Native,
+        }
+    }
+}
+
+impl From<RestoreArg> for RestoreMode {
+    fn from(restore: RestoreArg) -> Self {
+        match restore {
+            RestoreArg::Map => Self::Map,
+            RestoreArg::Read => Self::Read,
+        }
+    }
+}
+
+impl From<&DiskArg> for DiskFile {
+    fn from(disk: &DiskArg) -> Self {
+        Self { path: disk.path.clone(), read_only: disk.read_only }
+    }
+}
+
+impl From<&ShareArg> for SharedDirectory {
+    fn from(share: &ShareArg) -> Self {
+        Self { tag: share.tag.clone(), path: share.path.clone(), read_only: share.read_only }
+    }
+}
+
+impl From<SettleArg> for SettleOptions {
+    fn from(settle: SettleArg) -> Self {
+        Self { thresholds: settle.thresholds, within: settle.within }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_and_shares_are_understood() {
+        let disk = |path: &str, read_only| Ok(DiskArg { path: path.into(), read_only });
+        assert_eq!("a.img".parse(), disk("a.img", false));
+        assert_eq!("a:b.img:ro".parse(), disk("a:b.img", true));
+        assert!(":ro".parse::<DiskArg>().is_err());
+
+        let share = |tag: &str, path: &str, read_only| Ok(ShareArg { tag: tag.into(), path: path.into(), read_only });
+        assert_eq!("wasi0=/a=b".parse(), share("wasi0", "/a=b", false));
+        assert_eq!("src=.:ro".parse(), share("src", ".", true));
+        for wrong in ["/a", "=/a", "a=", "a=:ro", "wasi1=/a", "a b=/c"] {
+            assert!(wrong.parse::<ShareArg>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settle_options_are_understood_and_shown_as_they_are_given() {
+        let SettleArg { thresholds, within } = "quiet=250ms,work=7,within=2s".parse().unwrap();
+        assert_eq!((thresholds.quiet, thresholds.work, within), (250_000_000, 7, 2_000_000_000));
+        let default = SettleArg::default();
+        assert_eq!(default.to_string().parse(), Ok(default));
+        for wrong in ["", "quiet", "quiet=5", "quiet=s", "quiet=-1s", "work=x", "loud=1s", "quiet=99999999999999s"] {
+            assert!(wrong.parse::<SettleArg>().is_err(), "{wrong}");
+        }
     }
 }

@@ -8,10 +8,13 @@ use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
 use prebake::host::file::atomic::AtomicFile;
 use prebake::host::file::ledger::{Ledger, Stamp};
+use prebake::machine::ClockSource;
+use prebake::machine::Devices;
 use prebake::machine::Engine;
 use prebake::machine::boot::{self, Made};
 use prebake::machine::file::MachineFile;
 use prebake::machine::parts::{Parts, Randomness, seed};
+use prebake::machine::program::Program;
 use prebake::machine::record::{BakeState, Point};
 use prebake::make::code::is_machine;
 use prebake::make::convert::{Conversion, convert};
@@ -22,7 +25,6 @@ use prebake::run::drive::Drive;
 use prebake::run::outlet::Outlet;
 use prebake::run::tail::Tail;
 use prebake::terminal::signals::Signals;
-use prebake::value::ClockArg;
 use snapshot::{Snapshot, Written};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,7 +52,8 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let output = args.output.clone().or_else(|| publication.as_ref().map(Publication::snapshot)).unwrap_or_default();
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(&output)?;
-    let mut parts = Parts::open(&args.cold.devices, &ledger, Verify::IfChanged)?.for_program(&args.program)?;
+    let (devices, program) = (Devices::from(&args.cold.devices), Program::from(&args.program));
+    let mut parts = Parts::open(&devices, &ledger, Verify::IfChanged)?.for_program(&program)?;
     let outlet = Outlet::silent(true, Tail::default());
     let point = match args.at {
         PointArg::Barrier => Point::Barrier,
@@ -60,11 +63,11 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
     let made = Made {
         outlet: &outlet,
-        clock: ClockArg::Virtual,
+        clock: ClockSource::Virtual,
         randomness: Randomness::Published,
         seed,
-        shares: &args.cold.devices.shares,
-        program: &args.program,
+        shares: &devices.shares,
+        program: &program,
         aid: None,
     };
     let source = args.source.as_deref().map(|source| machine_file(source, &output)).transpose()?;
@@ -77,7 +80,7 @@ fn bake(args: &BakeArgs, report: &mut Report) -> Result<()> {
         &outlet,
         || signals.take_ending(),
         point,
-        args.settle,
+        args.settle.into(),
         |moment| {
             progress
                 .update(|| format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9));

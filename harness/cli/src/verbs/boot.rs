@@ -30,10 +30,10 @@ pub fn run(args: &BootArgs, start: Instant) -> ExitCode {
 
 fn boot(args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let mut parts = Parts::open(&args.cold.devices, &Ledger::of_user(), Verify::IfChanged)?;
+    let mut parts = Parts::open(&(&args.cold.devices).into(), &Ledger::of_user(), Verify::IfChanged)?;
     let Console { stdin, stdout, stderr, typist, terminal } = Console::of_process()?;
     let usual = if typist == Typist::Script { Mode::Streams } else { Mode::Tty };
-    let (mode, clock) = (mode(&args.console).unwrap_or(usual), args.console.clock);
+    let (mode, clock) = (mode(&args.console).unwrap_or(usual), args.console.clock.into());
     let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
     let randomness = Randomness::of_boot(clock);
     let config = parts.take_config(&outlet, clock, randomness, Some(seed(randomness)?))?;

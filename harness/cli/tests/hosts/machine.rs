@@ -11,11 +11,11 @@ use prebake::machine::Engine;
 use prebake::machine::file::MachineFile;
 use prebake::machine::module::Loaded;
 use prebake::machine::parts::{Parts, Randomness, seed};
+use prebake::machine::program::Program;
 use prebake::machine::saved::Saved;
+use prebake::machine::{ClockSource, Devices};
 use prebake::run::outlet::Outlet;
-use prebake::run::program::ProgramArgs;
 use prebake::run::tail::Tail;
-use prebake::value::{ClockArg, DeviceArgs};
 use snapshot::Space;
 use std::io::Cursor;
 use std::path::Path;
@@ -75,22 +75,22 @@ impl Host {
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
-    let mut parts = Parts::open(&DeviceArgs { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
+    let mut parts = Parts::open(&Devices { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let seed = seed(Randomness::Published).unwrap();
     let nowhere = Outlet::silent(false, Tail::default());
-    let config = parts.take_config(&nowhere, ClockArg::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let config = parts.take_config(&nowhere, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
 }
 
 /// A machine's module, in WAMR.
 fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> Loaded {
-    file.load(&[], &ProgramArgs::default(), snapshot).unwrap()
+    file.load(&[], &Program::default(), snapshot).unwrap()
 }
 
 /// The same for a module.
 pub fn module_config(file: &MachineFile) -> String {
-    file.config(ClockArg::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], &ProgramArgs::default())
+    file.config(ClockSource::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], &Program::default())
 }
 
 fn restore_natively(saved: &Saved, file: &MachineFile, listener: &Listener) -> Machine {

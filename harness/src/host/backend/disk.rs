@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{Ledger, Stamp, digest_of};
-use crate::value::DiskArg;
+use crate::machine::DiskFile;
 use devices::blk::{BLOCK_SIZE, BlockError, BlockSource, BlockStore};
 use emu::machine::{Disk, DiskContent};
 use snapshot::ReadAt;
@@ -24,7 +24,7 @@ pub enum Verify {
 }
 
 /// The disk that was asked for.
-pub fn open(arg: &DiskArg, ledger: &Ledger, verify: Verify) -> Result<Disk> {
+pub fn open(arg: &DiskFile, ledger: &Ledger, verify: Verify) -> Result<Disk> {
     let file = HostFile::open("disk", &arg.path)?;
     let size = file.byte_len();
     let source = FileSource::whole(file, &arg.path)?;
@@ -141,7 +141,7 @@ mod tests {
         let content: Vec<u8> = (0..5 * 4096 + 512).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         let ledger = Ledger::default();
-        let disk = open(&DiskArg { path: path.clone(), read_only: false }, &ledger, Verify::Always).unwrap();
+        let disk = open(&DiskFile { path: path.clone(), read_only: false }, &ledger, Verify::Always).unwrap();
         assert_eq!(disk.digest, snapshot::Digest::of(&content));
         let DiskContent::CopyOnWrite(source, store) = disk.content else { panic!("read-only") };
         let mut disk = CowBackend::new(source, store);
@@ -158,7 +158,7 @@ mod tests {
     fn what_is_no_disk_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let kind = |path: &std::path::Path| {
-            let arg = DiskArg { path: path.into(), read_only: true };
+            let arg = DiskFile { path: path.into(), read_only: true };
             open(&arg, &Ledger::default(), Verify::Always).map(drop).unwrap_err().kind().to_owned()
         };
         assert_eq!(kind(folder.path()), "unreadable");

@@ -1,8 +1,7 @@
-//! What of the host's the guest's program gets: the options of `run` that init follows, in the habits of docker.
+//! What the guest's program is and what it gets of the host: the options of `run` that init follows, in the habits of docker.
 
 use crate::error::{Error, Result};
 use crate::host::backend::hostdir::HostDir;
-use clap::Args;
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
 use protocol::{Bind, Info};
 use serde::{Deserialize, Serialize};
@@ -10,67 +9,26 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The share with the host's files, each at its path in the guest.
-pub const FILES_TAG: &str = "wasi0";
-
-/// The program and what it gets.
-#[derive(Debug, Args, Clone, Default)]
-#[command(next_help_heading = "Program")]
-pub struct ProgramArgs {
-    /// A variable for the program's environment; without a value, the one that it has here
-    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
-    pub environment: Vec<VariableArg>,
-    /// A directory or file of the host, and where the guest finds it
-    #[arg(short = 'v', long = "volume", value_name = "HOST:GUEST[:ro]")]
-    pub volumes: Vec<VolumeArg>,
-    /// The directory that the program starts in. It is made if it is not there
-    #[arg(short = 'w', long = "workdir", value_name = "DIR", value_parser = absolute)]
+/// The program and what it gets. What is not given is as the image has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Variables of its environment, besides the image's.
+    pub environment: Vec<(String, String)>,
+    /// Directories and files of the host.
+    pub volumes: Vec<Volume>,
+    /// The directory that it starts in: an absolute path in the guest.
     pub folder: Option<String>,
-    /// Who the program is run as: a name or a number
-    #[arg(short = 'u', long = "user", value_name = "USER[:GROUP]")]
+    /// The user that it runs as: `USER[:GROUP]`, by name or number.
     pub user: Option<String>,
-    /// The program, in place of the image's entry point and command
-    #[arg(long, value_name = "PROGRAM")]
+    /// The program, in place of the image's entry point and command.
     pub entrypoint: Option<String>,
-    /// Arguments, in place of the image's command
-    #[arg(last = true, value_name = "ARGS")]
+    /// Arguments, in place of the image's command.
     pub arguments: Vec<String>,
-}
-
-fn absolute(path: &str) -> std::result::Result<String, String> {
-    if path.starts_with('/') { Ok(path.to_owned()) } else { Err("it must be an absolute path in the guest".into()) }
-}
-
-/// `NAME=VALUE`, or `NAME` for what this process has under that name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VariableArg {
-    /// The name.
-    pub name: String,
-    /// The value; none that this process could have given.
-    pub value: Option<String>,
-}
-
-impl FromStr for VariableArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text, std::env::var(text).ok()),
-        };
-        if name.is_empty() {
-            return Err("a name is missing".into());
-        }
-        if text.contains('\0') {
-            return Err("it has a NUL in it, which no environment can".into());
-        }
-        Ok(Self { name: name.to_owned(), value })
-    }
 }
 
 /// `HOST:GUEST[:ro]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VolumeArg {
+pub struct Volume {
     /// The directory or file of the host.
     pub host: PathBuf,
     /// Where it is in the guest, from the root on, without a slash at either end.
@@ -79,34 +37,58 @@ pub struct VolumeArg {
     pub read_only: bool,
 }
 
-impl FromStr for VolumeArg {
-    type Err = String;
+/// Why a volume is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum InvalidVolume {
+    #[error("expected HOST:GUEST or HOST:GUEST:ro")]
+    Form,
+    #[error("the path on the host is missing")]
+    NoHost,
+    #[error("the path in the guest must be absolute and without `..`")]
+    NotAbsolute,
+    #[error("a volume cannot replace the guest's root; give a path below it")]
+    Root,
+    #[error("the path in the guest contains a control character")]
+    Control,
+    #[error("two volumes are mounted at /{guest} in the guest; leave one out")]
+    Twice { guest: String },
+}
 
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+impl FromStr for Volume {
+    type Err = InvalidVolume;
+
+    /// `HOST:GUEST[:ro|:rw]`, as docker has it.
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidVolume> {
         let (text, read_only) = match (text.strip_suffix(":ro"), text.strip_suffix(":rw")) {
             (Some(text), _) => (text, true),
             (None, text_rw) => (text_rw.unwrap_or(text), false),
         };
-        let (host, guest) = text.rsplit_once(':').ok_or("it must look like HOST:GUEST or HOST:GUEST:ro")?;
+        let (host, guest) = text.rsplit_once(':').ok_or(InvalidVolume::Form)?;
         if host.is_empty() {
-            return Err("the path on the host is missing".into());
+            return Err(InvalidVolume::NoHost);
         }
-        let names: Vec<&str> = guest.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-        let guest = names.join("/");
-        if !text[host.len() + 1..].starts_with('/') || names.contains(&"..") || RelativePath::parse(&guest).is_err() {
-            return Err("the path in the guest must be an absolute one without `..`".into());
-        }
-        if names.is_empty() {
-            return Err("the guest's root is its own; give a path below it".into());
-        }
-        if guest.contains(char::is_control) {
-            return Err("the path in the guest has a control character in it".into());
-        }
-        Ok(Self { host: host.into(), guest, read_only })
+        Self::new(host.into(), guest, read_only)
     }
 }
 
-impl VolumeArg {
+impl Volume {
+    /// Puts `host`, a directory or file, at `guest`, an absolute path.
+    pub fn new(host: PathBuf, guest: &str, read_only: bool) -> std::result::Result<Self, InvalidVolume> {
+        let names: Vec<&str> = guest.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+        let path = names.join("/");
+        if !guest.starts_with('/') || names.contains(&"..") || RelativePath::parse(&path).is_err() {
+            return Err(InvalidVolume::NotAbsolute);
+        }
+        if names.is_empty() {
+            return Err(InvalidVolume::Root);
+        }
+        if path.contains(char::is_control) {
+            return Err(InvalidVolume::Control);
+        }
+        Ok(Self { host, guest: path, read_only })
+    }
+
     fn access(&self) -> Access {
         if self.read_only { Access::ReadOnly } else { Access::ReadWrite }
     }
@@ -125,12 +107,12 @@ impl VolumeArg {
     }
 }
 
-impl ProgramArgs {
-    /// What cannot be said together.
-    pub fn check(&self) -> std::result::Result<(), String> {
+impl Program {
+    /// Refuses two volumes at one place.
+    pub fn check(&self) -> std::result::Result<(), InvalidVolume> {
         for (number, volume) in self.volumes.iter().enumerate() {
             if self.volumes[..number].iter().any(|before| before.guest == volume.guest) {
-                return Err(format!("two volumes are at /{} in the guest; leave one out", volume.guest));
+                return Err(InvalidVolume::Twice { guest: volume.guest.clone() });
             }
         }
         Ok(())
@@ -151,14 +133,13 @@ impl ProgramArgs {
 
     /// The text for init; empty if there is nothing to say.
     pub fn info(&self) -> String {
-        let value = |variable: &VariableArg| Some((variable.name.clone(), variable.value.clone()?));
-        let mut volumes: Vec<&VolumeArg> = self.volumes.iter().collect();
+        let mut volumes: Vec<&Volume> = self.volumes.iter().collect();
         // What is inside of another comes after it.
         volumes.sort_by_key(|volume| volume.guest.matches('/').count());
         Info {
             entrypoint: self.entrypoint.clone(),
             command: self.arguments.clone(),
-            environment: self.environment.iter().filter_map(value).collect(),
+            environment: self.environment.clone(),
             user: self.user.clone(),
             folder: self.folder.clone(),
             time: None,
@@ -169,7 +150,7 @@ impl ProgramArgs {
 
     /// The volumes as one tree.
     pub fn files(&self) -> Result<Tree<HostDir>> {
-        let branch = |volume: &VolumeArg| {
+        let branch = |volume: &Volume| {
             let (directory, file) = volume.open()?;
             let filesystem =
                 HostDir::open(&directory).map_err(|source| Error::Read { what: "directory", path: volume.host.clone(), source })?;
@@ -182,7 +163,7 @@ impl ProgramArgs {
 
     /// The volumes' directories, for a module. It would see the neighbours of a file.
     pub fn folders(&self) -> Result<Vec<PathBuf>> {
-        let folder = |volume: &VolumeArg| match volume.open()? {
+        let folder = |volume: &Volume| match volume.open()? {
             (directory, None) => Ok(directory),
             (_, Some(_)) => Err(Error::NotInModule { what: "a volume that is a single file" }),
         };
@@ -209,13 +190,13 @@ impl ProgramArgs {
 mod tests {
     use super::*;
 
-    fn volume(text: &str) -> std::result::Result<VolumeArg, String> {
+    fn volume(text: &str) -> std::result::Result<Volume, InvalidVolume> {
         text.parse()
     }
 
     #[test]
     fn volumes_are_understood_as_docker_does() {
-        let is = |host: &str, guest: &str, read_only| Ok(VolumeArg { host: host.into(), guest: guest.into(), read_only });
+        let is = |host: &str, guest: &str, read_only| Ok(Volume { host: host.into(), guest: guest.into(), read_only });
         assert_eq!(volume("/a:/b"), is("/a", "b", false));
         assert_eq!(volume(".:/b/./c/:ro"), is(".", "b/c", true));
         assert_eq!(volume("a:b:/c:rw"), is("a:b", "c", false));
@@ -225,19 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn variables_have_values_or_the_hosts() {
-        let is = |name: &str, value: Option<&str>| Ok(VariableArg { name: name.into(), value: value.map(str::to_owned) });
-        assert_eq!("A=b=c".parse(), is("A", Some("b=c")));
-        assert_eq!("A=".parse(), is("A", Some("")));
-        assert_eq!("CARGO_PKG_NAME".parse(), is("CARGO_PKG_NAME", Some("prebake")));
-        assert_eq!("PREBAKE_NO_SUCH_VARIABLE".parse(), is("PREBAKE_NO_SUCH_VARIABLE", None));
-        assert!("=b".parse::<VariableArg>().is_err());
-    }
-
-    #[test]
     fn all_is_told_to_init() {
-        let program = ProgramArgs {
-            environment: ["A=1", "PREBAKE_NO_SUCH_VARIABLE"].map(|text| text.parse().unwrap()).into(),
+        let program = Program {
+            environment: vec![("A".into(), "1".into())],
             volumes: ["/h:/b/c:ro", "/h:/a"].map(|text| text.parse().unwrap()).into(),
             folder: Some("/w".into()),
             user: Some("u".into()),
@@ -247,18 +218,18 @@ mod tests {
         assert_eq!(program.info(), "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nm: a\nmr: b/c\n");
         assert_eq!(program.config(5).lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "bind=6,rw,a"]);
         assert_eq!((program.given(), program.check()), (Some("-e"), Ok(())));
-        assert_eq!((ProgramArgs::default().info(), ProgramArgs::default().config(3)), (String::new(), String::new()));
+        assert_eq!((Program::default().info(), Program::default().config(3)), (String::new(), String::new()));
     }
 
     #[test]
     fn one_place_has_one_volume() {
         let volumes = vec![volume("/a:/x").unwrap(), volume("/b:/x/").unwrap()];
-        assert!(ProgramArgs { volumes, ..ProgramArgs::default() }.check().is_err());
+        assert!(Program { volumes, ..Program::default() }.check().is_err());
     }
 
     #[test]
     fn what_is_not_there_is_named() {
-        let program = ProgramArgs { volumes: vec![volume("/nonexistent/x:/x").unwrap()], ..ProgramArgs::default() };
+        let program = Program { volumes: vec![volume("/nonexistent/x:/x").unwrap()], ..Program::default() };
         assert!(program.files().unwrap_err().to_string().contains("/nonexistent/x"));
     }
 }
