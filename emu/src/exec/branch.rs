@@ -208,6 +208,21 @@ fn push_return<W: Word, P: Path>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error>
     push::<W, P>(cx, back)
 }
 
+/// Pushes the return address of a call to `target`. If that is no address, the call raises #GP with the stack pointer where it was, but the return
+/// address is in memory.
+#[inline(always)]
+fn push_return_to<W: Word, P: Path>(cx: &mut Vcpu, op: &Op, target: u64) -> Result<(), P::Error> {
+    let before = cx.regs[slot::RSP];
+    if !P::SLOW {
+        check_target::<P>(cx, target)?;
+    }
+    push_return::<W, P>(cx, op)?;
+    if P::SLOW {
+        check_target::<P>(cx, target).inspect_err(|_| cx.regs[slot::RSP] = before)?;
+    }
+    Ok(())
+}
+
 fn call<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
@@ -245,8 +260,7 @@ fn call_register<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *co
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
     let target = W::read(&cx.regs, op.a).zero_extend();
-    check_target::<P>(cx, target)?;
-    push_return::<W, P>(cx, op)?;
+    push_return_to::<W, P>(cx, op, target)?;
     retire(cx, op);
     Ok(looked_up(cx, target))
 }
@@ -255,8 +269,7 @@ fn call_memory<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *cons
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
     let target = P::load::<W>(cx, op.segment, E::linear(cx, op))?.zero_extend();
-    check_target::<P>(cx, target)?;
-    push_return::<W, P>(cx, op)?;
+    push_return_to::<W, P>(cx, op, target)?;
     retire(cx, op);
     Ok(looked_up(cx, target))
 }

@@ -31,10 +31,13 @@ fn undefined_memory<P: Path, E: EffectiveAddress>(_: &mut Vcpu, _: &Op) -> Resul
 
 fn bound<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     const OUT_OF_RANGE: Exception = Exception { vector: Vector::BoundRange, error_code: None, address: 0 };
-    let lower = P::load::<W>(cx, op.segment, part(cx, op, 0))?.sign_extend();
-    let upper = P::load::<W>(cx, op.segment, part(cx, op, W::BYTES))?.sign_extend();
     let index = W::read(&cx.regs, op.a).sign_extend();
-    if (lower..=upper).contains(&index) { Ok(()) } else { Err(P::raise(OUT_OF_RANGE)) }
+    // An index below the lower bound is out of range before the upper one is read.
+    if index < P::load::<W>(cx, op.segment, part(cx, op, 0))?.sign_extend() {
+        return Err(P::raise(OUT_OF_RANGE));
+    }
+    let upper = P::load::<W>(cx, op.segment, part(cx, op, W::BYTES))?.sign_extend();
+    if index > upper { Err(P::raise(OUT_OF_RANGE)) } else { Ok(()) }
 }
 
 rows! {

@@ -21,6 +21,8 @@ pub trait Path {
     fn modify<T: Datum, R>(cx: &mut Vcpu, segment: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Self::Error>;
     /// Raises an exception; nothing has been changed yet.
     fn raise(exception: Exception) -> Self::Error;
+    /// Whether it is an exception that the guest sees that stops an op.
+    fn is_seen(error: &Self::Error) -> bool;
 }
 
 /// TLB hits only.
@@ -69,6 +71,10 @@ impl Path for Fast {
     fn raise(_: Exception) -> Miss {
         Miss
     }
+    #[inline(always)]
+    fn is_seen(_: &Miss) -> bool {
+        false
+    }
 }
 
 /// Every check, every kind of page.
@@ -89,6 +95,9 @@ impl Path for Slow {
     }
     fn raise(exception: Exception) -> Exception {
         exception
+    }
+    fn is_seen(error: &Exception) -> bool {
+        *error != Exception::UNAVAILABLE
     }
 }
 
@@ -112,6 +121,9 @@ impl Path for Either {
     }
     fn raise(exception: Exception) -> Exception {
         exception
+    }
+    fn is_seen(error: &Exception) -> bool {
+        *error != Exception::UNAVAILABLE
     }
 }
 

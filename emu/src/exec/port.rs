@@ -72,7 +72,7 @@ fn out_dx<W: Word>(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 /// The permission is checked first, also if nothing is to be repeated.
 fn ins<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     check_permission(cx, dx(cx), W::BYTES)?;
-    string::repeat(cx, op, string::no_bulk, ins_once::<W>, string::always)
+    string::repeat(cx, op, string::DESTINATION, string::no_bulk, ins_once::<W>, string::always)
 }
 
 fn ins_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
@@ -89,7 +89,7 @@ fn ins_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 fn outs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     check_permission(cx, dx(cx), W::BYTES)?;
-    string::repeat(cx, op, string::no_bulk, outs_once::<W>, string::always)
+    string::repeat(cx, op, string::SOURCE, string::no_bulk, outs_once::<W>, string::always)
 }
 
 fn outs_once<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {

@@ -1,7 +1,7 @@
 //! Segment registers and descriptor tables: MOV, PUSH and POP of segment registers, far pointer loads, LGDT, LLDT, LTR and their
 //! stores, LAR, LSL, VERR, VERW, ARPL, SWAPGS.
 
-use super::stack::{peek, push};
+use super::stack::{peek, push, push_narrow};
 use super::table::rows;
 use super::{EffectiveAddress, General, Path, Slow};
 use crate::cpu::{DescriptorTable, Exception, LazyFlags, Rflags, Segment, SegmentName, Word, slot};
@@ -69,11 +69,15 @@ fn mov_from_segment_memory<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op)
 
 fn push_segment<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let selector = cx.segment(name(op.a)).selector;
+    if W::BITS == 32 {
+        return push_narrow::<W, u16, P>(cx, selector);
+    }
     push::<W, P>(cx, W::truncate(u64::from(selector)))
 }
 
+/// With 32-bit operands the selector alone is read, which is half of what the stack pointer moves by (SDM Vol. 2, PUSH).
 fn pop_segment<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    let selector = peek::<W, Slow>(cx)?.zero_extend() as u16;
+    let selector = if W::BITS == 32 { peek::<u16, Slow>(cx)? } else { peek::<W, Slow>(cx)?.zero_extend() as u16 };
     // A new SS decides how the stack pointer wraps only from the next instruction on.
     let pointer = cx.regs[slot::RSP].wrapping_add(W::BYTES);
     let before = cx.regs[slot::RSP];

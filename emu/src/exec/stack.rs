@@ -28,6 +28,12 @@ pub fn set_stack_pointer<W: Word>(cx: &mut Vcpu, value: u64) {
 /// Stores `value` below the stack pointer and moves that.
 #[inline(always)]
 pub fn push<W: Word, P: Path>(cx: &mut Vcpu, value: W) -> Result<(), P::Error> {
+    push_narrow::<W, W, P>(cx, value)
+}
+
+/// Moves the stack pointer as for a `W`, and stores a `value` that is narrower: what stands above it stays.
+#[inline(always)]
+pub fn push_narrow<W: Word, N: Word, P: Path>(cx: &mut Vcpu, value: N) -> Result<(), P::Error> {
     let top = stack_pointer::<W>(cx, W::BYTES.wrapping_neg());
     P::store(cx, slot::SS, stack_linear(cx, top), value)?;
     set_stack_pointer::<W>(cx, top);

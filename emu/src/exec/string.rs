@@ -55,11 +55,33 @@ fn spend(cx: &mut Vcpu, op: &Op, iterations: u64) {
     cx.repeated += iterations;
 }
 
+/// The index registers that an instruction moves.
+#[derive(Clone, Copy)]
+pub struct Indices {
+    registers: &'static [u8],
+    /// A fault in the first iteration finds them cut to the address size: the instructions that processors have fast forms of.
+    cut_first: bool,
+}
+/// Of LODS and OUTS.
+pub const SOURCE: Indices = Indices { registers: &[slot::RSI], cut_first: false };
+/// Of SCAS and INS.
+pub const DESTINATION: Indices = Indices { registers: &[slot::RDI], cut_first: false };
+/// Of CMPS.
+pub const BOTH: Indices = Indices { registers: &[slot::RSI, slot::RDI], cut_first: false };
+/// Of STOS.
+pub const FILL: Indices = Indices { cut_first: true, ..DESTINATION };
+/// Of MOVS.
+pub const COPY: Indices = Indices { cut_first: true, ..BOTH };
+
 /// Runs `once` as the prefix says. `bulk` may do several iterations at a stroke, at most as many as it is given, and says how many it did;
 /// `goes_on` is asked after each single iteration.
+///
+/// The status flags change with the last iteration alone: where a fault, a trap or an interrupt comes before that, they are as before the
+/// first (SDM Vol. 2, REP). With 32-bit addresses in 64-bit code, the count and `indices` are zero-extended even if the count is 0.
 pub fn repeat(
     cx: &mut Vcpu,
     op: &Op,
+    indices: Indices,
     bulk: impl Fn(&mut Vcpu, &Op, u64) -> u64,
     once: impl Fn(&mut Vcpu, &Op) -> Result<(), Exception>,
     goes_on: impl Fn(&Vcpu, u8) -> bool,
@@ -67,12 +89,19 @@ pub fn repeat(
     if op.b == NONE {
         return once(cx, op);
     }
+    const MOVED: [u8; 3] = [slot::RCX, slot::RSI, slot::RDI];
+    let (before, flags, repeated) = (MOVED.map(|register| cx.regs[register]), cx.flags, cx.repeated);
+    for &register in [slot::RCX].iter().chain(indices.registers) {
+        let value = cx.regs[register];
+        set_offset(cx, op, register, value);
+    }
     loop {
         let remaining = offset(cx, op, slot::RCX);
         if remaining == 0 {
             return Ok(());
         }
         if cx.left <= 0 || cx.attention {
+            cx.flags = flags;
             cx.cut_off = true;
             return Ok(());
         }
@@ -81,7 +110,13 @@ pub fn repeat(
             spend(cx, op, done);
             continue;
         }
-        once(cx, op)?;
+        if let Err(exception) = once(cx, op) {
+            cx.flags = flags;
+            if (exception == Exception::UNAVAILABLE || !indices.cut_first) && cx.repeated == repeated {
+                MOVED.iter().zip(before).for_each(|(&register, value)| cx.regs[register] = value);
+            }
+            return Err(exception);
+        }
         spend(cx, op, 1);
         if !goes_on(cx, op.b) {
             return Ok(());
@@ -135,7 +170,7 @@ fn movs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
     };
-    repeat(cx, op, bulk, once, always)
+    repeat(cx, op, COPY, bulk, once, always)
 }
 
 fn stos<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
@@ -160,7 +195,7 @@ fn stos<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
     };
-    repeat(cx, op, bulk, once, always)
+    repeat(cx, op, FILL, bulk, once, always)
 }
 
 /// Whether offsets can wrap within a page's run: only 16-bit ones, whose wrap-around need not fall on a page's end.
@@ -174,7 +209,7 @@ fn lods<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         advance(cx, op, slot::RSI, W::BYTES);
         Ok(())
     };
-    repeat(cx, op, no_bulk, once, always)
+    repeat(cx, op, SOURCE, no_bulk, once, always)
 }
 
 fn scas<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
@@ -185,7 +220,7 @@ fn scas<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
     };
-    repeat(cx, op, no_bulk, once, while_flag)
+    repeat(cx, op, DESTINATION, no_bulk, once, while_flag)
 }
 
 fn cmps<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
@@ -198,7 +233,7 @@ fn cmps<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         advance(cx, op, slot::RDI, W::BYTES);
         Ok(())
     };
-    repeat(cx, op, no_bulk, once, while_flag)
+    repeat(cx, op, BOTH, no_bulk, once, while_flag)
 }
 
 rows! {

@@ -30,3 +30,5 @@ mod match_host;
 mod sequence;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod undefined;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod vendor;

@@ -5,6 +5,7 @@
 use iced_x86::{Instruction, Mnemonic as M, OpKind};
 
 use super::corners::{effective, number};
+use super::vendor::{self, Vendor};
 use super::world::flag::{AF, CF, OF, PF, RF, SF, STATUS, TF, ZF};
 use super::world::*;
 
@@ -16,7 +17,7 @@ const C1: u16 = 1 << 9;
 const C2: u16 = 1 << 10;
 const C3: u16 = 1 << 14;
 /// Underflow.
-const UE: u16 = 1 << 4;
+pub const UE: u16 = 1 << 4;
 /// Precision: the result is rounded.
 const PE: u16 = 1 << 5;
 
@@ -43,6 +44,21 @@ pub struct Undefined {
     pub xmm_relative: Option<f32>,
     /// ST(0) to ST(7) may differ by so many units in the last place.
     pub st_ulps: u64,
+    /// Whether a tiny result in ST(0) is an underflow, and has its exponent moved up.
+    pub tiny: bool,
+    /// Which of several NaNs lanes of XMM registers and of memory hold.
+    pub nans: bool,
+    /// With which exceptions the host ends the instruction it stopped at, and what is right instead.
+    pub instead: Option<(&'static [u32], Instead)>,
+}
+
+/// What ours does where the host's processor raises an exception.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Instead {
+    /// Raises this one.
+    Raises(u32),
+    /// Does not raise it.
+    Passes,
 }
 
 /// What is known about the registers that an instruction finds.
@@ -57,12 +73,12 @@ pub enum Before<'a> {
 }
 
 impl<'a> Before<'a> {
-    fn exact(self) -> Option<&'a State> {
+    pub fn exact(self) -> Option<&'a State> {
         if let Before::This(state) = self { Some(state) } else { None }
     }
 
     /// Linear address of the memory operand.
-    fn address(self, instruction: &Instruction) -> Option<u64> {
+    pub fn address(self, instruction: &Instruction) -> Option<u64> {
         match self {
             Before::This(state) | Before::Start(state) => effective(instruction, state),
             Before::Unknown => None,
@@ -71,8 +87,9 @@ impl<'a> Before<'a> {
 }
 
 impl Undefined {
-    /// Of a sequence that starts in `before` and was left at `rip`: within the sequence by an exception, outside of it when all has run.
-    pub fn of(code: &[Instruction], before: &State, rip: u64) -> Undefined {
+    /// Of a sequence that starts in `before` and was left at `rip`, on a processor of that vendor: within the sequence by an exception, outside of it
+    /// when all has run.
+    pub fn of(code: &[Instruction], before: &State, rip: u64, vendor: Vendor) -> Undefined {
         let left_within = code.iter().any(|instruction| instruction.ip() == rip);
         let mut all = Undefined::default();
         for (at, instruction) in code.iter().enumerate() {
@@ -81,6 +98,7 @@ impl Undefined {
             }
             let known = if at == 0 { Before::This(before) } else { Before::Start(before) };
             all.add(instruction, known, instruction.ip() != rip);
+            vendor::open(&mut all, instruction, known, instruction.ip() != rip, vendor);
         }
         all
     }

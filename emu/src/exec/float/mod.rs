@@ -18,6 +18,7 @@
 //! | reserved precision control 01 | 64 bits |
 //! | FCOM and its like, invalid operation unmasked | the condition codes stay (the manual; AMD sets them) |
 //! | FCOM and its like, denormal operand unmasked | the condition codes are set, nothing is popped |
+//! | FSCALE, FPREM, FPREM1 with a tiny result that is exact, underflow unmasked | no underflow, the denormal is delivered |
 //! | FLD ST(i) of an empty register with no room to push | a stack underflow |
 //! | FSTPNCE | an empty ST(0) is popped without a stack fault |
 //! | FIP, FDP | recorded at unmasked exceptions; FOP, FCS, FDS are 0 |

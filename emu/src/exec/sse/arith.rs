@@ -206,22 +206,27 @@ impl<F: Packed> Across<F> for DotProduct {
             flags |= raised;
         }
         accrue(cx, flags)?;
-        // Neighbours first, then the sums of neighbours.
-        let mut count = terms.as_ref().len();
-        while count > 1 {
+        // Neighbours first, then the sums of neighbours. The order shows where two terms are NaNs: each element has a sum of its own, which begins with
+        // its own term, but for the first of the two steps of DPPS.
+        let mut distance = 1;
+        while distance < terms.as_ref().len() {
             let mut flags = Flags::NONE;
-            count /= 2;
-            for index in 0..count {
-                let [left, right] = [terms.as_ref()[2 * index], terms.as_ref()[2 * index + 1]];
-                let (sum, raised) = semantics::add::<F>(left, right, mxcsr(cx));
-                terms.as_mut()[index] = sum;
+            let own_first = 2 * distance == terms.as_ref().len();
+            let before = terms;
+            for (index, term) in terms.as_mut().iter_mut().enumerate() {
+                let [own, other] = [index, index ^ distance].map(|index| before.as_ref()[index]);
+                let (sum, raised) =
+                    if own_first { semantics::add::<F>(own, other, mxcsr(cx)) } else { semantics::add::<F>(other, own, mxcsr(cx)) };
+                *term = sum;
                 flags |= raised;
             }
             accrue(cx, flags)?;
+            distance *= 2;
         }
-        let sum = terms.as_ref()[0];
         for (index, element) in terms.as_mut().iter_mut().enumerate() {
-            *element = if immediate >> index & 1 != 0 { sum } else { zero };
+            if immediate >> index & 1 == 0 {
+                *element = zero;
+            }
         }
         Ok(terms)
     }

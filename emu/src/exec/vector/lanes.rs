@@ -116,6 +116,8 @@ where
     [L; N]: Default,
 {
     const BYTES: u64 = size_of::<[L; N]>() as u64;
+    // Accesses of 16 bytes raise #GP where they must be aligned, and are not checked for alignment where they need not be (SDM Vol. 2, table 2-21).
+    const ALIGNMENT: u64 = if Self::BYTES == 16 { 1 } else { Self::BYTES };
     #[inline(always)]
     fn from_u128(value: u128) -> Self {
         each(|i| L::from_u128(value >> (i as u32 * L::BITS)))

@@ -28,13 +28,23 @@ fn load<V: Vector, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Resu
     Ok(())
 }
 
+/// Ends a store. One of an MMX register that faults has all the same made MM0 the top of the x87's stack.
+#[inline(always)]
+fn stored<V: Vector, P: Path>(cx: &mut Vcpu, result: Result<(), P::Error>) -> Result<(), P::Error> {
+    match &result {
+        Ok(()) => V::end(cx),
+        Err(error) if V::BYTES == 8 && P::is_seen(error) => cx.fpu.top = 0,
+        Err(_) => {}
+    }
+    result
+}
+
 /// Memory, register.
 fn store<V: Vector, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     V::begin(cx).map_err(P::raise)?;
     let linear = E::linear(cx, op);
-    P::store(cx, op.segment, linear, V::read(cx, op.a))?;
-    V::end(cx);
-    Ok(())
+    let result = P::store(cx, op.segment, linear, V::read(cx, op.a));
+    stored::<V, P>(cx, result)
 }
 
 /// Register, aligned memory.
@@ -82,9 +92,8 @@ fn load_low<V: Vector<Lane: Word>, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, 
 fn store_low<V: Vector<Lane: Word>, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     V::begin(cx).map_err(P::raise)?;
     let linear = E::linear(cx, op);
-    P::store(cx, op.segment, linear, V::read(cx, op.a).as_ref()[0])?;
-    V::end(cx);
-    Ok(())
+    let result = P::store(cx, op.segment, linear, V::read(cx, op.a).as_ref()[0]);
+    stored::<V, P>(cx, result)
 }
 
 /// Vector register, general register: the lowest lane, the others become 0.

@@ -96,7 +96,7 @@ fn fldcw<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::
 }
 
 /// Linear address `offset` bytes into an op's memory operand.
-fn at(op: &Op, linear: u64, offset: usize) -> u64 {
+pub fn at(op: &Op, linear: u64, offset: usize) -> u64 {
     linear.wrapping_add(offset as u64) & AddressMode::linear_mask(op.scale)
 }
 

@@ -4,6 +4,7 @@ use super::super::branch::{Cc, Cond};
 use super::super::float::x87::{self as semantics, Constant};
 use super::super::float::{self, ControlWord, F80, Flags, Operand, Response, Rounding, Width};
 use super::arith::{Double, Int16, Int32, MemoryOperand, Single};
+use super::control::at;
 use super::{Data, Fault, begin, content, control, data, is_empty, pop, push, read, settle, stack_fault, status, write};
 use crate::cpu::{Condition, Datum, Exception};
 use crate::decode::Op;
@@ -94,6 +95,10 @@ trait Stored {
     const INDEFINITE: Self::Bits;
     /// The conversion.
     fn convert(value: F80, control: ControlWord) -> (Self::Bits, Flags);
+    /// Writes it to memory.
+    fn write<P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, bits: Self::Bits) -> Result<(), P::Error> {
+        P::store(cx, op.segment, linear, bits)
+    }
 }
 
 macro_rules! stored {
@@ -108,8 +113,20 @@ macro_rules! stored {
     )*};
 }
 
-/// m80fp: bits as they are.
+/// m80fp: bits as they are, the significand first. It stays written if the rest cannot be.
 struct Register;
+impl Stored for Register {
+    type Bits = F80;
+    const INDEFINITE: F80 = F80::INDEFINITE;
+    fn convert(value: F80, _: ControlWord) -> (F80, Flags) {
+        (value, Flags::NONE)
+    }
+    fn write<P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, bits: F80) -> Result<(), P::Error> {
+        P::store(cx, op.segment, linear, bits.significand)?;
+        P::store(cx, op.segment, at(op, linear, 8), bits.sign_exponent)
+    }
+}
+
 /// m80bcd.
 struct Decimal;
 /// Integers truncated, as FISTTP does.
@@ -123,7 +140,6 @@ fn integer<T: Datum>(value: F80, width: Width, rounding: Rounding) -> (T, Flags)
 stored! {
     Single: u32, 0xFFC0_0000, |value, control| semantics::store::<float::Single>(value, control);
     Double: u64, 0xFFF8_0000_0000_0000, |value, control| semantics::store::<float::Double>(value, control);
-    Register: F80, F80::INDEFINITE, |value, _control| (value, Flags::NONE);
     Decimal: F80, F80::from_le_bytes(semantics::BCD_INDEFINITE), |value, control| {
         let (bytes, flags) = semantics::to_bcd(value, control.rounding());
         (F80::from_le_bytes(bytes), flags)
@@ -148,7 +164,7 @@ truncated!(Int16: W16, Int32: W32, Int64: W64);
 
 /// Writes the result if it is delivered. The operand's page faults come before the x87's exceptions, also if nothing is written.
 fn write_if<S: Stored, P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, bits: S::Bits, commit: bool) -> Result<(), P::Error> {
-    if commit { P::store(cx, op.segment, linear, bits) } else { P::modify::<S::Bits, _>(cx, op.segment, linear, |old| (old, ())) }
+    if commit { S::write::<P>(cx, op, linear, bits) } else { P::modify::<S::Bits, _>(cx, op.segment, linear, |old| (old, ())) }
 }
 
 /// Stores ST(0), and says whether the instruction went through.

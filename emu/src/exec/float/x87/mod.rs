@@ -25,16 +25,29 @@ use super::arith::Outcome;
 use super::env::{ControlWord, Flags};
 use super::f80::F80;
 use super::operand::{Kind, Operand};
-use super::round::{Exact, Magnitude, Target, round};
+use super::round::{EXTENDED, Exact, Magnitude, Policy, Target, round};
 
 /// Rounds and encodes.
 fn finish(outcome: Outcome, before: Flags, target: Target, control: ControlWord) -> (F80, Flags) {
+    encode(outcome, before, |value| round(value, target, control.policy()))
+}
+
+/// As [`finish`] to 80 bits, for FSCALE, FPREM and FPREM1: a tiny result that is exact is no underflow to them, even where that is unmasked.
+fn finish_scaled(outcome: Outcome, before: Flags, control: ControlWord) -> (F80, Flags) {
+    let masked = Policy { underflow_masked: true, ..control.policy() };
+    encode(outcome, before, |value| {
+        let (magnitude, flags) = round(value, EXTENDED, masked);
+        if flags.intersects(Flags::UNDERFLOW) { round(value, EXTENDED, control.policy()) } else { (magnitude, flags) }
+    })
+}
+
+fn encode(outcome: Outcome, before: Flags, round: impl Fn(Exact) -> (Magnitude, Flags)) -> (F80, Flags) {
     match outcome {
         Outcome::Zero(negative) => (F80::zero(negative), before),
         Outcome::Infinity(negative) | Outcome::DivisionByZero(negative) => (F80::infinity(negative), before),
         Outcome::Invalid => (F80::INDEFINITE, before),
         Outcome::Finite(value) => {
-            let (magnitude, after) = round(value, target, control.policy());
+            let (magnitude, after) = round(value);
             let result = match magnitude {
                 Magnitude::Zero => F80::zero(value.negative),
                 Magnitude::Infinite => F80::infinity(value.negative),

@@ -4,8 +4,8 @@ use super::super::arith::Outcome;
 use super::super::env::{ControlWord, Flags};
 use super::super::f80::F80;
 use super::super::operand::{Kind, Operand};
-use super::super::round::{EXTENDED, Exact};
-use super::{exact, finish, not_numbers};
+use super::super::round::Exact;
+use super::{exact, finish_scaled, not_numbers};
 
 /// How the quotient is made an integer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ pub fn remainder(a: &Operand, b: &Operand, quotient: Quotient, control: ControlW
         (_, Kind::Infinite) => (Outcome::Finite(exact(a)), 0, true),
         _ => reduce(a, b, quotient),
     };
-    let (value, flags) = finish(outcome, outcome.flags(a.denormal || b.denormal), EXTENDED, control);
+    let (value, flags) = finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control);
     (Remainder { value, quotient, complete }, flags)
 }
 

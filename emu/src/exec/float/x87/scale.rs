@@ -4,8 +4,8 @@ use super::super::arith::Outcome;
 use super::super::env::{ControlWord, Flags};
 use super::super::f80::F80;
 use super::super::operand::{Kind, Operand};
-use super::super::round::{EXTENDED, Exact};
-use super::{exact, finish, from_int, not_a_number, not_numbers};
+use super::super::round::Exact;
+use super::{exact, finish_scaled, from_int, not_a_number, not_numbers};
 
 /// FSCALE: `a` × 2^(`b` truncated).
 pub fn scale(a: &Operand, b: &Operand, control: ControlWord) -> (F80, Flags) {
@@ -28,7 +28,7 @@ pub fn scale(a: &Operand, b: &Operand, control: ControlWord) -> (F80, Flags) {
         }
         _ => Outcome::Finite(exact(a)),
     };
-    finish(outcome, outcome.flags(a.denormal || b.denormal), EXTENDED, control)
+    finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control)
 }
 
 /// What FXTRACT leaves: `exponent` in the place of the operand, `significand` pushed above it.
