@@ -3,13 +3,14 @@
 
 mod driver;
 
-use devices::rng::{DeterministicStream, EntropySource, MAX_BYTES_PER_REQUEST, Rng};
+use devices::rng::{DeterministicStream, EntropyDevice, MAX_BYTES_PER_REQUEST};
 use devices::virtio::MmioTransport;
 use driver::{Buffer, Guest, reencode};
 use proptest::prelude::*;
+use rand_core::Rng;
 
-fn started(seed: [u8; 32]) -> Guest<Rng<DeterministicStream>> {
-    let mut guest = Guest::new(Rng::new(DeterministicStream::new(seed)));
+fn started(seed: [u8; 32]) -> Guest<EntropyDevice<DeterministicStream>> {
+    let mut guest = Guest::new(EntropyDevice::new(DeterministicStream::new(seed)));
     guest.start();
     guest
 }
@@ -44,7 +45,7 @@ fn a_restored_device_continues_the_stream() {
 
     let mut other = started(DeterministicStream::BAKE_SEED);
     other.request(0, &[Buffer::Writable(70)]);
-    other.replace_device(|_| MmioTransport::restore(Rng::new(DeterministicStream::restore(&state)), &transport).unwrap());
+    other.replace_device(|_| MmioTransport::restore(EntropyDevice::new(DeterministicStream::restore(&state)), &transport).unwrap());
     assert_eq!(other.request(0, &[Buffer::Writable(16)]), expected);
 }
 
@@ -55,12 +56,12 @@ proptest! {
         let mut stream = DeterministicStream::new([7; 32]);
         let mut bytes = [0; 700];
         for draw in draws {
-            stream.fill(&mut bytes[..draw]);
+            stream.fill_bytes(&mut bytes[..draw]);
         }
         let mut restored = DeterministicStream::restore(&reencode(&stream.save()));
         let mut again = [0; 700];
-        stream.fill(&mut bytes);
-        restored.fill(&mut again);
+        stream.fill_bytes(&mut bytes);
+        restored.fill_bytes(&mut again);
         prop_assert_eq!(bytes, again);
     }
 }

@@ -7,7 +7,7 @@ use crate::p9::{filesystem, message};
 use devices::blk::{BLOCK_SIZE, Blk, BlkState, CowBackend, CowState, MemoryStore, ZeroSource};
 use devices::console::{Console, ConsoleSink, ConsoleState, Port, WindowSize};
 use devices::p9::{Access, MemoryFs, P9};
-use devices::rng::{DeterministicStream, Rng};
+use devices::rng::{DeterministicStream, EntropyDevice};
 use devices::virtio::{DriverFault, MmioTransport, VirtioDevice, Virtqueues};
 
 /// A device, and what is special about it here.
@@ -78,7 +78,7 @@ impl Subject for P9<MemoryFs> {
     }
 }
 
-impl Subject for Rng<DeterministicStream> {
+impl Subject for EntropyDevice<DeterministicStream> {
     fn made() -> Self {
         Self::new(DeterministicStream::new([7; 32]))
     }
@@ -143,7 +143,7 @@ pub fn run(bytes: &[u8]) {
     match input.u8() % 6 {
         0 => conversation::<Blk<CowBackend<ZeroSource, MemoryStore>>>(input),
         1 => conversation::<P9<MemoryFs>>(input),
-        2 => conversation::<Rng<DeterministicStream>>(input),
+        2 => conversation::<EntropyDevice<DeterministicStream>>(input),
         3 => conversation::<Console<Sink>>(input),
         _ => crate::ports::run(&mut input),
     }

@@ -1,4 +1,4 @@
-//! virtio-rng (section 5.4) over an [`EntropySource`].
+//! virtio-rng (section 5.4) over any random generator of `rand_core`.
 
 mod state;
 mod stream;
@@ -6,20 +6,10 @@ mod stream;
 pub use state::StreamState;
 pub use stream::DeterministicStream;
 
+use rand_core::Rng;
+
 use crate::virtio::spec::device_id;
 use crate::virtio::{DriverFault, VirtioDevice, Virtqueues};
-
-/// Where random bytes come from.
-pub trait EntropySource {
-    /// Fills `bytes`, all of them.
-    fn fill(&mut self, bytes: &mut [u8]);
-}
-
-impl<E: EntropySource + ?Sized> EntropySource for Box<E> {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        (**self).fill(bytes);
-    }
-}
 
 const REQUEST_QUEUE_SIZE: u16 = 8;
 
@@ -29,28 +19,23 @@ pub const MAX_BYTES_PER_REQUEST: usize = 4096;
 /// The entropy device. Between requests it has no state of its own: what is saved is its transport, and its source where that is a
 /// [`DeterministicStream`].
 #[derive(Debug)]
-pub struct Rng<E> {
-    source: E,
+pub struct EntropyDevice<R> {
+    source: R,
 }
 
-impl<E: EntropySource> Rng<E> {
+impl<R: Rng> EntropyDevice<R> {
     /// A device that hands out the bytes of `source`.
-    pub fn new(source: E) -> Self {
+    pub fn new(source: R) -> Self {
         Self { source }
     }
 
     /// Where the bytes come from.
-    pub fn source(&self) -> &E {
+    pub fn source(&self) -> &R {
         &self.source
-    }
-
-    /// Where the bytes come from.
-    pub fn source_mut(&mut self) -> &mut E {
-        &mut self.source
     }
 }
 
-impl<E: EntropySource> VirtioDevice for Rng<E> {
+impl<R: Rng> VirtioDevice for EntropyDevice<R> {
     fn device_id(&self) -> u32 {
         device_id::ENTROPY
     }
@@ -69,7 +54,7 @@ impl<E: EntropySource> VirtioDevice for Rng<E> {
         let mut buffer = [0; MAX_BYTES_PER_REQUEST];
         while let Some(mut chain) = queues.next(queue)? {
             let wanted = usize::try_from(chain.writable()).unwrap_or(usize::MAX).min(MAX_BYTES_PER_REQUEST);
-            self.source.fill(&mut buffer[..wanted]);
+            self.source.fill_bytes(&mut buffer[..wanted]);
             chain.write(queues.memory, &buffer[..wanted])?;
             queues.complete(queue, chain)?;
         }

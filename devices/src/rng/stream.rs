@@ -1,8 +1,9 @@
 //! Random bytes that everyone can know: what a machine gets while it is baked.
 
-use super::EntropySource;
+use std::convert::Infallible;
+
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_core::{SeedableRng, TryRng};
 
 /// The keystream of ChaCha20 (64-bit counter and nonce, both from zero) under a key that is not secret. Each draw takes whole
 /// little-endian words of 32 bits; what is left of the last one is dropped.
@@ -21,8 +22,18 @@ impl DeterministicStream {
     }
 }
 
-impl EntropySource for DeterministicStream {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.generator.fill_bytes(bytes);
+impl TryRng for DeterministicStream {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.generator.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.generator.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.generator.try_fill_bytes(bytes)
     }
 }

@@ -5,7 +5,7 @@ use devices::cmos::Cmos;
 use devices::console::{Console, ConsoleSink};
 use devices::p9::{FileSystem, P9};
 use devices::platform::{BusDevice, Platform, VirtualTime};
-use devices::rng::Rng;
+use devices::rng;
 use devices::serial::{Serial, SerialSink};
 use devices::virtio::MmioTransport;
 use snapshot::Digest;
@@ -18,7 +18,7 @@ use crate::intc::{Lapic, Pic, PicLine};
 /// The console with its transport.
 pub type ConsoleDevice = MmioTransport<Console<Box<dyn ConsoleSink>>>;
 /// The entropy device with its transport.
-pub type EntropyDevice = MmioTransport<Rng<EntropyPort>>;
+pub type EntropyDevice = MmioTransport<rng::EntropyDevice<EntropyPort>>;
 /// A share with its transport.
 pub type ShareDevice = MmioTransport<P9<Box<dyn FileSystem>>>;
 /// A disk with its transport.

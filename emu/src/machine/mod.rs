@@ -10,6 +10,7 @@ mod settle;
 mod state;
 
 use std::any::Any;
+use std::convert::Infallible;
 
 use devices::RestoreError;
 use devices::blk::{BlkState, BlockError, CowBackend, CowState};
@@ -17,9 +18,10 @@ use devices::cmos::{Cmos, CmosState};
 use devices::console::{Console, ConsoleSink, ConsoleState, Port, WindowSize};
 use devices::p9::{Access, BadTag, FileSystem, P9, P9State};
 use devices::platform::{GuestMemory, Presence};
-use devices::rng::{DeterministicStream, EntropySource, Rng, StreamState};
+use devices::rng::{DeterministicStream, EntropyDevice, StreamState};
 use devices::serial::{Serial, SerialSink, SerialState};
 use devices::virtio::{MmioTransport, TransportState};
+use rand_core::{Rng, TryRng};
 use snapshot::{Digest, GROUP_SIZE, MachineId, Sections, Writer};
 
 use board::{DiskSlot, PcBoard};
@@ -168,7 +170,7 @@ pub enum Entropy {
     /// The published stream: what baking uses. A restored machine goes on where the stream was.
     Published,
     /// The host.
-    Host(Box<dyn EntropySource>),
+    Host(Box<dyn Rng>),
 }
 
 /// What a machine is made of besides CPU and RAM.
@@ -250,14 +252,30 @@ pub enum EntropyPort {
     /// The published stream.
     Published(Box<DeterministicStream>),
     /// The host.
-    Host(Box<dyn EntropySource>),
+    Host(Box<dyn Rng>),
 }
 
-impl EntropySource for EntropyPort {
-    fn fill(&mut self, bytes: &mut [u8]) {
+impl TryRng for EntropyPort {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         match self {
-            Self::Published(stream) => stream.fill(bytes),
-            Self::Host(source) => source.fill(bytes),
+            Self::Published(stream) => stream.try_next_u32(),
+            Self::Host(source) => source.try_next_u32(),
+        }
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        match self {
+            Self::Published(stream) => stream.try_next_u64(),
+            Self::Host(source) => source.try_next_u64(),
+        }
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        match self {
+            Self::Published(stream) => stream.try_fill_bytes(bytes),
+            Self::Host(source) => source.try_fill_bytes(bytes),
         }
     }
 }
@@ -271,7 +289,7 @@ impl Machine {
             Entropy::Host(source) => EntropyPort::Host(source),
         };
         let mut seed = [0; boot::SEED_LENGTH];
-        entropy.fill(&mut seed);
+        entropy.fill_bytes(&mut seed);
         let share = |share: Share| Ok(MmioTransport::new(P9::new(&share.tag, share.filesystem, share.access)?));
         let shares = config.shares.into_iter().map(share).collect::<Result<_, MachineError>>()?;
         let disks = config.disks.into_iter().enumerate().map(|(i, disk)| {
@@ -284,7 +302,7 @@ impl Machine {
             serial: Serial::new(config.serial),
             cmos: Cmos::new(config.epoch),
             console: MmioTransport::new(Console::new(config.console)),
-            entropy: MmioTransport::new(Rng::new(entropy)),
+            entropy: MmioTransport::new(EntropyDevice::new(entropy)),
             shares,
             disks: disks.collect(),
             power_off: None,
@@ -326,7 +344,7 @@ impl Machine {
         let transport = |sections: &mut Sections<'_>, slot: usize| sections.take::<TransportState>(slot as u16);
         let console = Console::restore(config.console, &sections.take::<ConsoleState>(0)?)?;
         let console = MmioTransport::restore(console, &transport(sections, model::SLOT_CONSOLE)?)?;
-        let entropy = MmioTransport::restore(Rng::new(entropy), &transport(sections, model::SLOT_ENTROPY)?)?;
+        let entropy = MmioTransport::restore(EntropyDevice::new(entropy), &transport(sections, model::SLOT_ENTROPY)?)?;
         let mut shares = Vec::new();
         for (i, share) in config.shares.into_iter().enumerate() {
             let state = sections.take::<P9State>(i as u16)?;

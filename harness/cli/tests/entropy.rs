@@ -6,7 +6,7 @@ mod common;
 use common::guest;
 use devices::console::{ConsoleSink, Port};
 use devices::p9::{Access, MemoryFs};
-use devices::rng::{DeterministicStream, EntropySource};
+use devices::rng::DeterministicStream;
 use devices::serial::SerialSink;
 use emu::bus::{Ram, VecBacking};
 use emu::cache::Limits;
@@ -14,6 +14,7 @@ use emu::machine::{Config, Entropy, Machine, Share, Stop};
 use emu::vcpu::Clock;
 use prebake::machine::parts::BAKE_EPOCH;
 use protocol::{ANSWER, Mode, Request};
+use rand_core::Rng;
 use snapshot::{Snapshot, Space};
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -92,7 +93,7 @@ fn config(heard: &Heard, given: Given, entropy: Entropy) -> Config {
 }
 
 fn host(of: u8) -> Entropy {
-    let source: Box<dyn EntropySource> = Box::new(DeterministicStream::new([of; 32]));
+    let source: Box<dyn Rng> = Box::new(DeterministicStream::new([of; 32]));
     Entropy::Host(source)
 }
 

@@ -11,11 +11,12 @@ use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, SharedDirectory};
 use crate::run::outlet::Outlet;
 use devices::p9::{Access, MemoryFs, Tree};
-use devices::rng::{DeterministicStream, EntropySource};
+use devices::rng::DeterministicStream;
 use emu::cache::Limits;
 use emu::machine::{Config, Disk, Entropy, Share};
 use emu::vcpu::Clock;
 use protocol::{FILES_TAG, INFO_FILE, RESERVED_TAG, SEED_FILE, SEED_LEN};
+use rand_core::Rng;
 
 /// What the CMOS clock of every baked machine shows at power-on, in nanoseconds since 1970: the start of 2025.
 pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
@@ -145,8 +146,8 @@ impl Parts {
 pub fn seed(randomness: Randomness) -> Result<Seed> {
     let mut seed = [0; SEED_LEN];
     match randomness {
-        Randomness::Host => OsEntropy::open()?.fill(&mut seed),
-        Randomness::Published => DeterministicStream::new(BAKE_SEED).fill(&mut seed),
+        Randomness::Host => OsEntropy::open()?.fill_bytes(&mut seed),
+        Randomness::Published => DeterministicStream::new(BAKE_SEED).fill_bytes(&mut seed),
     }
     Ok(seed)
 }

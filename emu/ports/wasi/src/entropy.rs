@@ -1,7 +1,10 @@
 //! The host's random bytes, through WASI.
 
-use devices::rng::EntropySource;
+use std::convert::Infallible;
 use std::ffi::{c_int, c_void};
+
+use rand_core::TryRng;
+use rand_core::utils::next_word_via_fill;
 
 /// WASI's `random_get`.
 pub struct WasiEntropy;
@@ -9,8 +12,18 @@ pub struct WasiEntropy;
 /// Most bytes that one call gives.
 const LIMIT: usize = 256;
 
-impl EntropySource for WasiEntropy {
-    fn fill(&mut self, bytes: &mut [u8]) {
+impl TryRng for WasiEntropy {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
         unsafe extern "C" {
             fn getentropy(buffer: *mut c_void, length: usize) -> c_int;
         }
@@ -21,5 +34,6 @@ impl EntropySource for WasiEntropy {
                 std::process::abort();
             }
         }
+        Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! Random bytes from the operating system.
 
 use crate::error::{Error, Result};
-use devices::rng::EntropySource;
+use rand_core::utils::next_word_via_fill;
+use rand_core::{Rng, TryRng};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
+use std::convert::Infallible;
 
 /// The operating system's random generator.
 #[derive(Debug)]
@@ -19,17 +21,28 @@ impl OsEntropy {
     /// `N` bytes.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.fill(&mut bytes);
+        self.fill_bytes(&mut bytes);
         bytes
     }
 }
 
-impl EntropySource for OsEntropy {
-    fn fill(&mut self, bytes: &mut [u8]) {
+impl TryRng for OsEntropy {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> std::result::Result<u32, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> std::result::Result<u64, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> std::result::Result<(), Infallible> {
         if draw(bytes).is_err() {
             // It has worked before, and Linux gives no reason for which it could stop. No guest runs on with bytes that are not random.
             std::process::abort();
         }
+        Ok(())
     }
 }
 

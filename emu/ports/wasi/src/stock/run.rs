@@ -11,9 +11,9 @@ use crate::make;
 use crate::sink::Output;
 use devices::console::Port;
 use devices::p9::RelativePath;
-use devices::rng::EntropySource;
 use emu::machine::{Machine, Stop};
 use protocol::{ANSWER, Bind, Info, Mode, Request, Said};
+use rand_core::Rng;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ pub fn run() -> Result<i32, Failure> {
 /// What the payload and the runtime decide.
 fn configure() -> Result<Config, Failure> {
     let mut seed = [0; SEED_LENGTH];
-    WasiEntropy.fill(&mut seed);
+    WasiEntropy.fill_bytes(&mut seed);
     let binds = preopened();
     let info = Info {
         command: std::env::args_os().skip(1).map(text).collect(),
