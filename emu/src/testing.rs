@@ -5,11 +5,12 @@
 
 use std::any::Any;
 
-use crate::bus::{Board, Ram, Space, VecBacking};
+use crate::bus::{AddressSpace, Board, Ram, VecBacking};
 use crate::cache::Limits;
 use crate::cpu::{Control, Cr0, Cr4, DescriptorTable, Efer, Segment, SegmentName, slot};
-use crate::engine::{Stop, new_cache};
+use crate::engine::{VcpuExit, new_cache};
 use crate::vcpu::{Clock, Vcpu};
+use devices::platform::GuestMemory;
 
 const RAM_BYTES: usize = 4 << 20;
 const PML4: u64 = 0x1000;
@@ -61,10 +62,10 @@ pub struct TestBoard {
 }
 
 impl Board for TestBoard {
-    fn read(&mut self, space: Space, address: u64, _: u8, _: &mut Ram, _: u64) -> u64 {
-        if space == Space::Port { address } else { u64::MAX }
+    fn read(&mut self, space: AddressSpace, address: u64, _: u8, _: &mut dyn GuestMemory, _: u64) -> u64 {
+        if space == AddressSpace::Port { address } else { u64::MAX }
     }
-    fn write(&mut self, _: Space, address: u64, size: u8, value: u64, _: &mut Ram, _: u64) {
+    fn write(&mut self, _: AddressSpace, address: u64, size: u8, value: u64, _: &mut dyn GuestMemory, _: u64) {
         self.writes.push((address, size, value));
     }
     fn read_msr(&mut self, index: u32, _: u64) -> Option<u64> {
@@ -103,7 +104,7 @@ impl Board for TestBoard {
 
 /// The test's board behind a CPU.
 pub fn board(cx: &mut Vcpu) -> &mut TestBoard {
-    let board: &mut dyn Any = &mut *cx.board;
+    let board: &mut dyn Any = cx.board_mut();
     board.downcast_mut().unwrap()
 }
 
@@ -113,7 +114,7 @@ pub fn handler(vector: u8) -> u64 {
 }
 
 pub fn store(cx: &mut Vcpu, address: u64, bytes: &[u8]) {
-    assert!(cx.ram.store(address, bytes));
+    assert!(cx.mmu.store(address, bytes));
 }
 
 pub fn store64(cx: &mut Vcpu, address: u64, value: u64) {
@@ -121,11 +122,11 @@ pub fn store64(cx: &mut Vcpu, address: u64, value: u64) {
 }
 
 pub fn load64(cx: &Vcpu, address: u64) -> u64 {
-    u64::from_le_bytes(cx.ram.load(address).unwrap())
+    u64::from_le_bytes(cx.mmu.ram().load(address).unwrap())
 }
 
 pub fn load32(cx: &Vcpu, address: u64) -> u32 {
-    u32::from_le_bytes(cx.ram.load(address).unwrap())
+    u32::from_le_bytes(cx.mmu.ram().load(address).unwrap())
 }
 
 /// Sets the flags of a page's entry: [`PRESENT`], [`WRITE`], [`USER`] and others as they stand there.
@@ -265,7 +266,7 @@ pub fn set_legacy_gate(cx: &mut Vcpu, vector: u8, kind: u64, dpl: u64) {
 }
 
 /// Runs `bytes` from where the CPU stands until something halts it.
-pub fn run(cx: &mut Vcpu, bytes: &[u8]) -> Stop {
+pub fn run(cx: &mut Vcpu, bytes: &[u8]) -> VcpuExit {
     let address = cx.rip;
     store(cx, address, bytes);
     let until = cx.count() + 1000;
@@ -274,7 +275,7 @@ pub fn run(cx: &mut Vcpu, bytes: &[u8]) -> Stop {
 
 /// Runs `bytes`, which must end in the handler of `vector`.
 pub fn expect_vector(cx: &mut Vcpu, bytes: &[u8], vector: u8) {
-    assert_eq!(run(cx, bytes), Stop::Halted);
+    assert_eq!(run(cx, bytes), VcpuExit::Halted);
     assert!((HANDLERS..HANDLERS + 0x1000).contains(&cx.rip), "no handler was entered: rip {:#x}", cx.rip);
     assert_eq!((cx.rip - HANDLERS) / 16, u64::from(vector), "vector");
 }
@@ -282,7 +283,7 @@ pub fn expect_vector(cx: &mut Vcpu, bytes: &[u8], vector: u8) {
 /// Runs `bytes`, which must end in a HLT of their own.
 pub fn expect_halt(cx: &mut Vcpu, bytes: &[u8]) {
     let end = cx.rip + bytes.len() as u64;
-    assert_eq!(run(cx, bytes), Stop::Halted);
+    assert_eq!(run(cx, bytes), VcpuExit::Halted);
     assert_eq!(cx.rip, end, "stopped elsewhere");
 }
 

@@ -1,10 +1,11 @@
 //! Integer instructions, as a program runs them, against arithmetic in 128 bits and shifts of one bit at a time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use emu::bus::{Board, Ram, Space, VecBacking};
+use devices::platform::GuestMemory;
+use emu::bus::{AddressSpace, Board, Ram, VecBacking};
 use emu::cache::Limits;
 use emu::cpu::{Control, Cr0, Cr4, Efer, Rflags, Segment, SegmentName, slot};
-use emu::engine::{Stop, new_cache};
+use emu::engine::{VcpuExit, new_cache};
 use emu::vcpu::{Clock, Vcpu};
 use proptest::prelude::*;
 
@@ -12,10 +13,10 @@ use proptest::prelude::*;
 struct Empty;
 
 impl Board for Empty {
-    fn read(&mut self, _: Space, _: u64, _: u8, _: &mut Ram, _: u64) -> u64 {
+    fn read(&mut self, _: AddressSpace, _: u64, _: u8, _: &mut dyn GuestMemory, _: u64) -> u64 {
         u64::MAX
     }
-    fn write(&mut self, _: Space, _: u64, _: u8, _: u64, _: &mut Ram, _: u64) {}
+    fn write(&mut self, _: AddressSpace, _: u64, _: u8, _: u64, _: &mut dyn GuestMemory, _: u64) {}
     fn read_msr(&mut self, _: u32, _: u64) -> Option<u64> {
         None
     }
@@ -56,9 +57,9 @@ fn run(code: &[u8], registers: Registers, flags: u64) -> Option<(Registers, u64)
     let mut cx = Vcpu::new(ram, Box::new(Empty), new_cache(Limits { block: 64, cache: 256 }), Clock::Virtual);
     // A page of 1 GiB.
     for (address, entry) in [(0x1000_u64, 0x2003_u64), (0x2000, 0x83)] {
-        assert!(cx.ram.store(address, &entry.to_le_bytes()));
+        assert!(cx.mmu.store(address, &entry.to_le_bytes()));
     }
-    assert!(cx.ram.store(CODE, code) && cx.ram.store(CODE + code.len() as u64, &[0xf4]));
+    assert!(cx.mmu.store(CODE, code) && cx.mmu.store(CODE + code.len() as u64, &[0xf4]));
     cx.control = Control {
         cr0: Cr0::PE | Cr0::PG | Cr0::NE | Cr0::ET,
         cr3: 0x1000,
@@ -75,8 +76,8 @@ fn run(code: &[u8], registers: Registers, flags: u64) -> Option<(Registers, u64)
     cx.set_rflags(flags | Rflags::FIXED);
     cx.mode_changed();
     let stop = cx.run(100);
-    assert!(matches!(stop, Stop::Halted | Stop::Shutdown), "{stop:?}");
-    (stop == Stop::Halted).then(|| (SLOTS.map(|slot| cx.regs[slot]), cx.rflags() & Rflags::ARITHMETIC))
+    assert!(matches!(stop, VcpuExit::Halted | VcpuExit::Shutdown), "{stop:?}");
+    (stop == VcpuExit::Halted).then(|| (SLOTS.map(|slot| cx.regs[slot]), cx.rflags() & Rflags::ARITHMETIC))
 }
 
 /// An operand size.

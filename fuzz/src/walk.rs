@@ -3,7 +3,7 @@
 use crate::input::Input;
 use emu::bus::{Ram, VecBacking};
 use emu::cpu::{Control, Cr0, Cr4, Efer};
-use emu::mmu::{Access, AccessKind, walk};
+use emu::mmu::{AccessKind, LinearAccess, walk};
 use naive::Found;
 
 #[path = "../../emu/tests/walk/naive.rs"]
@@ -47,7 +47,7 @@ pub fn run(bytes: &[u8]) {
         let how = input.u8();
         let linear = (0..4).fold(0, |linear, _| linear << 9 | input.pick(&INDICES)) << 12 | u64::from(input.u8()) << 4;
         let kind = [AccessKind::Read, AccessKind::Write, AccessKind::Fetch][usize::from(how) % 3];
-        let access = Access { kind, user: how & 0x40 != 0, may_touch_user: how & 0x80 != 0 };
+        let access = LinearAccess { kind, user: how & 0x40 != 0, may_touch_user: how & 0x80 != 0 };
         let wanted = naive::walk(&mut model, &control, linear, access);
         let found = walk(&mut ram, &control, linear, access);
         let found = found.map_err(|exception| {

@@ -2,11 +2,11 @@
 
 use std::any::Any;
 
-use super::Ram;
+use devices::platform::GuestMemory;
 
 /// Address space of an access that left the CPU and missed RAM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Space {
+pub enum AddressSpace {
     /// Guest-physical memory addresses.
     Memory,
     /// Port addresses of IN and OUT.
@@ -16,9 +16,9 @@ pub enum Space {
 /// The board: devices, interrupt controllers and timers behind the CPU. Times are TSC ticks.
 pub trait Board: Any {
     /// Reads `size` bytes (1, 2, 4 or 8), zero-extended. Unclaimed addresses read as all ones.
-    fn read(&mut self, space: Space, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64;
+    fn read(&mut self, space: AddressSpace, address: u64, size: u8, memory: &mut dyn GuestMemory, now: u64) -> u64;
     /// Writes the low `size` bytes of `value`. Writes to unclaimed addresses are dropped.
-    fn write(&mut self, space: Space, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64);
+    fn write(&mut self, space: AddressSpace, address: u64, size: u8, value: u64, memory: &mut dyn GuestMemory, now: u64);
     /// Reads an MSR that belongs to the board (the local APIC's), or `None` where it has none of that number.
     fn read_msr(&mut self, index: u32, now: u64) -> Option<u64>;
     /// Writes an MSR that belongs to the board; `None` where it has none of that number or the value is reserved.

@@ -5,5 +5,5 @@ mod board;
 mod ram;
 
 pub use absent::{PageError, PageSource};
-pub use board::{Board, Space};
+pub use board::{AddressSpace, Board};
 pub use ram::{PAGE_SHIFT, PAGE_SIZE, Ram, RamBacking, VecBacking};

@@ -1,13 +1,15 @@
 //! Decoded blocks: where they are kept, how they are found, how they are dropped.
 
 mod jump;
+mod slot;
+
+pub use slot::{Handler, Link, Run, Slot};
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::decode::Op;
-use crate::exec::Run;
+use crate::decode::{Mode, Op};
 use jump::JumpTable;
 
 /// Most instructions in a block.
@@ -28,23 +30,13 @@ impl Default for Limits {
     }
 }
 
-/// One op with what the dispatcher derived from it.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Slot {
-    /// How it is run.
-    pub run: Run,
-    /// The op.
-    pub op: Op,
-}
-
 /// What a block's bytes are: a guest-physical address, and how they were decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BlockKey {
     /// Guest-physical address of the first instruction.
     pub address: u64,
-    /// The mode key without the privilege level.
-    pub mode: u8,
+    /// How they were decoded.
+    pub mode: Mode,
 }
 
 /// A cached block.
@@ -59,27 +51,44 @@ pub struct Block {
 /// The block cache.
 pub struct Cache {
     limits: Limits,
-    /// Slots of all blocks; slot 0 is never used, so that 0 can mean "no link". Never reallocated.
+    /// Slots of all blocks, behind one that is stale: so 0 can mean "no link". Never reallocated.
     arena: Vec<Slot>,
     blocks: FxHashMap<BlockKey, Block>,
     /// Blocks by the page numbers that their bytes lie on.
     pages: FxHashMap<u32, Vec<BlockKey>>,
     jump: JumpTable,
     /// How often each instruction that is not implemented was met, by the number of its `Code`.
-    pub gaps: BTreeMap<u16, u64>,
+    unimplemented: BTreeMap<u16, u64>,
 }
 
 impl Cache {
-    /// An empty cache; `filler` goes into the slot that is never used.
-    pub fn new(limits: Limits, filler: Slot) -> Self {
+    /// An empty cache; `stale` is what a block starts with that has been dropped.
+    pub fn new(limits: Limits, stale: Slot) -> Self {
         let mut arena = Vec::with_capacity(limits.cache.max(4 * MAX_BLOCK));
-        arena.push(filler);
-        Self { limits, arena, blocks: FxHashMap::default(), pages: FxHashMap::default(), jump: JumpTable::default(), gaps: BTreeMap::new() }
+        arena.push(stale);
+        Self {
+            limits,
+            arena,
+            blocks: FxHashMap::default(),
+            pages: FxHashMap::default(),
+            jump: JumpTable::default(),
+            unimplemented: BTreeMap::new(),
+        }
     }
 
     /// The limits it was made with.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Counts an instruction that is not implemented, by the number of its `Code`.
+    pub fn count_unimplemented(&mut self, code: u16) {
+        *self.unimplemented.entry(code).or_default() += 1;
+    }
+
+    /// What [`Self::count_unimplemented`] counted.
+    pub fn unimplemented(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.unimplemented.iter().map(|(&code, &count)| (code, count))
     }
 
     /// Says how code is decoded from now on, and at which privilege: entries of other modes no longer match.
@@ -93,10 +102,11 @@ impl Cache {
         self.jump.find(rip)
     }
 
-    /// Remembers that linear `rip` leads to `slot`; `global` if a load of CR3 does not change that.
-    pub fn remember(&mut self, rip: u64, slot: u32, global: bool) {
-        let slot = self.slot(slot);
+    /// Remembers that linear `rip` leads to a block; `global` if a load of CR3 does not change that. Returns the block's first slot.
+    pub fn remember(&mut self, rip: u64, block: &Block, global: bool) -> *const Slot {
+        let slot: *const Slot = &self.arena[block.start as usize];
         self.jump.insert(rip, slot, global);
+        slot
     }
 
     /// Forgets every way from an address to a block; the blocks stay.
@@ -115,11 +125,15 @@ impl Cache {
     }
 
     /// The slot with a given index.
+    ///
+    /// # Safety
+    /// `index` must have come from [`Self::insert`], as a block's start or through a link that was made of one, since the cache was last
+    /// cleared.
     #[inline(always)]
-    pub fn slot(&self, index: u32) -> *const Slot {
+    pub unsafe fn slot(&self, index: u32) -> *const Slot {
         debug_assert!((index as usize) < self.arena.len());
-        // SAFETY: indices come from `insert` and the links made from them, and the arena never shrinks below them while they are in use:
-        // `clear` drops all of them together. For speed: the index into the vector would add a load and a compare to every taken branch.
+        // SAFETY: the caller vouches that the slot is there: `clear` alone shortens the arena. For speed: the index into the vector would
+        // add a load and a compare to every taken branch.
         unsafe { self.arena.as_ptr().add(index as usize) }
     }
 
@@ -134,7 +148,10 @@ impl Cache {
     }
 
     /// Keeps a block that lies on page number `page` and perhaps on `second_page`. There must be room.
-    pub fn insert(&mut self, key: BlockKey, page: u32, second_page: Option<u32>, slots: &[Slot]) -> Block {
+    ///
+    /// # Safety
+    /// The last op must be one that leaves the block, and no op linked yet.
+    pub unsafe fn insert(&mut self, key: BlockKey, page: u32, second_page: Option<u32>, slots: &[Slot]) -> Block {
         debug_assert!(self.arena.len() + slots.len() <= self.arena.capacity());
         let block = Block { start: self.arena.len() as u32, second_page };
         self.arena.extend_from_slice(slots);
@@ -155,11 +172,11 @@ impl Cache {
         change(&mut self.arena[index].op);
     }
 
-    /// Drops the blocks on page number `page`: links into them lead to `stale`.
-    pub fn drop_page(&mut self, page: u32, stale: Slot) {
+    /// Drops the blocks on page number `page`: links into them lead to a stale slot.
+    pub fn drop_page(&mut self, page: u32) {
         for key in self.pages.remove(&page).unwrap_or_default() {
             if let Some(block) = self.blocks.remove(&key) {
-                self.arena[block.start as usize] = stale;
+                self.arena[block.start as usize] = self.arena[0];
             }
         }
         self.jump.clear();

@@ -1,5 +1,6 @@
 //! Architectural state of the CPU: registers, flags, segments, control registers, MSRs.
 
+mod address;
 pub mod breakpoint;
 mod control;
 pub mod cpuid;
@@ -10,6 +11,7 @@ mod regs;
 mod segment;
 mod word;
 
+pub use address::{CodeSize, is_canonical};
 pub use breakpoint::Breakpoints;
 pub use control::{Control, Cr0, Cr4, Efer, Msrs};
 pub use exception::{Exception, Vector};

@@ -1,13 +1,12 @@
 //! Operands of an iced-x86 instruction to the fields of an op.
 //!
-//! The rules are the same for every instruction: the first register operand goes to `a`, the second to `b`, the memory operand to
+//! The rules are the same for every instruction: the first register operand goes to `a`, the second to `b`, a third to [`Op::third`], the memory operand to
 //! `base`, `index`, `scale`, `segment` and `displacement`, an immediate or branch target to `immediate`.
 
 use iced_x86::{Code, Instruction, OpKind, Register};
 
-use super::{AddressMode, Op, Opcode};
-use crate::cpu::slot;
-use crate::vcpu::CodeSize;
+use super::{AddressMode, FarTarget, Op, Opcode, Repeat};
+use crate::cpu::{CodeSize, slot};
 
 /// Lowers one instruction that was decoded at IP `offset`, its distance from the start of its block; `retired` instructions precede it there.
 pub fn lower(instruction: &Instruction, size: CodeSize, offset: u16, retired: u8) -> Op {
@@ -37,21 +36,20 @@ pub fn lower(instruction: &Instruction, size: CodeSize, offset: u16, retired: u8
                 match registers {
                     0 => op.a = number,
                     1 => op.b = number,
-                    _ => {}
+                    _ => op.set_third(number),
                 }
                 registers += 1;
             }
             OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
-                op.immediate = instruction.near_branch_target();
-                [op.base, op.index, op.scale, op.segment] = [0; 4];
+                op.set_target(instruction.near_branch_target());
             }
             OpKind::FarBranch16 => {
-                op.immediate = u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch16());
+                op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch16().into() });
             }
             OpKind::FarBranch32 => {
-                op.immediate = u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch32());
+                op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch32() });
             }
-            OpKind::Immediate8_2nd => op.displacement = i32::from(instruction.immediate8_2nd()),
+            OpKind::Immediate8_2nd => op.set_second_immediate(instruction.immediate8_2nd()),
             OpKind::Memory => {
                 op.code = Opcode::of(instruction.code(), true);
                 memory_operand(instruction, size, &mut op);
@@ -69,7 +67,11 @@ pub fn lower(instruction: &Instruction, size: CodeSize, offset: u16, retired: u8
         }
     }
     if instruction.is_string_instruction() {
-        op.b = if instruction.has_repne_prefix() { 2 } else { u8::from(instruction.has_rep_prefix()) };
+        op.set_repeat(match (instruction.has_repne_prefix(), instruction.has_rep_prefix()) {
+            (true, _) => Repeat::Repne,
+            (false, true) => Repeat::Rep,
+            (false, false) => Repeat::Once,
+        });
     }
     op
 }

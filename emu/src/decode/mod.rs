@@ -1,7 +1,14 @@
 //! Guest bytes to ops.
 
+mod block;
 mod lower;
 mod op;
+mod view;
 
+pub use block::{Form, Forms, Mode, decode_block};
 pub use lower::lower;
 pub use op::{AddressMode, Op, Opcode};
+pub use view::{BlockEnd, Branch, FarTarget, Repeat, StringOp};
+
+/// Bytes of the longest instruction.
+pub const MAX_INSTRUCTION_BYTES: usize = 15;

@@ -20,7 +20,7 @@ impl Opcode {
     pub const UNIMPLEMENTED: Self = Self(Self::SYNTHETIC + 2);
     /// Raises #UD or #NM: an instruction on registers that CR0 or CR4 have switched off.
     pub const UNAVAILABLE: Self = Self(Self::SYNTHETIC + 3);
-    /// Raises #GP(0): an instruction longer than 15 bytes.
+    /// Raises #GP(0): an instruction of more than [`MAX_INSTRUCTION_BYTES`](super::MAX_INSTRUCTION_BYTES).
     pub const TOO_LONG: Self = Self(Self::SYNTHETIC + 4);
     /// Stands at the start of a block whose bytes have changed.
     pub const STALE: Self = Self(Self::SYNTHETIC + 5);
@@ -28,6 +28,23 @@ impl Opcode {
     /// The number of an instruction's register or memory form.
     pub const fn of(code: Code, memory: bool) -> Self {
         Self(code as u16 * 2 + memory as u16)
+    }
+
+    /// The instruction; `None` for what is no single one.
+    pub fn code(self) -> Option<Code> {
+        if self.0 < Self::SYNTHETIC { Code::try_from(usize::from(self.0 / 2)).ok() } else { None }
+    }
+
+    /// Whether it is a branch with its target as immediate.
+    pub fn is_direct_branch(self) -> bool {
+        self.code().is_some_and(|code| {
+            code.is_jcc_short_or_near()
+                || code.is_jmp_short_or_near()
+                || code.is_call_near()
+                || code.is_jcx_short()
+                || code.is_loop()
+                || code.is_loopcc()
+        })
     }
 }
 
@@ -65,7 +82,8 @@ impl AddressMode {
     }
 }
 
-/// One op. 24 bytes, no host address in it; fields that an instruction does not need are 0.
+/// One op. 24 bytes, no host address in it; fields that an instruction does not need are 0. Some ops use fields in ways of their own: then
+/// [`Op::branch`], [`Op::string`] and the like say what they mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Op {
@@ -73,7 +91,7 @@ pub struct Op {
     pub code: Opcode,
     /// First register operand, as `Word::read` wants it for the operand's width.
     pub a: u8,
-    /// Second register operand; for string instructions the prefix: 0 none, 1 REP or REPE, 2 REPNE.
+    /// Second register operand.
     pub b: u8,
     /// Register-file slot of the memory operand's base.
     pub base: u8,
@@ -83,7 +101,7 @@ pub struct Op {
     pub scale: u8,
     /// Register-file slot of the memory operand's segment base.
     pub segment: u8,
-    /// Displacement; in a direct branch the link to its target.
+    /// Displacement.
     pub displacement: i32,
     /// Bytes from the block's first instruction to this one.
     pub offset: u16,
@@ -91,7 +109,7 @@ pub struct Op {
     pub retired: u8,
     /// Bytes of the instruction.
     pub length: u8,
-    /// Immediate; in a direct branch the target, in bytes from the block's first instruction.
+    /// Immediate.
     pub immediate: u64,
 }
 
@@ -118,28 +136,6 @@ impl Op {
     #[inline(always)]
     pub fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
-    }
-
-    /// Link of a direct branch to its target: index of a slot, 0 where there is none yet.
-    #[inline(always)]
-    pub fn link_taken(&self) -> u32 {
-        self.displacement as u32
-    }
-
-    /// Link to the instruction after a conditional branch or the block's end: index of a slot, 0 where there is none yet.
-    #[inline(always)]
-    pub fn link_next(&self) -> u32 {
-        u32::from_le_bytes([self.base, self.index, self.scale, self.segment])
-    }
-
-    /// Sets [`Op::link_taken`].
-    pub fn set_link_taken(&mut self, slot: u32) {
-        self.displacement = slot as i32;
-    }
-
-    /// Sets [`Op::link_next`].
-    pub fn set_link_next(&mut self, slot: u32) {
-        [self.base, self.index, self.scale, self.segment] = slot.to_le_bytes();
     }
 }
 

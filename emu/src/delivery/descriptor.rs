@@ -1,7 +1,7 @@
 //! Descriptors: where they stand, what they say, and the checks on loading a data or stack segment (SDM Vol. 3, 3.4 and 5.2 to 5.8).
 
-use crate::cpu::{Exception, Segment};
-use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+use crate::cpu::{CodeSize, Exception, Segment, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// Types of system descriptors (SDM Vol. 3, table 3-2).
 #[allow(missing_docs)]

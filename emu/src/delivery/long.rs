@@ -3,8 +3,8 @@
 use super::descriptor::{self, error_code, system_type};
 use super::stack::{Stack, Width};
 use super::{Event, enter_handler};
-use crate::cpu::{Exception, SegmentName, slot};
-use crate::vcpu::{Vcpu, is_canonical};
+use crate::cpu::{Exception, SegmentName, is_canonical, slot};
+use crate::vcpu::Vcpu;
 
 /// A 16-byte interrupt or trap gate.
 struct Gate {

@@ -58,7 +58,7 @@ impl Event {
 
 /// Delivers an exception of the instruction at `rip`. What breakpoints that has met, it will meet again.
 pub fn exception(cx: &mut Vcpu, exception: Exception) -> Result<(), Undelivered> {
-    cx.met = 0;
+    cx.debug.detected = 0;
     raise(cx, exception, Rflags::RF)
 }
 
@@ -131,12 +131,11 @@ pub fn debug_interrupt(cx: &mut Vcpu) -> Result<(), Exception> {
 fn deliver(cx: &mut Vcpu, event: &Event) -> Result<(), Exception> {
     let delivered = if cx.long_mode() { long::deliver(cx, event) } else { legacy::deliver(cx, event) };
     delivered.map_err(|exception| event.stopped_by(exception))?;
-    cx.shadow = false;
-    cx.trap = false;
+    cx.interrupts_blocked = false;
+    cx.debug.single_step = false;
     if !event.software {
         // No instruction has retired. Did nothing count, a guest whose handlers fault in turn would never come to the end of a run.
-        cx.left -= 1;
-        cx.repeated += 1;
+        cx.time.pass(1);
     }
     Ok(())
 }

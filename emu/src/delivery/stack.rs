@@ -1,7 +1,7 @@
 //! A stack to push onto before it is the current one.
 
-use crate::cpu::{Datum, Exception, Segment, SegmentName, slot};
-use crate::vcpu::{CodeSize, Vcpu};
+use crate::cpu::{CodeSize, Datum, Exception, Segment, SegmentName, slot};
+use crate::vcpu::Vcpu;
 
 /// Width of what a gate or an operand size pushes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

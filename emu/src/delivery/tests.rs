@@ -1,6 +1,6 @@
 use super::*;
-use crate::cpu::{SegmentName, slot};
-use crate::engine::Stop;
+use crate::cpu::{Cr4, SegmentName, slot};
+use crate::engine::VcpuExit;
 use crate::testing::*;
 
 /// UD2 and the bytes of other instructions that the tests raise exceptions with.
@@ -93,7 +93,6 @@ fn access_across_pages_reports_the_second_page() {
 
 #[test]
 fn smep_and_smap_keep_the_supervisor_out_of_user_pages() {
-    use crate::cpu::Cr4;
     let mut cx = long_mode();
     cx.control.cr4 |= Cr4::SMEP;
     cx.regs[slot::RBX] = USER_CODE;
@@ -174,7 +173,7 @@ fn page_fault_while_a_benign_exception_is_delivered_is_delivered() {
 fn fault_while_a_double_fault_is_delivered_shuts_down() {
     let mut cx = long_mode();
     cx.idtr.limit = 0;
-    assert_eq!(run(&mut cx, UD2), Stop::Shutdown);
+    assert_eq!(run(&mut cx, UD2), VcpuExit::Shutdown);
 }
 
 #[test]
@@ -270,10 +269,10 @@ fn interrupt_ends_a_halt() {
     let mut cx = long_mode();
     cx.set_rflags(Rflags::IF);
     expect_halt(&mut cx, &[0xf4]);
-    assert_eq!(cx.halts, 1);
+    assert_eq!(cx.time.halts(), 1);
     board(&mut cx).pending.push(0x41);
     let until = cx.count() + 10;
-    assert_eq!(cx.run(until), Stop::Halted);
+    assert_eq!(cx.run(until), VcpuExit::Halted);
     assert_eq!(cx.rip, handler(0x41) + 1);
     assert_eq!(frame::<1>(&cx), [CODE + 1]);
 }
@@ -308,7 +307,7 @@ fn sixteen_bit_gate_pushes_words() {
     let mut cx = protected_mode();
     set_legacy_gate(&mut cx, 6, 6, 0);
     store(&mut cx, handler(6) & 0xffff, &[0xf4]);
-    assert_eq!(run(&mut cx, UD2), Stop::Halted);
+    assert_eq!(run(&mut cx, UD2), VcpuExit::Halted);
     assert_eq!(cx.rip, (handler(6) & 0xffff) + 1, "the offset has 16 bits");
     assert_eq!(cx.regs[slot::RSP], STACK - 6);
 }

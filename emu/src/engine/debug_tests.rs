@@ -90,7 +90,7 @@ fn code_breakpoint_faults_before_its_instruction_until_rf_lets_it_pass() {
     assert_eq!([frame::<1>(&cx)[0], cx.regs[slot::RAX]], [CODE + 2, 1]);
     store64(&mut cx, rsp + 16, Rflags::FIXED | Rflags::RF);
     cx.rip = here;
-    assert_eq!(run(awake(&mut cx), &IRETQ), Stop::Halted);
+    assert_eq!(run(awake(&mut cx), &IRETQ), VcpuExit::Halted);
     assert_eq!([cx.rip, cx.regs[slot::RAX], cx.system_flags & Rflags::RF], [CODE + 7, 3, 0]);
 }
 
@@ -112,7 +112,7 @@ fn code_breakpoint_is_met_in_every_round_of_a_loop_and_in_code_that_ran_before()
     ]
     .concat();
     let end = CODE + code.len() as u64;
-    assert_eq!(run(&mut cx, &code), Stop::Halted);
+    assert_eq!(run(&mut cx, &code), VcpuExit::Halted);
     assert_eq!([cx.rip, cx.regs[slot::RCX]], [end, 0]);
     assert_eq!(log(&cx), [(1, CODE + 5); 3]);
 }
@@ -174,7 +174,7 @@ fn interrupt_between_iret_and_its_instruction_keeps_rf() {
     board(&mut cx).pending.push(0x40);
     expect_vector(awake(&mut cx), &IRETQ, 0x40);
     assert_eq!(frame::<3>(&cx)[2] & Rflags::RF, Rflags::RF);
-    assert_eq!(run(awake(&mut cx), &IRETQ), Stop::Halted);
+    assert_eq!(run(awake(&mut cx), &IRETQ), VcpuExit::Halted);
     assert_eq!([cx.rip, cause(&cx)], [CODE + 0x102, 0]);
 }
 
@@ -230,7 +230,7 @@ fn data_breakpoint_is_met_on_a_page_that_was_used_before() {
     cx.breakpoints_changed();
     cx.rip = CODE;
     expect_halt(awake(&mut cx), &[&MOV_STORE[..], &MOV_STORE, &[0xf4]].concat());
-    assert!(cx.tlb.write(DATA, 8).is_some());
+    assert!(cx.mmu.writable(DATA, 8).is_some());
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn instruction_that_faults_meets_no_data_breakpoint() {
     cx.regs[slot::RSP] = 0x7000_0000;
     // push qword [rbx]
     expect_vector(&mut cx, &[0xff, 0x33], 14);
-    assert_eq!([cause(&cx), u64::from(cx.met)], [0, 0]);
+    assert_eq!([cause(&cx), u64::from(cx.debug.detected)], [0, 0]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn repeated_string_traps_behind_the_iteration() {
     expect_vector(&mut cx, &[0xf3, 0xa4, 0xf4], 1);
     let [rip, _, rflags] = frame(&cx);
     assert_eq!([rip, rflags & Rflags::RF, cx.regs[slot::RCX], cause(&cx)], [CODE, Rflags::RF, 2, 1]);
-    assert_eq!(run(awake(&mut cx), &IRETQ), Stop::Halted);
+    assert_eq!(run(awake(&mut cx), &IRETQ), VcpuExit::Halted);
     assert_eq!([cx.rip, cx.regs[slot::RCX]], [CODE + 3, 0]);
     // The last iteration ends the instruction.
     let mut cx = long_mode();
@@ -404,7 +404,7 @@ fn load_of_ss_holds_breakpoints_off_for_one_instruction() {
     // However the run is cut.
     let mut cx = watched();
     store(&mut cx, CODE, &code);
-    while cx.run(cx.count() + 1) == Stop::Due {}
+    while cx.run(cx.count() + 1) == VcpuExit::Due {}
     assert_eq!([frame::<1>(&cx)[0], cause(&cx)], [CODE + 3, 1]);
 }
 
@@ -472,7 +472,7 @@ fn breakpoints_in_compatibility_mode_are_on_linear_addresses() {
     set(&mut cx, 0, On::Code, 1, USER_CODE + 0x11);
     store(&mut cx, USER_CODE + 0x10, &[0x40, 0x40, 0xf4]);
     let until = cx.count() + 100;
-    assert_eq!(cx.run(until), Stop::Halted);
+    assert_eq!(cx.run(until), VcpuExit::Halted);
     assert_eq!([frame::<1>(&cx)[0], cx.regs[slot::RAX], cause(&cx)], [0x11, 1, 1]);
 }
 
@@ -497,7 +497,7 @@ fn breakpoints_are_met_however_the_run_is_cut() {
         set(&mut cx, 1, On::Code, 1, CODE + 9);
         set(&mut cx, 2, On::Write, 1, DATA + 0x101);
         store(&mut cx, CODE, &code);
-        while cx.run(cx.count() + slice) == Stop::Due {
+        while cx.run(cx.count() + slice) == VcpuExit::Due {
             if drop {
                 cx.drop_caches();
             }
@@ -530,10 +530,10 @@ fn debugger_stops_before_its_addresses_and_the_guest_cannot_tell() {
     let code = [0xff, 0xc0, 0xff, 0xc0, 0xff, 0xc0, 0xf4];
     store(&mut cx, CODE, &code);
     cx.set_debugger_breakpoints(vec![CODE + 4]);
-    assert_eq!(cx.run(100), Stop::Breakpoint);
+    assert_eq!(cx.run(100), VcpuExit::Breakpoint);
     assert_eq!([cx.rip, cx.regs[slot::RAX], cx.count()], [CODE + 4, 2, 2]);
-    assert_eq!(cx.run(100), Stop::Breakpoint, "it stays there");
+    assert_eq!(cx.run(100), VcpuExit::Breakpoint, "it stays there");
     cx.set_debugger_breakpoints(Vec::new());
-    assert_eq!(cx.run(100), Stop::Halted);
+    assert_eq!(cx.run(100), VcpuExit::Halted);
     assert_eq!([cx.regs[slot::RAX], cause(&cx)], [3, 0]);
 }

@@ -9,18 +9,18 @@ mod debug_tests;
 mod tests;
 
 use crate::bus::PAGE_SIZE;
-use crate::cache::{Block, BlockKey, Cache, Limits, MAX_BLOCK, Slot};
+use crate::cache::{Block, BlockKey, Cache, Limits, Link, MAX_BLOCK, Slot};
 use crate::cpu::breakpoint::STEPPED;
-use crate::cpu::{Exception, LazyFlags, Rflags, SegmentName, slot};
-use crate::decode::{Op, Opcode};
+use crate::cpu::{CodeSize, Exception, LazyFlags, Rflags, SegmentName, is_canonical, slot};
+use crate::decode::{Mode, Op, Opcode};
 use crate::delivery::{self, Undelivered};
-use crate::exec::{ExitReason, Link, enter};
-use crate::vcpu::{Clock, CodeSize, Vcpu, is_canonical};
+use crate::exec::enter;
+use crate::vcpu::{ExitReason, Vcpu};
 use devices::platform::{GuestMemory, Presence};
 
 /// Why [`Vcpu::run`] returned. The CPU stands at an instruction boundary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
+pub enum VcpuExit {
     /// The count that was asked for is reached.
     Due,
     /// HLT, and no interrupt is pending.
@@ -35,7 +35,7 @@ pub enum Stop {
     Unavailable,
 }
 
-impl From<Undelivered> for Stop {
+impl From<Undelivered> for VcpuExit {
     fn from(reason: Undelivered) -> Self {
         match reason {
             Undelivered::Shutdown => Self::Shutdown,
@@ -49,53 +49,49 @@ const HOST_SLICE: u64 = 100_000;
 
 /// An empty block cache for `limits`.
 pub fn new_cache(limits: Limits) -> Cache {
-    Cache::new(limits, stale_slot())
-}
-
-fn stale_slot() -> Slot {
-    Slot::new(Op::bare(Opcode::STALE))
+    Cache::new(limits, Slot::new(Op::bare(Opcode::STALE)))
 }
 
 impl Vcpu {
     /// Runs until `count` reaches `until`, or until something else stops it.
-    pub fn run(&mut self, until: u64) -> Stop {
+    pub fn run(&mut self, until: u64) -> VcpuExit {
         self.set_due(until);
         loop {
-            if self.attention || self.ram.has_code_writes() {
+            if self.attention || self.mmu.has_code_writes() {
                 self.attend();
                 // Whatever could not be brought in, and for whom: nothing goes on without it.
-                if self.ram.presence() == Presence::Stalled {
+                if self.mmu.ram().presence() == Presence::Stalled {
                     self.attention = true;
-                    return Stop::Unavailable;
+                    return VcpuExit::Unavailable;
                 }
-                if self.board.wants_stop() {
-                    return Stop::Board;
+                if self.board().wants_stop() {
+                    return VcpuExit::Board;
                 }
                 self.set_due(until);
             }
-            if self.left <= 0 {
+            if self.time.budget() <= 0 {
                 let now = self.now();
-                self.board.advance(now);
+                self.board_mut().advance(now);
                 if self.count() >= until {
-                    return Stop::Due;
+                    return VcpuExit::Due;
                 }
                 self.set_due(until);
             }
-            if self.shadow {
-                self.shadow = false;
+            if self.interrupts_blocked {
+                self.interrupts_blocked = false;
                 if let Err(stop) = self.advance(true) {
-                    self.shadow = matches!(stop, Stop::Unavailable | Stop::Breakpoint);
+                    self.interrupts_blocked = matches!(stop, VcpuExit::Unavailable | VcpuExit::Breakpoint);
                     return stop;
                 }
                 continue;
             }
-            if self.system_flags & Rflags::IF != 0 && self.board.interrupt_pending() {
+            if self.system_flags & Rflags::IF != 0 && self.board().interrupt_pending() {
                 // Acknowledged only when it is delivered, which may have to be tried again.
-                match delivery::interrupt(self, self.board.next_interrupt()) {
-                    Err(Undelivered::Unavailable) => return Stop::Unavailable,
+                match delivery::interrupt(self, self.board().next_interrupt()) {
+                    Err(Undelivered::Unavailable) => return VcpuExit::Unavailable,
                     result => {
                         self.halted = false;
-                        self.board.acknowledge_interrupt();
+                        self.board_mut().acknowledge_interrupt();
                         if let Err(reason) = result {
                             return reason.into();
                         }
@@ -104,7 +100,7 @@ impl Vcpu {
                 continue;
             }
             if self.halted {
-                return Stop::Halted;
+                return VcpuExit::Halted;
             }
             if let Err(stop) = self.advance(false) {
                 return stop;
@@ -113,13 +109,13 @@ impl Vcpu {
     }
 
     /// Runs the next instruction, and if `one` is not set those behind it, until something must be looked at.
-    fn advance(&mut self, one: bool) -> Result<(), Stop> {
-        if self.system_flags & Rflags::TF != 0 || self.breakpoints.are_set() {
+    fn advance(&mut self, one: bool) -> Result<(), VcpuExit> {
+        if self.system_flags & Rflags::TF != 0 || self.debug.breakpoints.are_set() {
             return self.advance_debugged(one);
         }
         let (resume, before) = (self.system_flags & Rflags::RF, self.count());
         self.system_flags &= !Rflags::RF;
-        self.trap = false;
+        self.debug.single_step = false;
         if let Err(reason) = self.dispatch(one) {
             // An instruction that has not begun leaves no trace.
             if self.count() == before {
@@ -128,7 +124,7 @@ impl Vcpu {
             return Err(reason.into());
         }
         // SYSRET has loaded TF.
-        if std::mem::take(&mut self.trap) {
+        if std::mem::take(&mut self.debug.single_step) {
             delivery::debug(self, STEPPED)?;
         }
         Ok(())
@@ -137,38 +133,38 @@ impl Vcpu {
     /// As [`Self::advance`], with breakpoints and under RFLAGS.TF (SDM Vol. 3, 17.3).
     #[cold]
     #[inline(never)]
-    fn advance_debugged(&mut self, one: bool) -> Result<(), Stop> {
+    fn advance_debugged(&mut self, one: bool) -> Result<(), VcpuExit> {
         // A trap cannot be tried again once its instruction has retired. Nobody debugs in a hurry.
-        if !self.ram.bring_in_all() {
-            return Err(Stop::Unavailable);
+        if !self.mmu.bring_in_all() {
+            return Err(VcpuExit::Unavailable);
         }
         let linear = self.linear_rip();
-        let guarded = self.breakpoints.guard_page(linear);
+        let guarded = self.debug.breakpoints.guard_page(linear);
         if guarded && self.at_debugger_breakpoint() {
-            return Err(Stop::Breakpoint);
+            return Err(VcpuExit::Breakpoint);
         }
-        let met = if guarded && self.system_flags & Rflags::RF == 0 { self.breakpoints.met_by_instruction(linear) } else { 0 };
-        if met != 0 {
-            return Ok(delivery::debug(self, met.into())?);
+        let detected = if guarded && self.system_flags & Rflags::RF == 0 { self.debug.breakpoints.met_by_instruction(linear) } else { 0 };
+        if detected != 0 {
+            return Ok(delivery::debug(self, detected.into())?);
         }
         let mut one = one || guarded;
         loop {
             let (tracing, before) = (self.system_flags & Rflags::TF != 0, self.count());
             self.system_flags &= !Rflags::RF;
-            self.trap = tracing;
-            self.held = false;
+            self.debug.single_step = tracing;
+            self.debug.blocked_by_mov_ss = false;
             self.dispatch(one || tracing)?;
-            if !self.held {
+            if !self.debug.blocked_by_mov_ss {
                 // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
-                self.trap &= self.count() != before;
+                self.debug.single_step &= self.count() != before;
                 break;
             }
             // Behind a load of SS comes the instruction that sets the stack pointer, before all else.
-            self.shadow = false;
+            self.interrupts_blocked = false;
             one = true;
         }
-        let stepped = if std::mem::take(&mut self.trap) { STEPPED } else { 0 };
-        let cause = stepped | u64::from(std::mem::take(&mut self.met));
+        let stepped = if std::mem::take(&mut self.debug.single_step) { STEPPED } else { 0 };
+        let cause = stepped | u64::from(std::mem::take(&mut self.debug.detected));
         if cause != 0 {
             delivery::debug(self, cause)?;
         }
@@ -179,8 +175,8 @@ impl Vcpu {
     fn dispatch(&mut self, one: bool) -> Result<(), Undelivered> {
         if one {
             self.step()
-        } else if self.left < MAX_BLOCK as i64 {
-            self.run_bounded(self.left)
+        } else if self.time.budget() < MAX_BLOCK as i64 {
+            self.run_bounded(self.time.budget())
         } else {
             self.run_blocks()
         }
@@ -189,7 +185,7 @@ impl Vcpu {
     /// Drops everything that is kept for speed alone: blocks, translations, unevaluated flags. The guest cannot tell.
     pub fn drop_caches(&mut self) {
         for page in self.cache.clear() {
-            self.ram.set_code(u64::from(page), false);
+            self.mmu.release_code(u64::from(page));
         }
         self.flush_translations();
         self.flags = LazyFlags::from_flags(self.flags.evaluate());
@@ -199,24 +195,20 @@ impl Vcpu {
     fn set_due(&mut self, until: u64) {
         let count = self.count();
         let mut target = until.max(count);
-        if let Some(deadline) = self.board.deadline() {
+        if let Some(deadline) = self.board().deadline() {
             let ticks = deadline.saturating_sub(self.now());
-            let wait = match self.clock {
-                Clock::Virtual => ticks,
-                Clock::Host(_) => ticks.min(HOST_SLICE),
-            };
+            let wait = if self.time.is_virtual() { ticks } else { ticks.min(HOST_SLICE) };
             target = target.min(count.saturating_add(wait));
         }
-        self.left = (target - count).min(i64::MAX as u64) as i64;
-        self.due = count.wrapping_add(self.left as u64);
+        self.time.set_due(target);
     }
 
     /// Takes care of what was noted while instructions ran.
     fn attend(&mut self) {
         self.attention = false;
-        if self.ram.has_code_writes() {
-            for page in self.ram.take_code_writes() {
-                self.cache.drop_page(page, stale_slot());
+        if self.mmu.has_code_writes() {
+            for page in self.mmu.take_code_writes() {
+                self.cache.drop_page(page);
             }
         }
     }
@@ -228,7 +220,7 @@ impl Vcpu {
             let slot = match self.cache.find(self.rip) {
                 Some(slot) if link == Link::None => slot,
                 // Breakpoints are looked for there before each instruction.
-                None if self.breakpoints.guard_page(self.linear_rip()) => return Ok(()),
+                None if self.debug.breakpoints.guard_page(self.linear_rip()) => return Ok(()),
                 _ => match self.block_at(link) {
                     Ok(slot) => slot,
                     Err(exception) => return delivery::exception(self, exception),
@@ -238,7 +230,7 @@ impl Vcpu {
             // SAFETY: the slot starts a block of the cache, and nothing has been dropped since it was found.
             unsafe { enter(self, slot) };
             match self.exit {
-                ExitReason::Block(wanted) if !self.attention && self.left >= MAX_BLOCK as i64 => link = wanted,
+                ExitReason::Block(wanted) if !self.attention && self.time.budget() >= MAX_BLOCK as i64 => link = wanted,
                 ExitReason::Block(_) | ExitReason::Sync => return Ok(()),
                 ExitReason::Fault(exception) => return delivery::exception(self, exception),
             }
@@ -248,12 +240,9 @@ impl Vcpu {
     /// Runs one instruction.
     fn step(&mut self) -> Result<(), Undelivered> {
         // Branches leave the dispatcher when less than a block's worth is left: so a step cannot run away.
-        let rest = self.left - 1;
-        self.due = self.due.wrapping_sub(rest as u64);
-        self.left = 1;
+        let rest = self.time.set_aside_all_but_one();
         let result = self.run_bounded(1);
-        self.due = self.due.wrapping_add(rest as u64);
-        self.left += rest;
+        self.time.give_back(rest);
         result
     }
 
@@ -297,12 +286,11 @@ impl Vcpu {
     /// The block at RIP, built if need be; the link that asked for it is made if it may be.
     fn block_at(&mut self, link: Link) -> Result<*const Slot, Exception> {
         let (address, linear, global) = self.translate_rip()?;
-        let key = BlockKey { address, mode: self.decode_mode() };
+        let key = BlockKey { address, mode: Mode::new(self.code_size, self.control.cr0, self.control.cr4) };
         let (block, cleared) = match self.cache.block(key) {
             Some(block) if self.second_page_matches(&block, linear) => (block, false),
             _ => self.build_cached(key, linear)?,
         };
-        self.cache.remember(self.rip, block.start, global);
         if block.second_page.is_none() && !cleared {
             let start = block.start;
             // SAFETY: the link's slot ran just before, and the cache was not cleared since.
@@ -314,7 +302,7 @@ impl Vcpu {
                 }
             }
         }
-        Ok(self.cache.slot(block.start))
+        Ok(self.cache.remember(self.rip, &block, global))
     }
 
     /// Whether the page behind a block's first is still the one that holds the rest of its instruction.
@@ -330,22 +318,19 @@ impl Vcpu {
         let cleared = !self.cache.has_room();
         if cleared {
             for page in self.cache.clear() {
-                self.ram.set_code(u64::from(page), false);
+                self.mmu.release_code(u64::from(page));
             }
         }
         self.guard_code(key.address, built.second_page);
         let page = (key.address >> 12) as u32;
-        Ok((self.cache.insert(key, page, built.second_page, &built.slots), cleared))
+        // SAFETY: the block was just built: its last op leaves it, and nothing is linked.
+        Ok((unsafe { self.cache.insert(key, page, built.second_page, &built.slots) }, cleared))
     }
 
     /// Sees to it that stores are noticed to the page of decoded code at `address`, and to the page behind it if its last instruction ends there.
-    /// Where there is no RAM, there is nothing to store to.
     fn guard_code(&mut self, address: u64, second_page: Option<u32>) {
-        for page in std::iter::once(address >> 12).chain(second_page.map(u64::from)) {
-            if self.ram.contains(page << 12, PAGE_SIZE) && !self.ram.is_code(page) {
-                self.ram.set_code(page, true);
-                self.tlb.protect(self.ram.host_page(page << 12));
-            }
+        for page in std::iter::once(address / PAGE_SIZE).chain(second_page.map(u64::from)) {
+            self.mmu.guard_code(page);
         }
     }
 }

@@ -3,7 +3,7 @@
 use iced_x86::code_asm::*;
 use proptest::prelude::*;
 
-use super::{Stop, new_cache};
+use super::{VcpuExit, new_cache};
 use crate::cache::Limits;
 use crate::cpu::slot;
 use crate::machine::CpuState;
@@ -66,16 +66,16 @@ fn run_with_stops(cpu: &mut Vcpu, stops: &[u64], mut at_stop: impl FnMut(&mut Vc
     for stop in stops {
         due += stop;
         match cpu.run(due) {
-            Stop::Due => at_stop(cpu),
-            Stop::Halted => return,
+            VcpuExit::Due => at_stop(cpu),
+            VcpuExit::Halted => return,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(cpu.run(u64::MAX / 2), Stop::Halted);
+    assert_eq!(cpu.run(u64::MAX / 2), VcpuExit::Halted);
 }
 
 pub(super) fn outcome(cpu: &Vcpu) -> (CpuState, u64, u64, Vec<u8>) {
-    (CpuState::of(cpu), cpu.count(), cpu.retired(), cpu.ram.bytes().to_vec())
+    (CpuState::of(cpu), cpu.count(), cpu.retired(), cpu.mmu.ram().bytes().to_vec())
 }
 
 pub(super) fn reference() -> (CpuState, u64, u64, Vec<u8>) {
@@ -121,8 +121,8 @@ proptest! {
 fn a_run_stops_at_the_very_count_that_was_asked_for() {
     let mut cpu = cpu_with(&busy_program(), 64);
     for due in 1..400 {
-        assert_eq!(cpu.run(due), Stop::Due);
-        let inside_repeat = cpu.repeated;
+        assert_eq!(cpu.run(due), VcpuExit::Due);
+        let inside_repeat = cpu.time.not_retired();
         assert!(cpu.count() == due || cpu.count() == due + 1 && inside_repeat > 0, "asked for {due}, stopped at {}", cpu.count());
     }
 }
@@ -138,7 +138,7 @@ fn code_outside_ram_is_an_invalid_opcode() {
         store(&mut cpu, 0x9000, &(outside | 3).to_le_bytes());
         cpu.flush_translations();
         cpu.regs[slot::RBX] = outside;
-        assert_eq!(cpu.run(budget), Stop::Halted);
+        assert_eq!(cpu.run(budget), VcpuExit::Halted);
         assert_eq!((cpu.rip, load64(&cpu, STACK - 40)), (handler(6) + 1, outside));
         cpu.drop_caches();
     }
@@ -151,7 +151,7 @@ fn a_handler_that_faults_for_ever_ends_with_the_budget() {
         let mut cpu = cpu_with(&[0x0f, 0x0b], block);
         set_gate(&mut cpu, 6, handler(6), selector::CODE64, gate, 0, 1);
         store(&mut cpu, handler(6), &[0x0f, 0x0b]);
-        assert_eq!(cpu.run(10_000), Stop::Due);
+        assert_eq!(cpu.run(10_000), VcpuExit::Due);
         assert_eq!((cpu.count(), cpu.retired(), cpu.rip), (10_000, 0, handler(6)));
     }
 }
@@ -162,7 +162,7 @@ fn interrupts_without_end_end_with_the_budget() {
     let mut cpu = cpu_with(&[0xfb, 0x90, 0x90], 64);
     set_gate(&mut cpu, 0x30, handler(0x30), selector::CODE64, 15, 0, 1);
     board(&mut cpu).pending = vec![0x30; 20_000];
-    assert_eq!(cpu.run(10_000), Stop::Due);
+    assert_eq!(cpu.run(10_000), VcpuExit::Due);
     assert_eq!((cpu.count(), cpu.retired(), cpu.rip), (10_000, 2, handler(0x30)));
 }
 
@@ -179,7 +179,7 @@ fn an_instruction_may_rewrite_the_next_one() {
     // With a budget of a block or more, and of less: those are not cached.
     for budget in [100, 10] {
         let mut cpu = cpu_with(&program, 64);
-        assert_eq!(cpu.run(budget), Stop::Halted);
+        assert_eq!(cpu.run(budget), VcpuExit::Halted);
         assert_eq!(cpu.regs[0] & 0xff, 42);
     }
 }
@@ -202,7 +202,7 @@ fn an_instruction_across_two_pages_follows_changes_of_either() {
         a.hlt()
     });
     store(&mut cpu, CODE, &program);
-    assert_eq!(cpu.run(1000), Stop::Halted);
+    assert_eq!(cpu.run(1000), VcpuExit::Halted);
     assert_eq!([cpu.regs[8], cpu.regs[9], cpu.regs[0]], [0x1100_0001, 0x2200_0001, 0x2200_0002]);
 }
 
@@ -217,7 +217,7 @@ fn an_interrupt_comes_at_the_boundary_after_sti_s_shadow() {
     for block in [1, 64] {
         let mut cpu = cpu_with(&program, block);
         board(&mut cpu).pending.push(0x30);
-        assert_eq!(cpu.run(100), Stop::Halted);
+        assert_eq!(cpu.run(100), VcpuExit::Halted);
         assert_eq!(cpu.regs[0], 1, "one instruction after STI");
         assert_eq!(cpu.rip, handler(0x30) + 1);
         assert_eq!(load64(&cpu, STACK - 40), CODE + 1 + 3, "RIP pushed");
@@ -242,7 +242,7 @@ fn a_full_cache_is_emptied_and_filled_again() {
         a.hlt()
     });
     store(&mut cpu, CODE, &program);
-    assert_eq!(cpu.run(10_000), Stop::Halted);
+    assert_eq!(cpu.run(10_000), VcpuExit::Halted);
     assert_eq!(cpu.regs[0], 800);
 }
 
@@ -271,7 +271,7 @@ fn a_billion_ops_run_on_a_small_stack() {
             a.ret()
         });
         let mut cpu = cpu_with(&program, 64);
-        assert_eq!(cpu.run(1_000_000_000), Stop::Due);
+        assert_eq!(cpu.run(1_000_000_000), VcpuExit::Due);
         cpu.retired()
     };
     // Were a single one of these ops to return into the one before it instead of jumping on, this would overflow.

@@ -1,7 +1,8 @@
 //! Integer arithmetic and logic: ADD, ADC, SUB, SBB, CMP, AND, OR, XOR, TEST, INC, DEC, NEG, NOT, MUL, IMUL, DIV, IDIV, XADD, CMPXCHG.
 
-use super::table::rows;
-use super::{EffectiveAddress, Path, alu};
+use super::alu;
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use crate::cpu::{Exception, LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;

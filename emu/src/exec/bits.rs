@@ -1,7 +1,8 @@
-//! Single bits: BT, BTS, BTR, BTC, BSF, BSR.
+//! Single bits: BT, BTS, BTR, BTC, BSF, BSR; and how many are set: POPCNT.
 
-use super::table::rows;
-use super::{EffectiveAddress, Path, alu::result_flags};
+use super::alu::result_flags;
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use crate::cpu::{LazyFlags, Rflags, Word};
 use crate::decode::{AddressMode, Op};
 use crate::vcpu::Vcpu;
@@ -158,6 +159,25 @@ fn scan_m<S: Scan, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op
     Ok(())
 }
 
+#[inline(always)]
+fn popcnt<W: Word>(cx: &mut Vcpu, op: &Op, value: W) {
+    let count = value.zero_extend().count_ones();
+    W::truncate(count.into()).write(&mut cx.regs, op.a);
+    cx.flags = LazyFlags::from_flags(if count == 0 { Rflags::ZF } else { 0 });
+}
+
+fn popcnt_rr<W: Word>(cx: &mut Vcpu, op: &Op) {
+    let value = W::read(&cx.regs, op.b);
+    popcnt(cx, op, value);
+}
+
+fn popcnt_rm<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
+    let linear = E::linear(cx, op);
+    let value: W = P::load(cx, op.segment, linear)?;
+    popcnt(cx, op, value);
+    Ok(())
+}
+
 rows! {
     Bt_rm16_r16 => register test_bit_r[u16], memory test_bit_m[u16];
     Bt_rm16_imm8 => register test_bit_ri[u16], memory test_bit_mi[u16];
@@ -189,4 +209,7 @@ rows! {
     Bsr_r16_rm16 => register scan_r[Bsr, u16], memory scan_m[Bsr, u16];
     Bsr_r32_rm32 => register scan_r[Bsr, u32], memory scan_m[Bsr, u32];
     Bsr_r64_rm64 => register scan_r[Bsr, u64], memory scan_m[Bsr, u64];
+    Popcnt_r16_rm16 => register popcnt_rr[u16], memory popcnt_rm[u16];
+    Popcnt_r32_rm32 => register popcnt_rr[u32], memory popcnt_rm[u32];
+    Popcnt_r64_rm64 => register popcnt_rr[u64], memory popcnt_rm[u64];
 }

@@ -5,13 +5,15 @@
 
 use iced_x86::Code;
 
+use super::dispatch::{Done, go, leave};
+use super::path::{EffectiveAddress, Path};
+use super::retire::{Flow, fault};
+use super::row::rows;
 use super::stack::{peek, push, set_stack_pointer, stack_pointer};
-use super::table::rows;
-use super::{Done, EffectiveAddress, ExitReason, Flow, Link, Path, fault, go, leave};
-use crate::cache::{MAX_BLOCK, Slot};
-use crate::cpu::{Condition, Exception, Word, slot};
-use crate::decode::{AddressMode, Op, Opcode};
-use crate::vcpu::{Vcpu, is_canonical};
+use crate::cache::{Link, MAX_BLOCK, Slot};
+use crate::cpu::{Condition, Exception, Word, is_canonical, slot};
+use crate::decode::{Op, Opcode};
+use crate::vcpu::{ExitReason, Vcpu};
 
 /// A condition code as a type, for rows.
 pub struct Cc<const CODE: u8>;
@@ -27,15 +29,16 @@ impl<const CODE: u8> Cond for Cc<CODE> {
 /// Takes the ops up to and with `op` off the budget.
 #[inline(always)]
 fn retire(cx: &mut Vcpu, op: &Op) {
-    cx.left -= i64::from(op.retired) + 1;
+    cx.time.retire(i64::from(op.retired) + 1);
 }
 
 /// Goes to `target` in the same page, by the link if there is one.
 #[inline(always)]
 fn linked(cx: &mut Vcpu, target: u64, index: u32, link: Link) -> Flow {
     cx.regs[slot::BLOCK] = target;
-    if cx.left >= MAX_BLOCK as i64 && index != 0 {
-        return Flow::Goto(cx.cache.slot(index));
+    if cx.time.budget() >= MAX_BLOCK as i64 && index != 0 {
+        // SAFETY: the link stands in an op that runs, so the cache has not been cleared since it was made.
+        return Flow::Goto(unsafe { cx.cache.slot(index) });
     }
     cx.rip = target;
     Flow::Leave(leave(cx, ExitReason::Block(link)))
@@ -45,7 +48,7 @@ fn linked(cx: &mut Vcpu, target: u64, index: u32, link: Link) -> Flow {
 #[inline(always)]
 fn looked_up(cx: &mut Vcpu, target: u64) -> Flow {
     cx.regs[slot::BLOCK] = target;
-    if cx.left >= MAX_BLOCK as i64
+    if cx.time.budget() >= MAX_BLOCK as i64
         && let Some(slot) = cx.cache.find(target)
     {
         return Flow::Goto(slot);
@@ -57,9 +60,9 @@ fn looked_up(cx: &mut Vcpu, target: u64) -> Flow {
 #[inline(always)]
 fn direct<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
     // SAFETY: the dispatcher hands over a valid slot; what is read from it is copied before anything else happens.
-    let op = unsafe { (*slot).op };
-    let target = cx.regs[slot::BLOCK].wrapping_add(op.immediate) & W::MASK;
-    if op.a == 0 { linked(cx, target, op.link_taken(), Link::Taken(slot)) } else { looked_up(cx, target) }
+    let branch = unsafe { (*slot).op.branch() };
+    let target = cx.regs[slot::BLOCK].wrapping_add(branch.target()) & W::MASK;
+    if branch.target_leaves_page() { looked_up(cx, target) } else { linked(cx, target, branch.link_taken(), Link::Taken(slot)) }
 }
 
 #[inline(always)]
@@ -69,13 +72,14 @@ fn fall_through<W: Word>(cx: &mut Vcpu, slot: *const Slot) -> Flow {
     // Only a branch that is taken cuts EIP to a 16-bit operand size.
     let mask = if W::BITS == 64 { u64::MAX } else { 0xffff_ffff };
     let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & mask;
-    if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) }
+    let branch = op.branch();
+    if branch.next_leaves_page() { looked_up(cx, target) } else { linked(cx, target, branch.link_next(), Link::Next(slot)) }
 }
 
 /// Ends a `branch` op that was run out of line.
 #[inline(always)]
 pub fn finish(cx: &mut Vcpu, op: &Op, result: Result<Flow, Exception>) -> Flow {
-    cx.partial = 0;
+    cx.time.leave_op();
     match result {
         Ok(Flow::Goto(_)) if cx.attention => {
             cx.rip = cx.regs[slot::BLOCK];
@@ -93,10 +97,10 @@ pub fn finish(cx: &mut Vcpu, op: &Op, result: Result<Flow, Exception>) -> Flow {
 pub unsafe fn run_fall_through(cx: &mut Vcpu, slot: *const Slot) -> Done {
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { (*slot).op };
-    cx.left -= i64::from(op.retired);
-    let mask = AddressMode::linear_mask(op.a);
-    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & mask;
-    let flow = if op.b == 0 { linked(cx, target, op.link_next(), Link::Next(slot)) } else { looked_up(cx, target) };
+    cx.time.retire(op.retired.into());
+    let end = op.block_end();
+    let target = cx.regs[slot::BLOCK].wrapping_add(op.end()) & end.linear_mask();
+    let flow = if end.next_leaves_page() { looked_up(cx, target) } else { linked(cx, target, end.link_next(), Link::Next(slot)) };
     match flow {
         // SAFETY: `Goto` carries a valid slot.
         Flow::Goto(target) => unsafe { go(cx, target) },

@@ -3,15 +3,16 @@
 //! The CPU is always in protected mode, and it pages only as long mode does: a MOV to CR0 that would clear PE, or set PG without
 //! EFER.LME, raises #GP(0).
 
+use super::path::{EffectiveAddress, General, Path};
+use super::row::rows;
 use super::segment::privileged;
-use super::table::rows;
-use super::{EffectiveAddress, General, Path};
+use crate::cpu::CodeSize;
 use crate::cpu::breakpoint::{DETECTED, GENERAL_DETECT};
 use crate::cpu::cpuid::PHYSICAL_BITS;
 use crate::cpu::{Cr0, Cr4, Efer, Exception, SegmentName, Word};
 use crate::decode::{AddressMode, Op};
 use crate::delivery::descriptor::system_type;
-use crate::vcpu::{CodeSize, Vcpu};
+use crate::vcpu::Vcpu;
 
 /// Bits of CR0 that exist.
 const CR0_BITS: u64 = Cr0::PE | Cr0::MP | Cr0::EM | Cr0::TS | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::AM | Cr0::NW | Cr0::CD | Cr0::PG;
@@ -47,7 +48,7 @@ fn set_cr0(cx: &mut Vcpu, value: u64) -> Result<(), Exception> {
 fn set_cr3(cx: &mut Vcpu, value: u64) -> Result<(), Exception> {
     require(value >> PHYSICAL_BITS == 0)?;
     cx.control.cr3 = value;
-    cx.tlb.flush_local();
+    cx.mmu.flush_local();
     cx.cache.forget_local_addresses();
     Ok(())
 }
@@ -75,7 +76,7 @@ fn mov_to_cr<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         4 => set_cr4(cx, value),
         8 => {
             require(value < 16)?;
-            cx.board.set_task_priority(value as u8);
+            cx.board_mut().set_task_priority(value as u8);
             Ok(())
         }
         _ => Err(Exception::INVALID_OPCODE),
@@ -89,7 +90,7 @@ fn mov_from_cr<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         2 => cx.control.cr2,
         3 => cx.control.cr3,
         4 => cx.control.cr4,
-        8 => u64::from(cx.board.task_priority()),
+        8 => u64::from(cx.board().task_priority()),
         _ => return Err(Exception::INVALID_OPCODE),
     };
     W::truncate(value).write(&mut cx.regs, op.a);
@@ -180,10 +181,10 @@ fn invlpg(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     privileged(cx)?;
     let linear = General::linear(cx, op) & !AddressMode::CHECKED;
     // Of a large page, every part is to be forgotten (SDM Vol. 3, 4.10.4.1).
-    if cx.tlb.may_be_large(linear) {
+    if cx.mmu.may_be_large(linear) {
         cx.flush_translations();
     } else {
-        cx.tlb.flush_page(linear);
+        cx.mmu.flush_page(linear);
         cx.cache.forget_page(linear);
     }
     Ok(())
@@ -197,7 +198,7 @@ fn write_back(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 fn hlt(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     privileged(cx)?;
     cx.halted = true;
-    cx.halts += 1;
+    cx.time.halt();
     Ok(())
 }
 
@@ -302,7 +303,7 @@ mod tests {
         code.extend(selector::CODE64.to_le_bytes());
         cx.regs[slot::RSP] = 0xffff_8000_0000_0000;
         store(&mut cx, CODE + 0x100, &[0x48, 0x89, 0xe0, 0xf4]);
-        assert_eq!(run(&mut cx, &code), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, &code), crate::engine::VcpuExit::Halted);
         assert_eq!(cx.rip, CODE + 0x104);
         assert_eq!(cx.control.efer, Efer::LME | Efer::LMA);
         assert_eq!(cx.regs[slot::RAX], 0xffff_8000_0000_0000);

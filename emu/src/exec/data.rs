@@ -1,8 +1,8 @@
 //! Moves of integers: MOV, MOVZX, MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, sign extensions, XLAT.
 
 use super::branch::{Cc, Cond};
-use super::table::rows;
-use super::{EffectiveAddress, Path};
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use crate::cpu::{Condition, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::vcpu::Vcpu;

@@ -1,7 +1,7 @@
 //! Decimal adjustment, which exists outside of 64-bit mode alone: AAA, AAS, AAM, AAD, DAA, DAS; and SALC.
 
 use super::alu::result_flags;
-use super::table::rows;
+use super::row::rows;
 use crate::cpu::{Exception, LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;

@@ -1,15 +1,15 @@
 //! Transfers to another code segment: far JMP, CALL and RET, IRET.
 
+use super::path::{Fast, Path};
+use super::row::rows;
 use super::segment::part;
 use super::stack::stack_linear;
-use super::table::rows;
-use super::{Fast, Path};
-use crate::cpu::{Exception, Rflags, Segment, SegmentName, Word, slot};
+use crate::cpu::{CodeSize, Exception, Rflags, Segment, SegmentName, Word, is_canonical, slot};
 use crate::decode::Op;
 use crate::delivery::descriptor::{self, Descriptor, is_null, require, rpl, system_type};
 use crate::delivery::stack::{Stack, Width};
 use crate::delivery::{legacy, long};
-use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// Checks an instruction pointer against the code segment that it will run in.
 fn check_offset(cx: &Vcpu, code: &Segment, offset: u64) -> Result<(), Exception> {
@@ -274,7 +274,8 @@ fn width<W: Word>() -> Width {
 
 /// The far pointer that stands in the instruction.
 fn immediate(op: &Op) -> (u16, u64) {
-    ((op.immediate >> 32) as u16, op.immediate & 0xffff_ffff)
+    let target = op.far_target();
+    (target.selector, target.offset.into())
 }
 
 /// The far pointer in memory.
@@ -375,7 +376,7 @@ mod tests {
     fn iret_to_the_same_level_accepts_a_null_stack_segment() {
         let mut cx = iret_to(selector::CODE64, DATA, Rflags::IF, 0, STACK - 64);
         store(&mut cx, DATA, &[0xf4]);
-        assert_eq!(run(&mut cx, IRETQ), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, IRETQ), crate::engine::VcpuExit::Halted);
         assert_eq!([cx.rip, cx.regs[slot::RSP]], [DATA + 1, STACK - 64]);
         assert_eq!(cx.segment(SegmentName::Ss).selector, 0);
     }
@@ -435,7 +436,7 @@ mod tests {
         let mut cx = long_mode();
         push_frame(&mut cx, &[DATA, u64::from(selector::CODE64)]);
         store(&mut cx, DATA, &[0xf4]);
-        assert_eq!(run(&mut cx, RETFQ), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, RETFQ), crate::engine::VcpuExit::Halted);
         assert_eq!([cx.rip, cx.regs[slot::RSP]], [DATA + 1, STACK]);
     }
 
@@ -495,7 +496,7 @@ mod tests {
         store64(&mut cx, USER_STACK - 8, 0x2222_2222_1111_1111);
         store(&mut cx, DATA, &[0xf4]);
         far_pointer_to(&mut cx, selector::FREE | 3);
-        assert_eq!(run(&mut cx, CALL), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, CALL), crate::engine::VcpuExit::Halted);
         assert_eq!(cx.regs[slot::RSP], LEVEL0_STACK - 24);
         let pushed: [u32; 6] = std::array::from_fn(|i| load32(&cx, LEVEL0_STACK - 24 + 4 * i as u64));
         let (code, stack) = (u32::from(selector::USER_CODE32), u32::from(selector::USER_DATA));
@@ -513,7 +514,7 @@ mod tests {
         code.extend(selector::CODE64.to_le_bytes());
         store(&mut cx, CODE + 0x100, &code);
         store(&mut cx, CODE + 0x200, &[0xf4]);
-        assert_eq!(run(&mut cx, &[0xff, 0x2b]), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, &[0xff, 0x2b]), crate::engine::VcpuExit::Halted);
         assert_eq!([cx.rip, cx.regs[slot::RAX]], [CODE + 0x201, 1]);
         assert_eq!(cx.code_size, CodeSize::Bits64);
     }

@@ -1,8 +1,8 @@
 //! Instructions on RFLAGS: CLI and STI, PUSHF and POPF, LAHF and SAHF, single flags.
 
+use super::path::{EffectiveAddress, Path, Slow};
+use super::row::rows;
 use super::stack::{peek, push};
-use super::table::rows;
-use super::{EffectiveAddress, Path, Slow};
 use crate::cpu::{Exception, LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -25,7 +25,7 @@ fn sti(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     if !may_do_io(cx) {
         return Err(Exception::GP0);
     }
-    cx.shadow = cx.system_flags & Rflags::IF == 0;
+    cx.interrupts_blocked = cx.system_flags & Rflags::IF == 0;
     cx.system_flags |= Rflags::IF;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Instructions that change nothing: NOP in its many forms, prefetches, fences; and those that exist to raise an exception.
 
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use super::segment::part;
-use super::table::rows;
-use super::{EffectiveAddress, Path};
 use crate::cpu::{Exception, Vector, Word};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;

@@ -1,11 +1,11 @@
 //! What the CPU tells and is told by number: CPUID, time stamp and performance counters, model-specific registers.
 
+use super::row::rows;
 use super::segment::privileged;
-use super::table::rows;
 use crate::cpu::cpuid::{FEATURES_7_EDX, cpuid};
-use crate::cpu::{Cr0, Cr4, Efer, Exception, SegmentName, slot};
+use crate::cpu::{Cr0, Cr4, Efer, Exception, SegmentName, is_canonical, slot};
 use crate::decode::Op;
-use crate::vcpu::{Vcpu, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// Numbers of MSRs (SDM Vol. 4).
 mod index {
@@ -99,7 +99,7 @@ fn read(cx: &mut Vcpu, number: u32) -> Result<u64, Exception> {
         index::TSC_AUX => cx.msrs.tsc_aux,
         index::APIC_BASE | index::TSC_DEADLINE | index::X2APIC_FIRST..=index::X2APIC_LAST => {
             let now = cx.now();
-            cx.board.read_msr(number, now).ok_or(Exception::GP0)?
+            cx.board_mut().read_msr(number, now).ok_or(Exception::GP0)?
         }
         _ => return Err(Exception::GP0),
     })
@@ -112,8 +112,7 @@ fn canonical(value: u64) -> Result<u64, Exception> {
 fn write(cx: &mut Vcpu, number: u32, value: u64) -> Result<(), Exception> {
     match number {
         index::TSC => {
-            let now = cx.now();
-            cx.skew = cx.skew.wrapping_add(value.wrapping_sub(now));
+            cx.time.set_tsc(value);
             cx.attention = true;
         }
         // A loader of microcode writes 0 before it asks for the revision.
@@ -146,7 +145,7 @@ fn write(cx: &mut Vcpu, number: u32, value: u64) -> Result<(), Exception> {
         }
         index::APIC_BASE | index::TSC_DEADLINE | index::X2APIC_FIRST..=index::X2APIC_LAST => {
             let now = cx.now();
-            cx.board.write_msr(number, value, now).ok_or(Exception::GP0)?;
+            cx.board_mut().write_msr(number, value, now).ok_or(Exception::GP0)?;
             cx.attention = true;
         }
         _ => return Err(Exception::GP0),
@@ -181,9 +180,9 @@ fn wrmsr(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 /// The TSC as the instruction `op` of the running block sees it.
 fn time_stamp(cx: &mut Vcpu, op: &Op) -> Result<u64, Exception> {
     require(cx.cpl == 0 || cx.control.cr4 & Cr4::TSD == 0)?;
-    cx.partial = i64::from(op.retired);
+    cx.time.enter_op(op.retired);
     let now = cx.now();
-    cx.partial = 0;
+    cx.time.leave_op();
     Ok(now)
 }
 
@@ -325,7 +324,7 @@ mod tests {
     #[test]
     fn time_stamp_counts_instructions_within_a_block() {
         let mut cx = long_mode();
-        cx.skew = 1000;
+        cx.time.set_tsc(1000);
         // NOP; NOP; RDTSC; MOV EBX, EAX; RDTSCP
         expect_halt(&mut cx, &[0x90, 0x90, 0x0f, 0x31, 0x89, 0xc3, 0x0f, 0x01, 0xf9, 0xf4]);
         assert_eq!([cx.regs[slot::RBX], cx.regs[slot::RAX]], [1002, 1004]);

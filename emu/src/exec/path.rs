@@ -34,7 +34,7 @@ impl Path for Fast {
 
     #[inline(always)]
     fn load<T: Datum>(cx: &mut Vcpu, _: u8, linear: u64) -> Result<T, Miss> {
-        match cx.tlb.read(linear, T::BYTES) {
+        match cx.mmu.readable(linear, T::BYTES) {
             // SAFETY: a TLB hit points at `BYTES` readable bytes of guest RAM.
             Some(pointer) => Ok(unsafe { T::load(pointer) }),
             None => Err(Miss),
@@ -43,7 +43,7 @@ impl Path for Fast {
 
     #[inline(always)]
     fn store<T: Datum>(cx: &mut Vcpu, _: u8, linear: u64, value: T) -> Result<(), Miss> {
-        match cx.tlb.write(linear, T::BYTES) {
+        match cx.mmu.writable(linear, T::BYTES) {
             Some(pointer) => {
                 // SAFETY: a TLB hit points at `BYTES` writable bytes of guest RAM.
                 unsafe { value.store(pointer) };
@@ -55,7 +55,7 @@ impl Path for Fast {
 
     #[inline(always)]
     fn modify<T: Datum, R>(cx: &mut Vcpu, _: u8, linear: u64, change: impl FnOnce(T) -> (T, R)) -> Result<R, Miss> {
-        match cx.tlb.write(linear, T::BYTES) {
+        match cx.mmu.writable(linear, T::BYTES) {
             Some(pointer) => {
                 // SAFETY: a TLB hit for writing points at `BYTES` readable and writable bytes of guest RAM.
                 let (value, result) = change(unsafe { T::load(pointer) });
@@ -178,7 +178,36 @@ impl EffectiveAddress for General {
     }
 }
 
+/// Which of these an op takes: for each, a table may hold another handler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddressForm {
+    /// See [`struct@General`].
+    General,
+    /// See [`struct@Based`].
+    Based,
+    /// See [`struct@Indexed`].
+    Indexed,
+}
+
+impl AddressForm {
+    /// That of an op alone.
+    pub fn of(op: &Op) -> Self {
+        if !is_plain(op) {
+            Self::General
+        } else if op.index == slot::ZERO {
+            Self::Based
+        } else {
+            Self::Indexed
+        }
+    }
+
+    /// That of an op together with the conditional jump behind it.
+    pub fn of_fused(op: &Op) -> Self {
+        if is_plain(op) { Self::Indexed } else { Self::General }
+    }
+}
+
 /// Whether an op's address is 64-bit without a segment base that could be other than 0.
-pub fn is_plain(op: &Op) -> bool {
+fn is_plain(op: &Op) -> bool {
     op.scale & !3 == 0 && matches!(op.segment, slot::ZERO | slot::SS)
 }

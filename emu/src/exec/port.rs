@@ -1,9 +1,9 @@
 //! Ports: IN, OUT, INS, OUTS, and who may use them (SDM Vol. 1, 19.5).
 
 use super::flag::may_do_io;
+use super::row::rows;
 use super::string::{self, advance, destination_segment, pointed};
-use super::table::rows;
-use crate::bus::Space;
+use crate::bus::AddressSpace;
 use crate::cpu::{Exception, Word, slot};
 use crate::decode::Op;
 use crate::delivery::descriptor::{system_linear, system_type};
@@ -35,16 +35,14 @@ fn read<W: Word>(cx: &mut Vcpu, port: u16) -> Result<W, Exception> {
     check_permission(cx, port, W::BYTES)?;
     cx.attention = true;
     cx.watch_port(port, W::BYTES);
-    let now = cx.now();
-    Ok(W::truncate(cx.board.read(Space::Port, u64::from(port), W::BYTES as u8, &mut cx.ram, now)))
+    Ok(W::truncate(cx.read_board(AddressSpace::Port, port.into(), W::BYTES as u8)))
 }
 
 fn write<W: Word>(cx: &mut Vcpu, port: u16, value: W) -> Result<(), Exception> {
     check_permission(cx, port, W::BYTES)?;
     cx.attention = true;
     cx.watch_port(port, W::BYTES);
-    let now = cx.now();
-    cx.board.write(Space::Port, u64::from(port), W::BYTES as u8, value.zero_extend(), &mut cx.ram, now);
+    cx.write_board(AddressSpace::Port, port.into(), W::BYTES as u8, value.zero_extend());
     Ok(())
 }
 
@@ -146,7 +144,7 @@ mod tests {
         store(&mut cx, map, &[0xff; 129]);
         for port in allowed {
             let byte = map + u64::from(port / 8);
-            let bits = cx.ram.load::<1>(byte).unwrap()[0] & !(1 << (port % 8));
+            let bits = cx.mmu.ram().load::<1>(byte).unwrap()[0] & !(1 << (port % 8));
             store(&mut cx, byte, &[bits]);
         }
         cx.tr.limit = 104 + 128;

@@ -1,13 +1,14 @@
 //! Segment registers and descriptor tables: MOV, PUSH and POP of segment registers, far pointer loads, LGDT, LLDT, LTR and their
 //! stores, LAR, LSL, VERR, VERW, ARPL, SWAPGS.
 
+use super::path::{EffectiveAddress, General, Path, Slow};
+use super::row::rows;
 use super::stack::{peek, push, push_narrow};
-use super::table::rows;
-use super::{EffectiveAddress, General, Path, Slow};
+use crate::cpu::is_canonical;
 use crate::cpu::{DescriptorTable, Exception, LazyFlags, Rflags, Segment, SegmentName, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::delivery::descriptor::{self, Descriptor, is_null, require, rpl, system_type};
-use crate::vcpu::{Vcpu, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// Linear address `distance` bytes into an op's memory operand.
 pub fn part(cx: &Vcpu, op: &Op, distance: u64) -> u64 {
@@ -41,9 +42,9 @@ fn load(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception
 fn load_alone(cx: &mut Vcpu, name: SegmentName, selector: u16) -> Result<(), Exception> {
     load(cx, name, selector)?;
     if name == SegmentName::Ss {
-        cx.shadow = true;
-        cx.held = true;
-        cx.trap = false;
+        cx.interrupts_blocked = true;
+        cx.debug.blocked_by_mov_ss = true;
+        cx.debug.single_step = false;
     }
     Ok(())
 }
@@ -450,7 +451,7 @@ rows! {
 mod tests {
     use super::*;
     use crate::cpu::Cr4;
-    use crate::engine::Stop;
+    use crate::engine::VcpuExit;
     use crate::testing::*;
 
     #[test]
@@ -503,7 +504,7 @@ mod tests {
         cx.regs[slot::RAX] = u64::from(selector::DATA);
         board(&mut cx).pending.push(0x40);
         // Held off already, so that the load is the first to run.
-        cx.shadow = true;
+        cx.interrupts_blocked = true;
         // MOV SS, EAX; INC EAX; INC EAX
         expect_vector(&mut cx, &[0x8e, 0xd0, 0xff, 0xc0, 0xff, 0xc0], 0x40);
         assert_eq!(frame::<1>(&cx), [CODE + 4]);
@@ -568,7 +569,7 @@ mod tests {
         // LIDT [RBX]; SIDT [RBX + 16]
         expect_halt(&mut cx, &[0x0f, 0x01, 0x1b, 0x0f, 0x01, 0x4b, 0x10, 0xf4]);
         assert_eq!(cx.idtr, DescriptorTable { base: IDT + 0x10, limit: 0xfff });
-        assert_eq!(cx.ram.load::<10>(DATA), cx.ram.load::<10>(DATA + 16));
+        assert_eq!(cx.mmu.ram().load::<10>(DATA), cx.mmu.ram().load::<10>(DATA + 16));
     }
 
     #[test]
@@ -770,6 +771,6 @@ mod tests {
         cx.regs[slot::RAX] = u64::from(selector::DATA);
         // An implicit access to a user page is refused by SMAP even with RFLAGS.AC set.
         cx.set_rflags(Rflags::AC);
-        assert_eq!(run(&mut cx, &[0x8e, 0xd8]), Stop::Shutdown);
+        assert_eq!(run(&mut cx, &[0x8e, 0xd8]), VcpuExit::Shutdown);
     }
 }

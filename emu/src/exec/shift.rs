@@ -2,8 +2,9 @@
 //!
 //! Where a count other than 1 leaves OF undefined, ours is what the formula for 1 gives; AF, undefined after shifts, is 0.
 
-use super::table::rows;
-use super::{EffectiveAddress, Path, alu::result_flags};
+use super::alu::result_flags;
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use crate::cpu::{LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -253,7 +254,7 @@ fn double_by_immediate<D: DoubleShift, W: Word>(cx: &mut Vcpu, op: &Op) {
 }
 
 fn double_by_cl<D: DoubleShift, W: Word>(cx: &mut Vcpu, op: &Op) {
-    let count = masked::<W>(cx.regs[slot::RCX]);
+    let count = masked::<W>(cx.regs.byte(op.third()).into());
     double_register::<D, W>(cx, op, count);
 }
 

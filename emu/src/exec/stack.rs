@@ -1,7 +1,7 @@
 //! The stack: PUSH, POP, PUSHA, POPA, ENTER, LEAVE.
 
-use super::table::rows;
-use super::{EffectiveAddress, Path};
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
 use crate::cpu::{Exception, Word, slot};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -108,10 +108,10 @@ fn popa<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, _: &Op) -> Result<
     Ok(())
 }
 
-/// ENTER (SDM Vol. 1, 6.6): `immediate` bytes of locals, `displacement` nesting levels.
+/// ENTER (SDM Vol. 1, 6.6): `immediate` bytes of locals, `second_immediate` nesting levels.
 fn enter<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     let mask = cx.stack_mask();
-    let level = op.displacement as u64 & 31;
+    let level = u64::from(op.second_immediate()) & 31;
     if level > 1 && !P::SLOW {
         // Links may be read from where others were just pushed: nothing for a path that starts anew when it misses.
         return Err(P::raise(Exception::SS0));

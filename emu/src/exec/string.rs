@@ -3,16 +3,13 @@
 //! A REP retires once, but each iteration takes one count off the budget, and the instruction can be cut off between any two: at a due
 //! event, or when an iteration reached a device. Runs within a page go in bulk.
 
-use super::table::rows;
-use super::{Either, Path, alu};
+use super::alu;
+use super::path::{Either, Path};
+use super::row::rows;
 use crate::bus::PAGE_SIZE;
 use crate::cpu::{Exception, Rflags, Word, slot};
-use crate::decode::{AddressMode, Op};
+use crate::decode::{AddressMode, Op, Repeat};
 use crate::vcpu::Vcpu;
-
-/// The prefix, as `Op::b` has it.
-const NONE: u8 = 0;
-const REPNE: u8 = 2;
 
 /// An index register of the op's address size.
 #[inline(always)]
@@ -51,8 +48,7 @@ pub fn advance(cx: &mut Vcpu, op: &Op, register: u8, bytes: u64) {
 fn spend(cx: &mut Vcpu, op: &Op, iterations: u64) {
     let left = offset(cx, op, slot::RCX) - iterations;
     set_offset(cx, op, slot::RCX, left);
-    cx.left -= iterations as i64;
-    cx.repeated += iterations;
+    cx.time.pass(iterations);
 }
 
 /// The index registers that an instruction moves.
@@ -84,13 +80,14 @@ pub fn repeat(
     indices: Indices,
     bulk: impl Fn(&mut Vcpu, &Op, u64) -> u64,
     once: impl Fn(&mut Vcpu, &Op) -> Result<(), Exception>,
-    goes_on: impl Fn(&Vcpu, u8) -> bool,
+    goes_on: impl Fn(&Vcpu, Repeat) -> bool,
 ) -> Result<(), Exception> {
-    if op.b == NONE {
+    let prefix = op.string().repeat();
+    if prefix == Repeat::Once {
         return once(cx, op);
     }
     const MOVED: [u8; 3] = [slot::RCX, slot::RSI, slot::RDI];
-    let (before, flags, repeated) = (MOVED.map(|register| cx.regs[register]), cx.flags, cx.repeated);
+    let (before, flags, not_retired) = (MOVED.map(|register| cx.regs[register]), cx.flags, cx.time.not_retired());
     for &register in [slot::RCX].iter().chain(indices.registers) {
         let value = cx.regs[register];
         set_offset(cx, op, register, value);
@@ -100,25 +97,25 @@ pub fn repeat(
         if remaining == 0 {
             return Ok(());
         }
-        if cx.left <= 0 || cx.attention {
+        if cx.time.budget() <= 0 || cx.attention {
             cx.flags = flags;
-            cx.cut_off = true;
+            cx.rep_interrupted = true;
             return Ok(());
         }
-        let done = bulk(cx, op, remaining.min(cx.left as u64));
+        let done = bulk(cx, op, remaining.min(cx.time.budget() as u64));
         if done > 0 {
             spend(cx, op, done);
             continue;
         }
         if let Err(exception) = once(cx, op) {
             cx.flags = flags;
-            if (exception == Exception::UNAVAILABLE || !indices.cut_first) && cx.repeated == repeated {
+            if (exception == Exception::UNAVAILABLE || !indices.cut_first) && cx.time.not_retired() == not_retired {
                 MOVED.iter().zip(before).for_each(|(&register, value)| cx.regs[register] = value);
             }
             return Err(exception);
         }
         spend(cx, op, 1);
-        if !goes_on(cx, op.b) {
+        if !goes_on(cx, prefix) {
             return Ok(());
         }
     }
@@ -129,13 +126,13 @@ fn until_page_end(linear: u64, size: u64) -> u64 {
     (PAGE_SIZE - linear % PAGE_SIZE) / size
 }
 
-pub fn always(_: &Vcpu, _: u8) -> bool {
+pub fn always(_: &Vcpu, _: Repeat) -> bool {
     true
 }
 
 /// REPE goes on while ZF is set, REPNE while it is clear.
-fn while_flag(cx: &Vcpu, prefix: u8) -> bool {
-    cx.flags.zero() != (prefix == REPNE)
+fn while_flag(cx: &Vcpu, prefix: Repeat) -> bool {
+    cx.flags.zero() != (prefix == Repeat::Repne)
 }
 
 pub fn no_bulk(_: &mut Vcpu, _: &Op, _: u64) -> u64 {
@@ -150,7 +147,7 @@ fn movs<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         if count == 0 || cx.system_flags & Rflags::DF != 0 || wraps(op) {
             return 0;
         }
-        let (Some(source), Some(target)) = (cx.tlb.read(from, bytes), cx.tlb.write(to, bytes)) else { return 0 };
+        let (Some(source), Some(target)) = (cx.mmu.readable(from, bytes), cx.mmu.writable(to, bytes)) else { return 0 };
         // A copy forwards into its own source repeats a pattern: one by one.
         let distance = (target as usize).wrapping_sub(source as usize);
         if distance != 0 && distance < bytes as usize {
@@ -180,7 +177,7 @@ fn stos<W: Word>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         if count == 0 || cx.system_flags & Rflags::DF != 0 || wraps(op) {
             return 0;
         }
-        let Some(target) = cx.tlb.write(to, count * W::BYTES) else { return 0 };
+        let Some(target) = cx.mmu.writable(to, count * W::BYTES) else { return 0 };
         let value = W::read(&cx.regs, slot::RAX);
         for i in 0..count {
             // SAFETY: the TLB hit covers `count` elements of guest RAM.

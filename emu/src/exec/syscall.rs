@@ -1,10 +1,10 @@
 //! Calls into the system and back: SYSCALL, SYSRET, SYSENTER, SYSEXIT, software interrupts.
 
-use super::table::rows;
-use crate::cpu::{Efer, Exception, Rflags, Segment, SegmentName, Vector, slot};
+use super::row::rows;
+use crate::cpu::{CodeSize, Efer, Exception, Rflags, Segment, SegmentName, Vector, is_canonical, slot};
 use crate::decode::Op;
 use crate::delivery;
-use crate::vcpu::{CodeSize, Vcpu, is_canonical};
+use crate::vcpu::Vcpu;
 
 /// Attributes of present, accessed segments with a limit in pages, DPL 0.
 const CODE_ATTRIBUTES: u16 = 0x809b;
@@ -43,7 +43,7 @@ fn syscall(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     cx.regs[slot::R11] = cx.rflags();
     cx.set_rflags(cx.rflags() & !cx.msrs.fmask);
     // With TF masked the system's first instruction is not to be trapped.
-    cx.trap &= cx.system_flags & Rflags::TF != 0;
+    cx.debug.single_step &= cx.system_flags & Rflags::TF != 0;
     let selector = cx.msrs.star >> 32;
     let rip = cx.msrs.lstar;
     enter(cx, selector & !3, (selector & !3) + 8, 0, CodeSize::Bits64, rip);
@@ -57,11 +57,11 @@ fn sysret(cx: &mut Vcpu, size: CodeSize, rip: u64) -> Result<(), Exception> {
     }
     let flags = cx.regs[slot::R11] & SYSRET_FLAGS & !Rflags::RF;
     // Unlike IRET's, a TF that SYSRET loads traps before the program's next instruction, and must not need memory that cannot be had.
-    if flags & Rflags::TF != 0 && !cx.ram.bring_in_all() {
+    if flags & Rflags::TF != 0 && !cx.mmu.bring_in_all() {
         return Err(Exception::UNAVAILABLE);
     }
     cx.set_rflags(flags);
-    cx.trap = flags & Rflags::TF != 0;
+    cx.debug.single_step = flags & Rflags::TF != 0;
     let selector = cx.msrs.star >> 48;
     let code = if size == CodeSize::Bits64 { selector + 16 } else { selector };
     enter(cx, code, selector + 8, 3, size, rip);
@@ -174,7 +174,7 @@ mod tests {
         cx.msrs.fmask = Rflags::IF | Rflags::ZF;
         cx.set_rflags(Rflags::IF | Rflags::ZF | Rflags::CF);
         store(&mut cx, CODE, &[0xf4]);
-        assert_eq!(run(&mut cx, &[0x0f, 0x05]), crate::engine::Stop::Halted);
+        assert_eq!(run(&mut cx, &[0x0f, 0x05]), crate::engine::VcpuExit::Halted);
         assert_eq!([cx.rip, cx.rflags()], [CODE + 1, Rflags::FIXED | Rflags::CF]);
         assert_eq!(cx.cpl, 0);
     }

@@ -4,12 +4,13 @@ use std::cell::Cell;
 
 use iced_x86::Code;
 
-use super::{Done, ExitReason, Handler, Run, enter, fused_handler, go, handler, implemented, is_direct_branch, is_terminal, leave};
-use crate::cache::{BlockKey, Slot};
-use crate::cpu::slot;
-use crate::decode::{AddressMode, Op, Opcode};
+use super::dispatch::{Done, Handler, enter, go, leave};
+use super::lookup::{form, fused_handler, handler, implemented};
+use crate::cache::{Block, BlockKey, Slot};
+use crate::cpu::{CodeSize, Cr4, slot};
+use crate::decode::{AddressMode, Form, Mode, Op, Opcode};
 use crate::testing::{CODE, DATA, STACK, long_mode, store64};
-use crate::vcpu::Vcpu;
+use crate::vcpu::{ExitReason, Vcpu};
 
 thread_local! {
     static DEPTH: Cell<Option<usize>> = const { Cell::new(None) };
@@ -53,18 +54,19 @@ const TARGET: u64 = CODE + 0x108;
 
 struct Bench {
     cpu: Vcpu,
-    /// Slot of a cached block that is nothing but the probe.
-    target: u32,
+    /// A cached block that is nothing but the probe.
+    target: Block,
 }
 
 impl Bench {
     fn new() -> Self {
         let mut cpu = long_mode();
         let probe_op = op(Opcode::STALE, Address::Based);
-        let key = BlockKey { address: TARGET, mode: 0 };
-        let target = cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot { run: Run::of(probe), op: probe_op }]).start;
+        let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, 0, Cr4::OSFXSR) };
+        // SAFETY: the probe leaves.
+        let target = unsafe { cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot::with(probe, probe_op)]) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
-            cpu.cache.remember(address, target, true);
+            cpu.cache.remember(address, &target, true);
         }
         Self { cpu, target }
     }
@@ -86,17 +88,19 @@ impl Bench {
         store64(cpu, STACK - 0x400, TARGET);
         cpu.set_rflags(2);
         cpu.fpu = crate::cpu::Fpu::default();
-        (cpu.due, cpu.left, cpu.partial, cpu.attention) = (1000, 1000, 0, false);
+        cpu.time.leave_op();
+        cpu.time.set_due(cpu.count() + 1000);
+        cpu.attention = false;
         if cold {
-            cpu.tlb.flush();
+            cpu.mmu.flush();
         }
     }
 
     /// Depth of the stack in the op behind `run`, which stands in front of `ops`; `None` when the op did not go on.
     fn depth(&mut self, run: Handler, ops: &[Op]) -> Option<usize> {
         let mut slots: Vec<Slot> = ops.iter().map(|&op| Slot::new(op)).collect();
-        slots[0].run = Run::of(run);
-        slots.push(Slot { run: Run::of(probe), op: op(Opcode::STALE, Address::Based) });
+        slots[0] = Slot::with(run, ops[0]);
+        slots.push(Slot::with(probe, op(Opcode::STALE, Address::Based)));
         DEPTH.set(None);
         // SAFETY: the slots end in an op that leaves, and links lead to a cached block that does.
         unsafe { enter(&mut self.cpu, slots.as_ptr()) };
@@ -105,10 +109,10 @@ impl Bench {
 
     /// Points a branch at the probe, whichever way it goes.
     fn aim(&self, op: &mut Op) {
-        op.set_link_taken(self.target);
-        op.set_link_next(self.target);
-        (op.a, op.b) = (0, 0);
-        op.immediate = TARGET - CODE;
+        op.set_target(TARGET - CODE);
+        op.set_link_taken(self.target.start);
+        op.set_link_next(self.target.start);
+        op.set_leaves_page(false, false);
     }
 }
 
@@ -131,9 +135,10 @@ fn no_op_leaves_anything_on_the_stack() {
         for &address in ways {
             for cold in [true, false, false] {
                 let mut op = op(Opcode::of(code, memory), address);
-                let direct = is_direct_branch(op.code);
-                let branch = direct || is_terminal(&op) && branches_indirectly(code);
-                if is_terminal(&op) && !branch {
+                let direct = op.code.is_direct_branch();
+                let last = form(op.code) != Some(Form::Inside);
+                let branch = direct || last && branches_indirectly(code);
+                if last && !branch {
                     continue;
                 }
                 if direct {

@@ -4,7 +4,7 @@ use devices::blk::Blk;
 use devices::cmos::Cmos;
 use devices::console::{Console, ConsoleSink};
 use devices::p9::{FileSystem, P9};
-use devices::platform::{BusDevice, Platform, VirtualTime};
+use devices::platform::{BusDevice, GuestMemory, Platform, VirtualTime};
 use devices::rng;
 use devices::serial::{Serial, SerialSink};
 use devices::virtio::MmioTransport;
@@ -12,7 +12,7 @@ use snapshot::Digest;
 
 use super::disk::DiskBackend;
 use super::{EntropyPort, model};
-use crate::bus::{Board, Ram, Space};
+use crate::bus::{AddressSpace, Board};
 use crate::intc::{Lapic, Pic, PicLine};
 
 /// The console with its transport.
@@ -76,9 +76,14 @@ impl PcBoard {
     }
 
     /// Lets the host work on the console between instructions.
-    pub(super) fn with_console<R>(&mut self, ram: &mut Ram, now: u64, work: impl FnOnce(&mut ConsoleDevice, &mut Platform<'_>) -> R) -> R {
+    pub(super) fn with_console<R>(
+        &mut self,
+        memory: &mut dyn GuestMemory,
+        now: u64,
+        work: impl FnOnce(&mut ConsoleDevice, &mut Platform<'_>) -> R,
+    ) -> R {
         let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[model::SLOT_CONSOLE] };
-        work(&mut self.console, &mut Platform { memory: ram, line: &mut line, now: time(now) })
+        work(&mut self.console, &mut Platform { memory, line: &mut line, now: time(now) })
     }
 
     /// Gives the serial port input. Returns how many bytes were taken.
@@ -86,24 +91,24 @@ impl PcBoard {
         self.serial.push_input(bytes, &mut PicLine { pic: &mut self.pic, irq: model::SERIAL_IRQ })
     }
 
-    fn read_memory(&mut self, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+    fn read_memory(&mut self, address: u64, size: u8, memory: &mut dyn GuestMemory, now: u64) -> u64 {
         if self.lapic.claims(address) {
             let register = u64::from(self.lapic.read(address & 0xfff, now));
             return truncate(register >> (8 * (address & 3)), size);
         }
         match self.virtio(address) {
-            Some((device, mut line, offset)) => device.read(offset, size, &mut Platform { memory: ram, line: &mut line, now: time(now) }),
+            Some((device, mut line, offset)) => device.read(offset, size, &mut Platform { memory, line: &mut line, now: time(now) }),
             None => truncate(u64::MAX, size),
         }
     }
 
-    fn write_memory(&mut self, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+    fn write_memory(&mut self, address: u64, size: u8, value: u64, memory: &mut dyn GuestMemory, now: u64) {
         if self.lapic.claims(address) {
             if size == 4 && address.is_multiple_of(16) {
                 self.lapic.write(address & 0xfff, value as u32, now);
             }
         } else if let Some((device, mut line, offset)) = self.virtio(address) {
-            device.write(offset, size, value, &mut Platform { memory: ram, line: &mut line, now: time(now) });
+            device.write(offset, size, value, &mut Platform { memory, line: &mut line, now: time(now) });
         }
     }
 
@@ -116,21 +121,19 @@ impl PcBoard {
         }
     }
 
-    fn read_port(&mut self, port: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+    fn read_port(&mut self, port: u64, size: u8, memory: &mut dyn GuestMemory, now: u64) -> u64 {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => u64::from(self.pic.read(port)),
             // The keyboard controller's input buffer is always empty, so that its reset command can be sent.
             PORT_KEYBOARD => 0,
             _ => match self.port_device(port) {
-                Some((device, mut line, offset)) => {
-                    device.read(offset, size, &mut Platform { memory: ram, line: &mut line, now: time(now) })
-                }
+                Some((device, mut line, offset)) => device.read(offset, size, &mut Platform { memory, line: &mut line, now: time(now) }),
                 None => truncate(u64::MAX, size),
             },
         }
     }
 
-    fn write_port(&mut self, port: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+    fn write_port(&mut self, port: u64, size: u8, value: u64, memory: &mut dyn GuestMemory, now: u64) {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.pic.write(port, value as u8),
             PORT_FLOAT_ERROR => self.pic.clear_float_error(),
@@ -138,7 +141,7 @@ impl PcBoard {
             PORT_POWER_OFF if size == 4 => self.power_off = Some(value as u32),
             _ => {
                 if let Some((device, mut line, offset)) = self.port_device(port) {
-                    device.write(offset, size, value, &mut Platform { memory: ram, line: &mut line, now: time(now) });
+                    device.write(offset, size, value, &mut Platform { memory, line: &mut line, now: time(now) });
                 }
             }
         }
@@ -156,17 +159,17 @@ fn truncate(value: u64, size: u8) -> u64 {
 }
 
 impl Board for PcBoard {
-    fn read(&mut self, space: Space, address: u64, size: u8, ram: &mut Ram, now: u64) -> u64 {
+    fn read(&mut self, space: AddressSpace, address: u64, size: u8, memory: &mut dyn GuestMemory, now: u64) -> u64 {
         match space {
-            Space::Memory => self.read_memory(address, size, ram, now),
-            Space::Port => self.read_port(address, size, ram, now),
+            AddressSpace::Memory => self.read_memory(address, size, memory, now),
+            AddressSpace::Port => self.read_port(address, size, memory, now),
         }
     }
 
-    fn write(&mut self, space: Space, address: u64, size: u8, value: u64, ram: &mut Ram, now: u64) {
+    fn write(&mut self, space: AddressSpace, address: u64, size: u8, value: u64, memory: &mut dyn GuestMemory, now: u64) {
         match space {
-            Space::Memory => self.write_memory(address, size, value, ram, now),
-            Space::Port => self.write_port(address, size, value, ram, now),
+            AddressSpace::Memory => self.write_memory(address, size, value, memory, now),
+            AddressSpace::Port => self.write_port(address, size, value, memory, now),
         }
     }
 

@@ -4,8 +4,8 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object};
 
 use super::MachineError;
-use crate::bus::Ram;
 use crate::cpu::{Control, Cr0, Cr4, DescriptorTable, Efer, Rflags, Segment, SegmentName, slot};
+use crate::mmu::Mmu;
 use crate::vcpu::Vcpu;
 
 const GDT: u64 = 0x500;
@@ -40,39 +40,39 @@ pub struct Payload<'a> {
     pub seed: [u8; SEED_LENGTH],
 }
 
-fn put(ram: &mut Ram, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
-    if ram.store(address, bytes) {
+fn put(memory: &mut Mmu, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
+    if memory.store(address, bytes) {
         return Ok(());
     }
-    Err(MachineError::DoesNotFit { what: "kernel", end: address.saturating_add(bytes.len() as u64), ram: ram.size() })
+    Err(MachineError::DoesNotFit { what: "kernel", end: address.saturating_add(bytes.len() as u64), ram: memory.ram().size() })
 }
 
 /// Loads everything and sets the CPU to the kernel's entry.
 pub fn load(cx: &mut Vcpu, kernel: &[u8], payload: &Payload<'_>) -> Result<(), MachineError> {
-    let (entry, kernel_end) = load_kernel(&mut cx.ram, kernel)?;
-    let initrd = load_initrd(&mut cx.ram, payload.initrd, kernel_end)?;
+    let (entry, kernel_end) = load_kernel(&mut cx.mmu, kernel)?;
+    let initrd = load_initrd(&mut cx.mmu, payload.initrd, kernel_end)?;
     let line = payload.command_line.as_bytes();
     if line.len() >= COMMAND_LINE_SIZE || line.contains(&0) {
         return Err(MachineError::CommandLine { length: line.len(), limit: COMMAND_LINE_SIZE - 1 });
     }
-    put(&mut cx.ram, COMMAND_LINE, line)?;
-    put(&mut cx.ram, COMMAND_LINE + line.len() as u64, &[0])?;
+    put(&mut cx.mmu, COMMAND_LINE, line)?;
+    put(&mut cx.mmu, COMMAND_LINE + line.len() as u64, &[0])?;
 
     let mut setup_data = Vec::new();
     setup_data.extend_from_slice(&0u64.to_le_bytes());
     setup_data.extend_from_slice(&SETUP_RNG_SEED.to_le_bytes());
     setup_data.extend_from_slice(&(SEED_LENGTH as u32).to_le_bytes());
     setup_data.extend_from_slice(&payload.seed);
-    put(&mut cx.ram, SETUP_DATA, &setup_data)?;
+    put(&mut cx.mmu, SETUP_DATA, &setup_data)?;
 
-    let params = boot_params(cx.ram.size(), initrd, line.len() as u32);
-    put(&mut cx.ram, BOOT_PARAMS, &params)?;
-    put(&mut cx.ram, EBDA, &mp_table())?;
+    let params = boot_params(cx.mmu.ram().size(), initrd, line.len() as u32);
+    put(&mut cx.mmu, BOOT_PARAMS, &params)?;
+    put(&mut cx.mmu, EBDA, &mp_table())?;
     start(cx, entry)
 }
 
 /// Copies the loadable segments. Returns the entry point and the first byte behind all of them.
-fn load_kernel(ram: &mut Ram, kernel: &[u8]) -> Result<(u64, u64), MachineError> {
+fn load_kernel(memory: &mut Mmu, kernel: &[u8]) -> Result<(u64, u64), MachineError> {
     let not_a_kernel = |problem: String| MachineError::NotAKernel { problem };
     let elf = ElfFile64::<Endianness>::parse(kernel).map_err(|error| not_a_kernel(format!("it does not read as 64-bit ELF: {error}")))?;
     if elf.architecture() != object::Architecture::X86_64 {
@@ -87,10 +87,10 @@ fn load_kernel(ram: &mut Ram, kernel: &[u8]) -> Result<(u64, u64), MachineError>
         let (address, size) = (segment.p_paddr(endian), segment.p_memsz(endian));
         let bytes = segment.data(endian, kernel).map_err(|()| not_a_kernel("a segment lies outside the file".into()))?;
         let last = address.checked_add(size.max(bytes.len() as u64));
-        let Some(last) = last.filter(|&last| last <= ram.size() && address >= HIGH_MEMORY) else {
-            return Err(MachineError::DoesNotFit { what: "kernel", end: address.saturating_add(size), ram: ram.size() });
+        let Some(last) = last.filter(|&last| last <= memory.ram().size() && address >= HIGH_MEMORY) else {
+            return Err(MachineError::DoesNotFit { what: "kernel", end: address.saturating_add(size), ram: memory.ram().size() });
         };
-        put(ram, address, bytes)?;
+        put(memory, address, bytes)?;
         end = end.max(last);
     }
     if end == 0 {
@@ -100,13 +100,14 @@ fn load_kernel(ram: &mut Ram, kernel: &[u8]) -> Result<(u64, u64), MachineError>
 }
 
 /// Copies the initial RAM file system to the end of RAM. Returns its address and size.
-fn load_initrd(ram: &mut Ram, initrd: Option<&[u8]>, kernel_end: u64) -> Result<(u32, u32), MachineError> {
+fn load_initrd(memory: &mut Mmu, initrd: Option<&[u8]>, kernel_end: u64) -> Result<(u32, u32), MachineError> {
     let Some(initrd) = initrd else { return Ok((0, 0)) };
     let size = initrd.len() as u64;
-    let address = ram.size().checked_sub(size).map(|address| address & !0xfff).filter(|&address| address >= kernel_end);
-    let too_large = MachineError::DoesNotFit { what: "initial RAM file system", end: kernel_end.saturating_add(size), ram: ram.size() };
+    let address = memory.ram().size().checked_sub(size).map(|address| address & !0xfff).filter(|&address| address >= kernel_end);
+    let too_large =
+        MachineError::DoesNotFit { what: "initial RAM file system", end: kernel_end.saturating_add(size), ram: memory.ram().size() };
     let Some(address) = address else { return Err(too_large) };
-    put(ram, address, initrd)?;
+    put(memory, address, initrd)?;
     // RAM ends below 4 GiB, so both fit.
     Ok((address as u32, size as u32))
 }
@@ -185,14 +186,14 @@ fn checksum(bytes: &[u8]) -> u8 {
 fn start(cx: &mut Vcpu, entry: u64) -> Result<(), MachineError> {
     const PRESENT_WRITE: u64 = 3;
     const LARGE: u64 = 1 << 7;
-    put(&mut cx.ram, PML4, &(PDPT | PRESENT_WRITE).to_le_bytes())?;
+    put(&mut cx.mmu, PML4, &(PDPT | PRESENT_WRITE).to_le_bytes())?;
     for gigabyte in 0..4u64 {
-        put(&mut cx.ram, PDPT + 8 * gigabyte, &(gigabyte << 30 | PRESENT_WRITE | LARGE).to_le_bytes())?;
+        put(&mut cx.mmu, PDPT + 8 * gigabyte, &(gigabyte << 30 | PRESENT_WRITE | LARGE).to_le_bytes())?;
     }
     let code = 0x00af_9b00_0000_ffff_u64;
     let data = 0x00cf_9300_0000_ffff_u64;
     for (i, descriptor) in [0, 0, code, data].into_iter().enumerate() {
-        put(&mut cx.ram, GDT + 8 * i as u64, &descriptor.to_le_bytes())?;
+        put(&mut cx.mmu, GDT + 8 * i as u64, &descriptor.to_le_bytes())?;
     }
     cx.gdtr = DescriptorTable { base: GDT, limit: 0x1f };
     cx.idtr = DescriptorTable::default();

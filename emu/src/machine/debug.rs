@@ -2,11 +2,8 @@
 
 use super::{CpuState, Machine};
 use crate::bus::PAGE_SIZE;
-use crate::mmu::look;
-use crate::vcpu::CodeSize;
-
-/// The longest instruction, in bytes.
-const MAX_INSTRUCTION: usize = 15;
+use crate::cpu::CodeSize;
+use crate::decode::MAX_INSTRUCTION_BYTES;
 
 /// The next instruction: its bytes, and more behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +12,7 @@ pub struct NextInstruction {
     pub linear: u64,
     /// 16, 32 or 64.
     pub bits: u32,
-    bytes: [u8; MAX_INSTRUCTION],
+    bytes: [u8; MAX_INSTRUCTION_BYTES],
     length: usize,
 }
 
@@ -44,7 +41,7 @@ impl Machine {
             CodeSize::Bits32 => 32,
             CodeSize::Bits64 => 64,
         };
-        let mut next = NextInstruction { linear: self.cpu.linear_rip(), bits, bytes: [0; MAX_INSTRUCTION], length: 0 };
+        let mut next = NextInstruction { linear: self.cpu.linear_rip(), bits, bytes: [0; MAX_INSTRUCTION_BYTES], length: 0 };
         next.length = self.read_linear(next.linear, &mut next.bytes);
         next
     }
@@ -54,7 +51,7 @@ impl Machine {
         let mut done = 0;
         while done < bytes.len() {
             let Some((start, length)) = self.look(linear.wrapping_add(done as u64), bytes.len() - done) else { break };
-            bytes[done..done + length].copy_from_slice(&self.cpu.ram.bytes()[start..start + length]);
+            bytes[done..done + length].copy_from_slice(&self.cpu.mmu.ram().bytes()[start..start + length]);
             done += length;
         }
         done
@@ -65,7 +62,7 @@ impl Machine {
         let mut done = 0;
         while done < bytes.len() {
             let Some((start, length)) = self.look(linear.wrapping_add(done as u64), bytes.len() - done) else { break };
-            self.cpu.ram.store(start as u64, &bytes[done..done + length]);
+            self.cpu.mmu.store(start as u64, &bytes[done..done + length]);
             done += length;
         }
         done
@@ -73,9 +70,9 @@ impl Machine {
 
     /// Where up to `most` bytes of RAM lie that `linear` leads to, and how many of them are on its page.
     fn look(&mut self, linear: u64, most: usize) -> Option<(usize, usize)> {
-        let address = look(&mut self.cpu.ram, &self.cpu.control, linear)?;
+        let address = self.cpu.mmu.look(&self.cpu.control, linear)?;
         let length = most.min((PAGE_SIZE - linear % PAGE_SIZE) as usize);
-        let there = self.cpu.ram.contains(address, length as u64) && self.cpu.ram.bring_in(address);
+        let there = self.cpu.mmu.ram().contains(address, length as u64) && self.cpu.mmu.bring_in(address);
         there.then_some((address as usize, length))
     }
 
@@ -91,6 +88,6 @@ impl Machine {
 
     /// Makes the next run go on from the breakpoint that the machine stands at.
     pub fn pass_breakpoint(&mut self) {
-        self.cpu.passed = Some(self.cpu.count());
+        self.cpu.resume_from_debugger_breakpoint();
     }
 }

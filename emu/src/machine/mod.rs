@@ -312,7 +312,7 @@ impl Machine {
         let words = model::virtio_words((0..32).filter(|slot| slots >> slot & 1 != 0));
         let command_line = format!("{}{words} {command_line}", model::COMMAND_LINE);
         let mut cpu = Vcpu::new(ram, Box::new(board), new_cache(config.limits), config.clock);
-        cpu.restart_clock(0);
+        cpu.time.set_tsc(0);
         boot::load(&mut cpu, kernel, &boot::Payload { initrd, command_line: &command_line, seed })?;
         Ok(Self { cpu, slots })
     }
@@ -389,8 +389,8 @@ impl Machine {
         let mut cpu = Vcpu::new(ram, Box::new(board), new_cache(config.limits), config.clock);
         sections.take::<CpuState>(0)?.apply(&mut cpu);
         let clock = sections.take::<ClockState>(0)?;
-        cpu.resume_count(clock.count, clock.repeated, clock.halts);
-        cpu.restart_clock(clock.tsc);
+        cpu.time.resume(clock.count, clock.not_retired, clock.halts);
+        cpu.time.set_tsc(clock.tsc);
         Ok(Self { cpu, slots })
     }
 
@@ -398,12 +398,12 @@ impl Machine {
     /// as it does after [`Self::run`].
     pub fn save(&mut self, writer: &mut Writer) -> Result<(), MachineError> {
         self.retry()?;
-        if !self.cpu.ram.bring_in_all() {
+        if !self.cpu.mmu.bring_in_all() {
             return Err(self.page_error());
         }
         let tsc = self.cpu.now();
         writer.add(0, &CpuState::of(&self.cpu))?;
-        let clock = ClockState { count: self.cpu.count(), repeated: self.cpu.repeated, halts: self.cpu.halts, tsc };
+        let clock = ClockState { count: self.cpu.count(), not_retired: self.cpu.time.not_retired(), halts: self.cpu.time.halts(), tsc };
         writer.add(0, &clock)?;
         let board = self.board_mut();
         writer.add(0, &InterruptState { pic: board.pic.save(), lapic: board.lapic.save() })?;
@@ -433,7 +433,7 @@ impl Machine {
 
     /// What a snapshot's header says of this machine.
     pub fn id(&self) -> MachineId {
-        MachineId { model: model::MODEL, ram_size: self.cpu.ram.size(), devices: self.slots }
+        MachineId { model: model::MODEL, ram_size: self.cpu.mmu.ram().size(), devices: self.slots }
     }
 
     /// What disk `number` holds, if that is memory.
@@ -446,7 +446,7 @@ impl Machine {
 
     /// Guest RAM. Of a machine that is restored as it is touched, all of it is there once the machine was saved.
     pub fn ram(&self) -> &Ram {
-        &self.cpu.ram
+        self.cpu.mmu.ram()
     }
 
     /// Runs until the count of instructions, REP iterations, exceptions and interrupts reaches `until`, or something else stops the machine. If that is
@@ -462,29 +462,29 @@ impl Machine {
             return Ok(Stop::Reset);
         }
         match stop {
-            engine::Stop::Unavailable => Err(self.page_error()),
-            engine::Stop::Due | engine::Stop::Board | engine::Stop::Breakpoint => Ok(Stop::Due),
-            engine::Stop::Shutdown => Ok(Stop::Reset),
-            engine::Stop::Halted if self.cpu.system_flags & Rflags::IF == 0 => Ok(Stop::HaltedForGood),
-            engine::Stop::Halted => Ok(Stop::Halted { deadline: self.cpu.board.deadline() }),
+            engine::VcpuExit::Unavailable => Err(self.page_error()),
+            engine::VcpuExit::Due | engine::VcpuExit::Board | engine::VcpuExit::Breakpoint => Ok(Stop::Due),
+            engine::VcpuExit::Shutdown => Ok(Stop::Reset),
+            engine::VcpuExit::Halted if self.cpu.system_flags & Rflags::IF == 0 => Ok(Stop::HaltedForGood),
+            engine::VcpuExit::Halted => Ok(Stop::Halted { deadline: self.cpu.board().deadline() }),
         }
     }
 
     /// Tries again what could not be brought in, and then tells the guest what it was not told meanwhile.
     fn retry(&mut self) -> Result<(), MachineError> {
-        if self.cpu.ram.presence() != Presence::Stalled {
+        if self.cpu.mmu.ram().presence() != Presence::Stalled {
             return Ok(());
         }
-        if !self.cpu.ram.retry() {
+        if !self.cpu.mmu.retry() {
             return Err(self.page_error());
         }
         self.with_console(|console, platform| console.with_device(platform, |device, queues| device.catch_up(queues)));
-        if self.cpu.ram.presence() == Presence::Stalled { Err(self.page_error()) } else { Ok(()) }
+        if self.cpu.mmu.ram().presence() == Presence::Stalled { Err(self.page_error()) } else { Ok(()) }
     }
 
     /// Why something could not be brought in.
     fn page_error(&mut self) -> MachineError {
-        match self.cpu.ram.take_error() {
+        match self.cpu.mmu.take_error() {
             Some(PageError { group, source }) => MachineError::Pages { group, source },
             None => unreachable!("whatever finds that something is missing has tried to read it"),
         }
@@ -494,7 +494,7 @@ impl Machine {
     /// user mode, and takes interrupts. An interrupt that is raised here is served before the next instruction of a program, while a system
     /// call that is under way would end with random numbers that every copy gets.
     pub fn at_safe_point(&self) -> bool {
-        let takes_interrupts = self.cpu.system_flags & Rflags::IF != 0 && !self.cpu.shadow;
+        let takes_interrupts = self.cpu.system_flags & Rflags::IF != 0 && !self.cpu.interrupts_blocked;
         takes_interrupts && (self.cpu.halted || self.cpu.cpl == 3)
     }
 
@@ -510,7 +510,7 @@ impl Machine {
 
     /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.
     pub fn skip_to(&mut self, tick: u64) {
-        self.cpu.skip_to(tick);
+        self.cpu.time.skip_to(tick);
     }
 
     /// Drops everything that is kept for speed alone, at any boundary: the guest cannot tell.
@@ -530,9 +530,9 @@ impl Machine {
 
     /// What the machine has done.
     pub fn stats(&mut self) -> Stats {
-        let gaps = self.cpu.cache.gaps.iter().map(|(&code, &count)| (instruction_name(code), count)).collect();
+        let gaps = self.cpu.unimplemented().map(|(code, count)| (instruction_name(code), count)).collect();
         let device_work = self.board_mut().work_done();
-        Stats { retired: self.cpu.retired(), halts: self.cpu.halts, device_work, gaps }
+        Stats { retired: self.cpu.retired(), halts: self.cpu.time.halts(), device_work, gaps }
     }
 
     /// Gives the guest input on a console port. Returns how many bytes were taken.
@@ -576,7 +576,7 @@ impl Machine {
     }
 
     fn board(&self) -> &PcBoard {
-        let board: &dyn Any = &*self.cpu.board;
+        let board: &dyn Any = self.cpu.board();
         match board.downcast_ref() {
             Some(board) => board,
             None => unreachable!("a machine's CPU is only ever given a PcBoard"),
@@ -584,7 +584,7 @@ impl Machine {
     }
 
     fn board_mut(&mut self) -> &mut PcBoard {
-        let board: &mut dyn Any = &mut *self.cpu.board;
+        let board: &mut dyn Any = self.cpu.board_mut();
         match board.downcast_mut() {
             Some(board) => board,
             None => unreachable!("a machine's CPU is only ever given a PcBoard"),
@@ -592,10 +592,10 @@ impl Machine {
     }
 
     fn with_console<R>(&mut self, work: impl FnOnce(&mut board::ConsoleDevice, &mut devices::platform::Platform<'_>) -> R) -> R {
-        let now = self.cpu.now();
-        let board: &mut dyn Any = &mut *self.cpu.board;
+        let (board, memory, now) = self.cpu.board_and_memory();
+        let board: &mut dyn Any = board;
         match board.downcast_mut::<PcBoard>() {
-            Some(board) => board.with_console(&mut self.cpu.ram, now, work),
+            Some(board) => board.with_console(memory, now, work),
             None => unreachable!("a machine's CPU is only ever given a PcBoard"),
         }
     }

@@ -33,7 +33,7 @@ snapshot::saved! {
         /// Halted.
         pub halted: bool,
         /// Interrupts are held off for one instruction.
-        pub shadow: bool,
+        pub interrupts_blocked: bool,
         /// x87 and SSE.
         pub fpu: FpuState,
     }
@@ -100,7 +100,7 @@ snapshot::saved! {
         /// Instructions, REP iterations, exceptions and interrupts since power-on.
         pub count: u64,
         /// All but the instructions among them.
-        pub repeated: u64,
+        pub not_retired: u64,
         /// HLT instructions since power-on.
         pub halts: u64,
         /// The TSC.
@@ -225,7 +225,7 @@ impl CpuState {
             ],
             cpl: cx.cpl,
             halted: cx.halted,
-            shadow: cx.shadow,
+            interrupts_blocked: cx.interrupts_blocked,
             fpu: FpuState::from(&cx.fpu),
         }
     }
@@ -247,7 +247,7 @@ impl CpuState {
         cx.msrs = Msrs { star, lstar, cstar, fmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip, pat, tsc_aux, misc_enable };
         cx.cpl = self.cpl & 3;
         cx.halted = self.halted;
-        cx.shadow = self.shadow;
+        cx.interrupts_blocked = self.interrupts_blocked;
         cx.fpu = Fpu::from(&self.fpu);
         cx.breakpoints_changed();
         cx.flush_translations();

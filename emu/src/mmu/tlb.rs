@@ -26,18 +26,17 @@ pub enum View {
     Checked = 3,
 }
 
-/// One entry. A tag is a linear page address, or [`NEVER`].
+/// One entry. A tag is a linear page address, or [`NEVER`]. Its size is a power of two, so that the place of an entry is one shift away.
 #[derive(Clone, Copy)]
-#[repr(C)]
-pub struct TlbEntry {
+#[repr(C, align(32))]
+struct TlbEntry {
     read: u64,
     write: u64,
-    fetch: u64,
     /// Linear address + `addend` = address in this process.
     addend: usize,
 }
 
-const EMPTY: TlbEntry = TlbEntry { read: NEVER, write: NEVER, fetch: NEVER, addend: 0 };
+const EMPTY: TlbEntry = TlbEntry { read: NEVER, write: NEVER, addend: 0 };
 
 /// The TLB.
 pub struct Tlb {
@@ -66,11 +65,6 @@ impl Tlb {
         self.current = self.entries[view as usize * ENTRIES..].as_mut_ptr();
     }
 
-    /// The view that answers.
-    pub fn view(&self) -> View {
-        self.view
-    }
-
     #[inline(always)]
     fn entry(&self, linear: u64) -> &TlbEntry {
         let index = (linear >> 12) as usize % ENTRIES;
@@ -94,13 +88,6 @@ impl Tlb {
         (entry.write == linear.wrapping_add(length - 1) & !(PAGE_SIZE - 1)).then(|| (linear as usize).wrapping_add(entry.addend) as *mut u8)
     }
 
-    /// Address in this process of the instruction byte at `linear`, if it may be fetched.
-    #[inline]
-    pub fn fetch(&self, linear: u64) -> Option<usize> {
-        let entry = self.entry(linear);
-        (entry.fetch == linear & !(PAGE_SIZE - 1)).then(|| (linear as usize).wrapping_add(entry.addend))
-    }
-
     /// Remembers that the page of `linear` lies at `host`, with the accesses that the walk allows; `may_write` is false for pages whose
     /// stores must be noticed.
     pub fn fill(&mut self, linear: u64, page: &PhysicalPage, host: usize, may_write: bool) {
@@ -113,7 +100,6 @@ impl Tlb {
         self.entries[index] = TlbEntry {
             read: allow(page.readable),
             write: allow(page.writable && page.dirty && may_write),
-            fetch: allow(page.executable),
             addend: host.wrapping_sub(tag as usize),
         };
         if !page.global {

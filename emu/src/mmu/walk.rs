@@ -33,7 +33,7 @@ pub enum AccessKind {
 
 /// An access, as far as its rights go (SDM Vol. 3, 4.6).
 #[derive(Clone, Copy, Debug)]
-pub struct Access {
+pub struct LinearAccess {
     /// Read, write or fetch.
     pub kind: AccessKind,
     /// A user-mode access: CPL 3 and not one that the CPU makes on its own (descriptor tables, TSS).
@@ -63,7 +63,7 @@ pub struct PhysicalPage {
 
 /// Translates `linear`, sets accessed and dirty flags, or says which #PF it is. A walk that faults changes nothing. What it reads and the page
 /// that it leads to are brought in.
-pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: Access) -> Result<PhysicalPage, Exception> {
+pub fn walk(ram: &mut Ram, control: &Control, linear: u64, access: LinearAccess) -> Result<PhysicalPage, Exception> {
     if control.cr0 & Cr0::PG == 0 {
         let address = linear & 0xffff_f000;
         bring_in(ram, address)?;

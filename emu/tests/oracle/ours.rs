@@ -2,10 +2,11 @@
 //!
 //! Every exception is delivered through the IDT to a HLT of its own, so the case's registers lie in the CPU and on the stack frame when the machine stops.
 
-use emu::bus::{Board, Ram, Space, VecBacking};
+use devices::platform::GuestMemory;
+use emu::bus::{AddressSpace, Board, Ram, VecBacking};
 use emu::cache::Limits;
 use emu::cpu::{Cr0, Cr4, DescriptorTable, Efer, Segment, SegmentName};
-use emu::engine::{self, Stop as Halt};
+use emu::engine::{self, VcpuExit};
 use emu::vcpu::{Clock, Vcpu};
 
 use super::world::*;
@@ -72,10 +73,10 @@ const DATA_DESCRIPTOR: u64 = 0x2050_f300_0000_1fff;
 struct NoBoard;
 
 impl Board for NoBoard {
-    fn read(&mut self, _: Space, _: u64, _: u8, _: &mut Ram, _: u64) -> u64 {
+    fn read(&mut self, _: AddressSpace, _: u64, _: u8, _: &mut dyn GuestMemory, _: u64) -> u64 {
         u64::MAX
     }
-    fn write(&mut self, _: Space, _: u64, _: u8, _: u64, _: &mut Ram, _: u64) {}
+    fn write(&mut self, _: AddressSpace, _: u64, _: u8, _: u64, _: &mut dyn GuestMemory, _: u64) {}
     fn read_msr(&mut self, _: u32, _: u64) -> Option<u64> {
         None
     }
@@ -143,19 +144,19 @@ impl Ours {
 
     fn forget_all(&mut self) {
         let code = self.bytes(physical::CODE, WINDOW).to_vec();
-        self.0.ram.store(physical::CODE, &code);
+        self.0.mmu.store(physical::CODE, &code);
         self.0.flush_translations();
     }
 
     fn bytes(&self, at: u64, len: usize) -> &[u8] {
-        &self.0.ram.bytes()[at as usize..][..len]
+        &self.0.mmu.ram().bytes()[at as usize..][..len]
     }
 
     /// Stores what differs, through RAM's own interface, so that cached code is dropped where it must be.
     fn load(&mut self, world: &World) {
         for ((_, window), at) in world.memory.windows().into_iter().zip([physical::CODE, physical::DATA, physical::STACK]) {
             if self.bytes(at, WINDOW) != window {
-                self.0.ram.store(at, window);
+                self.0.mmu.store(at, window);
             }
         }
         let (cpu, state) = (&mut self.0, &world.state);
@@ -186,7 +187,7 @@ impl Ours {
         cpu.control.dr6 = 0xffff_0ff0;
         cpu.cpl = 3;
         cpu.halted = false;
-        cpu.shadow = false;
+        cpu.interrupts_blocked = false;
         cpu.mode_changed();
     }
 
@@ -197,10 +198,10 @@ impl Ours {
         loop {
             let until = if drive == Drive::Stepped { cpu.count() + 1 } else { end };
             match cpu.run(until) {
-                Halt::Due if until < end => {}
-                Halt::Due => return Stop::HUNG,
-                Halt::Halted => return ((cpu.rip - SYSTEM - physical::HANDLERS) / HANDLER) as u32,
-                Halt::Shutdown | Halt::Board | Halt::Breakpoint | Halt::Unavailable => return Stop::DIED,
+                VcpuExit::Due if until < end => {}
+                VcpuExit::Due => return Stop::HUNG,
+                VcpuExit::Halted => return ((cpu.rip - SYSTEM - physical::HANDLERS) / HANDLER) as u32,
+                VcpuExit::Shutdown | VcpuExit::Board | VcpuExit::Breakpoint | VcpuExit::Unavailable => return Stop::DIED,
             }
         }
     }
@@ -241,7 +242,7 @@ impl Ours {
             (state.rip, state.rflags) = (cpu.rip, cpu.rflags());
             return;
         }
-        let word = |below: u64| cpu.ram.load(physical::KERNEL_STACK - 8 * below).map_or(0, u64::from_le_bytes);
+        let word = |below: u64| cpu.mmu.ram().load(physical::KERNEL_STACK - 8 * below).map_or(0, u64::from_le_bytes);
         state.segments[seg::SS] = word(1) as u16;
         state.gpr[gpr::RSP] = word(2);
         state.rflags = word(3);

@@ -5,7 +5,7 @@ mod naive;
 
 use emu::bus::{Ram, VecBacking};
 use emu::cpu::{Control, Cr0, Cr4, Efer};
-use emu::mmu::{Access, AccessKind, walk};
+use emu::mmu::{AccessKind, LinearAccess, walk};
 use naive::Found;
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ proptest! {
         for (index, level, kind, user, may_touch_user) in walks {
             // One index is another than the rest.
             let linear = (0..4).fold(0x123, |linear, at| linear | (if at == level { index } else { 0 }) << (12 + 9 * at));
-            let access = Access { kind, user, may_touch_user };
+            let access = LinearAccess { kind, user, may_touch_user };
             let wanted = naive::walk(&mut model, &control, linear, access);
             let found = walk(&mut ram, &control, linear, access);
             if let Err(exception) = found {

@@ -3,7 +3,7 @@
 
 use emu::cpu::cpuid::PHYSICAL_BITS;
 use emu::cpu::{Control, Cr0, Cr4, Efer};
-use emu::mmu::{Access, AccessKind};
+use emu::mmu::{AccessKind, LinearAccess};
 
 /// What a walk that succeeds finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ fn read_entry(ram: &[u8], location: u64) -> Entry {
 }
 
 /// Walks, and marks in `ram` what was accessed and dirtied; or tells the error code of #PF.
-pub fn walk(ram: &mut [u8], control: &Control, linear: u64, access: Access) -> Result<Found, u32> {
+pub fn walk(ram: &mut [u8], control: &Control, linear: u64, access: LinearAccess) -> Result<Found, u32> {
     if control.cr0 & Cr0::PG == 0 {
         return Ok(Found { page: linear & 0xffff_f000, read: true, write: true, fetch: true, dirty: true, global: false });
     }

@@ -1,7 +1,8 @@
 //! A board whose devices answer with numbers that depend on all that they may depend on, so that any access out of time or order shows.
 
 use crate::input::Input;
-use emu::bus::{Board, Ram, Space};
+use devices::platform::GuestMemory;
+use emu::bus::{AddressSpace, Board};
 
 /// The board.
 #[derive(Clone, Default)]
@@ -33,15 +34,15 @@ impl FuzzBoard {
 }
 
 impl Board for FuzzBoard {
-    fn read(&mut self, space: Space, address: u64, size: u8, _: &mut Ram, now: u64) -> u64 {
-        let kind = u64::from(space == Space::Port) << 8 | u64::from(size);
+    fn read(&mut self, space: AddressSpace, address: u64, size: u8, _: &mut dyn GuestMemory, now: u64) -> u64 {
+        let kind = u64::from(space == AddressSpace::Port) << 8 | u64::from(size);
         let value = self.note([kind, address, now, 0]);
         if size >= 8 { value } else { value & ((1 << (8 * size)) - 1) }
     }
-    fn write(&mut self, space: Space, address: u64, size: u8, value: u64, _: &mut Ram, now: u64) {
-        let kind = u64::from(space == Space::Port) << 8 | 0x80 | u64::from(size);
+    fn write(&mut self, space: AddressSpace, address: u64, size: u8, value: u64, _: &mut dyn GuestMemory, now: u64) {
+        let kind = u64::from(space == AddressSpace::Port) << 8 | 0x80 | u64::from(size);
         self.note([kind, address, now, value]);
-        self.stopped |= space == Space::Port && address == 0x600;
+        self.stopped |= space == AddressSpace::Port && address == 0x600;
     }
     fn read_msr(&mut self, index: u32, now: u64) -> Option<u64> {
         (index == 0x1b).then(|| self.note([0x200, now, 0, 0]))

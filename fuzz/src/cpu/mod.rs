@@ -9,7 +9,7 @@ use crate::p9::driver::reencode;
 use board::FuzzBoard;
 use emu::bus::{Ram, VecBacking};
 use emu::cache::Limits;
-use emu::engine::{Stop, new_cache};
+use emu::engine::{VcpuExit, new_cache};
 use emu::machine::CpuState;
 use emu::vcpu::{Clock, Vcpu};
 use std::any::Any;
@@ -29,7 +29,7 @@ enum Pause {
 /// What is left of a run. The end of the budget may be passed within a repeated instruction, so runs are compared where they are paused alike.
 #[derive(PartialEq, Eq, Debug)]
 struct Outcome {
-    stop: Stop,
+    stop: VcpuExit,
     cpu: CpuState,
     count: u64,
     retired: u64,
@@ -66,11 +66,11 @@ fn outcome(world: &World, block: usize, pauses: &[u64], pause: Pause) -> (Outcom
     let limits = Limits { block, cache: 1024 };
     let mut cpu = world.cpu(limits);
     let mut due = 0;
-    let mut stop = Stop::Due;
+    let mut stop = VcpuExit::Due;
     for length in pauses.iter().copied().chain([BUDGET]) {
         due = (due + length).min(BUDGET);
         stop = run_until(&mut cpu, due);
-        if stop != Stop::Due {
+        if stop != VcpuExit::Due {
             break;
         }
         match pause {
@@ -81,39 +81,39 @@ fn outcome(world: &World, block: usize, pauses: &[u64], pause: Pause) -> (Outcom
     }
     let now = cpu.now();
     let log = board(&mut cpu).log;
-    let (count, retired, halts) = (cpu.count(), cpu.retired(), cpu.halts);
-    (Outcome { stop, cpu: CpuState::of(&cpu), count, retired, halts, now, log }, cpu.ram)
+    let (count, retired, halts) = (cpu.count(), cpu.retired(), cpu.time.halts());
+    (Outcome { stop, cpu: CpuState::of(&cpu), count, retired, halts, now, log }, cpu.mmu.into_ram())
 }
 
 /// As a machine runs under the virtual clock: halted, it goes on at its next deadline.
-fn run_until(cpu: &mut Vcpu, due: u64) -> Stop {
+fn run_until(cpu: &mut Vcpu, due: u64) -> VcpuExit {
     loop {
         let stop = cpu.run(due);
-        match (stop, cpu.board.deadline()) {
-            (Stop::Halted, Some(deadline)) if cpu.rflags() & 0x200 != 0 => cpu.skip_to(deadline),
+        match (stop, cpu.board().deadline()) {
+            (VcpuExit::Halted, Some(deadline)) if cpu.rflags() & 0x200 != 0 => cpu.time.skip_to(deadline),
             _ => return stop,
         }
     }
 }
 
 fn board(cpu: &mut Vcpu) -> &mut FuzzBoard {
-    let board: &mut dyn Any = &mut *cpu.board;
+    let board: &mut dyn Any = cpu.board_mut();
     board.downcast_mut().unwrap()
 }
 
 /// Another CPU in the state of the first, as a snapshot makes one.
 fn restored(mut cpu: Vcpu, limits: Limits) -> Vcpu {
     let state = reencode(&CpuState::of(&cpu));
-    let mut ram = Ram::new(Box::new(VecBacking::new(cpu.ram.bytes().len()).unwrap()));
-    for (page, _) in cpu.ram.dirty_pages().iter().enumerate().filter(|(_, dirty)| **dirty) {
+    let mut ram = Ram::new(Box::new(VecBacking::new(cpu.mmu.ram().bytes().len()).unwrap()));
+    for (page, _) in cpu.mmu.ram().dirty_pages().iter().enumerate().filter(|(_, dirty)| **dirty) {
         let start = page << 12;
-        assert!(ram.store(start as u64, &cpu.ram.bytes()[start..start + 4096]));
+        assert!(ram.store(start as u64, &cpu.mmu.ram().bytes()[start..start + 4096]));
     }
     let (now, board) = (cpu.now(), board(&mut cpu).clone());
     let mut again = Vcpu::new(ram, Box::new(board), new_cache(limits), Clock::Virtual);
     state.apply(&mut again);
     assert_eq!(CpuState::of(&again), state, "record, CPU, record");
-    again.resume_count(cpu.count(), cpu.repeated, cpu.halts);
-    again.restart_clock(now);
+    again.time.resume(cpu.count(), cpu.time.not_retired(), cpu.time.halts());
+    again.time.set_tsc(now);
     again
 }

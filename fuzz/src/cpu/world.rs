@@ -153,7 +153,7 @@ impl World {
     }
 
     fn lay_out(&self, cx: &mut Vcpu) {
-        let put = |cx: &mut Vcpu, address: u64, value: u64| assert!(cx.ram.store(address, &value.to_le_bytes()));
+        let put = |cx: &mut Vcpu, address: u64, value: u64| assert!(cx.mmu.store(address, &value.to_le_bytes()));
         for index in [0, 511] {
             put(cx, PML4 + 8 * index, PDPT | PRESENT_WRITE_USER);
             put(cx, DIRECTORY + 8 * index, TABLE | PRESENT_WRITE_USER);
@@ -204,11 +204,11 @@ impl World {
                 (true, false, false) => &[0x48, 0xcf],
                 (false, false, false) => &[0xcf],
             };
-            assert!(cx.ram.store(target, handler));
+            assert!(cx.mmu.store(target, handler));
         }
-        assert!(cx.ram.store(CODE + self.offset, &self.program));
+        assert!(cx.mmu.store(CODE + self.offset, &self.program));
         let data: Vec<u8> = (0..=255).collect();
-        assert!(cx.ram.store(DATA, &data));
+        assert!(cx.mmu.store(DATA, &data));
     }
 
     fn set_registers(&self, cx: &mut Vcpu) {

@@ -1,27 +1,22 @@
 //! How one op leads to the next: two dispatchers over the same handlers, chosen when the machine is built.
 //!
 //! A handler ends by calling [`go`] or by leaving with [`leave`]; what that does is the dispatcher's business. With tail calls, `go` is a jump
-//! to the next handler. With a loop, it returns the next slot to [`enter`], which has an arm with the handler inlined for each hot op, and calls
-//! the handlers of the others. Both run the same ops in the same order.
+//! to the next handler. With a loop, it returns the next slot to the loop in `exec/run`, which has an arm with the handler inlined for each hot
+//! op, and calls the handlers of the others. Both run the same ops in the same order.
 //!
 //! WebAssembly gets the loop: an indirect call costs three checks there, and tail calls are no better.
 
-#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-mod arms;
-#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-mod hot;
 #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
 mod looped;
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
 mod tail;
 
 #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-pub use looped::{Done, Run, enter, go, leave};
+pub use looped::{Done, EXIT_ARM, go, leave};
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
-pub use tail::{Done, Run, enter, go, leave};
+pub use tail::{Done, enter, go, leave};
 
-use crate::cache::Slot;
-use crate::decode::Op;
+use crate::cache::{self, Slot};
 use crate::vcpu::Vcpu;
 
 /// Runs one op, and says how it goes on.
@@ -40,16 +35,18 @@ pub unsafe fn next(cx: &mut Vcpu, slot: *const Slot) -> Done {
     unsafe { go(cx, slot.add(1)) }
 }
 
-impl Slot {
-    /// An op with its handler.
-    pub fn new(op: Op) -> Self {
-        Self { run: Run::of_op(&op), op }
-    }
+/// A handler as a slot keeps it.
+pub const fn erase(handler: Handler) -> cache::Handler {
+    // SAFETY: both are pointers to functions, and nothing calls this one before `restore` has given it its type again.
+    unsafe { std::mem::transmute::<Handler, cache::Handler>(handler) }
+}
 
-    /// Makes this op run together with the one in the slot behind it, if the two are a pair for which there is a handler.
-    pub fn fuse(&mut self, second: &Op) {
-        if let Some(run) = Run::of_pair(&self.op, second) {
-            self.run = run;
-        }
-    }
+/// What [`erase`] was given.
+///
+/// # Safety
+/// `handler` must have come from [`erase`].
+#[inline(always)]
+pub unsafe fn restore(handler: cache::Handler) -> Handler {
+    // SAFETY: the caller vouches that it is a handler.
+    unsafe { std::mem::transmute::<cache::Handler, Handler>(handler) }
 }

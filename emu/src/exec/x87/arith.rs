@@ -5,8 +5,8 @@ use super::super::float::{ControlWord, F80, Flags, Operand};
 use super::{Data, Fault, begin, control, data, is_empty, operand, pop, push, read, settle, stack_fault, status, write};
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// An operation of destination and source as a type, for rows.

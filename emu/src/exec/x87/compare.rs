@@ -1,13 +1,13 @@
 //! FCOM, FUCOM, FICOM, FTST, FXAM, and the forms that set RFLAGS.
 
 use super::super::float::{Class, F80, Flags, Operand, Relation, x87::compare};
-use super::super::sse::compare::flags_of;
 use super::arith::{Double, Int16, Int32, MemoryOperand, Single};
 use super::{Data, Fault, begin, content, control, data, is_empty, operand, pop, settle, stack_fault, status};
 use crate::cpu::Exception;
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::float::compare::flags_of;
 use crate::vcpu::Vcpu;
 
 /// A relation in C3, C2 and C0.

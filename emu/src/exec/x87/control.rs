@@ -4,8 +4,8 @@ use super::super::float::{Class, ControlWord, F80};
 use super::{begin, content, free, pending, pop, status, update_summary, write};
 use crate::cpu::{Cr0, Datum, Exception, Fpu, Word, slot};
 use crate::decode::{AddressMode, Op};
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// FWAIT: #NM as CR0.MP says, #MF.

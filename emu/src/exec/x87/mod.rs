@@ -11,7 +11,8 @@ pub mod transcendental;
 pub mod transfer;
 
 use super::float::{ControlWord, F80, Flags, Operand, Response};
-use super::{EffectiveAddress, rip_of};
+use super::path::EffectiveAddress;
+use super::retire::rip_of;
 use crate::cpu::{Cr0, Datum, Exception};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -79,7 +80,7 @@ fn float_error(cx: &mut Vcpu) -> Option<&'static Exception> {
         return Some(&Exception::FLOATING_POINT);
     }
     cx.attention = true;
-    if cx.board.float_error() { None } else { Some(&Exception::FROZEN) }
+    if cx.board_mut().float_error() { None } else { Some(&Exception::FROZEN) }
 }
 
 fn control(cx: &Vcpu) -> ControlWord {
@@ -190,7 +191,7 @@ fn update_summary(cx: &mut Vcpu) {
 #[cfg(test)]
 mod tests {
     use crate::cpu::{Cr0, Rflags, slot};
-    use crate::engine::Stop;
+    use crate::engine::VcpuExit;
     use crate::testing::*;
     use crate::vcpu::Vcpu;
 
@@ -219,14 +220,14 @@ mod tests {
     fn without_native_errors_the_cpu_waits_for_the_interrupt_of_the_float_error() {
         let mut cx = with_zero_divide(false);
         cx.set_rflags(Rflags::IF);
-        assert_eq!(run(&mut cx, &DIVIDE), Stop::Halted);
-        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.halts], [FWAIT, 1, 0]);
+        assert_eq!(run(&mut cx, &DIVIDE), VcpuExit::Halted);
+        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.time.halts()], [FWAIT, 1, 0]);
         board(&mut cx).pending.push(0x75);
         // The handler: FNCLEX; IRETQ. Then the instruction is tried again, and HLT reached.
         store(&mut cx, handler(0x75), &[0xdb, 0xe2, 0x48, 0xcf]);
         let until = cx.count() + 100;
-        assert_eq!(cx.run(until), Stop::Halted);
-        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.halts], [FWAIT + 2, 1, 1]);
+        assert_eq!(cx.run(until), VcpuExit::Halted);
+        assert_eq!([cx.rip, u64::from(board(&mut cx).float_errors), cx.time.halts()], [FWAIT + 2, 1, 1]);
     }
 
     #[test]
@@ -238,7 +239,7 @@ mod tests {
         // MMX instructions wait as well: paddb mm0,mm1.
         let mut cx = with_zero_divide(false);
         cx.fpu.status |= 0x8084;
-        assert_eq!(run(&mut cx, &[0x0f, 0xfc, 0xc1]), Stop::Halted);
+        assert_eq!(run(&mut cx, &[0x0f, 0xfc, 0xc1]), VcpuExit::Halted);
         assert_eq!([cx.rip, cx.regs[slot::RAX]], [CODE, 0]);
     }
 }

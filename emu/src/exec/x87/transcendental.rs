@@ -6,7 +6,7 @@ use super::arith::{replace_top, top_with_room};
 use super::{Fault, begin, control, operand, pop, push, read, settle, stack_fault, status, write};
 use crate::cpu::Exception;
 use crate::decode::Op;
-use crate::exec::table::rows;
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// Says in C2 whether an argument was out of range.

@@ -8,8 +8,8 @@ use super::control::at;
 use super::{Data, Fault, begin, content, control, data, is_empty, pop, push, read, settle, stack_fault, status, write};
 use crate::cpu::{Condition, Datum, Exception};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// Pushes a value that raised what `response` says.

@@ -2,9 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::lanes::{Lane, Vector, each};
-use super::{Binary, Immediate, lanewise, rm, rmi, rr, rri};
-use crate::exec::table::rows;
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::{Lane, Vector, each};
+use crate::exec::simd::{Binary, Immediate, lanewise, rm, rmi, rr, rri};
 
 lanewise! {
     /// PMULLW, PMULLD.

@@ -3,8 +3,8 @@
 use super::lanes::{Lane, Vector, each};
 use super::{Binary, Immediate, load_aligned, rm, rmi, rr, rri};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// The two bits of an immediate that say where lane `i` comes from.

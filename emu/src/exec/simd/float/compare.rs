@@ -1,12 +1,12 @@
 //! COMISS, COMISD, UCOMISS, UCOMISD.
 
-use super::super::float::sse::{order, order_fast};
-use super::super::float::{Double, Relation, Single, Unmasked};
 use super::{Packed, accrue, exception, low, mxcsr};
 use crate::cpu::{Exception, LazyFlags, Rflags};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::float::sse::{order, order_fast};
+use crate::exec::float::{Double, Relation, Single, Unmasked};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// Whether quiet NaNs raise #I.

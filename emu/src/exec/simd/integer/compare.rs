@@ -1,11 +1,11 @@
 //! Comparisons: PCMPEQ, PCMPGT, PTEST; and sign bits to general registers: PMOVMSKB, MOVMSKPS, MOVMSKPD.
 
-use super::lanes::{Lane, Vector};
-use super::{Binary, lanewise, load_aligned, rm, rr};
 use crate::cpu::{Exception, LazyFlags, Rflags, Word};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::{Lane, Vector};
+use crate::exec::simd::{Binary, lanewise, load_aligned, rm, rr};
 use crate::vcpu::Vcpu;
 
 lanewise! {

@@ -3,8 +3,8 @@
 use super::lanes::{Vector, each};
 use crate::cpu::{Exception, Word};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// The lane that the immediate means.

@@ -1,11 +1,11 @@
 //! Shifts: PSLL, PSRL, PSRA by an immediate or by a register or memory operand; PSLLDQ and PSRLDQ.
 
-use super::lanes::{Lane, Vector, each};
-use super::load_aligned;
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::{Lane, Vector, each};
+use crate::exec::simd::load_aligned;
 use crate::vcpu::Vcpu;
 
 /// A shift by the same number of bits, or of bytes, everywhere.

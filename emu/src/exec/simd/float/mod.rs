@@ -1,4 +1,4 @@
-//! SSE to SSE4.1 on floating-point numbers. What the instructions compute is in [`float::sse`](super::float::sse); here is what carries
+//! SSE to SSE4.1 on floating-point numbers. What the instructions compute is in [`float::sse`](crate::exec::float::sse); here is what carries
 //! operands there and exceptions from there.
 //!
 //! The first operand is the destination. No instruction writes it before all of its elements are known to raise nothing unmasked.
@@ -7,9 +7,9 @@ pub mod arith;
 pub mod compare;
 pub mod convert;
 
-use super::float::{Double, Flags, Format, Mxcsr, Single, Unmasked};
-use super::vector::lanes::Vector;
 use crate::cpu::{Cr4, Datum, Exception};
+use crate::exec::float::{Double, Flags, Format, Mxcsr, Single, Unmasked};
+use crate::exec::simd::lanes::Vector;
 use crate::vcpu::Vcpu;
 
 /// A format and the XMM register full of it.

@@ -1,4 +1,4 @@
-//! MMX and SSE to SSE4.2 on integers and bits; the arithmetic of floating-point numbers is elsewhere.
+//! MMX and SSE to SSE4.2: arithmetic on [`integer`] and on [`float`] lanes, and what moves, shuffles and combines lanes of either kind.
 //!
 //! What an instruction computes is a type with a pure function on arrays of lanes, defined once for both register sizes: [`Binary`] for most,
 //! [`Immediate`] for those that an immediate steers. A row names it with the shape that it works on: `rr[Padd, [u16; 8]]` is PADDW on XMM
@@ -6,21 +6,18 @@
 //!
 //! The first operand is the destination; where an operation has one operand only, that is the second.
 
-pub mod arith;
-pub mod compare;
 pub mod element;
+pub mod float;
+pub mod integer;
 pub(super) mod lanes;
 pub mod logic;
 mod mmx;
 pub mod moves;
-pub mod multiply;
-pub mod pack;
-pub mod shift;
 pub mod shuffle;
 pub mod state;
 pub mod string;
 
-use super::{EffectiveAddress, Path};
+use super::path::{EffectiveAddress, Path};
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
@@ -113,7 +110,7 @@ macro_rules! lanewise {
             type Output = [L; N];
             #[inline(always)]
             fn compute(first: [L; N], second: [L; N]) -> [L; N] {
-                $crate::exec::vector::lanes::each(|i| {
+                $crate::exec::simd::lanes::each(|i| {
                     let ($first, $second) = (first[i], second[i]);
                     $body
                 })

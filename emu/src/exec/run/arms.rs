@@ -2,17 +2,18 @@
 
 use iced_x86::Code;
 
-use super::Handler;
 use super::hot::hot_ops;
 use crate::decode::{Op, Opcode};
-use crate::exec::table::{self, Way};
+use crate::exec::dispatch::{self, Handler};
+use crate::exec::lookup;
+use crate::exec::path::AddressForm;
 
 /// A handler, by what it is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     code: Opcode,
-    /// Register forms have the same handler each way; they go by [`Way::General`].
-    way: Way,
+    /// Register forms have one handler; they go by [`AddressForm::General`].
+    address: AddressForm,
     /// Condition code of the jump behind the op, for the two together.
     jump: Option<u8>,
 }
@@ -20,12 +21,12 @@ pub struct Key {
 impl Key {
     /// For a register form.
     pub const fn register(code: Code, jump: Option<u8>) -> Self {
-        Self { code: Opcode::of(code, false), way: Way::General, jump }
+        Self { code: Opcode::of(code, false), address: AddressForm::General, jump }
     }
 
     /// For a memory form.
-    pub const fn memory(code: Code, way: Way, jump: Option<u8>) -> Self {
-        Self { code: Opcode::of(code, true), way, jump }
+    pub const fn memory(code: Code, address: AddressForm, jump: Option<u8>) -> Self {
+        Self { code: Opcode::of(code, true), address, jump }
     }
 
     const fn is(&self, other: &Self) -> bool {
@@ -34,13 +35,13 @@ impl Key {
             (Some(jump), Some(other)) => jump == other,
             _ => false,
         };
-        self.code.0 == other.code.0 && self.way as u8 == other.way as u8 && same_jump
+        self.code.0 == other.code.0 && self.address as u8 == other.address as u8 && same_jump
     }
 
     /// Its handler. Where there is none, this does not compile.
     #[expect(clippy::panic, reason = "only the compiler runs this")]
     pub const fn handler(&self) -> Handler {
-        match table::find(self.code, self.way, self.jump) {
+        match lookup::find(self.code, self.address, self.jump) {
             Some(handler) => handler,
             None => panic!("a hot op has no handler"),
         }
@@ -63,16 +64,16 @@ impl Key {
 /// An entry of the list as a [`Key`].
 macro_rules! key {
     ($code:ident register $($jump:ident)?) => {
-        $crate::exec::dispatch::arms::Key::register(iced_x86::Code::$code, $crate::exec::dispatch::arms::jump!($($jump)?))
+        $crate::exec::run::arms::Key::register(iced_x86::Code::$code, $crate::exec::run::arms::jump!($($jump)?))
     };
-    ($code:ident based $($jump:ident)?) => { $crate::exec::dispatch::arms::key!(@ $code Based $($jump)?) };
-    ($code:ident indexed $($jump:ident)?) => { $crate::exec::dispatch::arms::key!(@ $code Indexed $($jump)?) };
-    ($code:ident general $($jump:ident)?) => { $crate::exec::dispatch::arms::key!(@ $code General $($jump)?) };
+    ($code:ident based $($jump:ident)?) => { $crate::exec::run::arms::key!(@ $code Based $($jump)?) };
+    ($code:ident indexed $($jump:ident)?) => { $crate::exec::run::arms::key!(@ $code Indexed $($jump)?) };
+    ($code:ident general $($jump:ident)?) => { $crate::exec::run::arms::key!(@ $code General $($jump)?) };
     (@ $code:ident $way:ident $($jump:ident)?) => {
-        $crate::exec::dispatch::arms::Key::memory(
+        $crate::exec::run::arms::Key::memory(
             iced_x86::Code::$code,
-            $crate::exec::table::Way::$way,
-            $crate::exec::dispatch::arms::jump!($($jump)?),
+            $crate::exec::path::AddressForm::$way,
+            $crate::exec::run::arms::jump!($($jump)?),
         )
     };
 }
@@ -96,15 +97,15 @@ const HOT: &[Key] = hot_ops!(keys);
 
 /// The arm of the op that goes on behind a block.
 pub const FALL_THROUGH: u16 = HOT.len() as u16;
-/// The arm that leaves the loop.
-pub const EXIT: u16 = FALL_THROUGH + 1;
-/// The arm for all other ops.
-pub const OTHER: u16 = EXIT + 1;
+/// The arm for all other ops; what numbers are left up to [`EXIT`] lead there, too.
+pub const OTHER: u16 = FALL_THROUGH + 1;
 /// Mask of the arms' numbers.
-pub const MASK: u16 = OTHER;
+pub const MASK: u16 = (OTHER + 2).next_power_of_two() - 1;
+/// The arm that leaves the loop: the last number that the mask leaves, so that the table of arms has an entry for each, and the jump needs no
+/// compare.
+pub const EXIT: u16 = dispatch::EXIT_ARM & MASK;
 
-const _: () =
-    assert!((OTHER as usize + 1).is_power_of_two(), "the arms must be as many as a mask leaves: lengthen or shorten the list of hot ops");
+const _: () = assert!(EXIT == MASK && EXIT > OTHER);
 
 const CODES: usize = Opcode::SYNTHETIC as usize;
 
@@ -147,12 +148,12 @@ pub fn arm_of(op: &Op, jump: Option<u8>) -> u16 {
     }
     let number = usize::from(op.code.0);
     let (Some(&start), Some(&end)) = (INDEX.starts.get(number), INDEX.starts.get(number + 1)) else { return OTHER };
-    let way = match jump {
-        _ if number & 1 == 0 => Way::General,
-        None => Way::of(op),
-        Some(_) => Way::of_fused(op),
+    let address = match jump {
+        _ if number & 1 == 0 => AddressForm::General,
+        None => AddressForm::of(op),
+        Some(_) => AddressForm::of_fused(op),
     };
-    let key = Key { code: op.code, way, jump };
+    let key = Key { code: op.code, address, jump };
     let arms = &INDEX.arms[usize::from(start)..usize::from(end)];
     arms.iter().find(|&&arm| HOT[usize::from(arm)].is(&key)).copied().unwrap_or(OTHER)
 }
@@ -165,10 +166,10 @@ mod tests {
 
     fn op_of(key: &Key) -> Op {
         let mut op = Op::bare(key.code);
-        match key.way {
-            Way::Based => {}
-            Way::Indexed => op.index = slot::RCX,
-            Way::General => op.segment = slot::FS,
+        match key.address {
+            AddressForm::Based => {}
+            AddressForm::Indexed => op.index = slot::RCX,
+            AddressForm::General => op.segment = slot::FS,
         }
         op
     }

@@ -2,7 +2,7 @@
 
 use super::lanes::{Lane, Vector};
 use super::{Binary, lanewise, rm, rr};
-use crate::exec::table::rows;
+use crate::exec::row::rows;
 
 lanewise! {
     Pand: |first, second| first & second,

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::lanes::{Lane, Vector, each};
-use super::{Binary, lanewise, rm, rr};
-use crate::exec::table::rows;
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::{Lane, Vector, each};
+use crate::exec::simd::{Binary, lanewise, rm, rr};
 
 lanewise! {
     Padd: |first, second| first.wrapping_add(second),

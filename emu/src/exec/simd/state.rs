@@ -1,12 +1,12 @@
 //! Control and state: LDMXCSR, STMXCSR, FXSAVE, FXRSTOR, EMMS.
 
 use super::mmx;
-use crate::cpu::{Exception, Fpu};
+use crate::cpu::{CodeSize, Exception, Fpu};
 use crate::decode::Op;
 use crate::exec::float::{ControlWord, Flags, Mxcsr};
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
-use crate::vcpu::{CodeSize, Vcpu};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::vcpu::Vcpu;
 
 /// The value of MXCSR, unless a reserved bit is set.
 fn mxcsr(bits: u32) -> Result<u32, Exception> {
@@ -37,7 +37,7 @@ fn emms(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 
 /// The part of an FXSAVE image that is written and read (SDM Vol. 1, 10.5.1), as little-endian numbers: the control area in two, then
 /// ST(0) to ST(7), then XMM0 to XMM15.
-type Image = [u128; IMAGE];
+type FxsaveArea = [u128; IMAGE];
 const IMAGE: usize = 26;
 /// Bytes of the whole area, the reserved ones included.
 const AREA: u64 = 512;
@@ -49,7 +49,7 @@ fn pointer(wide: bool, value: u64) -> u64 {
     if wide { value } else { value & 0xffff_ffff }
 }
 
-fn save(fpu: &Fpu, wide: bool) -> Image {
+fn save(fpu: &Fpu, wide: bool) -> FxsaveArea {
     let mut image = [0; IMAGE];
     image[0] = u128::from(fpu.control)
         | u128::from(fpu.status_word()) << 16
@@ -66,7 +66,7 @@ fn save(fpu: &Fpu, wide: bool) -> Image {
 }
 
 /// Fails before anything is changed.
-fn restore(fpu: &mut Fpu, image: &Image, registers: usize, wide: bool) -> Result<(), Exception> {
+fn restore(fpu: &mut Fpu, image: &FxsaveArea, registers: usize, wide: bool) -> Result<(), Exception> {
     fpu.mxcsr = mxcsr((image[1] >> 64) as u32)?;
     fpu.control = ControlWord::from_bits(image[0] as u16).bits();
     let status = (image[0] >> 16) as u16 & !mmx::ERROR_SUMMARY_AND_BUSY;

@@ -1,14 +1,14 @@
 //! CVTxx2xx.
 
-use super::super::float::sse::{from_int, from_int_fast, resize, resize_fast, to_int, to_int_fast};
-use super::super::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked, Width};
-use super::super::vector::lanes::Vector;
-use super::super::vector::load_aligned;
 use super::{Packed, accrue, exception, low, mxcsr, set_low};
 use crate::cpu::{Datum, Exception, Word};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::float::sse::{from_int, from_int_fast, resize, resize_fast, to_int, to_int_fast};
+use crate::exec::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked, Width};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::Vector;
+use crate::exec::simd::load_aligned;
 use crate::vcpu::Vcpu;
 
 /// How a conversion to integers rounds.

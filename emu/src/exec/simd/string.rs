@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use super::lanes::{Lane, Vector, each};
 use crate::cpu::{LazyFlags, Rflags, Word, slot};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// The immediate of these instructions.

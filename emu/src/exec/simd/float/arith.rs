@@ -1,14 +1,14 @@
 //! Arithmetic, element by element and across elements: ADD, SUB, MUL, DIV, SQRT, MIN, MAX, RCP, RSQRT, ROUND, CMP, ADDSUB, HADD, HSUB, DP.
 
-use super::super::float::sse::{self as semantics, Predicate};
-use super::super::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked};
-use super::super::vector::lanes::Vector;
-use super::super::vector::load_aligned;
 use super::{Packed, accrue, exception, low, mxcsr, set_low};
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::float::sse::{self as semantics, Predicate};
+use crate::exec::float::{Double, Flags, Format, Mxcsr, Rounding, Single, Unmasked};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::Vector;
+use crate::exec::simd::load_aligned;
 use crate::vcpu::Vcpu;
 
 /// An operation on two elements as a type, for rows.

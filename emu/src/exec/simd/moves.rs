@@ -4,8 +4,8 @@ use super::lanes::{Lane, Vector};
 use super::{load_aligned, mmx, store_aligned};
 use crate::cpu::{Datum, Exception, Word, slot};
 use crate::decode::{AddressMode, Op};
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 type Xmm = [u64; 2];

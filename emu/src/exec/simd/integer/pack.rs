@@ -2,12 +2,12 @@
 
 use std::marker::PhantomData;
 
-use super::lanes::{Lane, Vector, each};
-use super::{Binary, rm, rr};
 use crate::cpu::Datum;
 use crate::decode::Op;
-use crate::exec::table::rows;
-use crate::exec::{EffectiveAddress, Path};
+use crate::exec::path::{EffectiveAddress, Path};
+use crate::exec::row::rows;
+use crate::exec::simd::lanes::{Lane, Vector, each};
+use crate::exec::simd::{Binary, rm, rr};
 use crate::vcpu::Vcpu;
 
 /// The nearest number of type `T`.

@@ -1,8 +1,8 @@
-//! The scalar instructions that came with SSE4.2: CRC32 and POPCNT.
+//! CRC32: checksums of the Castagnoli polynomial.
 
-use super::table::rows;
-use super::{EffectiveAddress, Path};
-use crate::cpu::{LazyFlags, Rflags, Word};
+use super::path::{EffectiveAddress, Path};
+use super::row::rows;
+use crate::cpu::Word;
 use crate::decode::Op;
 use crate::vcpu::Vcpu;
 
@@ -44,34 +44,12 @@ fn crc32_rm<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Re
     Ok(())
 }
 
-#[inline(always)]
-fn popcnt<W: Word>(cx: &mut Vcpu, op: &Op, value: W) {
-    let count = value.zero_extend().count_ones();
-    W::truncate(count.into()).write(&mut cx.regs, op.a);
-    cx.flags = LazyFlags::from_flags(if count == 0 { Rflags::ZF } else { 0 });
-}
-
-fn popcnt_rr<W: Word>(cx: &mut Vcpu, op: &Op) {
-    let value = W::read(&cx.regs, op.b);
-    popcnt(cx, op, value);
-}
-
-fn popcnt_rm<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
-    let linear = E::linear(cx, op);
-    let value: W = P::load(cx, op.segment, linear)?;
-    popcnt(cx, op, value);
-    Ok(())
-}
-
 rows! {
     Crc32_r32_rm8 => register crc32_rr[u8], memory crc32_rm[u8];
     Crc32_r64_rm8 => register crc32_rr[u8], memory crc32_rm[u8];
     Crc32_r32_rm16 => register crc32_rr[u16], memory crc32_rm[u16];
     Crc32_r32_rm32 => register crc32_rr[u32], memory crc32_rm[u32];
     Crc32_r64_rm64 => register crc32_rr[u64], memory crc32_rm[u64];
-    Popcnt_r16_rm16 => register popcnt_rr[u16], memory popcnt_rm[u16];
-    Popcnt_r32_rm32 => register popcnt_rr[u32], memory popcnt_rm[u32];
-    Popcnt_r64_rm64 => register popcnt_rr[u64], memory popcnt_rm[u64];
 }
 
 #[cfg(test)]

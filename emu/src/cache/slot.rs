@@ -1,0 +1,62 @@
+//! A decoded instruction as the dispatcher wants it, and how blocks are linked.
+
+use crate::decode::Op;
+
+/// A handler whose signature is not known here: it takes the CPU, which is made of what is in this module.
+pub type Handler = unsafe fn();
+
+/// How an op is run: what the dispatcher derives from it.
+#[derive(Clone, Copy)]
+pub struct Run {
+    handler: Handler,
+    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+    arm: u16,
+}
+
+impl Run {
+    /// By a handler, which in the loop has an arm.
+    ///
+    /// # Safety
+    /// `handler` must be one of the dispatcher's, with its type changed, and the arm must do what it does.
+    pub const unsafe fn new(handler: Handler, #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))] arm: u16) -> Self {
+        Self {
+            handler,
+            #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+            arm,
+        }
+    }
+
+    /// The op's handler.
+    #[inline(always)]
+    pub fn handler(self) -> Handler {
+        self.handler
+    }
+
+    /// Number of the op's arm in the loop.
+    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+    #[inline(always)]
+    pub fn arm(self) -> u16 {
+        self.arm
+    }
+}
+
+/// One op with what the dispatcher derived from it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Slot {
+    /// How it is run.
+    pub run: Run,
+    /// The op.
+    pub op: Op,
+}
+
+/// The link, if any, that would have led to the block that is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// None: the way there depends on the mapping.
+    None,
+    /// The target of the branch in this slot.
+    Taken(*const Slot),
+    /// What follows the branch or block end in this slot.
+    Next(*const Slot),
+}

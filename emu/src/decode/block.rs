@@ -1,0 +1,151 @@
+//! Bytes of guest code to the ops of a block.
+
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction};
+
+use super::{MAX_INSTRUCTION_BYTES, Op, Opcode, lower};
+use crate::bus::PAGE_SIZE;
+use crate::cpu::{CodeSize, Cr0, Cr4};
+
+/// Encodings whose meaning depends on what CPUID advertises: without BMI1 and LZCNT, TZCNT and LZCNT are BSF and BSR.
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::NO_WBNOINVD;
+
+/// What besides the bytes decides how they are decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Mode(u8);
+
+impl Mode {
+    /// Bits above the code size: SSE or x87 and MMX are switched off.
+    const NO_SSE: u8 = 1 << 2;
+    const NO_MMX: u8 = 1 << 3;
+
+    /// For code of `size` under these control registers.
+    pub fn new(size: CodeSize, cr0: u64, cr4: u64) -> Self {
+        let size = match size {
+            CodeSize::Bits64 => 0,
+            CodeSize::Bits32 => 1,
+            CodeSize::Bits16 => 2,
+        };
+        let mmx_off = cr0 & (Cr0::EM | Cr0::TS) != 0;
+        let sse_off = mmx_off || cr4 & Cr4::OSFXSR == 0;
+        Self(size | if sse_off { Self::NO_SSE } else { 0 } | if mmx_off { Self::NO_MMX } else { 0 })
+    }
+
+    fn size(self) -> CodeSize {
+        match self.0 & 3 {
+            0 => CodeSize::Bits64,
+            1 => CodeSize::Bits32,
+            _ => CodeSize::Bits16,
+        }
+    }
+}
+
+/// A form of an instruction that is implemented.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// The next instruction may follow it in its block.
+    Inside,
+    /// It ends its block.
+    Last,
+}
+
+/// Says which forms of instructions are implemented: `None` for those that are not, and for what is no instruction.
+pub type Forms = fn(Opcode) -> Option<Form>;
+
+/// Decodes at most `limit` instructions from the start of `bytes`, which lie `page_offset` bytes into their page and end with it at the latest.
+/// The last op leaves the block. `None` if the first instruction continues behind `bytes`.
+pub fn decode_block(bytes: &[u8], mode: Mode, page_offset: u64, limit: usize, forms: Forms) -> Option<Vec<Op>> {
+    let mut builder = Builder { mode, size: mode.size(), page_offset, forms, ops: Vec::with_capacity(limit + 1) };
+    builder.decode(bytes, limit).then_some(builder.ops)
+}
+
+struct Builder {
+    mode: Mode,
+    size: CodeSize,
+    page_offset: u64,
+    forms: Forms,
+    ops: Vec<Op>,
+}
+
+impl Builder {
+    /// Whether the first instruction ends within `bytes`.
+    fn decode(&mut self, bytes: &[u8], limit: usize) -> bool {
+        let mut decoder = Decoder::with_ip(self.size as u32, bytes, 0, OPTIONS);
+        let mut instruction = Instruction::default();
+        loop {
+            let retired = self.ops.len() as u8;
+            let offset = decoder.ip() as u16;
+            if self.ops.len() == limit || !decoder.can_decode() {
+                self.end(offset, retired);
+                return true;
+            }
+            decoder.decode_out(&mut instruction);
+            let mut op = lower(&instruction, self.size, offset, retired);
+            if instruction.code() == Code::INVALID {
+                let available = bytes.len() - usize::from(offset);
+                if decoder.last_error() == DecoderError::NoMoreBytes && available < MAX_INSTRUCTION_BYTES {
+                    if self.ops.is_empty() {
+                        return false;
+                    }
+                    self.end(offset, retired);
+                    return true;
+                }
+                if is_too_long(&bytes[usize::from(offset)..]) {
+                    op.code = Opcode::TOO_LONG;
+                }
+            } else {
+                self.restrict(&instruction, &mut op);
+            }
+            let last = (self.forms)(op.code) != Some(Form::Inside);
+            if last && op.code.is_direct_branch() {
+                self.place_branch(&mut op);
+            }
+            self.ops.push(op);
+            if last {
+                return true;
+            }
+        }
+    }
+
+    /// Replaces what cannot be executed: not implemented, or on registers that are switched off.
+    fn restrict(&self, instruction: &Instruction, op: &mut Op) {
+        let registers = (0..instruction.op_count()).map(|operand| instruction.op_register(operand));
+        let (mut sse, mut mmx) = (false, false);
+        for register in registers {
+            sse |= register.is_xmm();
+            mmx |= register.is_mm();
+        }
+        if (self.forms)(op.code).is_none() {
+            op.code = Opcode::UNIMPLEMENTED;
+            op.immediate = instruction.code() as u64;
+        } else if sse && self.mode.0 & Mode::NO_SSE != 0 {
+            op.code = Opcode::UNAVAILABLE;
+            op.a = 1;
+        } else if mmx && self.mode.0 & Mode::NO_MMX != 0 {
+            op.code = Opcode::UNAVAILABLE;
+            op.a = 0;
+        }
+    }
+
+    /// Tells a direct branch which of its ways stay on the page.
+    fn place_branch(&self, op: &mut Op) {
+        let leaves = |delta: u64| self.page_offset.wrapping_add(delta) / PAGE_SIZE != 0;
+        op.set_leaves_page(leaves(sign_extend(op.branch().target(), self.size)), leaves(op.end()));
+    }
+
+    /// Ends a block whose last instruction is no branch.
+    fn end(&mut self, offset: u16, retired: u8) {
+        let leaves_page = self.page_offset + u64::from(offset) >= PAGE_SIZE;
+        self.ops.push(Op::end_of_block(offset, retired, self.size == CodeSize::Bits64, leaves_page));
+    }
+}
+
+/// Branch distances of 32-bit code are 32 bits wide.
+fn sign_extend(delta: u64, size: CodeSize) -> u64 {
+    if size == CodeSize::Bits64 { delta } else { i64::from(delta as i32) as u64 }
+}
+
+/// Whether an invalid instruction is so because of its length alone: nothing but prefixes in all of its 15 bytes.
+fn is_too_long(bytes: &[u8]) -> bool {
+    let prefix = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3 | 0x40..=0x4f);
+    bytes.len() >= MAX_INSTRUCTION_BYTES - 1 && bytes[..MAX_INSTRUCTION_BYTES - 1].iter().all(prefix)
+}
