@@ -239,12 +239,6 @@ impl<S: ConsoleSink> Console<S> {
         self.catch_up(queues)
     }
 
-    /// Tells the guest everything that waits to be told, as far as there are buffers.
-    pub fn catch_up(&mut self, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
-        self.announce(queues)?;
-        Port::ALL.into_iter().try_for_each(|port| self.deliver(port, queues))
-    }
-
     /// Returns whether the message made sense.
     fn handle_control(&mut self, message: ControlMessage) -> bool {
         if message.event == VIRTIO_CONSOLE_DEVICE_READY {
@@ -317,6 +311,12 @@ impl<S: ConsoleSink> VirtioDevice for Console<S> {
                 if queue == port.receive_queue() { self.deliver(port, queues) } else { self.transmit(port, queue, queues) }
             }
         }
+    }
+
+    /// Tells the guest everything that waits to be told, as far as there are buffers.
+    fn catch_up(&mut self, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
+        self.announce(queues)?;
+        Port::ALL.into_iter().try_for_each(|port| self.deliver(port, queues))
     }
 
     fn reset(&mut self) {

@@ -114,6 +114,11 @@ pub trait VirtioDevice {
     /// The driver has put buffers into `queue`. The device completes what it can use now; the rest stays available.
     fn notify(&mut self, queue: u16, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault>;
 
+    /// Does what it could not do while memory was missing that has to be brought in: what the host gave it meanwhile has not reached the driver.
+    fn catch_up(&mut self, _queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
+        Ok(())
+    }
+
     /// Back to the state after power-on, as far as the driver can see it. Backends keep what they hold.
     fn reset(&mut self);
 }

@@ -1,33 +1,15 @@
 //! The board: which device answers at which address, and how their interrupts reach the CPU.
 
-use devices::blk::Blk;
 use devices::cmos::Cmos;
-use devices::console::{Console, ConsoleSink};
-use devices::p9::{FileSystem, P9};
 use devices::platform::{BusDevice, GuestMemory, Platform, VirtualTime};
-use devices::rng;
 use devices::serial::{Serial, SerialSink};
-use devices::virtio::MmioTransport;
-use snapshot::Digest;
+use devices::virtio::{DriverFault, Virtqueues};
 
-use super::disk::DiskBackend;
-use super::{EntropyPort, model};
+use super::model;
+use super::plug::Pluggable;
+use super::slots::VirtioSlots;
 use crate::bus::{AddressSpace, Board};
 use crate::intc::{Lapic, Pic, PicLine};
-
-/// The console with its transport.
-pub type ConsoleDevice = MmioTransport<Console<Box<dyn ConsoleSink>>>;
-/// The entropy device with its transport.
-pub type EntropyDevice = MmioTransport<rng::EntropyDevice<EntropyPort>>;
-/// A share with its transport.
-pub type ShareDevice = MmioTransport<P9<Box<dyn FileSystem>>>;
-/// A disk with its transport.
-pub struct DiskSlot {
-    /// Digest of the unchanged contents.
-    pub digest: Digest,
-    /// The device.
-    pub device: MmioTransport<Blk<DiskBackend>>,
-}
 
 /// Everything on the machine's buses but CPU and RAM.
 pub struct PcBoard {
@@ -35,10 +17,7 @@ pub struct PcBoard {
     pub(super) lapic: Lapic,
     pub(super) serial: Serial<Box<dyn SerialSink>>,
     pub(super) cmos: Cmos,
-    pub(super) console: ConsoleDevice,
-    pub(super) entropy: EntropyDevice,
-    pub(super) shares: Vec<ShareDevice>,
-    pub(super) disks: Vec<DiskSlot>,
+    pub(super) slots: VirtioSlots,
     /// The exit status that the guest powered off with.
     pub(super) power_off: Option<u32>,
     /// The guest pulled the reset line.
@@ -51,39 +30,26 @@ const PORT_POWER_OFF: u64 = 0x600;
 const PORT_FLOAT_ERROR: u64 = 0xf0;
 
 impl PcBoard {
-    /// Requests that console, shares and disks have completed since the machine was made. The entropy device does not count: Linux draws
-    /// from it on its own, now and then, for ever.
-    pub fn work_done(&self) -> u64 {
-        let shares: u64 = self.shares.iter().map(MmioTransport::work_done).sum();
-        let disks: u64 = self.disks.iter().map(|disk| disk.device.work_done()).sum();
-        self.console.work_done() + shares + disks
-    }
-
-    /// The device at a memory address, its interrupt line and the offset into its registers.
-    fn virtio(&mut self, address: u64) -> Option<(&mut dyn BusDevice, PicLine<'_>, u64)> {
-        let offset = address.checked_sub(model::VIRTIO_BASE)?;
-        let (slot, offset) = ((offset / model::VIRTIO_STRIDE) as usize, offset % model::VIRTIO_STRIDE);
-        if offset >= model::VIRTIO_SIZE {
-            return None;
-        }
-        let device: &mut dyn BusDevice = match slot {
-            model::SLOT_CONSOLE => &mut self.console,
-            model::SLOT_ENTROPY => &mut self.entropy,
-            _ if slot >= model::SLOT_DISKS => &mut self.disks.get_mut(slot - model::SLOT_DISKS)?.device,
-            _ => self.shares.get_mut(slot - model::SLOT_SHARES)?,
-        };
-        Some((device, PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[slot] }, offset))
-    }
-
-    /// Lets the host work on the console between instructions.
-    pub(super) fn with_console<R>(
+    /// Lets the host work on device `number` of a kind between instructions. `None` if there is no such device, or the driver turned out to have
+    /// broken the protocol.
+    pub(super) fn with_device<D: Pluggable, R>(
         &mut self,
+        number: usize,
         memory: &mut dyn GuestMemory,
         now: u64,
-        work: impl FnOnce(&mut ConsoleDevice, &mut Platform<'_>) -> R,
-    ) -> R {
-        let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[model::SLOT_CONSOLE] };
-        work(&mut self.console, &mut Platform { memory, line: &mut line, now: time(now) })
+        work: impl FnOnce(&mut D, &mut Virtqueues<'_>) -> Result<R, DriverFault>,
+    ) -> Option<R> {
+        let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[D::SLOTS.first + number] };
+        let mut platform = Platform { memory, line: &mut line, now: time(now) };
+        self.slots.get_mut::<D>(number)?.with_device(&mut platform, work)
+    }
+
+    /// Lets devices do what they could not do while memory was missing.
+    pub(super) fn catch_up(&mut self, memory: &mut dyn GuestMemory, now: u64) {
+        for (slot, device) in self.slots.occupied_mut() {
+            let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[slot] };
+            device.catch_up(&mut Platform { memory: &mut *memory, line: &mut line, now: time(now) });
+        }
     }
 
     /// Gives the serial port input. Returns how many bytes were taken.
@@ -96,8 +62,11 @@ impl PcBoard {
             let register = u64::from(self.lapic.read(address & 0xfff, now));
             return truncate(register >> (8 * (address & 3)), size);
         }
-        match self.virtio(address) {
-            Some((device, mut line, offset)) => device.read(offset, size, &mut Platform { memory, line: &mut line, now: time(now) }),
+        match self.slots.at(address) {
+            Some((slot, device, offset)) => {
+                let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[slot] };
+                device.read(offset, size, &mut Platform { memory, line: &mut line, now: time(now) })
+            }
             None => truncate(u64::MAX, size),
         }
     }
@@ -107,7 +76,8 @@ impl PcBoard {
             if size == 4 && address.is_multiple_of(16) {
                 self.lapic.write(address & 0xfff, value as u32, now);
             }
-        } else if let Some((device, mut line, offset)) = self.virtio(address) {
+        } else if let Some((slot, device, offset)) = self.slots.at(address) {
+            let mut line = PicLine { pic: &mut self.pic, irq: model::VIRTIO_IRQS[slot] };
             device.write(offset, size, value, &mut Platform { memory, line: &mut line, now: time(now) });
         }
     }

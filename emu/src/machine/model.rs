@@ -34,18 +34,25 @@ pub const VIRTIO_STRIDE: u64 = 0x1000;
 pub const VIRTIO_SIZE: u64 = 0x200;
 /// Interrupt lines of the virtio slots.
 pub const VIRTIO_IRQS: [u8; 10] = [5, 6, 9, 10, 11, 12, 14, 15, 3, 7];
+/// The virtio slots of one kind of device.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotRange {
+    /// The kind, in the plural.
+    pub what: &'static str,
+    /// Number of the first.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
 /// Slot of the console.
-pub const SLOT_CONSOLE: usize = 0;
+pub const CONSOLE: SlotRange = SlotRange { what: "consoles", first: 0, count: 1 };
 /// Slot of the entropy device.
-pub const SLOT_ENTROPY: usize = 1;
-/// First slot of a share (9P mount).
-pub const SLOT_SHARES: usize = 2;
-/// Most shares.
-pub const MAX_SHARES: usize = 4;
-/// First slot of a disk.
-pub const SLOT_DISKS: usize = 6;
-/// Most disks.
-pub const MAX_DISKS: usize = 4;
+pub const ENTROPY: SlotRange = SlotRange { what: "entropy devices", first: 1, count: 1 };
+/// Slots of shares (9P mounts).
+pub const SHARES: SlotRange = SlotRange { what: "shares", first: 2, count: 4 };
+/// Slots of disks.
+pub const DISKS: SlotRange = SlotRange { what: "disks", first: 6, count: 4 };
 
 /// Interrupt line of the serial port.
 pub const SERIAL_IRQ: u8 = 4;

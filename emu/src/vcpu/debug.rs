@@ -1,9 +1,8 @@
-//! Breakpoints and the single-step trap (SDM Vol. 3, 17.2 and 17.3), and a debugger outside of the machine.
+//! What leads to a debug exception (SDM Vol. 3, 17.2 and 17.3).
 
-use super::Vcpu;
-use crate::cpu::{Breakpoints, CodeSize, SegmentName};
+use crate::cpu::Breakpoints;
 
-/// What leads to a debug exception.
+/// Breakpoints and the single-step trap.
 #[derive(Default)]
 pub struct DebugState {
     /// The single-step trap behind the current instruction has not been taken back, as by an instruction that enters a handler.
@@ -15,63 +14,5 @@ pub struct DebugState {
     /// What the debug registers and a debugger wait for; see [`Vcpu::breakpoints_changed`].
     pub breakpoints: Breakpoints,
     /// Count at which the debugger's breakpoint that the CPU stands at is to be passed.
-    resumed_at: Option<u64>,
-}
-
-impl Vcpu {
-    /// Brings what is derived from the debug registers and CR4.DE up to date. Pages with breakpoints are never reached without notice: those with
-    /// data breakpoints have no TLB entry, those with code breakpoints no entry in the jump table.
-    pub fn breakpoints_changed(&mut self) {
-        if self.debug.breakpoints.follow(&self.control) {
-            self.flush_translations();
-        }
-    }
-
-    /// Linear addresses before which [`Vcpu::run`] stops.
-    pub fn set_debugger_breakpoints(&mut self, addresses: Vec<u64>) {
-        if self.debug.breakpoints.set_debugger(addresses) {
-            self.flush_translations();
-        }
-    }
-
-    /// Whether a debugger wants to stop before the next instruction, and has not asked to pass it.
-    pub fn at_debugger_breakpoint(&self) -> bool {
-        self.debug.breakpoints.stop_at(self.linear_rip()) && self.debug.resumed_at != Some(self.count())
-    }
-
-    /// Makes the next run pass the debugger's breakpoint that the CPU stands at.
-    pub fn resume_from_debugger_breakpoint(&mut self) {
-        self.debug.resumed_at = Some(self.count());
-    }
-
-    /// Linear address of the next instruction.
-    pub fn linear_rip(&self) -> u64 {
-        match self.code_size {
-            CodeSize::Bits64 => self.rip,
-            _ => self.segment(SegmentName::Cs).base.wrapping_add(self.rip) & 0xffff_ffff,
-        }
-    }
-
-    /// Notes breakpoints that the current instruction has met: a trap behind it.
-    fn note_detected(&mut self, detected: u8) {
-        if detected != 0 {
-            self.debug.detected |= detected;
-            self.attention = true;
-        }
-    }
-
-    /// Notes the breakpoints that an access to data meets.
-    #[inline(always)]
-    pub(super) fn watch(&mut self, linear: u64, length: u64, write: bool) {
-        if self.debug.breakpoints.are_on_data() {
-            self.note_detected(self.debug.breakpoints.met_by_access(linear, length, write));
-        }
-    }
-
-    /// Notes the breakpoints that an access to ports meets.
-    pub fn watch_port(&mut self, port: u16, length: u64) {
-        if self.debug.breakpoints.are_set() {
-            self.note_detected(self.debug.breakpoints.met_by_port(port, length));
-        }
-    }
+    pub(super) resumed_at: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! The virtual CPU: architectural state with the MMU, the block cache and time, and all kinds of memory access the slow way.
 
 mod access;
+mod breakpoint;
 mod debug;
 mod exit;
 mod time;

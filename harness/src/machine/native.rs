@@ -79,7 +79,7 @@ impl<N: Native> Engine for N {
     }
     fn memory(&mut self) -> Memory<'_> {
         let machine = self.machine();
-        let disks = (0..model::MAX_DISKS).filter_map(|number| {
+        let disks = (0..model::DISKS.count).filter_map(|number| {
             let memory = machine.disk_memory(number)?;
             Some(DiskMemory { number: number as u16, bytes: memory.bytes(), written: memory.dirty_pages() })
         });
