@@ -39,6 +39,7 @@ help:
 	@echo 'make bench-image IMAGE=debian    the same for a container image: its machine, its snapshot, its first answer'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
 	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
+	@echo 'make hot-ops the list of ops that the dispatcher in WebAssembly has arms for, of counts of what guests run'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
@@ -171,6 +172,15 @@ oracle: packages
 .PHONY: instructions
 instructions: packages
 	@ORACLE_WRITE=1 cargo test --quiet --workspace --test oracle instructions_md
+
+# The list of the ops that the loop has arms for, of counts of what guests run.
+.PHONY: hot-ops
+hot-ops: guest
+	@mkdir -p $(BENCH)
+	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
+	@cargo run --quiet --release --package emu --features count-ops --example hot_ops -- \
+	    $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(BENCH)/initramfs.cpio >$(BENCH)/hot.rs
+	@mv $(BENCH)/hot.rs emu/src/exec/run/hot.rs
 
 # What real distributions are put to, Python's own tests too.
 .PHONY: distros

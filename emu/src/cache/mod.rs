@@ -3,7 +3,7 @@
 mod jump;
 mod slot;
 
-pub use slot::{Handler, Link, Run, Slot};
+pub use slot::{Arm, Handler, Link, Run, Slot};
 
 use std::collections::BTreeMap;
 

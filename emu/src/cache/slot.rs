@@ -5,25 +5,28 @@ use crate::decode::Op;
 /// A handler whose signature is not known here: it takes the CPU, which is made of what is in this module.
 pub type Handler = unsafe fn();
 
+/// Number of the arm that an op has in the loop.
+#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+pub type Arm = u16;
+/// Nothing: ops have no arms where they go on by tail calls.
+#[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
+#[derive(Clone, Copy)]
+pub struct Arm;
+
 /// How an op is run: what the dispatcher derives from it.
 #[derive(Clone, Copy)]
 pub struct Run {
     handler: Handler,
-    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-    arm: u16,
+    arm: Arm,
 }
 
 impl Run {
-    /// By a handler, which in the loop has an arm.
+    /// By a handler, or by its arm.
     ///
     /// # Safety
     /// `handler` must be one of the dispatcher's, with its type changed, and the arm must do what it does.
-    pub const unsafe fn new(handler: Handler, #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))] arm: u16) -> Self {
-        Self {
-            handler,
-            #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-            arm,
-        }
+    pub const unsafe fn new(handler: Handler, arm: Arm) -> Self {
+        Self { handler, arm }
     }
 
     /// The op's handler.
@@ -32,10 +35,9 @@ impl Run {
         self.handler
     }
 
-    /// Number of the op's arm in the loop.
-    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+    /// The op's arm.
     #[inline(always)]
-    pub fn arm(self) -> u16 {
+    pub fn arm(self) -> Arm {
         self.arm
     }
 }

@@ -24,7 +24,7 @@ pub fn handler(op: &Op) -> Handler {
 }
 
 /// The handler that an opcode has for a form of address, with a conditional jump behind it or without; for constants.
-#[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+#[cfg(all(any(target_family = "wasm", feature = "loop-dispatch"), not(feature = "count-ops")))]
 pub const fn find(code: Opcode, address: AddressForm, jump: Option<u8>) -> Option<Handler> {
     match (&TABLE[code.0 as usize], jump, address) {
         (None, ..) => None,

@@ -59,4 +59,6 @@ mod x87;
 
 pub use lookup::{catalogue, form, implemented, implements};
 pub use retire::wrap;
+#[cfg(feature = "count-ops")]
+pub use run::take_counts;
 pub use run::{enter, slots};

@@ -4,9 +4,10 @@ use std::cell::Cell;
 
 use iced_x86::Code;
 
-use super::dispatch::{Done, Handler, enter, go, leave};
+use super::dispatch::{Done, Handler, go, leave};
+use super::enter;
 use super::lookup::{form, fused_handler, handler, implemented};
-use crate::cache::{Block, BlockKey, Slot};
+use crate::cache::{Arm, Block, BlockKey, Slot};
 use crate::cpu::{CodeSize, Cr4, slot};
 use crate::decode::{AddressMode, Form, Mode, Op, Opcode};
 use crate::testing::{CODE, DATA, STACK, long_mode, store64};
@@ -64,7 +65,7 @@ impl Bench {
         let probe_op = op(Opcode::STALE, Address::Based);
         let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, 0, Cr4::OSFXSR) };
         // SAFETY: the probe leaves.
-        let target = unsafe { cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot::with(probe, probe_op)]) };
+        let target = unsafe { cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot::with(probe, Arm, probe_op)]) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
             cpu.cache.remember(address, &target, true);
         }
@@ -99,8 +100,8 @@ impl Bench {
     /// Depth of the stack in the op behind `run`, which stands in front of `ops`; `None` when the op did not go on.
     fn depth(&mut self, run: Handler, ops: &[Op]) -> Option<usize> {
         let mut slots: Vec<Slot> = ops.iter().map(|&op| Slot::new(op)).collect();
-        slots[0] = Slot::with(run, ops[0]);
-        slots.push(Slot::with(probe, op(Opcode::STALE, Address::Based)));
+        slots[0] = Slot::with(run, Arm, ops[0]);
+        slots.push(Slot::with(probe, Arm, op(Opcode::STALE, Address::Based)));
         DEPTH.set(None);
         // SAFETY: the slots end in an op that leaves, and links lead to a cached block that does.
         unsafe { enter(&mut self.cpu, slots.as_ptr()) };

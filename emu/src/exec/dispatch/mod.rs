@@ -14,7 +14,7 @@ mod tail;
 #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
 pub use looped::{Done, EXIT_ARM, go, leave};
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
-pub use tail::{Done, enter, go, leave};
+pub use tail::{Done, go, leave};
 
 use crate::cache::{self, Slot};
 use crate::vcpu::Vcpu;

@@ -24,13 +24,3 @@ pub fn leave(cx: &mut Vcpu, reason: ExitReason) -> Done {
     cx.exit = reason;
     Done(())
 }
-
-/// Runs ops from `slot` on until one leaves.
-///
-/// # Safety
-/// As for [`Handler`].
-#[inline(always)]
-pub unsafe fn enter(cx: &mut Vcpu, slot: *const Slot) {
-    // SAFETY: the caller vouches for the slot.
-    let Done(()) = unsafe { go(cx, slot) };
-}
