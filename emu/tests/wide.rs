@@ -1,49 +1,15 @@
 //! Integer instructions, as a program runs them, against arithmetic in 128 bits and shifts of one bit at a time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use devices::platform::GuestMemory;
-use emu::bus::{AddressSpace, Board, Ram, VecBacking};
+mod common;
+
+use common::NoBoard;
+use emu::bus::{Ram, VecBacking};
 use emu::cache::Limits;
 use emu::cpu::{Control, Cr0, Cr4, Efer, Rflags, Segment, SegmentName, slot};
 use emu::engine::{VcpuExit, new_cache};
 use emu::vcpu::{Clock, Vcpu};
 use proptest::prelude::*;
-
-/// A board with nothing on it.
-struct Empty;
-
-impl Board for Empty {
-    fn read(&mut self, _: AddressSpace, _: u64, _: u8, _: &mut dyn GuestMemory, _: u64) -> u64 {
-        u64::MAX
-    }
-    fn write(&mut self, _: AddressSpace, _: u64, _: u8, _: u64, _: &mut dyn GuestMemory, _: u64) {}
-    fn read_msr(&mut self, _: u32, _: u64) -> Option<u64> {
-        None
-    }
-    fn write_msr(&mut self, _: u32, _: u64, _: u64) -> Option<()> {
-        None
-    }
-    fn task_priority(&self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: u8) {}
-    fn interrupt_pending(&self) -> bool {
-        false
-    }
-    fn next_interrupt(&self) -> u8 {
-        0
-    }
-    fn acknowledge_interrupt(&mut self) -> u8 {
-        0
-    }
-    fn deadline(&self) -> Option<u64> {
-        None
-    }
-    fn advance(&mut self, _: u64) {}
-    fn wants_stop(&self) -> bool {
-        false
-    }
-}
 
 const CODE: u64 = 0x4000;
 
@@ -54,7 +20,7 @@ const SLOTS: [u8; 4] = [slot::RAX, slot::RBX, slot::RCX, slot::RDX];
 /// Runs one instruction in 64-bit mode. The registers and flags after it; `None` if it raised an exception, for which there is no handler.
 fn run(code: &[u8], registers: Registers, flags: u64) -> Option<(Registers, u64)> {
     let ram = Ram::new(Box::new(VecBacking::new(64 << 10).unwrap()));
-    let mut cx = Vcpu::new(ram, Box::new(Empty), new_cache(Limits { block: 64, cache: 256 }), Clock::Virtual);
+    let mut cx = Vcpu::new(ram, Box::new(NoBoard), new_cache(Limits { block: 64, cache: 256 }), Clock::Virtual);
     // A page of 1 GiB.
     for (address, entry) in [(0x1000_u64, 0x2003_u64), (0x2000, 0x83)] {
         assert!(cx.mmu.store(address, &entry.to_le_bytes()));

@@ -1,6 +1,6 @@
 //! Moves of integers: MOV, MOVZX, MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, sign extensions, XLAT.
 
-use super::branch::{Cc, Cond};
+use super::flow::{Cc, Cond};
 use super::path::{EffectiveAddress, Path};
 use super::row::rows;
 use crate::cpu::{Condition, Word, slot};

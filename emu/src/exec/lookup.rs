@@ -1,7 +1,7 @@
 //! What the table says of an op: its handler, whether there is one, whether it ends a block.
 
-use super::branch;
 use super::dispatch::Handler;
+use super::flow;
 use super::path::AddressForm;
 use super::row::Entry;
 use super::synthetic;
@@ -41,7 +41,7 @@ pub const fn find(code: Opcode, address: AddressForm, jump: Option<u8>) -> Optio
 
 /// The handler of two ops at once, if the first sets flags and the second is a conditional jump on them, both common.
 pub fn fused_handler(first: &Op, second: &Op) -> Option<Handler> {
-    let condition = branch::condition(second.code)?;
+    let condition = flow::condition(second.code)?;
     let fused = entry(first.code)?.fused?;
     let handlers = match AddressForm::of_fused(first) {
         AddressForm::General => &fused.general,

@@ -16,7 +16,7 @@
 //! handler runs again as [`Slow`], which knows everything else (`call_memory` handlers run once, as [`Either`]). So a handler must not change anything before its last access to memory.
 //! A `system` handler finds `rip` at the next instruction and may set it; counts are exact. When it fails, `rip` is put back.
 //!
-//! Files here use one another in one direction: `dispatch`, `retire`, `path` and `row` are what the instructions are written with; the
+//! Files here use one another in one direction: `dispatch`, `path`, `retire`, `flow` and `row` are what the instructions are written with; the
 //! instructions do not know [`table`], which lists their rows, nor `run`, which looks ops up in it and runs them.
 
 // Handlers have one signature for each kind of row, whether they need all of it or not.
@@ -36,6 +36,7 @@ mod dispatch;
 mod far;
 mod flag;
 pub mod float;
+mod flow;
 mod hint;
 mod lookup;
 mod msr;

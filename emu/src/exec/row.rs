@@ -69,16 +69,16 @@ macro_rules! form {
     ($row:ident, compare $name:ident $([$($type:ty),*])?) => {{
         $crate::exec::row::form!($row, register $name $([$($type),*])?);
         #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
-        unsafe fn run<C: $crate::exec::branch::Cond>(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::dispatch::Done {
+        unsafe fn run<C: $crate::exec::flow::Cond>(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::dispatch::Done {
             // SAFETY: the dispatcher hands over a valid slot, and the builder has put this handler before a conditional jump.
             unsafe {
                 $name $(::<$($type),*>)? (cx, &(*slot).op);
-                $crate::exec::branch::jump_if::<C>(cx, slot.add(1))
+                $crate::exec::flow::jump_if::<C>(cx, slot.add(1))
             }
         }
         const FUSED: &$crate::exec::row::Fused = &$crate::exec::row::Fused {
-            general: $crate::exec::branch::by_condition!(run),
-            indexed: $crate::exec::branch::by_condition!(run),
+            general: $crate::exec::flow::by_condition!(run),
+            indexed: $crate::exec::flow::by_condition!(run),
         };
         if let Some(entry) = &mut $row.register {
             entry.fused = Some(FUSED);
@@ -94,21 +94,21 @@ macro_rules! form {
             unsafe { (ALONE.general)(cx, slot) }
         }
         #[cfg_attr(any(target_family = "wasm", feature = "loop-dispatch"), inline(always))]
-        unsafe fn run<E: $crate::exec::path::EffectiveAddress, C: $crate::exec::branch::Cond>(
+        unsafe fn run<E: $crate::exec::path::EffectiveAddress, C: $crate::exec::flow::Cond>(
             cx: &mut $crate::vcpu::Vcpu,
             slot: *const $crate::cache::Slot,
         ) -> $crate::exec::dispatch::Done {
             // SAFETY: the dispatcher hands over a valid slot, and the builder has put this handler before a conditional jump.
             unsafe {
                 match $name::<$($($type,)*)? $crate::exec::path::Fast, E>(cx, &(*slot).op) {
-                    Ok(()) => $crate::exec::branch::jump_if::<C>(cx, slot.add(1)),
+                    Ok(()) => $crate::exec::flow::jump_if::<C>(cx, slot.add(1)),
                     Err($crate::exec::path::Miss) => run_alone(cx, slot),
                 }
             }
         }
         const FUSED: &$crate::exec::row::Fused = &$crate::exec::row::Fused {
-            general: $crate::exec::branch::by_condition!(run, $crate::exec::path::General),
-            indexed: $crate::exec::branch::by_condition!(run, $crate::exec::path::Indexed),
+            general: $crate::exec::flow::by_condition!(run, $crate::exec::path::General),
+            indexed: $crate::exec::flow::by_condition!(run, $crate::exec::path::Indexed),
         };
         if let Some(entry) = &mut $row.memory {
             entry.fused = Some(FUSED);
@@ -215,7 +215,7 @@ macro_rules! branch_entry {
             let op = unsafe { &(*slot).op };
             cx.time.enter_op(op.retired);
             let result = $name::<$($type,)* $crate::exec::path::Slow, $crate::exec::path::General>(cx, slot);
-            $crate::exec::branch::finish(cx, op, result)
+            $crate::exec::flow::finish(cx, op, result)
         }
         #[cold]
         unsafe fn slow(cx: &mut $crate::vcpu::Vcpu, slot: *const $crate::cache::Slot) -> $crate::exec::dispatch::Done {

@@ -1,7 +1,7 @@
 //! What ops do that are no instruction: see [`Opcode`].
 
-use super::branch;
 use super::dispatch::{Done, Handler, leave};
+use super::flow;
 use super::retire::run_system;
 use crate::cache::{Link, Slot};
 use crate::cpu::{Exception, slot};
@@ -35,7 +35,7 @@ unsafe fn stale(cx: &mut Vcpu, _: *const Slot) -> Done {
 /// Handler of an op that has no `Code`.
 pub fn handler(code: Opcode) -> Handler {
     match code {
-        Opcode::FALL_THROUGH => branch::run_fall_through,
+        Opcode::FALL_THROUGH => flow::run_fall_through,
         Opcode::UNIMPLEMENTED => |cx, slot| {
             // SAFETY: the dispatcher hands over a valid slot.
             run_system(cx, unsafe { &(*slot).op }, unimplemented)

@@ -28,8 +28,8 @@ impl Machine {
     }
 
     /// Bytes of input on a console port that the guest has not taken.
-    pub fn input_pending(&self, port: Port) -> usize {
-        self.board().slots.get::<ConsoleDevice>(0).map_or(0, |console| console.device().input_pending(port))
+    pub fn input_pending(&mut self, port: Port) -> usize {
+        self.board_mut().slots.get_mut::<ConsoleDevice>(0).map_or(0, |console| console.device().input_pending(port))
     }
 
     /// Gives the serial port input. Returns how many bytes were taken.

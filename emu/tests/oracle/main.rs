@@ -5,6 +5,8 @@
 //! Without an x86-64 Linux host only the cases run that carry their answers.
 
 mod case;
+#[path = "../common/mod.rs"]
+mod common;
 mod corners;
 mod elsewhere;
 mod field;

@@ -2,13 +2,13 @@
 //!
 //! Every exception is delivered through the IDT to a HLT of its own, so the case's registers lie in the CPU and on the stack frame when the machine stops.
 
-use devices::platform::GuestMemory;
-use emu::bus::{AddressSpace, Board, Ram, VecBacking};
+use emu::bus::{Ram, VecBacking};
 use emu::cache::Limits;
 use emu::cpu::{Cr0, Cr4, DescriptorTable, Efer, Segment, SegmentName};
 use emu::engine::{self, VcpuExit};
 use emu::vcpu::{Clock, Vcpu};
 
+use super::common::NoBoard;
 use super::world::*;
 
 /// How the CPU is driven: results are the same in all ways.
@@ -68,42 +68,6 @@ const GDT: [u64; 7] = [
 const GDT_LIMIT: u16 = 127;
 /// The descriptor behind [`DATA_LDT`], with the AVL bit that Linux's modify_ldt sets.
 const DATA_DESCRIPTOR: u64 = 0x2050_f300_0000_1fff;
-
-/// Nothing is attached.
-struct NoBoard;
-
-impl Board for NoBoard {
-    fn read(&mut self, _: AddressSpace, _: u64, _: u8, _: &mut dyn GuestMemory, _: u64) -> u64 {
-        u64::MAX
-    }
-    fn write(&mut self, _: AddressSpace, _: u64, _: u8, _: u64, _: &mut dyn GuestMemory, _: u64) {}
-    fn read_msr(&mut self, _: u32, _: u64) -> Option<u64> {
-        None
-    }
-    fn write_msr(&mut self, _: u32, _: u64, _: u64) -> Option<()> {
-        None
-    }
-    fn task_priority(&self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: u8) {}
-    fn interrupt_pending(&self) -> bool {
-        false
-    }
-    fn next_interrupt(&self) -> u8 {
-        0
-    }
-    fn acknowledge_interrupt(&mut self) -> u8 {
-        0
-    }
-    fn deadline(&self) -> Option<u64> {
-        None
-    }
-    fn advance(&mut self, _: u64) {}
-    fn wants_stop(&self) -> bool {
-        false
-    }
-}
 
 /// Our CPU and 2 MiB of RAM.
 pub struct Ours(Vcpu);

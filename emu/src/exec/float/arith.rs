@@ -5,7 +5,7 @@
 
 use core::cmp::Ordering;
 
-use super::env::Flags;
+use super::flags::Flags;
 use super::operand::{Kind, Operand};
 use super::round::{Exact, Rounding, shift_right_jam};
 

@@ -2,7 +2,7 @@
 
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::operand::Operand;
+use super::operand::{Kind, Operand};
 use super::round::{DOUBLE, Magnitude, SINGLE, Target};
 
 /// An SSE format as a type. Values are bit patterns; the host's own type appears only where its arithmetic is provably the same.
@@ -206,5 +206,36 @@ impl Format for Double {
     #[inline(always)]
     fn host_from_f64(value: f64) -> f64 {
         value
+    }
+}
+
+impl Operand {
+    /// A binary32 number as a 32-bit memory operand of the x87.
+    pub fn single(bits: u32) -> Self {
+        Self::unpack::<Single>(bits, false)
+    }
+
+    /// A binary64 number as a 64-bit memory operand of the x87.
+    pub fn double(bits: u64) -> Self {
+        Self::unpack::<Double>(bits, false)
+    }
+
+    /// An SSE operand; with `denormals_are_zero` a denormal is a zero and no longer denormal.
+    pub(super) fn unpack<F: Format>(bits: F::Bits, denormals_are_zero: bool) -> Self {
+        let raw: u64 = bits.into();
+        let top_aligned = raw << F::SPARE_BITS;
+        let fraction = top_aligned << F::EXPONENT_BITS;
+        let operand = |kind, exponent, significand| Self { kind, negative: F::is_negative(bits), denormal: false, exponent, significand };
+        match F::biased_exponent(bits) {
+            0 if fraction == 0 || denormals_are_zero => operand(Kind::Zero, 0, 0),
+            0 => {
+                let shift = fraction.leading_zeros();
+                let exponent = F::TARGET.min_exponent - 1 - shift as i32;
+                Self { denormal: true, ..operand(Kind::Finite, exponent, fraction << shift) }
+            }
+            biased if biased == F::EXPONENT_MAX && fraction == 0 => operand(Kind::Infinite, 0, 0),
+            biased if biased == F::EXPONENT_MAX => operand(Kind::Nan { signaling: fraction >> 63 == 0 }, 0, fraction >> 1 | 1 << 63),
+            biased => operand(Kind::Finite, biased as i32 - F::TARGET.max_exponent, fraction >> 1 | 1 << 63),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversion to integers and to packed decimal.
 
-use super::env::Flags;
+use super::flags::Flags;
 use super::operand::{Kind, Operand};
 use super::round::Rounding;
 

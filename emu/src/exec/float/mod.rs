@@ -26,6 +26,7 @@
 mod arith;
 mod env;
 mod f80;
+mod flags;
 mod format;
 mod integer;
 mod operand;
@@ -40,8 +41,9 @@ mod oracle;
 mod tests;
 
 pub use arith::Relation;
-pub use env::{ControlWord, Flags, Mxcsr, Response, Unmasked};
+pub use env::{ControlWord, Mxcsr, Response, Unmasked};
 pub use f80::{Class, F80};
+pub use flags::Flags;
 pub use format::{Double, Format, Single};
 pub use integer::Width;
 pub use operand::{Kind, Operand};

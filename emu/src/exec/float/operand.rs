@@ -1,7 +1,6 @@
 //! Operands of every format, unpacked to one.
 
 use super::f80::{Class, F80};
-use super::format::{Double, Format, Single};
 use super::round::EXTENDED;
 
 /// What an operand is.
@@ -38,16 +37,6 @@ pub struct Operand {
 }
 
 impl Operand {
-    /// A binary32 number as a 32-bit memory operand of the x87.
-    pub fn single(bits: u32) -> Self {
-        Self::unpack::<Single>(bits, false)
-    }
-
-    /// A binary64 number as a 64-bit memory operand of the x87.
-    pub fn double(bits: u64) -> Self {
-        Self::unpack::<Double>(bits, false)
-    }
-
     /// An x87 register.
     pub fn extended(value: F80) -> Self {
         let operand = |kind, exponent, significand| Self { kind, negative: value.is_negative(), denormal: false, exponent, significand };
@@ -72,25 +61,6 @@ impl Operand {
         let kind = if magnitude == 0 { Kind::Zero } else { Kind::Finite };
         let significand = magnitude.checked_shl(shift).unwrap_or(0);
         Self { kind, negative: value < 0, denormal: false, exponent: 63 - shift as i32, significand }
-    }
-
-    /// An SSE operand; with `denormals_are_zero` a denormal is a zero and no longer denormal.
-    pub(super) fn unpack<F: Format>(bits: F::Bits, denormals_are_zero: bool) -> Self {
-        let raw: u64 = bits.into();
-        let top_aligned = raw << F::SPARE_BITS;
-        let fraction = top_aligned << F::EXPONENT_BITS;
-        let operand = |kind, exponent, significand| Self { kind, negative: F::is_negative(bits), denormal: false, exponent, significand };
-        match F::biased_exponent(bits) {
-            0 if fraction == 0 || denormals_are_zero => operand(Kind::Zero, 0, 0),
-            0 => {
-                let shift = fraction.leading_zeros();
-                let exponent = F::TARGET.min_exponent - 1 - shift as i32;
-                Self { denormal: true, ..operand(Kind::Finite, exponent, fraction << shift) }
-            }
-            biased if biased == F::EXPONENT_MAX && fraction == 0 => operand(Kind::Infinite, 0, 0),
-            biased if biased == F::EXPONENT_MAX => operand(Kind::Nan { signaling: fraction >> 63 == 0 }, 0, fraction >> 1 | 1 << 63),
-            biased => operand(Kind::Finite, biased as i32 - F::TARGET.max_exponent, fraction >> 1 | 1 << 63),
-        }
     }
 
     /// A NaN of either sort.

@@ -1,6 +1,6 @@
 //! Rounding: the one place where an exact value becomes one of a format, with its exceptions (SDM Vol. 1, 4.8.4 and 4.9.1).
 
-use super::env::Flags;
+use super::flags::Flags;
 
 /// Rounding control.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,8 +3,8 @@
 use super::arms::{self, key};
 use super::hot::hot_ops;
 use crate::cache::Slot;
-use crate::exec::branch;
 use crate::exec::dispatch::{Handler, restore};
+use crate::exec::flow;
 use crate::vcpu::Vcpu;
 
 /// An arm's number where a pattern is wanted.
@@ -32,7 +32,7 @@ pub unsafe fn enter(cx: &mut Vcpu, mut slot: *const Slot) {
                         unsafe { HANDLER(cx, slot) }
                     })*
                     // SAFETY: as above.
-                    arms::FALL_THROUGH => unsafe { branch::run_fall_through(cx, slot) },
+                    arms::FALL_THROUGH => unsafe { flow::run_fall_through(cx, slot) },
                     arms::EXIT => return,
                     // SAFETY: as above.
                     _ => unsafe { restore(run.handler())(cx, slot) },

@@ -3,8 +3,8 @@
 use super::arm_of;
 use crate::cache::{Arm, Run, Slot};
 use crate::decode::Op;
-use crate::exec::branch::condition;
 use crate::exec::dispatch::{Handler, erase};
+use crate::exec::flow::condition;
 use crate::exec::lookup::{fused_handler, handler};
 
 impl Slot {

@@ -1,8 +1,8 @@
 //! Loads, stores, exchanges and constants: FLD, FILD, FBLD, FST, FIST, FISTTP, FBSTP, FXCH, FCMOVcc, FLD1 and its like.
 
-use super::super::branch::{Cc, Cond};
 use super::super::float::x87::{self as semantics, Constant};
 use super::super::float::{self, ControlWord, F80, Flags, Operand, Response, Rounding, Width};
+use super::super::flow::{Cc, Cond};
 use super::arith::{Double, Int16, Int32, MemoryOperand, Single};
 use super::control::at;
 use super::{Data, Fault, begin, content, control, data, is_empty, pop, push, read, settle, stack_fault, status, write};

@@ -8,7 +8,8 @@
 //! the inexact flag is still down, if an integer computation proves it exact; zero results are taken here. *Soft*: everything else.
 
 use super::super::arith::{self, Outcome};
-use super::super::env::{Flags, Mxcsr};
+use super::super::env::Mxcsr;
+use super::super::flags::Flags;
 use super::super::format::Format;
 use super::super::operand::Operand;
 use super::super::round::{Rounding, round};

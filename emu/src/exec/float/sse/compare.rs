@@ -1,7 +1,8 @@
 //! CMPxx, COMIxx, UCOMIxx, MINxx and MAXxx.
 
 use super::super::arith::Relation;
-use super::super::env::{Flags, Mxcsr};
+use super::super::env::Mxcsr;
+use super::super::flags::Flags;
 use super::super::format::Format;
 
 /// The eight predicates of CMPPS/PD/SS/SD.

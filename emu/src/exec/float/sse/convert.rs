@@ -1,7 +1,8 @@
 //! CVTxx2xx and ROUNDxx.
 
 use super::super::arith::Outcome;
-use super::super::env::{Flags, Mxcsr};
+use super::super::env::Mxcsr;
+use super::super::flags::Flags;
 use super::super::format::Format;
 use super::super::integer::{self, Width};
 use super::super::operand::{Kind, Operand};

@@ -1,8 +1,9 @@
 //! FADD, FSUB, FMUL, FDIV, FSQRT and the comparisons.
 
 use super::super::arith::{self, Outcome, Relation};
-use super::super::env::{ControlWord, Flags};
+use super::super::env::ControlWord;
 use super::super::f80::F80;
+use super::super::flags::Flags;
 use super::super::operand::Operand;
 use super::super::round::Rounding;
 use super::{finish, not_a_number, not_numbers};

@@ -2,8 +2,8 @@
 
 use super::super::arith::Outcome;
 use super::super::env::ControlWord;
-use super::super::env::Flags;
 use super::super::f80::F80;
+use super::super::flags::Flags;
 use super::super::round::{EXTENDED, Exact};
 use super::finish;
 

@@ -1,7 +1,8 @@
 //! Loads, stores and FRNDINT.
 
-use super::super::env::{ControlWord, Flags};
+use super::super::env::ControlWord;
 use super::super::f80::F80;
+use super::super::flags::Flags;
 use super::super::format::Format;
 use super::super::integer::{self, Width, split};
 use super::super::operand::{Kind, Operand};

@@ -22,8 +22,9 @@ pub use transcendental::{arctangent, cosine, exp2m1, log2, log2p1, sine, tangent
 pub use super::integer::BCD_INDEFINITE;
 
 use super::arith::Outcome;
-use super::env::{ControlWord, Flags};
+use super::env::ControlWord;
 use super::f80::F80;
+use super::flags::Flags;
 use super::operand::{Kind, Operand};
 use super::round::{EXTENDED, Exact, Magnitude, Policy, Target, round};
 

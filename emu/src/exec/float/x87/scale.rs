@@ -1,8 +1,9 @@
 //! FSCALE and FXTRACT.
 
 use super::super::arith::Outcome;
-use super::super::env::{ControlWord, Flags};
+use super::super::env::ControlWord;
 use super::super::f80::F80;
+use super::super::flags::Flags;
 use super::super::operand::{Kind, Operand};
 use super::super::round::Exact;
 use super::{exact, finish_scaled, from_int, not_a_number, not_numbers};

@@ -5,8 +5,9 @@
 //! 66-bit π that the manual documents (SDM Vol. 1, 8.3.8). The precision control has no influence.
 
 use super::super::arith::{self, Outcome};
-use super::super::env::{ControlWord, Flags};
+use super::super::env::ControlWord;
 use super::super::f80::F80;
+use super::super::flags::Flags;
 use super::super::operand::{Kind, Operand};
 use super::super::round::{EXTENDED, Exact};
 use super::convert::load;
