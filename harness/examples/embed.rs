@@ -1,25 +1,46 @@
-//! A program with a machine of its own: it types at the shell of an image, keeps what was done, and goes on there the next time.
+//! A program with a machine of its own: it boots a kernel once, types at the guest's shell, keeps what was done, and resumes there the next time.
 //!
 //! ```sh
-//! cargo run --release --package prebake --example embed -- registry.example/demo:1
+//! cargo run --release --package prebake --example embed -- FOLDER target/guest/vmlinux target/guest/initramfs.cpio
 //! ```
 
-use prebake::distribution::oci::{Access, ensure};
-use prebake::progress::Progress;
+use prebake::context::{Context, Folders};
+use prebake::error::Result;
+use prebake::machine::boot::Cold;
+use prebake::make::bake::{Bake, Source, bake};
+use prebake::observer::{Notice, Observer, Progress};
+use prebake::report::Report;
 use prebake::run::console::Terminal;
 use prebake::run::{Keep, Request, What};
 use prebake::service::{Vm, console};
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-fn main() -> prebake::error::Result<()> {
-    let reference = std::env::args().nth(1).unwrap_or_else(|| "registry.example/demo:1".into());
-    // Fetched now, so that nobody waits later. The files stay in the store for as long as this value lives.
-    let artifacts = ensure(&reference, &Access::default(), &mut Progress::new("embed"))?;
-    println!("{} with {:?}", artifacts.wasm_file.display(), artifacts.snapshot_file);
+struct Printed;
 
-    let request = Request { keep: Keep::Session("embed".into()), ..Request::new(What::Reference(reference)) };
+impl Observer for Printed {
+    fn notice(&self, notice: &Notice<'_>) {
+        println!("{notice:?}");
+    }
+    fn progress(&self, progress: &Progress<'_>) {
+        println!("{:?}: {} of {:?}", progress.task, progress.done, progress.total);
+    }
+}
+
+fn main() -> Result<()> {
+    let [folder, kernel, initramfs] = [1, 2, 3].map(|n| PathBuf::from(std::env::args_os().nth(n).unwrap_or_default()));
+    let context = Context::new(Folders::below(&folder, Path::new("")), Arc::new(Printed));
+    let snapshot = folder.join("demo.snap");
+    if !snapshot.exists() {
+        let kernel = Source::Kernel(kernel, Cold { initrd: Some(initramfs), ..Cold::default() });
+        bake(&context, &Bake::new(kernel, &snapshot), || None, &mut Report::of("bake"))?;
+    }
+
+    let what = What::Files { machine: None, snapshot: Some(snapshot) };
+    let request = Request { keep: Keep::Session("embed".into()), ..Request::new(what) };
     let (console, mut ends) = console(Terminal::default())?;
-    let vm = Vm::start(request, console)?;
+    let vm = Vm::start(context, request, console)?;
     let typed = ends.stdin.write_all(b"echo $((count=count+1)) times\n");
     let mut shown = Vec::new();
     while typed.is_ok() && !String::from_utf8_lossy(&shown).contains(" times\r\n") {
@@ -30,7 +51,7 @@ fn main() -> prebake::error::Result<()> {
         }
     }
     println!("{}", String::from_utf8_lossy(&shown));
-    println!("{}", vm.checkpoint()?);
+    println!("{:?}", vm.checkpoint()?);
     // The app goes away.
     vm.stop();
     println!("{:?}", vm.wait().outcome?.ending);

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 /// Why prebake itself failed. Each message says what was found, what was wanted and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The work was given up, because that was asked for.
+    #[error("cancelled")]
+    Cancelled,
     /// A file that was named cannot be read.
     #[error("cannot read the {what} {}: {source}", path.display())]
     Read {
@@ -438,6 +441,7 @@ impl Error {
             Self::ModuleMemory { .. } => "module-memory",
             Self::Engine(_) => "engine",
             Self::Refused { kind, .. } => kind,
+            Self::Cancelled => "cancelled",
             Self::Memory { .. } => "no-memory",
             Self::DiskSize { .. } => "disk-size",
             Self::WrongDisk { .. } => "wrong-disk",

@@ -4,14 +4,16 @@
 //! snapshot of it; `distribution` has registries, the store of what was pulled, and whose code is run; `session` what was done in machines and
 //! kept; `run` finds out what is to be run, starts it and attends it; `host` is what this host gives: files, clocks, entropy, directories.
 
+pub mod context;
 pub mod distribution;
 pub mod error;
 pub mod host;
 pub mod machine;
 pub mod make;
-pub mod progress;
+pub mod observer;
 pub mod report;
 pub mod run;
 pub mod service;
 pub mod session;
 pub mod terminal;
+pub mod text;

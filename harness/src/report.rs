@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
-use crate::progress::{grouped, mips};
 use crate::run::drive::Drive;
 use crate::session::Kept;
 use emu::machine::Verdict;
@@ -178,32 +177,25 @@ impl Report {
         json.push(b'\n');
         atomic::write(path, &json)
     }
-
-    /// The figures that people want to see.
-    pub fn stats(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let (Some(restore), Some(mappings)) = (self.restore_ms, self.snapshot_mappings) {
-            lines.push(format!("restored in {restore:.1} ms ({mappings} mappings)"));
-        }
-        if let Some(first) = self.first_output_ms {
-            lines.push(format!("first output after {first:.1} ms"));
-        }
-        let (instructions, seconds, mips) = (grouped(self.guest_instructions), self.wall_seconds, self.mips);
-        lines.push(format!("{instructions} instructions at {mips:.0} MIPS, {seconds:.3} s in all"));
-        let Hlt { count, asleep_seconds, .. } = self.hlt;
-        lines.push(format!("halted {} times, {asleep_seconds:.3} s of guest time asleep", grouped(count)));
-        if let Some(pages) = self.pages_loaded {
-            lines.push(format!("{} pages of memory in use", grouped(pages)));
-        }
-        if !self.unimplemented_instructions.is_empty() {
-            let gaps: Vec<_> = self.unimplemented_instructions.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-            lines.push(format!("instructions that are not implemented: {}", gaps.join(", ")));
-        }
-        lines
-    }
 }
 
 /// Milliseconds from `start` to `end`.
 pub fn millis_between(start: Instant, end: Instant) -> f64 {
     end.duration_since(start).as_secs_f64() * 1e3
+}
+
+/// Millions of instructions per second.
+pub fn mips(instructions: u64, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { instructions as f64 / time.as_secs_f64() / 1e6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_needs_time() {
+        assert_eq!(mips(5_000_000, Duration::from_millis(500)), 10.0);
+        assert_eq!(mips(5, Duration::ZERO), 0.0);
+    }
 }

@@ -6,7 +6,9 @@
 //!
 //! `harness/examples/embed.rs` is a program that does it.
 
+use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::observer::{Notice, Observer, Progress};
 use crate::report::Report;
 use crate::run::console::{Command, Console, Control, Terminal, Typist};
 use crate::run::{self, Outcome, Request};
@@ -16,17 +18,21 @@ use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use wamr::Runtime;
 
-/// A machine that runs.
+/// A machine that runs. Dropping it ends the machine; what was done in a session is kept.
 #[derive(Debug)]
 pub struct Vm {
     mailbox: Arc<Mailbox>,
-    thread: JoinHandle<(Result<Outcome>, Report)>,
+    /// It was stopped: what is fetched for it is not wanted any more.
+    stopped: Arc<AtomicBool>,
+    /// None once it has been waited for.
+    thread: Option<JoinHandle<(Result<Outcome>, Report)>>,
 }
 
 /// How a machine ended.
@@ -41,16 +47,18 @@ pub struct Ended {
 impl Vm {
     /// Starts what `request` asks for, with its console on `console`: fetches it if need be, restores it, gives it a fresh seed. All that is done in
     /// the machine's own thread, so this returns at once, and [`Self::wait`] tells if it failed.
-    pub fn start(request: Request, console: Console) -> Result<Self> {
+    pub fn start(context: Context, request: Request, console: Console) -> Result<Self> {
         let error = |source| Error::Host { what: "start a machine's thread", source };
         let (wake, waker) = UnixStream::pair().map_err(error)?;
         wake.set_nonblocking(true).map_err(error)?;
         waker.set_nonblocking(true).map_err(error)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let context = context.observed_by(|observer| Arc::new(Stoppable { observer, stopped: stopped.clone() }));
         let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(VecDeque::new())), waker });
         let inbox = Inbox { mailbox: mailbox.clone(), wake, waiting: VecDeque::new() };
         let work = move || {
             let mut report = Report::of("run");
-            let outcome = run::run(&request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
+            let outcome = run::run(&context, &request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
             if let Err(error) = &outcome {
                 report.fail(error);
             }
@@ -58,7 +66,7 @@ impl Vm {
         };
         // Starting WAMR touches the whole stack.
         let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK).spawn(work).map_err(error)?;
-        Ok(Self { mailbox, thread })
+        Ok(Self { mailbox, stopped, thread: Some(thread) })
     }
 
     /// Keeps what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
@@ -70,6 +78,7 @@ impl Vm {
 
     /// Keeps what the guest has done, if it is in a session, and ends the machine: its user has gone.
     pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
         self.post(Command::Leave);
     }
 
@@ -85,17 +94,52 @@ impl Vm {
 
     /// Whether the machine has ended.
     pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until the machine ends.
-    pub fn wait(self) -> Ended {
-        let (outcome, report) = self.thread.join().unwrap_or_else(|_| (Err(Error::MachineEnded), Report::of("run")));
+    pub fn wait(mut self) -> Ended {
+        self.join()
+    }
+
+    fn join(&mut self) -> Ended {
+        let ended = self.thread.take().and_then(|thread| thread.join().ok());
+        let (outcome, report) = ended.unwrap_or_else(|| (Err(Error::MachineEnded), Report::of("run")));
         Ended { outcome, report }
     }
 
     fn post(&self, command: Command) {
         self.mailbox.post(Letter { command, answer: None });
+    }
+}
+
+impl Drop for Vm {
+    /// Ends the machine as [`Self::stop`] does, and returns when its thread is gone.
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop();
+            self.join();
+        }
+    }
+}
+
+/// Gives up what comes before the machine once that is stopped.
+struct Stoppable {
+    observer: Arc<dyn Observer>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Observer for Stoppable {
+    fn notice(&self, notice: &Notice<'_>) {
+        self.observer.notice(notice);
+    }
+
+    fn progress(&self, progress: &Progress<'_>) {
+        self.observer.progress(progress);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.observer.is_cancelled()
     }
 }
 

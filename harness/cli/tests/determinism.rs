@@ -9,8 +9,8 @@ use emu::bus::{PageSource, Ram, VecBacking};
 use emu::cache::Limits;
 use emu::machine::{Config, Entropy, Machine, Stop};
 use emu::vcpu::Clock;
+use prebake::context::{Context, Folders};
 use prebake::host::backend::disk::Verify;
-use prebake::host::file::ledger::Ledger;
 use prebake::machine::Engine;
 use prebake::machine::parts::{BAKE_EPOCH, Parts, Randomness, seed};
 use prebake::machine::record::BakeState;
@@ -250,8 +250,7 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TailState>(0).unwrap();
     let outlet = Outlet::silent(false, Tail::default());
-    let no_devices = Devices { disks: Vec::new(), shares: Vec::new() };
-    let mut parts = Parts::open(&no_devices, &Ledger::default(), Verify::Always).unwrap();
+    let mut parts = Parts::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     let seed = seed(Randomness::Published).unwrap();
     let config = parts.take_config(&outlet, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));
@@ -263,7 +262,8 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     let input = Input::new(input, Typist::Script);
     let drive = Drive::new(Box::new(machine), None);
     let manner = Manner { clock: ClockSource::Virtual, mode: Mode::Streams, terminal: Terminal::default() };
-    let mut attended = Attended::new(drive, outlet, input, Box::new(Signals::catch().unwrap()), manner);
+    let mut attended =
+        Attended::new(Context::silent(Folders::default()), drive, outlet, input, Box::new(Signals::catch().unwrap()), manner);
     attended.start();
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));
     save(attended.drive().machine())

@@ -5,6 +5,7 @@ mod common;
 
 use common::{at_barrier, at_prompt};
 use devices::console::WindowSize;
+use prebake::context::Context;
 use prebake::run::attended::Ending;
 use prebake::run::console::Terminal;
 use prebake::run::{Keep, Request, What};
@@ -24,9 +25,13 @@ struct User {
 
 impl User {
     fn start(request: Request) -> (Vm, Self) {
+        Self::start_in(common::context("alone"), request)
+    }
+
+    fn start_in(context: Context, request: Request) -> (Vm, Self) {
         let window = Some(WindowSize { cols: 90, rows: 30 });
         let (console, ends) = console(Terminal { name: Some("vt220".into()), window }).unwrap();
-        (Vm::start(request, console).unwrap(), Self { ends, seen: String::new() })
+        (Vm::start(context, request, console).unwrap(), Self { ends, seen: String::new() })
     }
 
     fn ask(&mut self, command: &str, answer: &str) {
@@ -62,30 +67,28 @@ fn a_program_types_and_reads_and_resizes() {
 /// All that is kept here is in a store of this test's own.
 #[test]
 fn what_is_done_is_kept_and_goes_on() {
-    let home = common::scratch("home");
-    let _ = std::fs::remove_dir_all(&home);
-    // SAFETY: it is set before any thread of this process reads it, and the other tests here have no sessions.
-    unsafe { std::env::set_var("PREBAKE_HOME", &home) };
+    let _ = std::fs::remove_dir_all(common::scratch("home"));
+    let start = |request| User::start_in(common::context("home"), request);
     let kept = || Request { keep: Keep::Session("work".into()), ..snapshot(at_prompt()) };
-    let (vm, mut user) = User::start(kept());
+    let (vm, mut user) = start(kept());
     user.wait_for("# ");
     user.ask("word=one; echo $word", "one");
     let checkpoint = vm.checkpoint().unwrap();
     assert_eq!((checkpoint.session.as_str(), checkpoint.pages > 0), ("work", true));
     user.ask("word=two; echo $word", "two");
     // Nobody else can have it meanwhile.
-    let (other, _user) = User::start(kept());
+    let (other, _user) = start(kept());
     assert_eq!(other.wait().outcome.unwrap_err().kind(), "session-in-use");
     vm.stop();
     assert!(vm.wait().outcome.unwrap().kept.is_some());
 
-    let (vm, mut user) = User::start(kept());
+    let (vm, mut user) = start(kept());
     user.ask("echo $word", "two");
     // To close the input is to go away.
     drop(user.ends.stdin);
     let outcome = vm.wait().outcome.unwrap();
     assert!(matches!(outcome.ending, Ending::Signalled(_)) && outcome.kept.is_some(), "{outcome:?}");
-    let (vm, mut user) = User::start(kept());
+    let (vm, mut user) = start(kept());
     user.ask("echo $word", "two");
     user.ends.stdin.write_all(b"exit\n").unwrap();
     assert_eq!(vm.wait().outcome.unwrap().ending, Ending::Exited(0));
@@ -108,4 +111,15 @@ fn what_cannot_be_kept_is_said() {
     }
     let (vm, _user) = User::start(snapshot("/nonexistent.snap".into()));
     assert_eq!(vm.wait().outcome.unwrap_err().kind(), "missing");
+}
+
+/// Once the thread of a machine is gone, nobody holds the other ends of its console.
+#[test]
+fn a_machine_ends_when_it_is_dropped() {
+    let (vm, mut user) = User::start(snapshot(at_prompt()));
+    user.ask("echo here", "here");
+    drop(vm);
+    let mut rest = Vec::new();
+    user.ends.stdout.read_to_end(&mut rest).unwrap();
+    assert!(user.ends.stdin.write_all(b"x").is_err());
 }

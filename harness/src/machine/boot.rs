@@ -3,6 +3,7 @@
 use super::file::MachineFile;
 use super::parts::{Parts, Randomness, Seed};
 use super::{DebugAid, Engine, native};
+use crate::context::Context;
 use crate::error::Result;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file;
@@ -24,6 +25,17 @@ pub struct Cold {
     pub memory: u32,
 }
 
+/// The kernel's command line, if nothing else is said.
+pub const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
+/// Memory in MiB, if nothing else is said.
+pub const DEFAULT_MEMORY: u32 = 128;
+
+impl Default for Cold {
+    fn default() -> Self {
+        Self { initrd: None, append: DEFAULT_APPEND.into(), memory: DEFAULT_MEMORY }
+    }
+}
+
 /// A machine with this kernel loaded.
 pub fn cold(kernel: &Path, given: &Cold, config: Config) -> Result<Machine> {
     let ram_size = u64::from(given.memory) << 20;
@@ -34,8 +46,10 @@ pub fn cold(kernel: &Path, given: &Cold, config: Config) -> Result<Machine> {
     Ok(Machine::boot(config, ram, &kernel, initrd.as_deref(), &given.append)?)
 }
 
-/// How a machine is made.
-pub struct Made<'a> {
+/// What a machine boots with, besides what it carries.
+pub struct BootOptions<'a> {
+    /// Folders and observer.
+    pub context: &'a Context,
     /// Where its consoles go.
     pub outlet: &'a Outlet,
     /// Where its time comes from.
@@ -48,13 +62,13 @@ pub struct Made<'a> {
     pub shares: &'a [SharedDirectory],
     /// What its program gets.
     pub program: &'a Program,
-    /// Who looks on.
+    /// What observes each instruction.
     pub aid: Option<&'a DebugAid>,
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
-pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Made<'_>) -> Result<Box<dyn Engine>> {
-    let Made { outlet, clock, randomness, seed, shares, program, aid } = *made;
+pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
+    let BootOptions { context, outlet, clock, randomness, seed, shares, program, aid } = *options;
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
@@ -62,5 +76,5 @@ pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, made: &Ma
         return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, outlet.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
-    native(machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?, aid)
+    native(context, machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?, aid)
 }

@@ -1,21 +1,21 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
 use super::module::{DiskRoom, FIRST_FOLDER, Loaded, Room};
+use crate::context::Context;
 use crate::distribution::trust::Voucher;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
 use crate::host::backend::disk::FileSource;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
-use crate::host::file::ledger::{Ledger, Stamp};
+use crate::host::file::ledger::Stamp;
 use crate::machine::parts::{BAKE_EPOCH, Randomness, Seed};
 use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
 use crate::make::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
-use crate::make::code::CodeCache;
-use crate::progress::say;
+use crate::observer::Notice;
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
@@ -29,11 +29,12 @@ pub struct MachineFile {
     artifact: Artifact<HostFile>,
     metadata: Metadata,
     voucher: Option<Voucher>,
+    context: Context,
 }
 
 impl MachineFile {
     /// Opens it.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(context: &Context, path: &Path) -> Result<Self> {
         let error = |source| Error::Artifact { path: path.into(), source };
         let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
         check_ram_size(artifact.size().ram_size)?;
@@ -44,7 +45,7 @@ impl MachineFile {
         if !upper.is_multiple_of(UPPER_UNIT) || wanted > u64::from(size.pages) * MEMORY_PAGE {
             return Err(Error::ModuleMemory { path: path.into(), ram_size: size.ram_size, upper, pages: size.pages });
         }
-        Ok(Self { path: path.into(), artifact, metadata, voucher: None })
+        Ok(Self { path: path.into(), artifact, metadata, voucher: None, context: context.clone() })
     }
 
     /// The same, and who stands for its code, as a pull has found out.
@@ -109,20 +110,16 @@ impl MachineFile {
         }
         let digest = self.code_digest()?;
         let is_vouched_for = self.voucher.as_ref().is_some_and(|voucher| voucher.code == digest.to_string());
-        let trusted = is_vouched_for || CodeCache::of_user()?.trusts(digest);
+        let trusted = is_vouched_for || self.context.code_cache()?.trusts(digest);
         if !trusted {
-            say(format_args!(
-                "prebake: the code in {} was not compiled by this prebake, and nobody whom you trust stands for it, so it is not run: the \
-                 machine runs natively instead",
-                self.path.display()
-            ));
+            self.context.notice(Notice::NotTrusted { path: &self.path });
         }
         Ok(trusted)
     }
 
     /// The digest of the code, computed again only if the file has changed.
     fn code_digest(&self) -> Result<snapshot::Digest> {
-        let (ledger, file) = (Ledger::of_code(), self.artifact.file().file());
+        let (ledger, file) = (self.context.code_ledger(), self.artifact.file().file());
         if let Some(digest) = ledger.recall(file) {
             return Ok(digest);
         }

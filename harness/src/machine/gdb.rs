@@ -4,8 +4,9 @@
 //! the host's clock. When the debugger leaves, the guest goes on, and another can come.
 
 use super::native::Native;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::progress::say;
+use crate::observer::Notice;
 use emu::machine::{CpuState, FpuState, Machine, Stop};
 use gdbstub::common::Signal;
 use gdbstub::conn::ConnectionExt;
@@ -65,12 +66,12 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
 
 impl Gdb {
     /// Listens for a debugger.
-    pub fn new(machine: Machine, address: SocketAddr) -> Result<Self> {
+    pub fn new(context: &Context, machine: Machine, address: SocketAddr) -> Result<Self> {
         let failed = failed("listen for a debugger");
         let listener = TcpListener::bind(address).map_err(&failed)?;
         listener.set_nonblocking(true).map_err(&failed)?;
         let address = listener.local_addr().map_err(&failed)?;
-        say(format_args!("prebake: the machine waits for a debugger: gdb -ex 'target remote {address}'"));
+        context.notice(Notice::WaitingForDebugger { address });
         let debugged = Debugged { machine, breakpoints: BTreeSet::new(), stepping: false };
         Ok(Self { debugged, listener, expecting: true, stub: None, connection: None })
     }

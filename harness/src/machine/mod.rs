@@ -12,6 +12,7 @@ pub mod record;
 pub mod saved;
 mod trace;
 
+use crate::context::Context;
 use crate::error::Result;
 use crate::machine::saved::Covered;
 use devices::console::{Port, WindowSize};
@@ -107,11 +108,11 @@ impl DebugAid {
 }
 
 /// A machine of this program, with whoever is to look on.
-pub fn native(machine: Machine, aid: Option<&DebugAid>) -> Result<Box<dyn Engine>> {
+pub fn native(context: &Context, machine: Machine, aid: Option<&DebugAid>) -> Result<Box<dyn Engine>> {
     Ok(match aid {
         None => Box::new(machine),
         Some(DebugAid::Trace(path)) => Box::new(Traced::new(machine, path)?),
-        Some(DebugAid::Gdb(address)) => Box::new(Gdb::new(machine, *address)?),
+        Some(DebugAid::Gdb(address)) => Box::new(Gdb::new(context, machine, *address)?),
     })
 }
 

@@ -1,12 +1,12 @@
 //! What a machine is put together from on this host.
 
 use super::record::{DiskKind, DiskRecord, ShareRecord};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::{MonotonicClock, since_1970};
 use crate::host::backend::disk::{self, Verify};
 use crate::host::backend::entropy::OsEntropy;
 use crate::host::backend::hostdir::HostDir;
-use crate::host::file::ledger::Ledger;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, SharedDirectory};
 use crate::run::outlet::Outlet;
@@ -62,11 +62,11 @@ pub struct Parts {
 
 impl Parts {
     /// Opens what was asked for.
-    pub fn open(devices: &Devices, ledger: &Ledger, verify: Verify) -> Result<Self> {
+    pub fn open(context: &Context, devices: &Devices, verify: Verify) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
         let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
         for arg in &devices.disks {
-            let disk = disk::open(arg, ledger, verify)?;
+            let disk = disk::open(context, arg, verify)?;
             parts.disk_records.push(DiskRecord {
                 kind: DiskKind::File,
                 name: arg.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

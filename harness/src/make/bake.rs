@@ -1,6 +1,30 @@
 //! Bakes: a machine boots under the virtual clock until it has settled, and a snapshot of it is saved.
 
+use super::convert::{Conversion, convert};
+use super::settle::{Moment, Settled, save, settle};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::host::backend::disk::Verify;
+use crate::host::file::HostFile;
+use crate::host::file::atomic::AtomicFile;
+use crate::host::file::ledger::Stamp;
+use crate::machine::boot::{self, BootOptions, Cold};
+use crate::machine::file::MachineFile;
+use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::program::Program;
+use crate::machine::record::{BakeState, Point};
+use crate::machine::{ClockSource, Devices, Engine};
+use crate::observer::{Notice, Task, Tracker};
+use crate::report::{Boot, Report};
+use crate::run::EngineKind;
+use crate::run::drive::Drive;
+use crate::run::outlet::Outlet;
+use crate::run::tail::Tail;
 use emu::machine::Thresholds;
+use snapshot::{Snapshot, Written};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// When a bake takes a guest to have settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,4 +39,176 @@ impl Default for SettleOptions {
     fn default() -> Self {
         Self { thresholds: Thresholds::default(), within: 600_000_000_000 }
     }
+}
+
+/// What is baked.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A machine's file.
+    Machine(PathBuf),
+    /// A container image. A machine of it is made first, beside the snapshot.
+    Image(String),
+    /// A kernel, and what it boots with.
+    Kernel(PathBuf, Cold),
+}
+
+/// A bake.
+#[derive(Debug, Clone)]
+pub struct Bake {
+    /// What is baked.
+    pub source: Source,
+    /// Where to save the snapshot. A file of that name stays as it is until the new one is complete.
+    pub output: PathBuf,
+    /// Where the guest is to stand.
+    pub point: Point,
+    /// When it counts as settled.
+    pub settle: SettleOptions,
+    /// What runs the machine.
+    pub engine: EngineKind,
+    /// Disks and shares.
+    pub devices: Devices,
+    /// The program, if the guest is to start it.
+    pub program: Program,
+    /// Give up after this many guest instructions.
+    pub limit_instructions: Option<u64>,
+}
+
+impl Bake {
+    /// Bakes `source` to its barrier, as is usual.
+    pub fn new(source: Source, output: &Path) -> Self {
+        Self {
+            source,
+            output: output.into(),
+            point: Point::Barrier,
+            settle: SettleOptions::default(),
+            engine: EngineKind::Native,
+            devices: Devices::default(),
+            program: Program::default(),
+            limit_instructions: None,
+        }
+    }
+}
+
+/// What came of a bake.
+#[derive(Debug, Clone)]
+pub struct Baked {
+    /// The machine's file, unless a kernel was baked.
+    pub machine: Option<PathBuf>,
+    /// The snapshot.
+    pub written: Written,
+    /// The guest's init is prebake's, and rekeys the random generator after a restore.
+    pub control: bool,
+}
+
+/// Bakes. `interrupted` gives the signal that ends it, if one has come.
+pub fn bake(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Option<i32>, report: &mut Report) -> Result<Baked> {
+    context.outcome(boot_and_save(context, bake, interrupted, report))
+}
+
+fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Option<i32>, report: &mut Report) -> Result<Baked> {
+    let (output, point) = (&bake.output, bake.point);
+    // Begun first, so that a place that cannot be written is told before the work.
+    let mut file = AtomicFile::create(output)?;
+    let mut parts = Parts::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program)?;
+    let outlet = Outlet::silent(true, Tail::default());
+    // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
+    let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
+    let options = BootOptions {
+        context,
+        outlet: &outlet,
+        clock: ClockSource::Virtual,
+        randomness: Randomness::Published,
+        seed,
+        shares: &bake.devices.shares,
+        program: &bake.program,
+        aid: None,
+    };
+    let machine_file = machine_file(context, &bake.source, output)?;
+    let (machine, path, memory) = boot_source(bake, machine_file.as_deref(), &mut parts, &options, report)?;
+    let mut drive = Drive::new(machine, bake.limit_instructions);
+
+    context.notice(Notice::Booting { path, memory });
+    let tracker = tracker(context);
+    let settled = settle(&mut drive, &outlet, interrupted, point, bake.settle, |moment| self::report(&tracker, moment));
+    drop(tracker);
+    report.take(&mut drive);
+    let Settled { booted, judged, verdict, control } = settled?;
+    report.boot = Some(Boot::new(booted.instructions, booted.elapsed, booted.now));
+    report.settled = Some(verdict.into());
+    context.notice(Notice::Settled {
+        point,
+        instructions: booted.instructions,
+        elapsed: booted.elapsed,
+        guest_time: Duration::from_nanos(booted.now),
+        verdict,
+        waited: judged.elapsed.saturating_sub(booted.elapsed),
+    });
+
+    let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
+    let written = save(&mut drive, &outlet, &state, &mut file, output)?;
+    let file = file.commit()?;
+    report.snapshot_bytes = Some(written.file_length);
+    report.snapshot_mappings = Some(written.runs);
+    read_back(context, output, &file, &written)?;
+    Ok(Baked { machine: machine_file, written, control })
+}
+
+/// The machine's file of `source`, or the one that is made of its image, beside the snapshot at `output`.
+fn machine_file(context: &Context, source: &Source, output: &Path) -> Result<Option<PathBuf>> {
+    match source {
+        Source::Machine(path) => Ok(Some(path.clone())),
+        Source::Image(name) => {
+            let path = output.with_extension("wasm");
+            convert(context, &Conversion::of_image(name, &path))?;
+            Ok(Some(path))
+        }
+        Source::Kernel(..) => Ok(None),
+    }
+}
+
+/// The machine that is to be baked, what it was made of, and its memory in MiB.
+fn boot_source<'a>(
+    bake: &'a Bake,
+    machine: Option<&'a Path>,
+    parts: &mut Parts,
+    options: &BootOptions<'_>,
+    report: &mut Report,
+) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
+    match (machine, &bake.source) {
+        (None, Source::Kernel(kernel, cold)) => {
+            let config = parts.take_config(options.outlet, options.clock, options.randomness, options.seed)?;
+            Ok((Box::new(boot::cold(kernel, cold, config)?), kernel, cold.memory.into()))
+        }
+        (Some(path), _) => {
+            let machine = MachineFile::open(options.context, path)?;
+            let in_module = bake.engine == EngineKind::Wamr && machine.is_trusted()?;
+            if in_module {
+                report.engine = machine.engine();
+            }
+            Ok((boot::file(&machine, in_module, parts, options)?, path, machine.ram_size() >> 20))
+        }
+        (None, _) => Err(Error::NothingToRun),
+    }
+}
+
+/// For the progress of a boot.
+pub(crate) fn tracker(context: &Context) -> Tracker<'_> {
+    Tracker::new(context.observer(), Task::Boot { guest_time: Duration::ZERO }, None)
+}
+
+/// Reports how far a boot has come. Fails if it is to be given up.
+pub(crate) fn report(tracker: &Tracker<'_>, moment: Moment) -> Result<()> {
+    tracker.set_task(Task::Boot { guest_time: Duration::from_nanos(moment.now) }, moment.instructions);
+    tracker.check()
+}
+
+/// Reads back what is on the disk, and remembers that it is good.
+fn read_back(context: &Context, path: &Path, file: &File, written: &Written) -> Result<()> {
+    let stamp = Stamp::of(file);
+    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+    let error = |source| Error::Snapshot { path: path.into(), source };
+    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
+    snapshot.verify_all().map_err(error)?;
+    context.ledger().remember(snapshot.source().file(), stamp, written.content_digest);
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! What this prebake is shipped with: the machine's module, and what it was compiled to here; the guest's kernel and init.
 //!
-//! They lie in the folder of the program. `$PREBAKE_MACHINE` names another, for a program that was built apart from them, as tests are.
+//! They lie in one folder, [`Folders::shipped`].
 
+use crate::context::{Context, Folders};
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
-use crate::host::file::cache_folder;
 use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
@@ -17,48 +17,44 @@ const MODULE: &str = "machine.wasm";
 const KERNEL: &str = "vmlinux";
 /// … and its first file system, with init alone.
 const INITRAMFS: &str = "initramfs.cpio";
+/// The compiler.
+const COMPILER: &str = "prebake-wamrc";
 /// The folder of compiled code in the user's cache.
 const FOLDER: &str = "code";
 
 /// The machine's module that this program is shipped with.
-pub fn machine_module() -> Result<Vec<u8>> {
-    let path = shipped(MODULE)?;
+pub fn machine_module(folders: &Folders) -> Result<Vec<u8>> {
+    let path = folders.shipped.join(MODULE);
     fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
 }
 
 /// The kernel for machines that are made of container images.
-pub fn kernel() -> Result<PathBuf> {
-    shipped(KERNEL)
+pub fn kernel(folders: &Folders) -> PathBuf {
+    folders.shipped.join(KERNEL)
 }
 
 /// The initramfs for them.
-pub fn initramfs() -> Result<PathBuf> {
-    shipped(INITRAMFS)
-}
-
-fn shipped(name: &str) -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("PREBAKE_MACHINE").filter(|folder| !folder.is_empty()) {
-        return Ok(Path::new(&folder).join(name));
-    }
-    let this = std::env::current_exe().map_err(|source| Error::Host { what: "tell where this program is", source })?;
-    Ok(this.with_file_name(name))
+pub fn initramfs(folders: &Folders) -> PathBuf {
+    folders.shipped.join(INITRAMFS)
 }
 
 /// Code that was compiled on this host: an `.aot` for each code file, compiler and options, and a mark for each `.aot` that may be run.
 #[derive(Debug)]
 pub struct CodeCache {
     folder: PathBuf,
+    compiler: PathBuf,
 }
 
 impl CodeCache {
-    /// The user's.
-    pub fn of_user() -> Result<Self> {
-        cache_folder(FOLDER).map(|folder| Self { folder }).ok_or(Error::NoCache)
+    /// That of `context`.
+    pub fn open(context: &Context) -> Result<Self> {
+        let folder = context.folders().cache(FOLDER).ok_or(Error::NoCache)?;
+        Ok(Self { folder, compiler: context.folders().shipped.join(COMPILER) })
     }
 
     /// The compiled form of `code`, a linked module. `compiling` is called first if it has yet to be made.
     pub fn compiled(&self, code: &[u8], options: &Options, compiling: impl FnOnce()) -> Result<Vec<u8>> {
-        let compiler = shipped("prebake-wamrc")?;
+        let compiler = self.compiler.clone();
         let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
         let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
         match fs::read(&place) {
@@ -122,7 +118,7 @@ mod tests {
     #[test]
     fn only_what_was_compiled_here_is_trusted() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = CodeCache { folder: folder.path().into() };
+        let cache = CodeCache { folder: folder.path().into(), compiler: PathBuf::new() };
         let (known, forged) = (Digest::of(b"known"), Digest::of(b"forged"));
         cache.mark_as(known, Baseline::X86_64V3).unwrap();
         assert!(cache.trusts(known));

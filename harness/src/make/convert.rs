@@ -1,13 +1,15 @@
 //! What a machine boots, packed into the machine itself.
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::{self, HostFile};
+use crate::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
 use crate::make::artifact::{MAX_FILE_LEN, MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
 use crate::make::code;
 use crate::make::image::{self, Image, Name, cpio, erofs, for_init, limits::Limits};
-use crate::progress::{Progress, Watched, grouped, mebibytes};
+use crate::observer::{Notice, Task, Tracked};
 use emu::machine::check_ram_size;
 use payload::{Metadata, RAM_START};
 use snapshot::ReadAt;
@@ -19,10 +21,6 @@ const IMAGE_FILE: &str = "image";
 const ROOT_WORD: &str = "prebake.root=/dev/vda";
 /// … and of the one for what is written.
 const UPPER_WORD: &str = "prebake.upper=/dev/vdb";
-/// The kernel's command line, if nothing else is said.
-pub const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
-/// Memory in MiB, if nothing else is said.
-pub const DEFAULT_MEMORY: u32 = 128;
 const DEFAULT_UPPER: u32 = 1024;
 /// Bytes of a machine's file besides its code and the parts of its payload, at most.
 const FRAME: u64 = 1 << 20;
@@ -83,8 +81,12 @@ enum Root {
     Image(Box<Image>, erofs::Image),
 }
 
-/// Makes it.
-pub fn convert(args: &Conversion) -> Result<()> {
+/// Makes it. Returns the bytes of its file.
+pub fn convert(context: &Context, args: &Conversion) -> Result<u64> {
+    context.outcome(pack_machine(context, args))
+}
+
+fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
     let ram_size = u64::from(args.memory) << 20;
     check_ram_size(ram_size)?;
     let upper = u64::from(args.upper()) << 20;
@@ -92,10 +94,9 @@ pub fn convert(args: &Conversion) -> Result<()> {
     let error = |source| Error::Artifact { path: args.output.clone(), source };
 
     let mut file = AtomicFile::create(&args.output)?;
-    let module = code::machine_module()?;
+    let module = code::machine_module(context.folders())?;
     let code = link(&module).map_err(error)?;
-    let mut progress = Progress::new("convert");
-    let contents = contents(args, upper, code.len() as u64, &mut progress)?;
+    let contents = contents(args, upper, code.len() as u64, context)?;
     let metadata = contents.metadata.encode();
     let part = |kind, path| PartInput::file(kind, path).map_err(error);
 
@@ -107,22 +108,20 @@ pub fn convert(args: &Conversion) -> Result<()> {
         None => {}
         Some(Root::File(path)) => parts.push(part(PartKind::Root, path)?),
         Some(Root::Image(image, root)) => {
-            let content = Watched::new(root.reader(&image.spool), "packing the root".into(), root.length(), &mut progress);
+            let content = Tracked::new(root.reader(&image.spool), context.observer(), Task::PackRoot, root.length());
             parts.push(PartInput::new(PartKind::Root, root.length(), content));
         }
     }
     parts.push(PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata.as_slice()));
     pack(&code, MachineSize { pages, ram_size }, parts, file.file()).map_err(error)?;
     let written = file.commit()?;
-    let length = written.metadata().map_or(0, |metadata| metadata.len());
-    progress.say(format_args!("saved {}: {}", args.output.display(), mebibytes(length)));
-    Ok(())
+    Ok(written.metadata().map_or(0, |metadata| metadata.len()))
 }
 
 /// Gathers what is to be packed with `code` bytes of code and an upper disk of `upper` bytes.
-fn contents(args: &Conversion, upper: u64, code: u64, progress: &mut Progress) -> Result<Contents> {
+fn contents(args: &Conversion, upper: u64, code: u64, context: &Context) -> Result<Contents> {
     match &args.image {
-        Some(name) => contents_of_image(args, name, (upper, code), progress),
+        Some(name) => contents_of_image(args, name, (upper, code), context),
         None => {
             if let Some(root) = &args.root {
                 // What is no disk is told now, not when the machine is run.
@@ -139,17 +138,17 @@ fn contents(args: &Conversion, upper: u64, code: u64, progress: &mut Progress) -
     }
 }
 
-fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), progress: &mut Progress) -> Result<Contents> {
-    let kernel = args.kernel.clone().map_or_else(code::kernel, Ok)?;
-    let mut initramfs = read_initramfs(&args.initrd.clone().map_or_else(code::initramfs, Ok)?)?;
+fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), context: &Context) -> Result<Contents> {
+    let kernel = args.kernel.clone().unwrap_or_else(|| code::kernel(context.folders()));
+    let mut initramfs = read_initramfs(&args.initrd.clone().unwrap_or_else(|| code::initramfs(context.folders())))?;
     let kernel_len = HostFile::open("kernel", &kernel)?.byte_len();
 
     let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let source = Name::parse(name)?;
     if let Some(doubt) = source.doubt(name) {
-        progress.say(doubt);
+        context.notice(Notice::TakenForReference { name, reference: &doubt.reference, exists: doubt.exists });
     }
-    let image = image::read(&source, folder, Limits::default(), progress)?;
+    let image = image::read(&source, folder, Limits::default(), context)?;
     initramfs.extend(cpio::segment(IMAGE_FILE, for_init(&image.origin).to_string().as_bytes()));
     let words = if upper > 0 { [ROOT_WORD, UPPER_WORD].join(" ") } else { ROOT_WORD.into() };
     let metadata = Metadata { append: format!("{} {words}", args.append), upper, image: Some(image.origin.clone()) };
@@ -157,9 +156,9 @@ fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), p
     let others = code + kernel_len + initramfs.len() as u64 + metadata.encode().len() as u64 + FRAME;
     let root = erofs::Image::of(&image.tree, MAX_FILE_LEN.saturating_sub(others))?;
     if image.dropped > 0 {
-        progress.say(format_args!("{} extended attributes are left out: a guest could not have them", grouped(image.dropped)));
+        context.notice(Notice::AttributesLeftOut { count: image.dropped });
     }
-    progress.say(format_args!("read {name}: {} files, {}", grouped(root.inodes as u64), mebibytes(root.length())));
+    context.notice(Notice::ImageRead { name, files: root.inodes as u64, bytes: root.length() });
     Ok(Contents { kernel, initramfs: Some(initramfs), root: Some(Root::Image(Box::new(image), root)), metadata })
 }
 

@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod bake;
 pub mod code;
+pub mod compile;
 pub mod convert;
 pub mod image;
 pub mod settle;

@@ -37,14 +37,14 @@ pub struct Settled {
     pub control: bool,
 }
 
-/// Boots the guest and waits until it has settled at `point`, or is `interrupted` by a signal. `progress` is told of instructions and guest time now and then.
+/// Boots the guest and waits until it has settled at `point`, or is `interrupted` by a signal. `progress` hears of instructions and guest time now and then, and ends it by an error.
 pub fn settle(
     drive: &mut Drive,
     outlet: &Outlet,
     mut interrupted: impl FnMut() -> Option<i32>,
     point: Point,
     options: SettleOptions,
-    mut progress: impl FnMut(Moment),
+    mut progress: impl FnMut(Moment) -> Result<()>,
 ) -> Result<Settled> {
     let mut settle = Settle::new(options.thresholds);
     let mut booted = Moment::default();
@@ -54,7 +54,7 @@ pub fn settle(
         }
         let pause = drive.advance()?;
         let moment = Moment { instructions: drive.instructions(), elapsed: drive.elapsed(), now: drive.machine().now() };
-        progress(moment);
+        progress(moment)?;
         while let Some(said) = outlet.look().take_said() {
             if let Said::Failed(reason) = said {
                 return Err(Error::GuestFailed { reason });

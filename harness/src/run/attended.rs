@@ -11,10 +11,11 @@ use super::console::{Command, Control, Terminal};
 use super::drive::{Drive, Pause};
 use super::input::Input;
 use super::outlet::Outlet;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
 use crate::machine::ClockSource;
-use crate::progress::say;
+use crate::observer::Notice;
 use crate::session::{Keeper, Kept};
 use crate::terminal::RawMode;
 use crate::terminal::escape::Wish;
@@ -71,6 +72,7 @@ pub enum Stage {
 
 /// The machine and whoever attends it.
 pub struct Attended<F> {
+    context: Context,
     drive: Drive,
     outlet: Outlet,
     input: Input<F>,
@@ -117,11 +119,12 @@ enum EndOfInput {
 
 impl<F: AsFd> Attended<F> {
     /// A guest that boots.
-    pub fn new(mut drive: Drive, outlet: Outlet, input: Input<F>, control: Box<dyn Control>, manner: Manner) -> Self {
+    pub fn new(context: Context, mut drive: Drive, outlet: Outlet, input: Input<F>, control: Box<dyn Control>, manner: Manner) -> Self {
         Self {
             last_fed_count: drive.machine().count(),
             last_fed_tick: drive.machine().now(),
             drive,
+            context,
             outlet,
             input,
             control,
@@ -214,8 +217,8 @@ impl<F: AsFd> Attended<F> {
                 Ok(kept) => self.kept = Some(kept),
                 Err(error) if ending == Ending::Left && !self.warned => {
                     self.warned = true;
-                    self.tell(format_args!("prebake: {error}"));
-                    self.tell("prebake: leaving now would lose what was done since the session was last kept; leave again to do so");
+                    self.context.notice(Notice::SessionNotSaved(&error));
+                    self.context.notice(Notice::LeavingLoses);
                     return Ok(false);
                 }
                 Err(_) if ending == Ending::Left => {}
@@ -236,15 +239,9 @@ impl<F: AsFd> Attended<F> {
 
     fn tell_of(&self, kept: Result<Kept>) {
         match kept {
-            Ok(kept) => self.tell(format_args!("prebake: {kept}")),
-            Err(error) => self.tell(format_args!("prebake: {error}")),
+            Ok(kept) => self.context.notice(Notice::SessionSaved(&kept)),
+            Err(error) => self.context.notice(Notice::SessionNotSaved(&error)),
         }
-    }
-
-    /// Tells the user something while the guest has the terminal.
-    fn tell(&self, text: impl std::fmt::Display) {
-        let raw = self.manner.mode == Mode::Tty && self.input.is_terminal();
-        if raw { say(format_args!("\r\n{text}\r")) } else { say(text) }
     }
 
     /// Looks at what has come from outside.

@@ -2,21 +2,21 @@
 
 use super::plan::Plan;
 use super::{Outcome, Request, attend, routes};
+use crate::context::Context;
 use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, SNAPSHOT_ENDING, Store};
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::file::atomic::AtomicFile;
-use crate::host::file::ledger::Ledger;
-use crate::machine::boot::{self, Made};
+use crate::machine::boot::{self, BootOptions};
 use crate::machine::file::MachineFile;
 use crate::machine::parts::{Parts, Randomness, seed};
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::{ClockSource, Devices};
-use crate::make::bake::SettleOptions;
+use crate::make::bake::{self, SettleOptions};
 use crate::make::settle::{save, settle};
-use crate::progress::Progress;
+use crate::observer::Notice;
 use crate::report::Report;
 use crate::run::attended::{Attended, Manner};
 use crate::run::console::{Console, Control};
@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 /// A machine without a snapshot: it boots what it carries, and is attended to its end.
 pub fn run(
+    context: &Context,
     plan: Plan,
     request: &Request,
     in_module: bool,
@@ -39,12 +40,13 @@ pub fn run(
     let (clock, mode) = (request.clock, plan.mode);
     let Console { stdin, stdout, stderr, typist, terminal } = console;
     let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
-    let mut parts = Parts::open(&request.devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&plan.program)?;
+    let mut parts = Parts::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program)?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
     }
-    let made = Made {
+    let made = BootOptions {
+        context,
         outlet: &outlet,
         clock,
         randomness,
@@ -56,13 +58,13 @@ pub fn run(
     let engine = boot::file(machine, in_module, &mut parts, &made)?;
     let drive = Drive::new(engine, request.limit_instructions);
     let manner = Manner { clock, mode, terminal };
-    let mut attended = Attended::new(drive, outlet.clone(), Input::new(stdin, typist), control, manner);
-    attend(&mut attended, &outlet, (report, start))
+    let mut attended = Attended::new(context.clone(), drive, outlet.clone(), Input::new(stdin, typist), control, manner);
+    attend(context, &mut attended, &outlet, (report, start))
 }
 
 /// The snapshot of a machine in the store that came without one. It is made here, the first time that it is wanted: the machine boots under the
 /// virtual clock to the barrier, or to where it has settled, before it has had any input. What keeps it in the store comes with it.
-pub fn checkpoint(store: &Store, machine: &Path, progress: &mut Progress) -> Result<(PathBuf, Lock)> {
+pub fn checkpoint(context: &Context, store: &Store, machine: &Path) -> Result<(PathBuf, Lock)> {
     let place = machine.with_extension(SNAPSHOT_ENDING);
     let lost = || Error::Read { what: "file of the store", path: place.clone(), source: std::io::ErrorKind::NotFound.into() };
     let layer: Sha256 = machine.file_stem().and_then(|stem| format!("sha256:{}", stem.to_string_lossy()).parse().ok()).ok_or_else(lost)?;
@@ -75,21 +77,22 @@ pub fn checkpoint(store: &Store, machine: &Path, progress: &mut Progress) -> Res
     if let Some(pin) = oci::intact(store, &place, layer)? {
         return Ok((place, pin));
     }
-    progress.say("the first start of what came without a snapshot: it boots once, and is kept as it stands then");
+    context.notice(Notice::FirstBoot);
     let made = store.partial(layer).with_extension(SNAPSHOT_ENDING);
-    bake(&MachineFile::open(machine)?, &made, progress)?;
+    boot_and_save(context, &MachineFile::open(context, machine)?, &made)?;
     let stamp = store.admit(&made, &place)?;
     std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
     let pin = oci::intact(store, &place, layer)?.ok_or_else(lost)?;
     Ok((place, pin))
 }
 
-fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<()> {
+fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let (devices, program) = (Devices::default(), Program::default());
-    let mut parts = Parts::open(&devices, &Ledger::of_user(), Verify::IfChanged)?.for_program(&program)?;
+    let mut parts = Parts::open(context, &devices, Verify::IfChanged)?.for_program(&program)?;
     let outlet = Outlet::silent(true, Tail::default());
-    let made = Made {
+    let made = BootOptions {
+        context,
         outlet: &outlet,
         clock: ClockSource::Virtual,
         randomness: Randomness::Published,
@@ -99,20 +102,9 @@ fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<(
         aid: None,
     };
     let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?, None);
-    let mut settle_at = |point| {
-        settle(
-            &mut drive,
-            &outlet,
-            || None,
-            point,
-            SettleOptions::default(),
-            |moment| {
-                progress.update(|| {
-                    format!("{} M instructions, {:.1} s of guest time", moment.instructions / 1_000_000, moment.now as f64 / 1e9)
-                });
-            },
-        )
-    };
+    let tracker = bake::tracker(context);
+    let mut settle_at =
+        |point| settle(&mut drive, &outlet, || None, point, SettleOptions::default(), |moment| bake::report(&tracker, moment));
     let (point, settled) = match settle_at(Point::Barrier) {
         // A guest with an init of its own has no barrier.
         Err(Error::NoBarrier { .. }) => (Point::Idle, settle_at(Point::Idle)?),
@@ -121,6 +113,7 @@ fn bake(machine: &MachineFile, path: &Path, progress: &mut Progress) -> Result<(
     let state = BakeState { point, control: settled.control, disks: parts.disk_records, shares: parts.share_records };
     save(&mut drive, &outlet, &state, &mut file, path)?;
     file.commit()?;
-    progress.say(format_args!("booted in {:.2} s, and kept", settled.judged.elapsed.as_secs_f64()));
+    drop(tracker);
+    context.notice(Notice::FirstBootSaved { elapsed: settled.judged.elapsed });
     Ok(())
 }

@@ -1,11 +1,9 @@
 //! The host's side of the guest's console, and what is said to the machine besides.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::Kept;
-use crate::terminal;
 use devices::console::WindowSize;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The three streams that the guest's program, or its terminal, is connected to.
 #[derive(Debug)]
@@ -40,21 +38,6 @@ pub enum Typist {
     Person,
     /// A person at the terminal of this process, which is put into raw mode and has keys that are for prebake.
     PersonHere,
-}
-
-impl Console {
-    /// That of this process.
-    pub fn of_process() -> Result<Self> {
-        let own = |stream: BorrowedFd<'_>| stream.try_clone_to_owned();
-        let streams = || Ok((own(io::stdin().as_fd())?, own(io::stdout().as_fd())?, own(io::stderr().as_fd())?));
-        let streams: io::Result<_> = streams();
-        let (stdin, stdout, stderr) = streams.map_err(|source| Error::Host { what: "use the standard streams", source })?;
-        let (typist, terminal) = match terminal::on_stdin() {
-            true => (Typist::PersonHere, Terminal { name: terminal::name(), window: terminal::window() }),
-            false => (Typist::Script, Terminal::default()),
-        };
-        Ok(Self { stdin, stdout, stderr, typist, terminal })
-    }
 }
 
 /// What can be said to a machine that runs.

@@ -15,13 +15,14 @@ mod reference;
 mod restore;
 pub mod tail;
 
+use crate::context::Context;
 use crate::distribution::oci::Access;
 use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
 use crate::machine::DebugAid;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices};
-use crate::progress::say;
+use crate::observer::Notice;
 use crate::report::{Report, millis_between};
 use crate::run::attended::{Attended, Ending};
 use crate::run::console::{Console, Control};
@@ -159,14 +160,15 @@ impl Outcome {
 
 /// Runs what was asked for to its end. `control` is called when the machine is about to be made.
 pub fn run(
+    context: &Context,
     request: &Request,
     console: Console,
     control: impl FnOnce() -> Result<Box<dyn Control>>,
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
-    let plan = Plan::of(request, console.typist)?;
+    let plan = context.outcome(Plan::of(context, request, console.typist))?;
     let control = control()?;
-    plan.run(request, console, control, (report, start))
+    plan.run(context, request, console, control, (report, start))
 }
 
 /// Where the output of an attended guest goes. What is not its program's is no part of the program's output.
@@ -179,7 +181,12 @@ pub fn routes(mode: Mode) -> Routes {
 }
 
 /// Runs an attended guest to its end, and takes the figures.
-pub fn attend<F: AsFd>(attended: &mut Attended<F>, outlet: &Outlet, (report, start): (&mut Report, Instant)) -> Result<Outcome> {
+pub fn attend<F: AsFd>(
+    context: &Context,
+    attended: &mut Attended<F>,
+    outlet: &Outlet,
+    (report, start): (&mut Report, Instant),
+) -> Result<Outcome> {
     let ending = attended.run();
     let kept = attended.kept().cloned();
     let drive = attended.drive();
@@ -188,7 +195,7 @@ pub fn attend<F: AsFd>(attended: &mut Attended<F>, outlet: &Outlet, (report, sta
     report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
     report.kept = kept.as_ref().map(Into::into);
     if drive.machine().disk_was_full() {
-        say("prebake: the guest's writes to a disk failed: there is no room left for changed blocks");
+        context.notice(Notice::DiskFull);
     }
     Ok(Outcome { ending: ending?, kept })
 }

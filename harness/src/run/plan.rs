@@ -1,6 +1,7 @@
 //! What is to be run: a machine, how it stands, and where it is kept.
 
 use super::{Keep, Outcome, Request, What, check, cold, reference, restore};
+use crate::context::Context;
 use crate::distribution::oci::{self, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
 use crate::distribution::trust::Voucher;
@@ -63,13 +64,13 @@ pub struct Files {
 
 impl Plan {
     /// Finds out what `request` asks for.
-    pub fn of(request: &Request, typist: Typist) -> Result<Self> {
+    pub fn of(context: &Context, request: &Request, typist: Typist) -> Result<Self> {
         let mode = request.mode.unwrap_or(if typist == Typist::Script { Mode::Streams } else { Mode::Tty });
         if let Keep::Session(name) = &request.keep {
             if !is_name(name) {
                 return Err(Error::SessionName { name: name.clone() });
             }
-            if let Some(plan) = Self::goes_on(request, name, mode)? {
+            if let Some(plan) = Self::goes_on(context, request, name, mode)? {
                 return Ok(plan);
             }
         }
@@ -78,21 +79,21 @@ impl Plan {
                 Keep::Session(name) => Err(Error::NoSession { name: name.clone() }),
                 Keep::Usual | Keep::Nothing => Err(Error::NothingToRun),
             },
-            What::Reference(text) => reference::plan(request, text, mode),
+            What::Reference(text) => reference::plan(context, request, text, mode),
             What::Files { machine, snapshot } => {
                 let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
                 match &request.keep {
-                    Keep::Session(name) => Self::begins(request, files, mode, (name, None)),
-                    Keep::Usual | Keep::Nothing => Self::keeps_nothing(request, files, mode),
+                    Keep::Session(name) => Self::begins(context, request, files, mode, (name, None)),
+                    Keep::Usual | Keep::Nothing => Self::keeps_nothing(context, request, files, mode),
                 }
             }
         }
     }
 
     /// A run of `files` of which nothing is kept.
-    pub fn keeps_nothing(request: &Request, files: Files, mode: Mode) -> Result<Self> {
+    pub fn keeps_nothing(context: &Context, request: &Request, files: Files, mode: Mode) -> Result<Self> {
         let saved = files.snapshot.as_deref().map(Saved::open).transpose()?;
-        let machine = files.machine.as_deref().map(MachineFile::open).transpose()?;
+        let machine = files.machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?;
         Ok(Self {
             machine: machine.map(|machine| machine.vouched_for(files.voucher)),
             mode: mode_of(request, saved.as_ref(), mode)?,
@@ -105,7 +106,13 @@ impl Plan {
     }
 
     /// A run of `files` in the session `name`, which begins unless it was kept before. `image` is what they are of.
-    pub fn begins(request: &Request, files: Files, mode: Mode, (name, image): (&str, Option<&reference::Image>)) -> Result<Self> {
+    pub fn begins(
+        context: &Context,
+        request: &Request,
+        files: Files,
+        mode: Mode,
+        (name, image): (&str, Option<&reference::Image>),
+    ) -> Result<Self> {
         let origin = || {
             let place = |path: &Path| match image {
                 Some(_) => Ok(FileRef::Store(path.file_name().unwrap_or_default().to_string_lossy().into_owned())),
@@ -128,17 +135,17 @@ impl Plan {
                 began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
             })
         };
-        let store = Store::of_user()?;
+        let store = context.store()?;
         match store.sessions()?.hold(name, origin)? {
-            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::keeps_nothing(request, files, mode)? }),
-            Attempt::Kept(session) => Self::resumes(session, &store),
+            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::keeps_nothing(context, request, files, mode)? }),
+            Attempt::Kept(session) => Self::resumes(context, session, &store),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }
     }
 
     /// A run of a session that was named and has been kept.
-    fn goes_on(request: &Request, name: &str, mode: Mode) -> Result<Option<Self>> {
-        let store = Store::of_user()?;
+    fn goes_on(context: &Context, request: &Request, name: &str, mode: Mode) -> Result<Option<Self>> {
+        let store = context.store()?;
         let sessions = store.sessions()?;
         let Some(origin) = sessions.origin(name)? else { return Ok(None) };
         check_origin(request, name, &origin)?;
@@ -149,18 +156,18 @@ impl Plan {
             let option = if mode == Mode::Tty { "-t" } else { "-T" };
             return Err(Error::SessionOption { name: name.into(), option });
         }
-        Self::hold(name, &store, &sessions).map(Some)
+        Self::hold(context, name, &store, &sessions).map(Some)
     }
 
-    fn hold(name: &str, store: &Store, sessions: &Sessions) -> Result<Self> {
+    fn hold(context: &Context, name: &str, store: &Store, sessions: &Sessions) -> Result<Self> {
         match sessions.hold(name, || Err(Error::NoSession { name: name.into() }))? {
-            Attempt::Kept(session) | Attempt::New(session) => Self::resumes(session, store),
+            Attempt::Kept(session) | Attempt::New(session) => Self::resumes(context, session, store),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }
     }
 
     /// A session that is held goes on where it stands.
-    fn resumes(session: Session, store: &Store) -> Result<Self> {
+    fn resumes(context: &Context, session: Session, store: &Store) -> Result<Self> {
         let _shared = store.share()?;
         let mut pins = Pins::default();
         let origin = session.origin().clone();
@@ -178,9 +185,9 @@ impl Plan {
         };
         let machine = origin.machine.as_ref().map(&mut find).transpose()?;
         let base = find(&origin.base)?;
-        let machine = machine.as_deref().map(MachineFile::open).transpose()?;
+        let machine = machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?;
         let voucher = match (&origin.reference, origin.image) {
-            (Some(reference), Some(digest)) => oci::voucher(reference, digest, origin.code.clone(), &origin.signatures)?,
+            (Some(reference), Some(digest)) => oci::voucher(context, reference, digest, origin.code.clone(), &origin.signatures)?,
             _ => None,
         };
         Ok(Self {
@@ -195,7 +202,14 @@ impl Plan {
     }
 
     /// Makes the machine, and attends it to its end.
-    pub fn run(self, request: &Request, console: Console, control: Box<dyn Control>, figures: (&mut Report, Instant)) -> Result<Outcome> {
+    pub fn run(
+        self,
+        context: &Context,
+        request: &Request,
+        console: Console,
+        control: Box<dyn Control>,
+        figures: (&mut Report, Instant),
+    ) -> Result<Outcome> {
         if let (Some(machine), Some(mebibytes)) = (&self.machine, request.memory) {
             machine.require_memory(mebibytes)?;
         }
@@ -213,8 +227,8 @@ impl Plan {
             _ => false,
         };
         match self.saved {
-            Some(_) => restore::run(self, request, in_module, (console, control), figures),
-            None => cold::run(self, request, in_module, (console, control), figures),
+            Some(_) => restore::run(context, self, request, in_module, (console, control), figures),
+            None => cold::run(context, self, request, in_module, (console, control), figures),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use super::plan::{Files, Pins, Plan};
 use super::{Keep, Request, cold};
+use crate::context::Context;
 use crate::distribution::oci::{self, CodeFormat, OciError, Sha256, VmArtifacts};
 use crate::distribution::store::{Entry, Kept, Lock, Store};
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
 use crate::machine::ClockSource;
 use crate::make::convert::{self, Conversion};
-use crate::progress::{Progress, say};
+use crate::observer::Notice;
 use oci_client::Reference;
 use protocol::Mode;
 use std::fs::{self, File};
@@ -36,36 +37,32 @@ impl Image {
 }
 
 /// Plans a run of what the reference `text` names.
-pub fn plan(request: &Request, text: &str, mode: Mode) -> Result<Plan> {
-    let store = Store::of_user()?;
-    let mut progress = Progress::new("run");
-    let (image, artifacts) = ensure(request, &store, text, &mut progress)?;
+pub fn plan(context: &Context, request: &Request, text: &str, mode: Mode) -> Result<Plan> {
+    let store = context.store()?;
+    let (image, artifacts) = ensure(context, request, &store, text)?;
     let machine = artifacts.wasm_file.clone();
     let (snapshot, pin) = match artifacts.snapshot_file.clone() {
         Some(snapshot) => (snapshot, None),
-        None => cold::checkpoint(&store, &machine, &mut progress).map(|(snapshot, pin)| (snapshot, Some(pin)))?,
+        None => cold::checkpoint(context, &store, &machine).map(|(snapshot, pin)| (snapshot, Some(pin)))?,
     };
-    drop(progress);
     let voucher = artifacts.voucher.clone();
     let pins = Pins::of(artifacts, pin);
     let files = Files { machine: Some(machine), snapshot: Some(snapshot), voucher, pins };
     match &request.keep {
-        Keep::Session(name) => Plan::begins(request, files, mode, (name, Some(&image))),
-        Keep::Nothing => Plan::keeps_nothing(request, files, mode),
+        Keep::Session(name) => Plan::begins(context, request, files, mode, (name, Some(&image))),
+        Keep::Nothing => Plan::keeps_nothing(context, request, files, mode),
         Keep::Usual if is_plain(request, mode) => {
-            tell_of_earlier(&store, &image)?;
+            tell_of_earlier(context, &store, &image)?;
             let name = image.session();
-            match Plan::begins(request, files, mode, (&name, Some(&image))) {
+            match Plan::begins(context, request, files, mode, (&name, Some(&image))) {
                 Err(Error::SessionInUse { .. }) => {
-                    say(format_args!(
-                        "prebake: the session {name} is in use by another prebake, so this run starts afresh and keeps nothing"
-                    ));
-                    plan(&Request { keep: Keep::Nothing, ..request.clone() }, text, mode)
+                    context.notice(Notice::SessionInUse { session: &name });
+                    plan(context, &Request { keep: Keep::Nothing, ..request.clone() }, text, mode)
                 }
                 plan => plan,
             }
         }
-        Keep::Usual => Plan::keeps_nothing(request, files, mode),
+        Keep::Usual => Plan::keeps_nothing(context, request, files, mode),
     }
 }
 
@@ -77,27 +74,23 @@ fn is_plain(request: &Request, mode: Mode) -> bool {
 }
 
 /// Tells of sessions of what the reference named before.
-fn tell_of_earlier(store: &Store, image: &Image) -> Result<()> {
+fn tell_of_earlier(context: &Context, store: &Store, image: &Image) -> Result<()> {
     for session in store.sessions()?.list()? {
         let is_earlier = session.origin.reference.as_ref() == Some(&image.reference) && session.origin.image != Some(image.digest);
         if is_earlier {
-            let name = &session.name;
-            say(format_args!(
-                "prebake: {} names something newer than what the session {name} is of, which is kept: prebake run --session {name}",
-                image.reference
-            ));
+            context.notice(Notice::NewerImage { reference: &image.reference, session: &session.name });
         }
     }
     Ok(())
 }
 
 /// Makes sure that what the reference names is in the store: what was baked, or else a machine that is made of the image.
-fn ensure(request: &Request, store: &Store, text: &str, progress: &mut Progress) -> Result<(Image, VmArtifacts)> {
-    let artifacts = match oci::ensure_in(store, text, &request.access, progress) {
+fn ensure(context: &Context, request: &Request, store: &Store, text: &str) -> Result<(Image, VmArtifacts)> {
+    let artifacts = match oci::ensure_in(context, store, text, &request.access) {
         Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
-            convert_image(request, store, text, progress)?;
+            convert_image(context, request, store, text)?;
             let access = oci::Access { offline: true, ..request.access };
-            oci::ensure_in(store, text, &access, progress)?
+            oci::ensure_in(context, store, text, &access)?
         }
         artifacts => artifacts?,
     };
@@ -108,12 +101,12 @@ fn ensure(request: &Request, store: &Store, text: &str, progress: &mut Progress)
 }
 
 /// Makes a machine of an ordinary container image, and puts it into the store as what the reference names.
-fn convert_image(request: &Request, store: &Store, text: &str, progress: &mut Progress) -> Result<()> {
+fn convert_image(context: &Context, request: &Request, store: &Store, text: &str) -> Result<()> {
     let _shared = store.share()?;
     let reference = oci::reference(text)?;
     let name = reference.whole();
-    let digest = oci::digest_of(&reference, request.access.connection)?;
-    progress.say(format_args!("{name} is an ordinary image: a machine is made of it"));
+    let digest = oci::digest_of(context, &reference, request.access.connection)?;
+    context.notice(Notice::OrdinaryImage { reference: &name });
     // Others who want the same wait here, and find it made.
     let _claim: Lock = store.claim(digest)?;
     if store.entry(&name)?.is_some_and(|entry| entry.digest == digest && store.file(entry.machine.layer, entry.format.ending()).exists()) {
@@ -122,7 +115,7 @@ fn convert_image(request: &Request, store: &Store, text: &str, progress: &mut Pr
     let made = store.partial(digest).with_extension("wasm");
     // What was asked for may have moved on since.
     let fixed = Reference::with_digest(reference.registry().into(), reference.repository().into(), digest.to_string());
-    convert::convert(&Conversion::of_image(&fixed.whole(), &made))?;
+    convert::convert(context, &Conversion::of_image(&fixed.whole(), &made))?;
     let read = |source| Error::Read { what: "machine", path: made.clone(), source };
     let layer = Sha256::of_file(&File::open(&made).map_err(read)?).map_err(read)?;
     let bytes = fs::metadata(&made).map_err(read)?.len();

@@ -2,10 +2,10 @@
 
 use super::plan::Plan;
 use super::{Outcome, Request, attend, check, routes};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
-use crate::host::file::ledger::Ledger;
 use crate::machine::file::MachineFile;
 use crate::machine::parts::{Parts, Randomness, seed};
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
@@ -27,6 +27,7 @@ use std::time::Instant;
 
 /// Restores what is planned, and attends it to its end.
 pub fn run(
+    context: &Context,
     plan: Plan,
     request: &Request,
     in_module: bool,
@@ -35,7 +36,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let Some(saved) = &plan.saved else { unreachable!("what is restored was saved") };
     let machine = plan.machine.as_ref();
-    let ledger = Ledger::of_user();
+    let ledger = context.ledger();
     let verify = if request.verify { Verify::Always } else { Verify::IfChanged };
     let path = saved.path();
 
@@ -57,7 +58,7 @@ pub fn run(
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
     let devices = check::devices(&request.devices, path, &baked);
-    let parts = Parts::open(&devices, &ledger, verify)?.for_program(&plan.program)?;
+    let parts = Parts::open(context, &devices, verify)?.for_program(&plan.program)?;
     if in_module {
         parts.require_no_disks()?;
     }
@@ -79,7 +80,7 @@ pub fn run(
             report.engine = machine.engine();
             in_wamr(machine, saved, (request, &plan.program), &outlet)?
         }
-        machine => natively(machine, saved, request, (parts, own, &mut sections), &outlet)?,
+        machine => natively(context, machine, saved, request, (parts, own, &mut sections), &outlet)?,
     };
     if !in_module {
         sections.finish().map_err(|source| saved.error(source))?;
@@ -90,7 +91,7 @@ pub fn run(
 
     let drive = Drive::new(engine, request.limit_instructions);
     let manner = Manner { clock: request.clock, mode: plan.mode, terminal };
-    let mut attended = Attended::new(drive, outlet.clone(), Input::new(stdin, typist), control, manner);
+    let mut attended = Attended::new(context.clone(), drive, outlet.clone(), Input::new(stdin, typist), control, manner);
     if let Some(session) = plan.session {
         report.session = Some(session.name().into());
         attended.keep_by(Keeper::new(session, saved, &baked));
@@ -99,7 +100,7 @@ pub fn run(
         Point::Barrier => attended.start(),
         Point::Idle => attended.resume(baked.control),
     }
-    attend(&mut attended, &outlet, (report, start))
+    attend(context, &mut attended, &outlet, (report, start))
 }
 
 /// The machine's module, in WAMR.
@@ -122,6 +123,7 @@ fn in_wamr(
 
 /// The machine as a part of this program.
 fn natively(
+    context: &Context,
     machine: Option<&MachineFile>,
     saved: &Saved,
     request: &Request,
@@ -141,5 +143,5 @@ fn natively(
     };
     let machine = Machine::restore(config, ram, sections).map_err(|source| Error::Restore { path: saved.path().into(), source })?;
     machine.id().require(&found).map_err(|source| saved.error(source))?;
-    native(machine, request.aid.as_ref())
+    native(context, machine, request.aid.as_ref())
 }

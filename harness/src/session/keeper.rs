@@ -7,11 +7,9 @@ use crate::host::file::atomic::AtomicFile;
 use crate::machine::Engine;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::saved::{Covered, Saved};
-use crate::progress::{grouped, mebibytes};
 use crate::run::drive::Drive;
 use crate::run::outlet::Outlet;
 use snapshot::{Snapshot, Written};
-use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -40,14 +38,6 @@ pub struct Kept {
     pub bytes: u64,
     /// How long that took.
     pub took: Duration,
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { session, pages, bytes, took } = self;
-        let millis = took.as_secs_f64() * 1e3;
-        write!(f, "kept session {session}: {} pages, {}, in {millis:.0} ms", grouped(*pages), mebibytes(*bytes))
-    }
 }
 
 impl Keeper {

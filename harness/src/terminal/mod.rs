@@ -8,23 +8,11 @@ pub use raw::{RawMode, restore_on_panic};
 
 use devices::console::WindowSize;
 use rustix::termios::{Winsize, tcgetwinsize};
-use std::io::{self, IsTerminal};
+use std::io;
 
 /// The size of the window that standard input is in, if it is a terminal and says so.
 pub fn window() -> Option<WindowSize> {
     let stdin = io::stdin();
     let Winsize { ws_col, ws_row, .. } = tcgetwinsize(&stdin).ok()?;
     (ws_col != 0 && ws_row != 0).then_some(WindowSize { cols: ws_col, rows: ws_row })
-}
-
-/// Whether standard input is a terminal.
-pub fn on_stdin() -> bool {
-    io::stdin().is_terminal()
-}
-
-/// What the user calls the terminal, if that can be passed on.
-pub fn name() -> Option<String> {
-    let name = std::env::var("TERM").ok()?;
-    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    fits.then_some(name)
 }

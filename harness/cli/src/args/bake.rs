@@ -3,7 +3,11 @@
 use super::value::{BakeTargetArg, PointArg};
 use super::{ColdArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, SettleArg};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use prebake::machine::record::Point;
+use prebake::make::bake::{Bake, Source};
+use prebake::make::code::is_machine;
+use prebake::run::EngineKind;
+use std::path::{Path, PathBuf};
 
 pub(super) const BAKE_EXAMPLES: &str = "\
 Examples:
@@ -62,6 +66,29 @@ pub struct BakeArgs {
 }
 
 impl BakeArgs {
+    /// The same for the library, with the snapshot at `output`.
+    pub fn bake(&self, output: &Path) -> Bake {
+        let source = match (&self.source, &self.kernel) {
+            (Some(source), _) if is_machine(Path::new(source)) => Source::Machine(source.into()),
+            (Some(source), _) => Source::Image(source.clone()),
+            // Without a source it is required.
+            (None, kernel) => Source::Kernel(kernel.clone().unwrap_or_default(), self.cold.cold()),
+        };
+        Bake {
+            source,
+            output: output.into(),
+            point: match self.at {
+                PointArg::Barrier => Point::Barrier,
+                PointArg::Idle => Point::Idle,
+            },
+            settle: self.settle.into(),
+            engine: if self.in_module() { EngineKind::Wamr } else { EngineKind::Native },
+            devices: (&self.cold.devices).into(),
+            program: (&self.program).into(),
+            limit_instructions: self.report.limit_instructions,
+        }
+    }
+
     /// Whether WAMR is to run it.
     pub fn in_module(&self) -> bool {
         self.engine == EngineArg::Wamr

@@ -3,7 +3,8 @@
 use super::value::TargetArg;
 use clap::Args;
 use prebake::error::Error;
-use prebake::make::convert::{Conversion, DEFAULT_APPEND, DEFAULT_MEMORY};
+use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
+use prebake::make::convert::Conversion;
 use std::path::PathBuf;
 use wamr::{Baseline, Options};
 

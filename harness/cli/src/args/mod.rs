@@ -24,11 +24,10 @@ pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prebake::machine::Devices;
-use prebake::machine::boot::Cold;
-use prebake::make::convert::{DEFAULT_APPEND, DEFAULT_MEMORY};
+use prebake::machine::boot::{Cold, DEFAULT_APPEND, DEFAULT_MEMORY};
 use std::path::PathBuf;
 use value::MODEL;
-pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, PointArg, RestoreArg, SettleArg, ShareArg};
+pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, RestoreArg, SettleArg, ShareArg};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,6 +94,29 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
     Diff(DiffArgs),
+}
+
+impl Command {
+    /// The verb.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Boot(_) => "boot",
+            Self::Bake(_) => "bake",
+            Self::Run(_) => "run",
+            Self::Convert(_) => "convert",
+            Self::Aot(_) => "aot",
+            Self::Push(_) => "push",
+            Self::Pull(_) => "pull",
+            Self::Images(_) => "images",
+            Self::Sessions(_) => "sessions",
+            Self::Prune(_) => "prune",
+            Self::Unpack(_) => "unpack",
+            Self::Key(_) => "key",
+            Self::Trust(_) => "trust",
+            Self::Inspect(_) => "inspect",
+            Self::Diff(_) => "diff",
+        }
+    }
 }
 
 /// Disks and shares.

@@ -1,16 +1,16 @@
 //! `prebake diff`: what differs between two snapshots.
 
 use crate::args::DiffArgs;
+use crate::shell::Shell;
 use prebake::error::{Error, Result, exit};
 use prebake::host::file::HostFile;
-use prebake::progress::say;
 use snapshot::{Diff, Snapshot};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &DiffArgs) -> ExitCode {
+pub fn run(shell: &Shell, args: &DiffArgs) -> ExitCode {
     match diff(args) {
         Ok(diff) => {
             // Whoever reads the first lines only has seen enough.
@@ -18,7 +18,7 @@ pub fn run(args: &DiffArgs) -> ExitCode {
             if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::DIFFERENT) }
         }
         Err(error) => {
-            say(format_args!("prebake diff: {error}"));
+            shell.fail(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,20 +1,21 @@
 //! `prebake images`: what has been pulled.
 
 use crate::args::ImagesArgs;
-use prebake::distribution::store::{Entry, Store};
+use crate::shell::Shell;
+use crate::wording::mebibytes;
+use prebake::distribution::store::Entry;
 use prebake::error::Result;
-use prebake::progress::mebibytes;
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &ImagesArgs) -> ExitCode {
-    super::end("images", list(args))
+pub fn run(shell: &Shell, args: &ImagesArgs) -> ExitCode {
+    super::end(shell, list(shell, args))
 }
 
-fn list(args: &ImagesArgs) -> Result<()> {
-    let entries = Store::of_user()?.entries()?;
+fn list(shell: &Shell, args: &ImagesArgs) -> Result<()> {
+    let entries = shell.context.store()?.entries()?;
     let text = if args.json { as_json(&entries) } else { as_text(&entries) };
     // Whoever reads the first lines only has seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -18,37 +18,38 @@ pub mod trust;
 pub mod unpack;
 
 use crate::args::{ConsoleArgs, ReportArgs};
+use crate::shell::Shell;
+use crate::wording;
 use prebake::error::{Result, exit};
-use prebake::progress::say;
 use prebake::report::Report;
 use protocol::Mode;
 use std::process::ExitCode;
 use wamr::Runtime;
 
 /// Ends a verb that has no report: tells the user what went wrong.
-fn end(name: &str, result: Result<()>) -> ExitCode {
+fn end(shell: &Shell, result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("prebake {name}: {error}"));
+            shell.fail(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 /// Ends a verb that has a report: writes it, and tells the user what went wrong.
-fn finish(name: &str, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
+fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
     match result {
         Ok(code) => report.exit_code = code,
         Err(error) => {
-            say(format_args!("prebake {name}: {error}"));
+            shell.fail(&error);
             report.fail(&error);
         }
     }
     if let Some(path) = &args.json
         && let Err(error) = report.write(path)
     {
-        say(format_args!("prebake {name}: {error}"));
+        shell.fail(&error);
         // What the guest said goes before what prebake could not say.
         if report.exit_code == 0 {
             report.exit_code = error.exit_code();
@@ -76,8 +77,8 @@ fn mode(args: &ConsoleArgs) -> Option<Mode> {
 }
 
 /// Says the figures of a run, if that was asked for.
-fn say_stats(console: &ConsoleArgs, report: &Report) {
+fn say_stats(shell: &Shell, console: &ConsoleArgs, report: &Report) {
     if console.stats {
-        report.stats().iter().for_each(|line| say(format_args!("prebake: {line}")));
+        wording::stats(report).iter().for_each(|line| shell.say(line));
     }
 }

@@ -1,19 +1,19 @@
 //! `prebake prune`: the store without what nobody needs.
 
 use crate::args::PruneArgs;
+use crate::shell::Shell;
+use crate::wording::mebibytes;
 use prebake::distribution::oci::{self, OciError};
-use prebake::distribution::store::Store;
 use prebake::error::Result;
-use prebake::progress::{mebibytes, say};
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &PruneArgs) -> ExitCode {
-    super::end("prune", prune(args))
+pub fn run(shell: &Shell, args: &PruneArgs) -> ExitCode {
+    super::end(shell, prune(shell, args))
 }
 
-fn prune(args: &PruneArgs) -> Result<()> {
-    let store = Store::of_user()?;
+fn prune(shell: &Shell, args: &PruneArgs) -> Result<()> {
+    let store = shell.context.store()?;
     for reference in &args.references {
         let reference = oci::reference(reference)?.whole();
         if !store.forget(&reference)? {
@@ -21,9 +21,9 @@ fn prune(args: &PruneArgs) -> Result<()> {
         }
     }
     let pruned = store.prune()?;
-    say(format_args!("prune: removed {} files, {}", pruned.files, mebibytes(pruned.bytes)));
+    shell.say(format_args!("removed {} files, {}", pruned.files, mebibytes(pruned.bytes)));
     if pruned.in_use != 0 {
-        say(format_args!("prune: {} more are in use; prune again when they are not", pruned.in_use));
+        shell.say(format_args!("{} more are in use; prune again when they are not", pruned.in_use));
     }
     Ok(())
 }

@@ -2,14 +2,16 @@
 //!
 //! What is sent depends on the image and on this prebake alone: files are named after the image, wherever they lie meanwhile.
 
-use super::{aot, push};
+use super::push;
 use crate::args::{BakeArgs, BakeTargetArg};
+use crate::shell::Shell;
+use crate::wording::mebibytes;
 use prebake::distribution::oci::Destination;
 use prebake::distribution::trust::SigningKey;
 use prebake::error::{Error, Result};
 use prebake::make::code::is_machine;
+use prebake::make::compile::compile;
 use prebake::make::image::Name;
-use prebake::progress::{Progress, mebibytes};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -29,13 +31,13 @@ pub struct Publication<'a> {
 
 impl<'a> Publication<'a> {
     /// Whatever can fail before there is any work, fails here: key, reference, registry, credentials.
-    pub fn begin(args: &'a BakeArgs, reference: &'a str, source: &str) -> Result<Self> {
-        let key = args.sign.as_deref().map(SigningKey::read).transpose()?;
+    pub fn begin(shell: &Shell, args: &'a BakeArgs, reference: &'a str, source: &str) -> Result<Self> {
+        let key = args.sign.as_deref().map(|key| shell.signing_key(key)).transpose()?;
         let name = match is_machine(Path::new(source)) {
             true => Path::new(source).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             false => Name::parse(source)?.short(),
         };
-        let destination = Destination::of(reference, args.registry.connection())?;
+        let destination = Destination::of(&shell.context, reference, args.registry.connection())?;
         // Large files: they belong beside what is kept.
         let beside = args.output.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
         let place = beside.map_or_else(std::env::temp_dir, Path::to_path_buf);
@@ -50,29 +52,29 @@ impl<'a> Publication<'a> {
     }
 
     /// Sends it all.
-    pub fn send(&self, machine: &Path, snapshot: &Path, progress: &mut Progress) -> Result<()> {
+    pub fn send(&self, shell: &Shell, machine: &Path, snapshot: &Path) -> Result<()> {
         let mut files = Vec::new();
         if machine.extension().is_some_and(|ending| ending == "aot") {
             files.push(self.link("machine", machine)?);
         } else {
             for target in &self.targets {
                 files.push(match target {
-                    BakeTargetArg::X86_64 => self.compile(machine, Baseline::X86_64V2, progress)?,
-                    BakeTargetArg::Aarch64 => self.compile(machine, Baseline::Aarch64, progress)?,
+                    BakeTargetArg::X86_64 => self.compile(shell, machine, Baseline::X86_64V2)?,
+                    BakeTargetArg::Aarch64 => self.compile(shell, machine, Baseline::Aarch64)?,
                     BakeTargetArg::Wasm => self.link("machine", machine)?,
                 });
             }
         }
         files.push(self.link("snapshot", snapshot)?);
-        let pushed = self.destination.push(&files, None, self.key.as_ref(), progress)?;
-        push::say(self.reference, &pushed, self.key.as_ref(), progress);
+        let pushed = self.destination.push(&files, None, self.key.as_ref())?;
+        push::say(shell, self.reference, &pushed, self.key.as_ref());
         Ok(())
     }
 
-    fn compile(&self, machine: &Path, baseline: Baseline, progress: &mut Progress) -> Result<PathBuf> {
+    fn compile(&self, shell: &Shell, machine: &Path, baseline: Baseline) -> Result<PathBuf> {
         let output = self.place(baseline.arch(), "aot")?;
-        let length = aot::make(machine, &output, &Options::new(baseline), progress)?;
-        progress.say(format_args!("compiled for {baseline}: {}", mebibytes(length)));
+        let length = compile(&shell.context, machine, &output, &Options::new(baseline))?;
+        shell.say(format_args!("compiled for {baseline}: {}", mebibytes(length)));
         Ok(output)
     }
 

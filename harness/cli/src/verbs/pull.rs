@@ -1,25 +1,23 @@
 //! `prebake pull`: what a reference names, fetched into the store.
 
 use crate::args::PullArgs;
+use crate::shell::Shell;
 use prebake::distribution::oci::{Access, ensure};
-use prebake::distribution::trust::PublicKey;
 use prebake::error::Result;
-use prebake::progress::Progress;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &PullArgs) -> ExitCode {
-    super::end("pull", fetch(args))
+pub fn run(shell: &Shell, args: &PullArgs) -> ExitCode {
+    super::end(shell, fetch(shell, args))
 }
 
-fn fetch(args: &PullArgs) -> Result<()> {
-    let verify_key = args.verify_key.as_deref().map(PublicKey::read).transpose()?;
+fn fetch(shell: &Shell, args: &PullArgs) -> Result<()> {
+    let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
     let access = Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() };
-    let mut progress = Progress::new("pull");
-    let artifacts = ensure(&args.reference, &access, &mut progress)?;
+    let artifacts = ensure(&shell.context, &args.reference, &access)?;
     if let Some(voucher) = &artifacts.voucher {
-        progress.say(format_args!("its native code is trusted: {}", voucher.by));
+        shell.say(format_args!("its native code is trusted: {}", voucher.by));
     }
     // Whoever does not read it does not want it.
     let _ = writeln!(std::io::stdout(), "{}", artifacts.wasm_file.display());

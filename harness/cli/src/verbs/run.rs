@@ -2,43 +2,47 @@
 
 use super::{finish, mode, on_thread_for_wamr, say_stats};
 use crate::args::{RunArgs, RunOperand};
+use crate::console;
+use crate::shell::Shell;
+use crate::wording::saved;
 use prebake::distribution::oci::Access;
-use prebake::distribution::trust::PublicKey;
 use prebake::error::Result;
 use prebake::make::code::is_machine;
-use prebake::progress::say;
 use prebake::report::Report;
-use prebake::run::console::Console;
 use prebake::run::{self, Keep, Request, What};
 use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Runs the verb.
-pub fn run(args: RunArgs, start: Instant) -> ExitCode {
-    let request = match request(&args) {
+pub fn run(shell: &Shell, args: RunArgs, start: Instant) -> ExitCode {
+    let request = match request(shell, &args) {
         Ok(request) => request,
-        Err(error) => return finish("run", &args.report, Report::of("run"), Err(error)),
+        Err(error) => return finish(shell, &args.report, Report::of("run"), Err(error)),
     };
-    if request.may_need_wamr() { on_thread_for_wamr(|| attempt(&args, &request, start)) } else { attempt(&args, &request, start) }
+    if request.may_need_wamr() {
+        on_thread_for_wamr(|| attempt(shell, &args, &request, start))
+    } else {
+        attempt(shell, &args, &request, start)
+    }
 }
 
-fn attempt(args: &RunArgs, request: &Request, start: Instant) -> ExitCode {
+fn attempt(shell: &Shell, args: &RunArgs, request: &Request, start: Instant) -> ExitCode {
     let mut report = Report::of("run");
-    let result = make_and_attend(request, start, &mut report);
-    say_stats(&args.console, &report);
-    finish("run", &args.report, report, result)
+    let result = make_and_attend(shell, request, start, &mut report);
+    say_stats(shell, &args.console, &report);
+    finish(shell, &args.report, report, result)
 }
 
-fn make_and_attend(request: &Request, start: Instant, report: &mut Report) -> Result<u8> {
-    let outcome = run::run(request, Console::of_process()?, || Ok(Box::new(Signals::catch()?)), (report, start))?;
+fn make_and_attend(shell: &Shell, request: &Request, start: Instant, report: &mut Report) -> Result<u8> {
+    let outcome = run::run(&shell.context, request, console::of_process()?, || Ok(Box::new(Signals::catch()?)), (report, start))?;
     if let Some(kept) = &outcome.kept {
-        say(format_args!("prebake: {kept}"));
+        shell.say(saved(kept));
     }
     outcome.status()
 }
 
-fn request(args: &RunArgs) -> Result<Request> {
+fn request(shell: &Shell, args: &RunArgs) -> Result<Request> {
     let what = match (&args.operand, &args.snapshot) {
         (None, None) => What::Session,
         (Some(RunOperand::Reference(reference)), _) => What::Reference(reference.clone()),
@@ -47,7 +51,7 @@ fn request(args: &RunArgs) -> Result<Request> {
         }
         (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => What::Files { machine: None, snapshot: Some(snapshot.clone()) },
     };
-    let verify_key = args.verify_key.as_deref().map(PublicKey::read).transpose()?;
+    let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
     Ok(Request {
         keep: match &args.session {
             Some(name) => Keep::Session(name.clone()),

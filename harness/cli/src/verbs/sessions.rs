@@ -1,9 +1,9 @@
 //! `prebake sessions`: what has been kept.
 
 use crate::args::SessionsArgs;
-use prebake::distribution::store::Store;
+use crate::shell::Shell;
+use crate::wording::mebibytes;
 use prebake::error::Result;
-use prebake::progress::mebibytes;
 use prebake::session::{FileRef, Listed, Origin};
 use serde_json::json;
 use std::io::Write;
@@ -11,12 +11,12 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs the verb.
-pub fn run(args: &SessionsArgs) -> ExitCode {
-    super::end("sessions", list_or_remove(args))
+pub fn run(shell: &Shell, args: &SessionsArgs) -> ExitCode {
+    super::end(shell, list_or_remove(shell, args))
 }
 
-fn list_or_remove(args: &SessionsArgs) -> Result<()> {
-    let sessions = Store::of_user()?.sessions()?;
+fn list_or_remove(shell: &Shell, args: &SessionsArgs) -> Result<()> {
+    let sessions = shell.context.store()?.sessions()?;
     if !args.remove.is_empty() {
         return args.remove.iter().try_for_each(|name| sessions.remove(name));
     }

@@ -1,39 +1,39 @@
 //! `prebake trust`: whose native code is run.
 
 use crate::args::{TrustArgs, TrustCommand, TrustedArgs};
+use crate::shell::Shell;
 use prebake::distribution::trust::{Policy, PublicKey, Rule, Scope, TrustError};
 use prebake::error::Result;
-use prebake::progress::say;
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &TrustArgs) -> ExitCode {
+pub fn run(shell: &Shell, args: &TrustArgs) -> ExitCode {
     super::end(
-        "trust",
+        shell,
         match &args.command {
-            TrustCommand::Add(trusted) => add(trusted),
-            TrustCommand::List { json } => list(*json),
-            TrustCommand::Remove(trusted) => remove(trusted),
+            TrustCommand::Add(trusted) => add(shell, trusted),
+            TrustCommand::List { json } => list(shell, *json),
+            TrustCommand::Remove(trusted) => remove(shell, trusted),
         },
     )
 }
 
-fn add(args: &TrustedArgs) -> Result<()> {
-    let rule = Rule { key: args.key.as_deref().map(PublicKey::read).transpose()?, repositories: scope(args)? };
-    let is_new = Policy::change_of_user(|policy| Ok(policy.add(rule.clone())))?;
+fn add(shell: &Shell, args: &TrustedArgs) -> Result<()> {
+    let rule = Rule { key: args.key.as_deref().map(|key| shell.public_key(key)).transpose()?, repositories: scope(args)? };
+    let is_new = Policy::change(&shell.context, |policy| Ok(policy.add(rule.clone())))?;
     let already = if is_new { "" } else { " already" };
-    say(format_args!("trust: {rule} is trusted{already}"));
+    shell.say(format_args!("{rule} is trusted{already}"));
     Ok(())
 }
 
-fn remove(args: &TrustedArgs) -> Result<()> {
+fn remove(shell: &Shell, args: &TrustedArgs) -> Result<()> {
     let scope = scope(args)?;
     // The key's file may be lost; then its fingerprint names it.
     let fingerprint = match args.key.as_deref() {
         Some(key) if key.starts_with("sha256:") => Some(key.to_owned()),
-        Some(key) => Some(PublicKey::read(key)?.fingerprint().to_string()),
+        Some(key) => Some(shell.public_key(key)?.fingerprint().to_string()),
         None => None,
     };
     let is_meant = |rule: &Rule| {
@@ -42,12 +42,12 @@ fn remove(args: &TrustedArgs) -> Result<()> {
         key == fingerprint && (rule.repositories == scope || (scope.is_none() && key.is_some()))
     };
     let what = [fingerprint.clone(), scope.as_ref().map(ToString::to_string)].into_iter().flatten().collect::<Vec<_>>().join(" for ");
-    let gone = Policy::change_of_user(|policy| match policy.remove(is_meant) {
+    let gone = Policy::change(&shell.context, |policy| match policy.remove(is_meant) {
         gone if gone.is_empty() => Err(TrustError::NotTrusted { what }.into()),
         gone => Ok(gone),
     })?;
     for rule in gone {
-        say(format_args!("trust: {rule} is not trusted any more"));
+        shell.say(format_args!("{rule} is not trusted any more"));
     }
     Ok(())
 }
@@ -56,8 +56,8 @@ fn scope(args: &TrustedArgs) -> Result<Option<Scope>> {
     Ok(args.repositories.as_deref().map(str::parse).transpose()?)
 }
 
-fn list(as_json: bool) -> Result<()> {
-    let policy = Policy::of_user()?;
+fn list(shell: &Shell, as_json: bool) -> Result<()> {
+    let policy = Policy::open(&shell.context)?;
     let mut text = String::new();
     if as_json {
         let rule = |rule: &Rule| {

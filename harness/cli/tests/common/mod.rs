@@ -5,6 +5,7 @@
 pub mod pty;
 pub mod registry;
 
+use prebake::context::{Context, Folders};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,12 @@ pub fn prebake() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
     command.env("PREBAKE_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
+}
+
+/// What the library is given in a test: folders of its own, and nobody who listens.
+pub fn context(name: &str) -> Context {
+    let shipped = machine_folder();
+    Context::silent(Folders::below(&scratch(name), &shipped))
 }
 
 /// `prebake VERB` with the guest's kernel and init.

@@ -5,6 +5,7 @@ use crate::common::{made, scratch, succeed};
 use crate::host::{packed, packed_for_aarch64};
 use crate::log::Said;
 use crate::machine::{Host, module_config};
+use prebake::context::{Context, Folders};
 use prebake::host::file::HostFile;
 use prebake::machine::file::MachineFile;
 use snapshot::{Memory, Pages, Snapshot, Space, Writer};
@@ -38,7 +39,8 @@ fn said(folder: &Path) -> Said {
 /// See [`Place::Wasmtime`](crate::host::Place). The Machine ABI is all there is: nothing of `prebake` is in between.
 pub fn go_in_wasmtime(way: &Way, from: Option<&Path>) -> Vec<u8> {
     let folder = folder("wasmtime", way, from);
-    fs::write(folder.join("config"), module_config(&MachineFile::open(&packed().wasm).unwrap())).unwrap();
+    fs::write(folder.join("config"), module_config(&MachineFile::open(&Context::silent(Folders::default()), &packed().wasm).unwrap()))
+        .unwrap();
     if let Some(path) = from {
         let snapshot = Snapshot::open(HostFile::open("snapshot", path).unwrap()).unwrap();
         let mut layout = format!("{}\n", snapshot.header().pages_offset());

@@ -5,6 +5,7 @@ use crate::folder;
 use crate::log::Listener;
 use crate::machine::{Host, on_small_stack, save};
 use crate::{Way, file};
+use prebake::context::{Context, Folders};
 use prebake::machine::Engine;
 use prebake::machine::file::MachineFile;
 use snapshot::Snapshot;
@@ -30,7 +31,7 @@ impl Host {
 
     fn file(self) -> MachineFile {
         let Packed { wasm, aot } = packed();
-        MachineFile::open(if self == Self::Interpreter { wasm } else { aot }).unwrap()
+        MachineFile::open(&Context::silent(Folders::default()), if self == Self::Interpreter { wasm } else { aot }).unwrap()
     }
 }
 

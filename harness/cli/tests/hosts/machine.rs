@@ -4,9 +4,9 @@
 use crate::log::Listener;
 use emu::bus::{Ram, VecBacking};
 use emu::machine::{Config, Machine};
+use prebake::context::{Context, Folders};
 use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
-use prebake::host::file::ledger::Ledger;
 use prebake::machine::Engine;
 use prebake::machine::file::MachineFile;
 use prebake::machine::module::Loaded;
@@ -75,7 +75,7 @@ impl Host {
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
-    let mut parts = Parts::open(&Devices { disks: Vec::new(), shares: Vec::new() }, &Ledger::default(), Verify::Always).unwrap();
+    let mut parts = Parts::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let seed = seed(Randomness::Published).unwrap();
     let nowhere = Outlet::silent(false, Tail::default());

@@ -9,10 +9,10 @@ mod interrupted;
 mod registry;
 
 use builder::{Compression, Layer, Layout, archive, compress, docker_archive, layout};
+use prebake::context::{Context, Folders};
 use prebake::make::image::limits::Limits;
 use prebake::make::image::tree::{Id, Node, ROOT, Tree};
 use prebake::make::image::{self, Image, ImageError, Name, Result, erofs, for_init};
-use prebake::progress::Progress;
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;
@@ -21,7 +21,7 @@ use std::path::Path;
 use tar::EntryType;
 
 fn read_with(name: &str, limits: Limits) -> Result<Image> {
-    image::read(&Name::parse(name)?, &std::env::temp_dir(), limits, &mut Progress::new("test"))
+    image::read(&Name::parse(name)?, &std::env::temp_dir(), limits, &Context::silent(Folders::default()))
 }
 
 fn read(path: &Path) -> Result<Image> {

@@ -3,6 +3,7 @@
 use super::files::{files_below, machine, noise};
 use super::proxy::{Fault, Proxy, Request};
 use super::{World, paths, refused, run, same, succeed, text};
+use prebake::context::{Context, Folders};
 use prebake::distribution::oci::{Connection, Descriptor, OciError, Registry, Sha256, reference};
 use std::fs;
 use std::path::PathBuf;
@@ -147,12 +148,12 @@ fn a_connection_that_falls_silent_is_given_up_and_goes_on() {
     let (world, proxy, _, name) = faulty(|request, before| if is_layer(request, before, 2) { Fault::Stall(50_000) } else { Fault::None });
     let layer = layer_of(&world, 1);
     let connection = Connection { silence: Duration::from_millis(500), pause: Duration::ZERO, ..Connection::default() };
-    let registry = Registry::new(reference(&name).unwrap(), connection).unwrap();
+    let registry = Registry::new(&Context::silent(Folders::default()), reference(&name).unwrap(), connection).unwrap();
     let size =
         fs::metadata(world.registry.at(&format!("data/docker/registry/v2/blobs/sha256/{}/{layer}/data", &layer[..2]))).unwrap().len();
     let wanted = Descriptor::new("", format!("sha256:{layer}").parse().unwrap(), size);
     let file = tempfile::tempfile().unwrap();
-    registry.wait(registry.fetch("the layer", &wanted, (&file, "x".as_ref()), |_| ())).unwrap();
+    registry.wait(registry.fetch("the layer", &wanted, (&file, "x".as_ref()), |_| Ok(()))).unwrap();
     assert_eq!(Sha256::of_file(&file).unwrap(), wanted.digest);
     let ranges: Vec<_> = proxy.seen().into_iter().filter_map(|request| request.range).collect();
     assert_eq!(ranges, ["bytes=50000-", "bytes=100000-"]);
@@ -236,10 +237,10 @@ fn a_host_that_nobody_knows_is_not_asked_again() {
 #[test]
 fn more_than_was_announced_is_not_taken() {
     let (world, _, _, name) = faulty(|_, _| Fault::None);
-    let registry = Registry::new(reference(&name).unwrap(), Connection::default()).unwrap();
+    let registry = Registry::new(&Context::silent(Folders::default()), reference(&name).unwrap(), Connection::default()).unwrap();
     let wanted = Descriptor::new("", format!("sha256:{}", layer_of(&world, 0)).parse().unwrap(), 100);
     let file = tempfile::tempfile().unwrap();
-    let error = registry.wait(registry.fetch("the layer", &wanted, (&file, "x".as_ref()), |_| ())).unwrap_err();
+    let error = registry.wait(registry.fetch("the layer", &wanted, (&file, "x".as_ref()), |_| Ok(()))).unwrap_err();
     assert!(matches!(&error, prebake::error::Error::Oci(error) if matches!(**error, OciError::Protocol { .. })), "{error}");
     assert!(file.metadata().unwrap().len() <= 100);
 }

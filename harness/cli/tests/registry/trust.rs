@@ -2,12 +2,11 @@
 
 use super::files::{files_below, machine};
 use super::{World, document, get, paths, refused, same, succeed, text};
-use prebake::distribution::oci::{Access, ensure_in};
-use prebake::distribution::store::Store;
+use prebake::context::{Context, Folders};
+use prebake::distribution::oci::{Access, ensure};
 use prebake::distribution::trust::{PublicKey, SigningKey, Voucher};
 use prebake::machine::file::MachineFile;
 use prebake::make::artifact::{Artifact, MachineSize, PartInput, PartKind, pack};
-use prebake::progress::Progress;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -68,7 +67,10 @@ fn code_is_trusted_by_who_signed_it_or_where_it_is() {
     // Signed by one who is, after it was pulled.
     world.push_signed("team/demo:1", &files, &key);
     let said = world.said("team/demo:1", &[]);
-    assert!(said.contains(&format!("{TRUSTED}: the key {}", PublicKey::read(&public).unwrap().fingerprint())), "{said}");
+    assert!(
+        said.contains(&format!("{TRUSTED}: the key {}", PublicKey::from_pem(&fs::read_to_string(&public).unwrap()).unwrap().fingerprint())),
+        "{said}"
+    );
     // It is remembered, and so is who is trusted no more.
     assert!(is_trusted(&["--offline"]));
     succeed(&mut world.trust(&["remove", "--key", &public]));
@@ -237,12 +239,11 @@ fn forged_code_is_not_run() {
     let file = whole_machine(world.folder());
     let key = SigningKey::generate().unwrap();
     let path = world.registry.at("release.key");
-    key.write(&path).unwrap();
+    key.write(&path, None).unwrap();
     world.push_signed("demo:1", std::slice::from_ref(&file), path.to_str().unwrap());
-    let store = Store::at(world.registry.at("library")).unwrap();
-    let pull =
-        |verify_key| ensure_in(&store, &world.reference("demo:1"), &Access { verify_key, ..Access::default() }, &mut Progress::new("test"));
-    let opened = |voucher: Option<Voucher>| MachineFile::open(&pull(None).unwrap().wasm_file).unwrap().vouched_for(voucher);
+    let context = Context::silent(Folders::below(&world.registry.at("library"), Path::new("")));
+    let pull = |verify_key| ensure(&context, &world.reference("demo:1"), &Access { verify_key, ..Access::default() });
+    let opened = |voucher: Option<Voucher>| MachineFile::open(&context, &pull(None).unwrap().wasm_file).unwrap().vouched_for(voucher);
 
     // Nobody stands for it; someone does; for other code.
     assert!(!opened(pull(None).unwrap().voucher).is_trusted().unwrap());
@@ -256,7 +257,7 @@ fn forged_code_is_not_run() {
     bytes[at] ^= 1;
     let forged = world.registry.at("forged.aot");
     fs::write(&forged, &bytes).unwrap();
-    let forged = MachineFile::open(&forged).unwrap().vouched_for(Some(voucher));
+    let forged = MachineFile::open(&context, &forged).unwrap().vouched_for(Some(voucher));
     assert!(forged.is_trusted().is_err());
     assert!(Artifact::open(opened_file(&file)).unwrap().code().is_ok());
 }

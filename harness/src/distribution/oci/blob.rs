@@ -32,7 +32,13 @@ pub enum Sent {
 impl Registry {
     /// Fetches what is missing of a blob behind the bytes that are in `file`, which is at `path`, and verifies all of it. `watch` is told how
     /// many bytes there are.
-    pub async fn fetch(&self, what: &str, wanted: &Descriptor, (file, path): (&File, &Path), watch: impl Fn(u64)) -> Result<()> {
+    pub async fn fetch(
+        &self,
+        what: &str,
+        wanted: &Descriptor,
+        (file, path): (&File, &Path),
+        watch: impl Fn(u64) -> Result<()>,
+    ) -> Result<()> {
         let mut is_anew = false;
         loop {
             self.complete(what, wanted, (file, path), &watch).await?;
@@ -50,7 +56,7 @@ impl Registry {
     }
 
     /// Brings `file` to its length.
-    async fn complete(&self, what: &str, wanted: &Descriptor, target: (&File, &Path), watch: &impl Fn(u64)) -> Result<()> {
+    async fn complete(&self, what: &str, wanted: &Descriptor, target: (&File, &Path), watch: &impl Fn(u64) -> Result<()>) -> Result<()> {
         let url = self.url(&format!("blobs/{}", wanted.digest))?;
         let mut done = 0;
         for _ in 0..MAX_BREAKS {
@@ -77,7 +83,7 @@ impl Registry {
         url: &Url,
         wanted: &Descriptor,
         (mut file, path): (&File, &Path),
-        watch: &impl Fn(u64),
+        watch: &impl Fn(u64) -> Result<()>,
         done: &mut u64,
     ) -> Result<()> {
         let writing = |source| Error::Write { path: path.into(), source };
@@ -113,7 +119,7 @@ impl Registry {
                     }
                     file.write_all(&bytes).map_err(writing)?;
                     *done += bytes.len() as u64;
-                    watch(*done);
+                    watch(*done)?;
                 }
                 Ok(None) if *done == wanted.size => return Ok(()),
                 Ok(None) | Err(_) => return Err(cut_off(*done).into()),
@@ -128,7 +134,7 @@ impl Registry {
         blob: &Descriptor,
         source: &Source<'_>,
         elsewhere: Option<&str>,
-        watch: impl Fn(u64),
+        watch: impl Fn(u64) -> Result<()>,
     ) -> Result<Sent> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
         match self.ask(RegistryOperation::Push, Method::HEAD, &url, what, |request| request).await {
@@ -145,7 +151,7 @@ impl Registry {
         blob: &Descriptor,
         source: &Source<'_>,
         elsewhere: Option<&str>,
-        watch: &impl Fn(u64),
+        watch: &impl Fn(u64) -> Result<()>,
     ) -> Result<Sent> {
         let mut begin = self.url("blobs/uploads/")?;
         if let Some(repository) = elsewhere {
@@ -168,7 +174,7 @@ impl Registry {
             };
             let response = self.ask_once(RegistryOperation::Push, Method::PATCH, &place, what, &patch).await?;
             place = self.place(response.headers())?;
-            watch(done);
+            watch(done)?;
         }
         let rest = source.read(done, (blob.size - done) as usize)?;
         let is_chunked = done > 0;
@@ -179,7 +185,7 @@ impl Registry {
             if is_chunked { request.header(CONTENT_RANGE, &range) } else { request }
         };
         self.ask_once(RegistryOperation::Push, Method::PUT, &place, what, &put).await?;
-        watch(blob.size);
+        watch(blob.size)?;
         Ok(Sent::Uploaded)
     }
 

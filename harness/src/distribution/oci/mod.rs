@@ -20,8 +20,8 @@ pub use digest::{NotADigest, Sha256};
 pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, Index, Manifest, Platform, SnapshotConfig};
 pub use error::OciError;
 pub use host::Host;
-pub use pull::{Access, VmArtifacts, ensure, ensure_in};
-pub(crate) use pull::{digest_of, intact, voucher};
+pub use pull::{Access, VmArtifacts, ensure};
+pub(crate) use pull::{digest_of, ensure_in, intact, voucher};
 pub use push::{Destination, Pushed};
 pub use registry::{Connection, Registry};
 

@@ -6,13 +6,14 @@ use super::error::OciError;
 use super::host::{Host, Reason};
 use super::meter::Meter;
 use super::registry::{Connection, Registry};
+use crate::context::Context;
 use crate::distribution::store::{Entry, Kept, Lock, SNAPSHOT_ENDING, Store};
 use crate::distribution::trust::{Policy, PublicKey, Signature, TrustError, Voucher, repository};
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{self, Ledger, Stamp};
 use crate::make::artifact::{Artifact, Kind, MAX_FILE_LEN};
-use crate::progress::{Progress, mebibytes};
+use crate::observer::{Notice, Task, Tracker};
 use futures_util::future::try_join_all;
 use oci_client::Reference;
 use serde::Deserialize;
@@ -65,12 +66,12 @@ const IMPATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Asks the registry what the reference names now, which is one small question where nothing has changed. What is missing is fetched, and
 /// every byte of it verified. If the registry is down, what there is will do.
-pub fn ensure(reference: &str, access: &Access, progress: &mut Progress) -> Result<VmArtifacts> {
-    ensure_in(&Store::of_user()?, reference, access, progress)
+pub fn ensure(context: &Context, reference: &str, access: &Access) -> Result<VmArtifacts> {
+    context.outcome(context.store().and_then(|store| ensure_in(context, &store, reference, access)))
 }
 
-/// The same in another store.
-pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut Progress) -> Result<VmArtifacts> {
+/// The same in a store that is open.
+pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, access: &Access) -> Result<VmArtifacts> {
     let _shared = store.share()?;
     let known = match store.entry(reference)? {
         Some(_) => super::known_reference(reference),
@@ -85,7 +86,7 @@ pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut
         }
         None => None,
     };
-    let stand = Standing { policy: Policy::of_user()?, key: access.verify_key, repository: repository(&reference) };
+    let stand = Standing { policy: Policy::open(context)?, key: access.verify_key, repository: repository(&reference) };
     let mut entry = store.entry(&name)?;
     let here = match &entry {
         Some(entry) => files_of(store, entry)?,
@@ -98,15 +99,15 @@ pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut
     }
     let connection = access.connection;
     let hasty = Connection { tries: 1, silence: connection.silence.min(IMPATIENCE), ..connection };
-    let asked = Registry::new(reference.clone(), if here.is_some() { hasty } else { connection })?;
+    let asked = Registry::new(context, reference.clone(), if here.is_some() { hasty } else { connection })?;
     let fetch = || {
         let digest = match fixed {
             Some(digest) => digest,
             None => asked.wait(asked.digest())?,
         };
         let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
-            let pull = Pull { store, registry: &Registry::new(reference, connection)?, host: access.host, stand: &stand };
-            return pull.fetch(digest, progress).map(Some);
+            let pull = Pull { context, store, registry: &Registry::new(context, reference, connection)?, host: access.host, stand: &stand };
+            return pull.fetch(digest).map(Some);
         };
         if stand.wants_more(known) {
             // Someone may have signed it since.
@@ -122,7 +123,7 @@ pub fn ensure_in(store: &Store, reference: &str, access: &Access, progress: &mut
         Ok(Some((artifacts, entry))) => return stand.judge(artifacts, &entry),
         Ok(None) => here,
         Err(Error::Oci(error)) if error.is_passing() && here.is_some() => {
-            progress.say(format_args!("warning: {error}; what was pulled before is used"));
+            context.notice(Notice::RegistryDown { error: &error });
             here
         }
         Err(error) => return Err(error),
@@ -171,16 +172,22 @@ impl Standing {
 }
 
 /// That someone whom the user trusts stands for this code of what `reference` named under this digest, if so.
-pub(crate) fn voucher(reference: &str, digest: Sha256, code: Option<String>, signatures: &[Signature]) -> Result<Option<Voucher>> {
+pub(crate) fn voucher(
+    context: &Context,
+    reference: &str,
+    digest: Sha256,
+    code: Option<String>,
+    signatures: &[Signature],
+) -> Result<Option<Voucher>> {
     let reference = super::known_reference(reference).map_or_else(|| super::reference(reference), Ok)?;
-    let policy = Policy::of_user()?;
+    let policy = Policy::open(context)?;
     let by = policy.vouches(&repository(&reference), digest, signatures).map(ToString::to_string);
     Ok(by.zip(code).map(|(by, code)| Voucher { code, by }))
 }
 
 /// The digest of the document that `reference` names now.
-pub(crate) fn digest_of(reference: &Reference, connection: Connection) -> Result<Sha256> {
-    let registry = Registry::new(reference.clone(), connection)?;
+pub(crate) fn digest_of(context: &Context, reference: &Reference, connection: Connection) -> Result<Sha256> {
+    let registry = Registry::new(context, reference.clone(), connection)?;
     registry.wait(registry.digest())
 }
 
@@ -239,6 +246,7 @@ fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<bool> {
 
 /// A pull that is under way.
 struct Pull<'a> {
+    context: &'a Context,
     store: &'a Store,
     registry: &'a Registry,
     host: Host,
@@ -254,7 +262,7 @@ struct Choice {
 
 impl Pull<'_> {
     /// Brings what the document `digest` names into the store.
-    fn fetch(&self, digest: Sha256, progress: &mut Progress) -> Result<(VmArtifacts, Entry)> {
+    fn fetch(&self, digest: Sha256) -> Result<(VmArtifacts, Entry)> {
         let signatures = self.registry.wait(self.signatures(digest))?;
         self.stand.require(&self.registry.name(), digest, &signatures)?;
         let choice = self.registry.wait(self.choose(digest))?;
@@ -275,12 +283,12 @@ impl Pull<'_> {
                 None => missing.push((*layer, place)),
             }
         }
-        self.download(&missing.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), progress)?;
+        self.download(&missing.iter().map(|(layer, _)| *layer).collect::<Vec<_>>())?;
         for (layer, place) in missing {
             if *place == machine_place {
                 self.admit_machine(&choice.config, layer, place)?;
             } else {
-                self.admit_snapshot(&choice.config, layer, place, progress)?;
+                self.admit_snapshot(&choice.config, layer, place)?;
             }
             let lost = || Error::Read { what: "file of the store", path: place.clone(), source: std::io::ErrorKind::NotFound.into() };
             pins.push(self.store.pin(place)?.ok_or_else(lost)?);
@@ -400,17 +408,18 @@ impl Pull<'_> {
     }
 
     /// Fetches layers to where they are kept until they are complete, all at the same time.
-    fn download(&self, layers: &[&Descriptor], progress: &mut Progress) -> Result<()> {
+    fn download(&self, layers: &[&Descriptor]) -> Result<()> {
         if layers.is_empty() {
             return Ok(());
         }
         let files = layers.iter().map(|layer| self.store.open_partial(layer.digest)).collect::<Result<Vec<_>>>()?;
         let total = layers.iter().map(|layer| layer.size).sum();
-        let meter = Meter::new(progress, "fetching", layers.len(), total);
+        let meter = Meter::new(self.context.observer(), Task::Pull, layers.len(), total);
         let fetches = layers.iter().zip(&files).enumerate().map(|(number, (layer, file))| {
             let meter = &meter;
-            meter.begin(number, file.metadata().map_or(0, |found| found.len()));
+            let before = file.metadata().map_or(0, |found| found.len());
             async move {
+                meter.watch(number, before)?;
                 let path = self.store.partial(layer.digest);
                 let what = format!("the layer {}", layer.digest);
                 self.registry.fetch(&what, layer, (file, &path), |done| meter.watch(number, done)).await
@@ -424,7 +433,7 @@ impl Pull<'_> {
             }
             return Err(error);
         }
-        progress.say(format_args!("fetched {}", mebibytes(total)));
+        self.context.notice(Notice::Fetched { bytes: total });
         Ok(())
     }
 
@@ -453,19 +462,19 @@ impl Pull<'_> {
             self.store.discard(place)?;
             return Err(OciError::document("configuration", "the machine's code is not the one that it describes").into());
         }
-        Ledger::of_code().remember(machine.file().file(), stamp, code);
+        self.context.code_ledger().remember(machine.file().file(), stamp, code);
         self.require_intact(layer, place)
     }
 
     /// Unpacks a snapshot that has come whole into the store.
-    fn admit_snapshot(&self, config: &Config, layer: &Descriptor, place: &Path, progress: &mut Progress) -> Result<()> {
+    fn admit_snapshot(&self, config: &Config, layer: &Descriptor, place: &Path) -> Result<()> {
         let partial = self.store.partial(layer.digest);
         let unpacked = partial.with_extension("unpacked");
         let error = |source| match source {
             snapshot::Error::Io { source, .. } => Error::Write { path: unpacked.clone(), source },
             source => Error::Snapshot { path: partial.clone(), source },
         };
-        let mut unpack = || {
+        let unpack = || {
             let travelling = Travelling::open(HostFile::open("snapshot", &partial)?).map_err(error)?;
             let (header, machine) = (travelling.header(), travelling.machine());
             let found = (header.content_digest.to_string(), travelling.stored_length(), machine.devices);
@@ -474,7 +483,8 @@ impl Pull<'_> {
                 return Err(OciError::document("configuration", "the snapshot is not the one that it describes").into());
             }
             let mut file = File::create(&unpacked).map_err(|source| Error::Write { path: unpacked.clone(), source })?;
-            travelling.unpack(&mut file, |done| progress.update(|| format!("unpacking {}", mebibytes(done)))).map_err(error)
+            let tracker = Tracker::new(self.context.observer(), Task::UnpackSnapshot, Some(travelling.stored_length()));
+            travelling.unpack(&mut file, |done| tracker.set(done)).map_err(error)
         };
         let result = unpack();
         self.or_remove(&unpacked, result.map(drop)).or_else(|error| self.or_remove(&partial, Err(error)))?;

@@ -10,12 +10,12 @@ use super::error::OciError;
 use super::host::architecture;
 use super::meter::Meter;
 use super::registry::{Connection, Registry};
+use crate::context::Context;
 use crate::distribution::trust::SigningKey;
 use crate::error::{Error, Result};
-use crate::host::file::{HostFile, atomic, cache_folder};
+use crate::host::file::{HostFile, atomic};
 use crate::make::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
-use crate::make::code::CodeCache;
-use crate::progress::{Progress, mebibytes};
+use crate::observer::{Notice, Task, Tracker};
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
 use payload::Metadata;
@@ -38,26 +38,28 @@ pub struct Pushed {
 
 /// Where something can be pushed.
 pub struct Destination {
+    context: Context,
     registry: Registry,
 }
 
 impl Destination {
     /// Asks the registry, so that who may not push there is told before there is any work.
-    pub fn of(reference: &str, connection: Connection) -> Result<Self> {
+    pub fn of(context: &Context, reference: &str, connection: Connection) -> Result<Self> {
         let reference = super::reference(reference)?;
         if reference.digest().is_some() {
             let problem = "it names a digest, which is nobody's to choose".into();
             return Err(OciError::Reference { text: reference.whole(), problem }.into());
         }
-        let registry = Registry::new(reference, connection)?;
+        let registry = Registry::new(context, reference, connection)?;
         registry.wait(registry.require_push())?;
-        Ok(Self { registry })
+        Ok(Self { context: context.clone(), registry })
     }
 
     /// Sends machines and at most one snapshot, and makes the reference name them.
-    pub fn push(&self, files: &[PathBuf], cpu: Option<&str>, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
-        let set = FileSet::open(files, cpu, progress)?;
-        self.registry.wait(set.send(&self.registry, key, progress))
+    pub fn push(&self, files: &[PathBuf], cpu: Option<&str>, key: Option<&SigningKey>) -> Result<Pushed> {
+        let context = &self.context;
+        let pushed = FileSet::open(context, files, cpu).and_then(|set| self.registry.wait(set.send(context, &self.registry, key)));
+        context.outcome(pushed)
     }
 }
 
@@ -86,20 +88,20 @@ struct FileSet {
 
 impl FileSet {
     /// Opens and verifies the files.
-    fn open(files: &[PathBuf], cpu: Option<&str>, progress: &mut Progress) -> Result<Self> {
+    fn open(context: &Context, files: &[PathBuf], cpu: Option<&str>) -> Result<Self> {
         let mismatch = |problem: String| Err(OciError::Mismatch { problem }.into());
         let is_snapshot = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "snap");
         let (snapshots, machines): (Vec<_>, Vec<_>) = files.iter().partition(is_snapshot);
         let snapshot = match snapshots.as_slice() {
             [] => None,
-            [path] => Some(open_snapshot(path, progress)?),
+            [path] => Some(open_snapshot(context, path)?),
             _ => {
                 return mismatch(
                     "several snapshots were given; a reference names one: of several machines the same, before any of them ran".into(),
                 );
             }
         };
-        let mut machines = machines.into_iter().map(|path| open_machine(path, cpu)).collect::<Result<Vec<_>>>()?;
+        let mut machines = machines.into_iter().map(|path| open_machine(context, path, cpu)).collect::<Result<Vec<_>>>()?;
         let Some((first, _)) = machines.first() else {
             return mismatch("no machine was given; give a .aot for each kind of host, or a .wasm, with the snapshot".into());
         };
@@ -135,19 +137,19 @@ impl FileSet {
 
     /// Sends what the registry has not, and then the documents that name it: the index last.
     /// Signatures go before it, so that who follows the reference finds them.
-    async fn send(&self, registry: &Registry, key: Option<&SigningKey>, progress: &mut Progress) -> Result<Pushed> {
+    async fn send(&self, context: &Context, registry: &Registry, key: Option<&SigningKey>) -> Result<Pushed> {
         let configs: Vec<Vec<u8>> = self.machines.iter().map(|(config, _)| encode(config)).collect();
         let layers: Vec<&Layer> = self.machines.iter().map(|(_, layer)| layer).chain(&self.snapshot).collect();
         let bytes = layers.iter().map(|layer| layer.descriptor.size).sum();
-        let meter = Meter::new(progress, "pushing", layers.len(), bytes);
+        let meter = Meter::new(context.observer(), Task::Push, layers.len(), bytes);
         let sends = layers.iter().enumerate().map(|(number, layer)| {
             let meter = &meter;
             async move {
                 let (what, source) = (layer.path.display().to_string(), Source::File(&layer.file, &layer.path));
-                let elsewhere = Known::of(registry).repository_of(layer.descriptor.digest);
+                let elsewhere = Known::of(context, registry).repository_of(layer.descriptor.digest);
                 let sent = registry.send(&what, &layer.descriptor, &source, elsewhere.as_deref(), |done| meter.watch(number, done)).await?;
-                meter.watch(number, layer.descriptor.size);
-                Known::of(registry).note(layer.descriptor.digest);
+                meter.watch(number, layer.descriptor.size)?;
+                Known::of(context, registry).note(layer.descriptor.digest);
                 Ok::<_, Error>(if sent == Sent::Uploaded { layer.descriptor.size } else { 0 })
             }
         });
@@ -156,7 +158,7 @@ impl FileSet {
         let mut entries = Vec::new();
         for ((config, layer), bytes) in self.machines.iter().zip(&configs) {
             let described = Descriptor::of(CONFIG_TYPE, bytes);
-            registry.send("the configuration", &described, &Source::Bytes(bytes), None, |_| ()).await?;
+            registry.send("the configuration", &described, &Source::Bytes(bytes), None, |_| Ok(())).await?;
             let layers = std::iter::once(layer).chain(&self.snapshot).map(|layer| layer.descriptor.clone()).collect();
             let manifest = encode(&Manifest::new(described, layers));
             let entry = Descriptor::of(MANIFEST_TYPE, &manifest);
@@ -186,7 +188,7 @@ fn platform(code: &Code) -> Platform {
     Platform { architecture: architecture.into(), os: os.into() }
 }
 
-fn open_machine(path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
+fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
     let error = |source| Error::Artifact { path: path.into(), source };
     let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
     artifact.verify().map_err(error)?;
@@ -194,7 +196,7 @@ fn open_machine(path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
     let code = match artifact.kind() {
         Kind::Wasm => Code { format: CodeFormat::Wasm, version: WASM_VERSION, target: None, cpu: None, digest: digest.to_string() },
         Kind::Aot { target } => {
-            let known = CodeCache::of_user()?.baseline(digest).filter(|baseline| baseline.arch() == target);
+            let known = context.code_cache()?.baseline(digest).filter(|baseline| baseline.arch() == target);
             let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == cpu);
             let Some(baseline) = known.or(given) else {
                 let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
@@ -226,21 +228,23 @@ fn open_machine(path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
 }
 
 /// A snapshot in its travelling form, and the machine that it is of.
-fn open_snapshot(path: &Path, progress: &mut Progress) -> Result<((Layer, SnapshotConfig), snapshot::MachineId)> {
+fn open_snapshot(context: &Context, path: &Path) -> Result<((Layer, SnapshotConfig), snapshot::MachineId)> {
     let error = |source| Error::Snapshot { path: path.into(), source };
     let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
     let machine = *snapshot.machine();
     machine.require(&snapshot::MachineId { model: MODEL, ..machine }).map_err(error)?;
-    progress.update(|| format!("packing {}", path.display()));
-    let mut file = tempfile::tempfile().map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
+    let tracker = Tracker::new(context.observer(), Task::PackSnapshot { path }, None);
+    tracker.set(0);
+    let folder = context.temporary()?;
+    let mut file = tempfile::tempfile_in(folder).map_err(|source| Error::Write { path: folder.into(), source })?;
     // Every page is verified on the way.
     let packed = pack(&snapshot, &mut file).map_err(|source| match source {
-        snapshot::Error::Io { source, .. } => Error::Write { path: std::env::temp_dir(), source },
+        snapshot::Error::Io { source, .. } => Error::Write { path: folder.into(), source },
         source => error(source),
     })?;
     let stored_bytes = snapshot.header().file_length();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    progress.say(format_args!("packed {name}: {} of {}", mebibytes(packed.file_length), mebibytes(stored_bytes)));
+    drop(tracker);
+    context.notice(Notice::Packed { path, bytes: packed.file_length, stored: stored_bytes });
     let content = snapshot.header().content_digest.to_string();
     let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, devices: machine.devices };
     Ok(((Layer::new(path, file, SNAPSHOT_TYPE)?, config), machine))
@@ -253,8 +257,8 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(registry: &'a Registry) -> Self {
-        Self { registry, folder: cache_folder("pushed") }
+    fn of(context: &Context, registry: &'a Registry) -> Self {
+        Self { registry, folder: context.folders().cache("pushed") }
     }
 
     fn path(&self, layer: Sha256) -> Option<PathBuf> {

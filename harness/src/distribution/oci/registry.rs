@@ -7,9 +7,10 @@ use super::digest::Sha256;
 use super::document::MAX_DOCUMENT;
 use super::error::OciError;
 use super::token;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::make::image::{INDEXES, MANIFESTS};
-use crate::progress::say;
+use crate::observer::Notice;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
@@ -19,9 +20,10 @@ use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use std::cell::RefCell;
 use std::error::Error as _;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 /// How a registry is talked to.
@@ -45,6 +47,8 @@ impl Default for Connection {
 
 /// The longest pause between two tries. A registry that wants a longer one is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How soon a cancellation is seen during a pause.
+const ATTENTION: Duration = Duration::from_millis(100);
 /// Bytes of an answer that is no success, for the message.
 const MAX_COMPLAINT: u64 = 64 << 10;
 
@@ -60,6 +64,7 @@ pub struct Registry {
     /// What [`RegistryOperation::Pull`] and [`RegistryOperation::Push`] are asked with.
     tokens: RefCell<[Option<Token>; 2]>,
     connection: Connection,
+    context: Context,
 }
 
 /// What the user has for a registry.
@@ -81,13 +86,8 @@ enum Token {
 
 impl Registry {
     /// Nothing is asked of the registry yet.
-    pub fn new(reference: Reference, connection: Connection) -> Result<Self> {
-        let name = reference.resolve_registry().to_owned();
-        let auth = credentials(&name)?;
-        Self::with_credentials(reference, connection, auth)
-    }
-
-    fn with_credentials(reference: Reference, connection: Connection, auth: Credentials) -> Result<Self> {
+    pub fn new(context: &Context, reference: Reference, connection: Connection) -> Result<Self> {
+        let auth = credentials(context, reference.resolve_registry())?;
         // Whoever was first has chosen the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let registry = reference.resolve_registry().to_owned();
@@ -110,7 +110,7 @@ impl Registry {
         let base = base
             .parse()
             .map_err(|_| OciError::Reference { text: reference.whole(), problem: "its registry has no such address".into() })?;
-        Ok(Self { runtime, http, authority, reference, base, auth, tokens: RefCell::default(), connection })
+        Ok(Self { runtime, http, authority, reference, base, auth, tokens: RefCell::default(), connection, context: context.clone() })
     }
 
     /// The reference in full.
@@ -219,12 +219,24 @@ impl Registry {
                 return Err(error);
             }
             if asked >= Duration::from_secs(1) {
-                say(format_args!("prebake: {cause}; trying again in {} s", asked.as_secs()));
+                self.context.notice(Notice::Retrying { error: cause, after: asked });
             }
-            tokio::time::sleep(asked).await;
+            self.pause(asked).await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
             tries += 1;
         }
+    }
+
+    /// Lets time pass, unless the work is to be given up.
+    async fn pause(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while !self.context.observer().is_cancelled() {
+            match end.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return Ok(()),
+                rest => tokio::time::sleep(rest.min(ATTENTION)).await,
+            }
+        }
+        Err(Error::Cancelled)
     }
 
     /// Asks until there is an answer that is a success.
@@ -397,40 +409,36 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What the environment or the user's docker configuration has for the registry.
-fn credentials(registry: &str) -> std::result::Result<Credentials, OciError> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let (Some(user), Some(password)) = (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
-        return Ok(Credentials::Usual(RegistryAuth::Basic(user, password)));
+/// What the caller or docker's configuration has for the registry.
+fn credentials(context: &Context, registry: &str) -> std::result::Result<Credentials, OciError> {
+    if let Some(login) = context.login() {
+        return Ok(Credentials::Usual(RegistryAuth::Basic(login.user.clone(), login.password.clone())));
     }
+    let anonymous = || Ok(Credentials::Usual(RegistryAuth::Anonymous));
+    let problem = |problem: String| OciError::Credentials { registry: registry.into(), problem };
+    let Some(folder) = &context.folders().docker else { return anonymous() };
+    let path = folder.join("config.json");
+    let configuration = match File::open(&path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return anonymous(),
+        Err(error) => return Err(problem(format!("cannot read {}: {error}", path.display()))),
+    };
     // Under this name Docker's program keeps those for its own.
     let server = if registry == "index.docker.io" { "https://index.docker.io/v1/" } else { registry };
-    let problem = |problem: String| OciError::Credentials { registry: registry.into(), problem };
-    match docker_credential::get_credential(server) {
+    match docker_credential::get_credential_from_reader(configuration, server) {
         Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Usual(RegistryAuth::Basic(user, password))),
         Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::Identity(token)),
-        Err(CredentialRetrievalError::ConfigNotFound | CredentialRetrievalError::NoCredentialConfigured) => {
-            Ok(Credentials::Usual(RegistryAuth::Anonymous))
-        }
-        // It says the same of a file that is not there and of one that cannot be read.
-        Err(CredentialRetrievalError::ConfigReadError) if !has_docker_config() => Ok(Credentials::Usual(RegistryAuth::Anonymous)),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => anonymous(),
         // A helper says so that it has nothing.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
-            Ok(Credentials::Usual(RegistryAuth::Anonymous))
-        }
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => anonymous(),
         Err(error) => Err(problem(error.to_string().escape_debug().to_string())),
     }
-}
-
-fn has_docker_config() -> bool {
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let folder = folder.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    folder.is_some_and(|folder| folder.join("config.json").exists())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Folders;
 
     #[test]
     fn only_this_host_may_do_without_tls() {
@@ -442,8 +450,7 @@ mod tests {
         }
         let scheme = |name: &str, plain_http| {
             let connection = Connection { plain_http, ..Connection::default() };
-            let registry =
-                Registry::with_credentials(name.parse().unwrap(), connection, Credentials::Usual(RegistryAuth::Anonymous)).unwrap();
+            let registry = Registry::new(&Context::silent(Folders::default()), name.parse().unwrap(), connection).unwrap();
             registry.base.scheme().to_owned()
         };
         assert_eq!(scheme("registry.example/x", false), "https");

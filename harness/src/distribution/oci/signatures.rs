@@ -57,7 +57,7 @@ impl Registry {
         let mut layers = self.signed_layers(digest).await?;
         let Signature { payload, signature } = Signature::new(key, &repository(self.reference()), digest);
         let layer = Descriptor::of(PAYLOAD_TYPE, payload.as_bytes());
-        self.send("what is signed", &layer, &Source::Bytes(payload.as_bytes()), None, |_| ()).await?;
+        self.send("what is signed", &layer, &Source::Bytes(payload.as_bytes()), None, |_| Ok(())).await?;
         layers.push(Descriptor { annotations: Some(BTreeMap::from([(SIGNATURE.into(), signature)])), ..layer });
 
         let digests: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
@@ -70,7 +70,7 @@ impl Registry {
             "rootfs": { "type": "layers", "diff_ids": digests },
         }));
         let described = Descriptor::of(CONFIG_TYPE, &config);
-        self.send("the signature's configuration", &described, &Source::Bytes(&config), None, |_| ()).await?;
+        self.send("the signature's configuration", &described, &Source::Bytes(&config), None, |_| Ok(())).await?;
         let signed = Signed { schema_version: 2, media_type: Some(MANIFEST_TYPE.into()), config: described, layers };
         self.send_document(MANIFEST_TYPE, &encode(&signed), &tag(digest)).await
     }

@@ -19,11 +19,12 @@ mod lock;
 pub use entry::{Entry, Kept, SNAPSHOT_ENDING, file_name};
 pub use lock::{Lock, Sharing};
 
+use crate::context::Context;
 use crate::distribution::oci::Sha256;
 use crate::error::{Error, Result};
 use crate::host::file::ledger::{Ledger, Stamp};
-use crate::host::file::{atomic, data_folder, private_folder};
-use crate::progress::say;
+use crate::host::file::{atomic, private_folder};
+use crate::observer::Notice;
 use crate::session::Sessions;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub struct Store {
     root: PathBuf,
     ledger: Ledger,
+    context: Context,
 }
 
 /// What a [`Store::prune`] did.
@@ -50,17 +52,13 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// The user's: in `$PREBAKE_HOME`, else where data are.
-    pub fn of_user() -> Result<Self> {
-        Self::at(data_folder().ok_or(Error::NoStore)?)
-    }
-
-    /// The one in `root`, which is made if it is not there.
-    pub fn at(root: PathBuf) -> Result<Self> {
+    /// That of `context`. It is made if it is not there.
+    pub fn open(context: &Context) -> Result<Self> {
+        let root = context.folders().store.clone().ok_or(Error::NoStore)?;
         for name in ["references", "files", "partial"] {
             private_folder(root.join(name)).ok_or(Error::NoStore)?;
         }
-        Ok(Self { root, ledger: Ledger::of_user() })
+        Ok(Self { root, ledger: context.ledger(), context: context.clone() })
     }
 
     /// The sessions in it.
@@ -75,17 +73,17 @@ impl Store {
 
     /// Keeps all that is there from being removed.
     pub fn share(&self) -> Result<Lock> {
-        self.lock(&self.root.join("lock"), Sharing::Shared, "waiting for a prebake that removes files from the store")
+        self.lock(&self.root.join("lock"), Sharing::Shared, Notice::WaitingForPrune)
     }
 
     /// Claims a layer, so that of several who want it one fetches it.
     pub fn claim(&self, layer: Sha256) -> Result<Lock> {
         let path = self.partial(layer).with_extension("lock");
-        self.lock(&path, Sharing::Alone, "waiting for another prebake that fetches the same")
+        self.lock(&path, Sharing::Alone, Notice::WaitingForOther)
     }
 
-    fn lock(&self, path: &Path, sharing: Sharing, waiting: &str) -> Result<Lock> {
-        let lock = Lock::wait(path, sharing, || say(format_args!("prebake: {waiting}")));
+    fn lock(&self, path: &Path, sharing: Sharing, waiting: Notice<'static>) -> Result<Lock> {
+        let lock = Lock::wait(path, sharing, || self.context.notice(waiting));
         lock.map_err(|source| Error::Write { path: path.into(), source })
     }
 
@@ -184,8 +182,7 @@ impl Store {
 
     /// Removes what no reference names, no session needs and nobody uses, and what is left of layers that were not fetched to their end.
     pub fn prune(&self) -> Result<Pruned> {
-        let waiting = "waiting for a prebake that fetches or opens a machine";
-        let _alone = self.lock(&self.root.join("lock"), Sharing::Alone, waiting)?;
+        let _alone = self.lock(&self.root.join("lock"), Sharing::Alone, Notice::WaitingForUsers)?;
         let sessions = self.sessions()?.list()?;
         let of_sessions = sessions.iter().flat_map(|session| session.origin.stored()).map(str::to_owned);
         let names = self.entries()?.iter().flat_map(Entry::files).chain(of_sessions).collect::<BTreeSet<String>>();
@@ -222,11 +219,12 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Folders;
     use crate::distribution::oci::CodeFormat;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::at(folder.path().join("store")).unwrap();
+        let store = Context::silent(Folders::below(folder.path(), Path::new(""))).store().unwrap();
         (folder, store)
     }
 

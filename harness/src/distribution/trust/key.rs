@@ -14,10 +14,6 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// What names an environment variable instead of a file, as with cosign.
-const VARIABLE: &str = "env://";
-/// The environment variable with the password of an encrypted key.
-const PASSWORD: &str = "PREBAKE_KEY_PASSWORD";
 /// What an encrypted key begins with.
 const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 
@@ -27,10 +23,9 @@ const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Reads a PEM file with a `PUBLIC KEY`, or an environment variable with one (`env://NAME`).
-    pub fn read(name: &str) -> Result<Self> {
-        let text = read(name)?;
-        Self::from_pem(&text).map_err(|problem| not_a_key(name, "public key (ECDSA P-256, PEM)", &text, problem))
+    /// Understands the content of a PEM file with a `PUBLIC KEY`; errors call it `name`.
+    pub fn read(name: &str, text: &str) -> Result<Self> {
+        Self::from_pem(text).map_err(|problem| not_a_key(name, "public key (ECDSA P-256, PEM)", text, problem))
     }
 
     /// Understands PEM.
@@ -85,25 +80,24 @@ impl SigningKey {
         SecretKey::try_generate().map(Self).map_err(|error| host(error.to_string()))
     }
 
-    /// Reads a PEM file with a `PRIVATE KEY` (PKCS #8), or an environment variable with one (`env://NAME`). The password of an `ENCRYPTED
-    /// PRIVATE KEY` is in `$PREBAKE_KEY_PASSWORD`.
-    pub fn read(name: &str) -> Result<Self> {
-        let text = read(name)?;
+    /// Understands the content of a PEM file with a `PRIVATE KEY` (PKCS #8), or with an `ENCRYPTED PRIVATE KEY` and its password; errors call
+    /// it `name`.
+    pub fn read(name: &str, text: &str, password: Option<&str>) -> Result<Self> {
         let wanted = "private key (ECDSA P-256, PKCS #8, PEM)";
         if !text.trim_start().starts_with(ENCRYPTED) {
             let key = SecretKey::from_pkcs8_pem(text.trim());
-            return key.map(Self).map_err(|problem| not_a_key(name, wanted, &text, problem.to_string()));
+            return key.map(Self).map_err(|problem| not_a_key(name, wanted, text, problem.to_string()));
         }
         let locked = |problem| TrustError::Locked { name: name.into(), problem };
-        let password = password().ok_or_else(|| locked("there is no password"))?;
+        let password = password.ok_or_else(|| locked("there is no password"))?;
         let key = SecretKey::from_pkcs8_encrypted_pem(text.trim(), password.as_bytes());
         Ok(key.map(Self).map_err(|_| locked("the password is not the right one, or it is no ECDSA P-256 key"))?)
     }
 
-    /// Writes it to `path`, which must not be there: encrypted if `$PREBAKE_KEY_PASSWORD` is set. Only the user can read it.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Writes it to `path`, which must not be there: encrypted if there is a password. Only the user can read it.
+    pub fn write(&self, path: &Path, password: Option<&str>) -> Result<()> {
         let encode = |error: pkcs8::Error| Error::Host { what: "encode a key", source: std::io::Error::other(error.to_string()) };
-        let text = match password() {
+        let text = match password {
             Some(password) => self.0.to_pkcs8_encrypted_pem(password.as_bytes(), LineEnding::LF),
             None => self.0.to_pkcs8_pem(LineEnding::LF),
         };
@@ -129,17 +123,6 @@ impl SigningKey {
         let signature: DerSignature = p256::ecdsa::SigningKey::from(&self.0).sign(message);
         signature.as_bytes().to_vec()
     }
-}
-
-fn password() -> Option<String> {
-    std::env::var(PASSWORD).ok().filter(|password| !password.is_empty())
-}
-
-fn read(name: &str) -> Result<String> {
-    if let Some(variable) = name.strip_prefix(VARIABLE) {
-        return Ok(std::env::var(variable).map_err(|_| TrustError::NoVariable { name: variable.into() })?);
-    }
-    std::fs::read_to_string(name).map_err(|source| Error::Read { what: "key", path: name.into(), source })
 }
 
 fn not_a_key(name: &str, wanted: &'static str, text: &str, problem: String) -> Error {
@@ -172,18 +155,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         let key = SigningKey::generate().unwrap();
-        key.write(&path).unwrap();
+        key.write(&path, None).unwrap();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o600);
-        assert_eq!(key.write(&path).unwrap_err().kind(), "key-exists");
-        let name = path.to_str().unwrap();
-        assert_eq!(SigningKey::read(name).unwrap().public(), key.public());
+        assert_eq!(key.write(&path, None).unwrap_err().kind(), "key-exists");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(SigningKey::read("a", &text, None).unwrap().public(), key.public());
         assert_eq!(PublicKey::from_pem(&key.public().to_pem()).unwrap(), key.public());
         // One in the place of the other.
-        let error = PublicKey::read(name).unwrap_err();
+        let error = PublicKey::read("a", &text).unwrap_err();
         assert!(error.kind() == "not-a-key" && error.to_string().contains("`PRIVATE KEY`"), "{error}");
-        std::fs::write(&path, key.public().to_pem()).unwrap();
-        assert!(SigningKey::read(name).unwrap_err().to_string().contains("`PUBLIC KEY`"));
-        assert_eq!(SigningKey::read("env://PREBAKE_TEST_NO_SUCH").unwrap_err().kind(), "missing");
+        assert!(SigningKey::read("a", &key.public().to_pem(), None).unwrap_err().to_string().contains("`PUBLIC KEY`"));
+        let locked = folder.path().join("b.key");
+        key.write(&locked, Some("secret")).unwrap();
+        let text = std::fs::read_to_string(&locked).unwrap();
+        assert_eq!(SigningKey::read("b", &text, Some("secret")).unwrap().public(), key.public());
+        for password in [None, Some("wrong")] {
+            assert_eq!(SigningKey::read("b", &text, password).unwrap_err().kind(), "key-locked");
+        }
     }
 
     /// What OpenSSL 3.0 made of `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, and signed with `openssl dgst -sha256 -sign`.

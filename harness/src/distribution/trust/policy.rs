@@ -3,10 +3,11 @@
 use super::Signature;
 use super::error::TrustError;
 use super::key::PublicKey;
+use crate::context::Context;
 use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, Sharing};
 use crate::error::{Error, Result};
-use crate::host::file::{atomic, config_folder, only_user_writes, private_folder};
+use crate::host::file::{atomic, only_user_writes, private_folder};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -123,9 +124,9 @@ struct File {
 }
 
 impl Policy {
-    /// What the user trusts, in `$PREBAKE_CONFIG`, else where configurations are. Nothing if nothing was ever said.
-    pub fn of_user() -> Result<Self> {
-        config_folder().map_or_else(|| Ok(Self::default()), |folder| Self::read(&folder))
+    /// What the user trusts. Nothing if nothing was ever said.
+    pub fn open(context: &Context) -> Result<Self> {
+        context.folders().configuration.as_deref().map_or_else(|| Ok(Self::default()), Self::read)
     }
 
     fn read(folder: &Path) -> Result<Self> {
@@ -150,8 +151,8 @@ impl Policy {
     }
 
     /// Changes what the user trusts. What `change` returns is passed on.
-    pub fn change_of_user<T>(change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let folder = config_folder().and_then(private_folder).ok_or(TrustError::NoConfig)?;
+    pub fn change<T>(context: &Context, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let folder = context.folders().configuration.clone().and_then(private_folder).ok_or(TrustError::NoConfig)?;
         let lock = folder.join("lock");
         let _lock = Lock::wait(&lock, Sharing::Alone, || ()).map_err(|source| Error::Write { path: lock.clone(), source })?;
         let mut policy = Self::read(&folder)?;

@@ -1,8 +1,9 @@
 //! Disks in files of the host.
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
-use crate::host::file::ledger::{Ledger, Stamp, digest_of};
+use crate::host::file::ledger::{Stamp, digest_of};
 use crate::machine::DiskFile;
 use devices::blk::{BLOCK_SIZE, BlockError, BlockSource, BlockStore};
 use emu::machine::{Disk, DiskContent};
@@ -23,26 +24,27 @@ pub enum Verify {
     Always,
 }
 
-/// The disk that was asked for.
-pub fn open(arg: &DiskFile, ledger: &Ledger, verify: Verify) -> Result<Disk> {
-    let file = HostFile::open("disk", &arg.path)?;
+/// The disk that was asked for. Changes to it go to a temporary file.
+pub fn open(context: &Context, disk: &DiskFile, verify: Verify) -> Result<Disk> {
+    let file = HostFile::open("disk", &disk.path)?;
     let size = file.byte_len();
-    let source = FileSource::whole(file, &arg.path)?;
+    let source = FileSource::whole(file, &disk.path)?;
     let file = &source.file;
+    let ledger = context.ledger();
     let remembered = if verify == Verify::IfChanged { ledger.recall(file.file()) } else { None };
     let digest = match remembered {
         Some(digest) => digest,
         None => {
             let before = Stamp::of(file.file());
-            let digest = digest_of(file.file(), &arg.path)?;
+            let digest = digest_of(file.file(), &disk.path)?;
             ledger.remember(file.file(), before, digest);
             digest
         }
     };
     let source = Box::new(source);
-    let content = match arg.read_only {
+    let content = match disk.read_only {
         true => DiskContent::ReadOnly(source),
-        false => DiskContent::CopyOnWrite(source, Box::new(FileStore::new(size)?)),
+        false => DiskContent::CopyOnWrite(source, Box::new(FileStore::new(context.temporary()?, size)?)),
     };
     Ok(Disk { digest, content })
 }
@@ -89,15 +91,12 @@ struct FileStore {
 
 impl FileStore {
     /// Room for every block of a disk of `size` bytes.
-    fn new(size: u64) -> Result<Self> {
-        let folder = std::env::temp_dir();
+    fn new(folder: &Path, size: u64) -> Result<Self> {
         let make = || {
             use rustix::fs::{Mode, OFlags, open};
-            open(&folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
-                .map(File::from)
-                .map_err(io::Error::from)
+            open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR).map(File::from).map_err(io::Error::from)
         };
-        let file = make().map_err(|source| Error::Write { path: folder.clone(), source })?;
+        let file = make().map_err(|source| Error::Write { path: folder.into(), source })?;
         let capacity = u32::try_from(size.div_ceil(BLOCK_SIZE as u64)).unwrap_or(u32::MAX);
         Ok(Self { file, capacity })
     }
@@ -132,6 +131,7 @@ impl BlockStore for FileStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Folders;
     use devices::blk::{BlockBackend, CowBackend};
 
     #[test]
@@ -140,8 +140,8 @@ mod tests {
         let path = folder.path().join("disk");
         let content: Vec<u8> = (0..5 * 4096 + 512).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
-        let ledger = Ledger::default();
-        let disk = open(&DiskFile { path: path.clone(), read_only: false }, &ledger, Verify::Always).unwrap();
+        let context = Context::silent(Folders::below(folder.path(), Path::new("")));
+        let disk = open(&context, &DiskFile { path: path.clone(), read_only: false }, Verify::Always).unwrap();
         assert_eq!(disk.digest, snapshot::Digest::of(&content));
         let DiskContent::CopyOnWrite(source, store) = disk.content else { panic!("read-only") };
         let mut disk = CowBackend::new(source, store);
@@ -157,9 +157,10 @@ mod tests {
     #[test]
     fn what_is_no_disk_is_refused() {
         let folder = tempfile::tempdir().unwrap();
+        let context = Context::silent(Folders::default());
         let kind = |path: &std::path::Path| {
-            let arg = DiskFile { path: path.into(), read_only: true };
-            open(&arg, &Ledger::default(), Verify::Always).map(drop).unwrap_err().kind().to_owned()
+            let disk = DiskFile { path: path.into(), read_only: true };
+            open(&context, &disk, Verify::Always).map(drop).unwrap_err().kind().to_owned()
         };
         assert_eq!(kind(folder.path()), "unreadable");
         assert_eq!(kind(&folder.path().join("none")), "missing");

@@ -3,7 +3,6 @@
 //! For each file there is an entry of its own under the user's cache: who the file was (device, inode, size, times) and what it held. An
 //! entry counts only for a file that has not changed since by any of these; nobody can set a file's ctime.
 
-use crate::host::file::cache_folder;
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::time::{ClockId, clock_gettime};
 use snapshot::Digest;
@@ -28,14 +27,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The entries of the user, in `$PREBAKE_CACHE`, else where caches are.
-    pub fn of_user() -> Self {
-        Self { folder: cache_folder("verified") }
-    }
-
-    /// The same for artifacts, of which the digest of their code is remembered instead.
-    pub fn of_code() -> Self {
-        Self { folder: cache_folder("verified-code") }
+    /// The entries in `folder`, which is private to the user.
+    pub const fn at(folder: Option<PathBuf>) -> Self {
+        Self { folder }
     }
 
     /// The digest that was remembered of `file`, if it is unchanged since.

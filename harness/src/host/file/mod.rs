@@ -49,33 +49,6 @@ impl ReadAt for HostFile {
     }
 }
 
-/// The folder of the user's data, which is `$PREBAKE_HOME` or where data are.
-pub fn data_folder() -> Option<PathBuf> {
-    variable("PREBAKE_HOME")
-        .or_else(|| variable("XDG_DATA_HOME").map(|folder| folder.join("prebake")))
-        .or_else(|| variable("HOME").map(|folder| folder.join(".local/share/prebake")))
-}
-
-/// The path in an environment variable.
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// A folder of the user's cache, which is `$PREBAKE_CACHE` or where caches are; `None` unless the user alone can write it.
-pub fn cache_folder(name: &str) -> Option<PathBuf> {
-    let cache = variable("PREBAKE_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("prebake")))
-        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/prebake")));
-    private_folder(cache?.join(name))
-}
-
-/// The folder of the user's configuration, which is `$PREBAKE_CONFIG` or where configurations are. It need not be there.
-pub fn config_folder() -> Option<PathBuf> {
-    variable("PREBAKE_CONFIG")
-        .or_else(|| variable("XDG_CONFIG_HOME").map(|folder| folder.join("prebake")))
-        .or_else(|| variable("HOME").map(|folder| folder.join(".config/prebake")))
-}
-
 /// Whether the file or folder at `path` is this user's, and nobody else can write it.
 pub(crate) fn only_user_writes(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)

@@ -2,7 +2,7 @@
 
 use super::text::Quoted;
 use crate::distribution::oci::{NotADigest, OciError, Sha256};
-use crate::progress::printable;
+use crate::text::printable;
 use std::io;
 
 /// Why an image could not be turned into a root file system. Each message says what was found, what was wanted and what to do.

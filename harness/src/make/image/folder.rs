@@ -4,7 +4,7 @@ use super::archive::Segment;
 use super::error::{ImageError, Result};
 use super::layer::Layers;
 use super::tree::{Attributes, Inode, Node};
-use crate::progress::Progress;
+use crate::observer::{Observer, Task, Tracker};
 use rustix::fs::{FileType, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,8 +15,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Puts all that is in `root` into the tree. Links are taken as links.
-pub fn add(layers: &mut Layers, root: &Path, progress: &mut Progress) -> Result<()> {
+pub fn add(layers: &mut Layers, root: &Path, observer: &dyn Observer) -> Result<()> {
     let mut walk = Walk { layers, known: BTreeMap::new(), count: 0 };
+    let tracker = Tracker::new(observer, Task::ReadFolder, None);
     let mut ahead = vec![(root.to_path_buf(), Vec::new())];
     while let Some((path, place)) = ahead.pop() {
         let metadata = path.symlink_metadata().map_err(cannot_read(&path))?;
@@ -30,7 +31,8 @@ pub fn add(layers: &mut Layers, root: &Path, progress: &mut Progress) -> Result<
             ahead.extend(names.iter().rev().map(|name| (path.join(name), [&place, &b"/"[..], name.as_bytes()].concat())));
         }
         walk.count += 1;
-        progress.update(|| format!("{} files", walk.count));
+        tracker.set(walk.count);
+        tracker.check().map_err(|error| ImageError::io("read the folder")(io::Error::other(error)))?;
     }
     Ok(())
 }

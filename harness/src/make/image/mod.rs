@@ -23,10 +23,11 @@ mod text;
 pub mod tree;
 
 pub use error::{ImageError, Result};
-pub use name::Name;
+pub use name::{Doubt, Name};
 
+use crate::context::Context;
 use crate::distribution::oci::Sha256;
-use crate::progress::{Progress, Watched};
+use crate::observer::{Observer, Task, Tracked};
 use digest::{Digesting, check};
 use layer::Layers;
 use limits::Limits;
@@ -58,11 +59,11 @@ pub struct Image {
 const MAX_INDEXES: usize = 4;
 
 /// Reads the image `name`. What has to be kept meanwhile is kept in `folder`.
-pub fn read(name: &Name, folder: &Path, limits: Limits, progress: &mut Progress) -> Result<Image> {
-    let mut reading = Reading { layers: Layers::new(Spool::new(folder, limits)?, limits), limits, progress };
+pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Result<Image> {
+    let mut reading = Reading { layers: Layers::new(Spool::new(folder, limits)?, limits), limits, observer: context.observer() };
     let origin = match name {
         Name::Registry(reference) => {
-            let mut registry = Registry::new(reference.clone(), folder.into())?;
+            let mut registry = Registry::new(context, reference.clone(), folder.into())?;
             let document = registry.named()?;
             // The name may have the digest.
             if let Some(wanted) = reference.digest() {
@@ -90,7 +91,7 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, progress: &mut Progress)
         }
         Name::DockerArchive(path, tag) => reading.docker_archive(&Members::open(path)?, path, tag.as_deref())?,
         Name::Folder(path) => {
-            folder::add(&mut reading.layers, path, reading.progress)?;
+            folder::add(&mut reading.layers, path, reading.observer)?;
             Origin::default()
         }
     };
@@ -102,7 +103,7 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, progress: &mut Progress)
 struct Reading<'a> {
     layers: Layers,
     limits: Limits,
-    progress: &'a mut Progress,
+    observer: &'a dyn Observer,
 }
 
 /// An image in an archive of Docker's.
@@ -154,22 +155,22 @@ impl Reading<'_> {
     }
 
     fn checked_manifest(&mut self, store: &mut dyn Store, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let bytes = store.manifest(descriptor, self.progress)?;
+        let bytes = store.manifest(descriptor, self.observer)?;
         check_document("the manifest", &bytes, descriptor)?;
         Ok(bytes)
     }
 
     fn image(&mut self, store: &mut dyn Store, bytes: &[u8], name: Option<String>) -> Result<Origin> {
         let manifest: Manifest = spec::parse("manifest", bytes)?;
-        let config = document(store.open(&manifest.config, "the configuration", self.progress)?, "configuration")?;
+        let config = document(store.open(&manifest.config, "the configuration", self.observer)?, "configuration")?;
         check_document("the configuration", &config, &manifest.config)?;
         let (config, diff_ids) = self.configuration(&config, manifest.layers.len())?;
         let count = manifest.layers.len();
         for (number, (layer, diff_id)) in (1..).zip(manifest.layers.iter().zip(diff_ids)) {
             layer.check_layer()?;
             let what = format!("layer {number} of {count}");
-            let blob = store.open(layer, &what, self.progress)?;
-            let blob = Watched::new(blob, format!("reading {what}"), layer.size, self.progress);
+            let blob = store.open(layer, &what, self.observer)?;
+            let blob = Tracked::new(blob, self.observer, Task::ReadImage { what: &what }, layer.size);
             // One byte more shows that there are too many.
             let mut blob = Digesting::new(blob.take(layer.size.saturating_add(1)));
             let added = self.layers.add(&mut blob);
@@ -207,7 +208,7 @@ impl Reading<'_> {
             let what = format!("layer {number} of {count}");
             let member = members.member(layer)?;
             let total = member.left();
-            let added = self.layers.add(Watched::new(member, format!("reading {what}"), total, self.progress))?;
+            let added = self.layers.add(Tracked::new(member, self.observer, Task::ReadImage { what: &what }, total))?;
             check(added, || what, diff_id)?;
         }
         let name = tag.map(str::to_owned).or_else(|| tags(found).into_iter().next());

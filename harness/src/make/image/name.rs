@@ -20,6 +20,15 @@ pub enum Name {
 /// Endings of files that are machines and snapshots, not images.
 const OURS: [&str; 3] = ["wasm", "aot", "snap"];
 
+/// A name that was taken for a reference, but could be meant as a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The reference in full.
+    pub reference: String,
+    /// A file or folder of this name exists.
+    pub exists: bool,
+}
+
 impl Name {
     /// Understands `text`; a path is looked at to tell what is there.
     pub fn parse(text: &str) -> Result<Self> {
@@ -49,12 +58,11 @@ impl Name {
     }
 
     /// What to tell a user who may have meant a file: `text` was taken for a reference, and names no registry.
-    pub fn doubt(&self, text: &str) -> Option<String> {
+    pub fn doubt(&self, text: &str) -> Option<Doubt> {
         let Self::Registry(reference) = self else { return None };
         match Path::new(text).exists() {
             _ if names_registry(text) => None,
-            true => Some(format!("{text} is taken for the reference {}; ./{text} is the file or folder here", reference.whole())),
-            false => Some(format!("there is no file {text} here, so it is taken for the reference {}", reference.whole())),
+            exists => Some(Doubt { reference: reference.whole(), exists }),
         }
     }
 
@@ -124,10 +132,9 @@ mod tests {
         let doubt = |text: &str| Name::parse(text).unwrap().doubt(text);
         assert_eq!(doubt("registry.example/x"), None);
         assert_eq!(doubt("./src"), None);
-        let missing = doubt("demo/alpin").unwrap();
-        assert!(missing.contains("no file demo/alpin here") && missing.contains("docker.io/demo/alpin:latest"), "{missing}");
+        assert_eq!(doubt("demo/alpin"), Some(Doubt { reference: "docker.io/demo/alpin:latest".into(), exists: false }));
         // Tests run in the package's folder.
-        assert!(doubt("src").unwrap().contains("./src is the file or folder here"));
+        assert!(doubt("src").unwrap().exists);
         // An archive is one even if it is not there.
         assert_eq!(Name::parse("saved.tar").unwrap_err().kind(), "image-io");
     }

@@ -3,11 +3,11 @@
 use super::error::{ImageError, Result};
 use super::spec::Descriptor;
 use super::store::Store;
+use crate::context::Context;
 use crate::distribution::oci;
 use crate::error::Error;
-use crate::progress::{Progress, mebibytes};
+use crate::observer::{Observer, Task, Tracker};
 use oci_client::Reference;
-use std::cell::RefCell;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ pub struct Registry {
 
 impl Registry {
     /// Nothing is asked of the registry yet.
-    pub fn new(reference: Reference, folder: PathBuf) -> Result<Self> {
+    pub fn new(context: &Context, reference: Reference, folder: PathBuf) -> Result<Self> {
         let name = reference.whole();
-        let registry = oci::Registry::new(reference, oci::Connection::default()).map_err(|error| cannot_fetch(error, name))?;
+        let registry = oci::Registry::new(context, reference, oci::Connection::default()).map_err(|error| cannot_fetch(error, name))?;
         Ok(Self { registry, folder })
     }
 
@@ -38,19 +38,22 @@ impl Registry {
 }
 
 impl Store for Registry {
-    fn open(&mut self, descriptor: &Descriptor, what: &str, progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+    fn open(&mut self, descriptor: &Descriptor, what: &str, observer: &dyn Observer) -> Result<Box<dyn Read + '_>> {
         let mut file = tempfile::tempfile_in(&self.folder).map_err(ImageError::io("keep a layer beside the machine"))?;
         let total = descriptor.size;
         let wanted = oci::Descriptor::new(&descriptor.media_type, descriptor.digest()?, total);
-        let progress = RefCell::new(progress);
-        let watch = |done| progress.borrow_mut().update(|| format!("fetching {what}: {} of {}", mebibytes(done), mebibytes(total)));
+        let tracker = Tracker::new(observer, Task::FetchImage { what }, Some(total));
+        let watch = |done| {
+            tracker.set(done);
+            tracker.check()
+        };
         let fetched = self.registry.wait(self.registry.fetch(what, &wanted, (&file, &self.folder), watch));
         fetched.map_err(|error| cannot_fetch(error, self.name()))?;
         file.seek(SeekFrom::Start(0)).map_err(ImageError::io("keep a layer beside the machine"))?;
         Ok(Box::new(file))
     }
 
-    fn manifest(&mut self, descriptor: &Descriptor, _progress: &mut Progress) -> Result<Vec<u8>> {
+    fn manifest(&mut self, descriptor: &Descriptor, _observer: &dyn Observer) -> Result<Vec<u8>> {
         let digest = descriptor.digest()?;
         self.registry.wait(self.registry.named(Some(digest))).map_err(|error| cannot_fetch(error, self.name()))
     }

@@ -5,7 +5,7 @@ use super::error::{ImageError, Result};
 use super::limits::MAX_DOCUMENT;
 use super::spec::Descriptor;
 use super::text::Quoted;
-use crate::progress::Progress;
+use crate::observer::Observer;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 /// Gives the blobs of an image. What it gives is not checked yet.
 pub trait Store {
     /// Opens the blob that `descriptor` names; `what` it is is for errors and progress.
-    fn open(&mut self, descriptor: &Descriptor, what: &str, progress: &mut Progress) -> Result<Box<dyn Read + '_>>;
+    fn open(&mut self, descriptor: &Descriptor, what: &str, observer: &dyn Observer) -> Result<Box<dyn Read + '_>>;
 
     /// A manifest, or a list of them. Registries keep them apart from blobs.
-    fn manifest(&mut self, descriptor: &Descriptor, progress: &mut Progress) -> Result<Vec<u8>> {
-        document(self.open(descriptor, "the manifest", progress)?, "manifest")
+    fn manifest(&mut self, descriptor: &Descriptor, observer: &dyn Observer) -> Result<Vec<u8>> {
+        document(self.open(descriptor, "the manifest", observer)?, "manifest")
     }
 }
 
@@ -53,7 +53,7 @@ impl LayoutFolder {
 }
 
 impl Store for LayoutFolder {
-    fn open(&mut self, descriptor: &Descriptor, _what: &str, _progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+    fn open(&mut self, descriptor: &Descriptor, _what: &str, _observer: &dyn Observer) -> Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.file(&blob_path(descriptor)?)?))
     }
 }
@@ -125,7 +125,7 @@ impl Members {
 }
 
 impl Store for Members {
-    fn open(&mut self, descriptor: &Descriptor, _what: &str, _progress: &mut Progress) -> Result<Box<dyn Read + '_>> {
+    fn open(&mut self, descriptor: &Descriptor, _what: &str, _observer: &dyn Observer) -> Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.member(&blob_path(descriptor)?)?))
     }
 }

@@ -1,11 +1,12 @@
 //! What is in a machine's file.
 
 use crate::args::InspectArgs;
+use crate::wording::{grouped, mebibytes};
 use payload::{Image, Metadata};
 use prebake::error::{Error, Result};
 use prebake::host::file::HostFile;
 use prebake::make::artifact::{Artifact, Kind, PartKind};
-use prebake::progress::{grouped, mebibytes, printable};
+use prebake::text::printable;
 use serde_json::{Value, json};
 use snapshot::ReadAt;
 

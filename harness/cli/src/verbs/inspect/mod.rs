@@ -4,14 +4,14 @@ mod machine;
 mod snapshot;
 
 use crate::args::InspectArgs;
+use crate::shell::Shell;
 use prebake::make::code::is_machine;
-use prebake::progress::say;
 use serde_json::json;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Runs the verb.
-pub fn run(args: &InspectArgs) -> ExitCode {
+pub fn run(shell: &Shell, args: &InspectArgs) -> ExitCode {
     let result = if is_machine(&args.file) { machine::inspect(args) } else { snapshot::inspect(args) };
     // Whoever reads the first lines only has seen enough.
     match result {
@@ -24,7 +24,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
                 let error = json!({ "error": { "kind": error.kind(), "message": error.to_string() } });
                 let _ = writeln!(std::io::stdout(), "{error:#}");
             }
-            say(format_args!("prebake inspect: {error}"));
+            shell.fail(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,10 +1,10 @@
 //! What is in a snapshot.
 
 use crate::args::InspectArgs;
+use crate::wording::{grouped, mebibytes};
 use prebake::error::{Error, Result};
 use prebake::host::file::HostFile;
 use prebake::machine::record::{BakeState, DiskKind, Point};
-use prebake::progress::{grouped, mebibytes};
 use serde_json::{Value, json};
 use snapshot::{Delta, Digest, FORMAT_VERSION, Header, PAGE_SIZE, Run, SectionEntry, Sections, Snapshot, Space};
 use std::fmt::Write as _;

@@ -1,0 +1,149 @@
+//! What every verb is given: the library's context, and the user's ear.
+
+use crate::wording;
+use indicatif::{ProgressBar, ProgressStyle};
+use prebake::context::{Context, Folders, Login};
+use prebake::distribution::trust::{PublicKey, SigningKey, TrustError};
+use prebake::error::{Error, Result};
+use prebake::observer::{Notice, Observer, Progress, Task};
+use rustix::termios::{OutputModes, tcgetattr};
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What names an environment variable instead of a file, as with cosign.
+const VARIABLE: &str = "env://";
+
+/// See above.
+pub struct Shell {
+    /// What the library works with.
+    pub context: Context,
+    verb: &'static str,
+    voice: Arc<Voice>,
+}
+
+impl Shell {
+    /// For a verb, with the user's folders.
+    pub fn new(verb: &'static str) -> Self {
+        // Beside a guest's output it is not the verb that speaks.
+        let name = if matches!(verb, "run" | "boot") { "prebake" } else { verb };
+        let voice = Arc::new(Voice { name, bar: Mutex::new(None) });
+        let login = match (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
+            (Some(user), Some(password)) => Some(Login { user, password }),
+            _ => None,
+        };
+        Self { context: Context::new(folders(), voice.clone()).with_login(login), verb, voice }
+    }
+
+    /// Tells the user something.
+    pub fn say(&self, text: impl Display) {
+        self.voice.say(text);
+    }
+
+    /// Tells the user why the verb failed.
+    pub fn fail(&self, error: &Error) {
+        write_line(format_args!("prebake {}: {error}", self.verb));
+    }
+
+    /// A public key: in a file, or in the environment.
+    pub fn public_key(&self, name: &str) -> Result<PublicKey> {
+        PublicKey::read(name, &key_text(name)?)
+    }
+
+    /// A private key: in a file, or in the environment.
+    pub fn signing_key(&self, name: &str) -> Result<SigningKey> {
+        SigningKey::read(name, &key_text(name)?, key_password().as_deref())
+    }
+}
+
+/// The password of an encrypted key.
+pub fn key_password() -> Option<String> {
+    variable("PREBAKE_KEY_PASSWORD")
+}
+
+fn key_text(name: &str) -> Result<String> {
+    if let Some(variable) = name.strip_prefix(VARIABLE) {
+        return Ok(std::env::var(variable).map_err(|_| TrustError::NoVariable { name: variable.into() })?);
+    }
+    std::fs::read_to_string(name).map_err(|source| Error::Read { what: "key", path: name.into(), source })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The user's folders, by the usual variables.
+fn folders() -> Folders {
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = path("HOME");
+    let folder = |own, usual, below| {
+        path(own).or_else(|| path(usual).map(|folder| folder.join("prebake"))).or_else(|| home.as_ref().map(|home| home.join(below)))
+    };
+    // Tests are built apart from what prebake is shipped with.
+    let beside = || std::env::current_exe().ok().and_then(|program| program.parent().map(PathBuf::from));
+    Folders {
+        store: folder("PREBAKE_HOME", "XDG_DATA_HOME", ".local/share/prebake"),
+        cache: folder("PREBAKE_CACHE", "XDG_CACHE_HOME", ".cache/prebake"),
+        configuration: folder("PREBAKE_CONFIG", "XDG_CONFIG_HOME", ".config/prebake"),
+        shipped: path("PREBAKE_MACHINE").or_else(beside).unwrap_or_default(),
+        temporary: std::env::temp_dir(),
+        docker: path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker"))),
+    }
+}
+
+/// Draws on standard error what the library tells.
+struct Voice {
+    name: &'static str,
+    /// Of the task that is under way.
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Voice {
+    fn say(&self, text: impl Display) {
+        let line = || write_line(format_args!("{}: {text}", self.name));
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.suspend(line),
+            None => line(),
+        }
+    }
+}
+
+impl Observer for Voice {
+    fn notice(&self, notice: &Notice<'_>) {
+        wording::notice(notice).iter().for_each(|line| self.say(line));
+    }
+
+    fn progress(&self, progress: &Progress<'_>) {
+        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.ended {
+            if let Some(bar) = bar.take() {
+                bar.finish_and_clear();
+            }
+            return;
+        }
+        let bar = bar.get_or_insert_with(|| draw(self.name, progress));
+        bar.set_position(progress.done);
+        bar.set_message(wording::task(progress.task));
+    }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn draw(name: &'static str, progress: &Progress<'_>) -> ProgressBar {
+    let template = match (progress.task, progress.total) {
+        (Task::Boot { .. } | Task::ReadFolder, _) => "{prefix}: {msg}: {human_pos}",
+        (_, None) => "{prefix}: {msg}",
+        (_, Some(_)) => "{prefix}: {msg} [{wide_bar}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+    let bar = progress.total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    bar.with_style(style).with_prefix(name)
+}
+
+/// Writes a line on standard error. Unlike `eprintln!` it does not mind that this is gone, say with the terminal.
+fn write_line(text: fmt::Arguments<'_>) {
+    // In raw mode the guest has the terminal, and lines do not return to their start by themselves.
+    let raw = tcgetattr(io::stdin()).is_ok_and(|attributes| !attributes.output_modes.contains(OutputModes::OPOST));
+    let (before, after) = if raw { ("\r\n", "\r\n") } else { ("", "\n") };
+    let _ = io::stderr().write_all(format!("{before}{text}{after}").as_bytes());
+}

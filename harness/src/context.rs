@@ -1,0 +1,150 @@
+//! What the library is handed before it does anything: where files lie, and who hears of its work.
+
+use crate::distribution::store::Store;
+use crate::error::{Error, Result};
+use crate::host::file::ledger::Ledger;
+use crate::host::file::private_folder;
+use crate::make::code::CodeCache;
+use crate::observer::{Notice, Observer, Silent};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where files lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// What was pulled, and sessions. Without one nothing can be pulled or kept.
+    pub store: Option<PathBuf>,
+    /// What can be made again: compiled code, and what is known of files that were verified. It counts only if nobody else can write to it.
+    pub cache: Option<PathBuf>,
+    /// What the user trusts.
+    pub configuration: Option<PathBuf>,
+    /// What prebake is shipped with: `machine.wasm`, `vmlinux`, `initramfs.cpio`, `prebake-wamrc`.
+    pub shipped: PathBuf,
+    /// Files that go with the process.
+    pub temporary: PathBuf,
+    /// Docker's configuration, with the credentials for registries.
+    pub docker: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Everything that is written lies below `root`; `shipped` is what prebake is shipped with.
+    pub fn below(root: &Path, shipped: &Path) -> Self {
+        Self {
+            store: Some(root.join("store")),
+            cache: Some(root.join("cache")),
+            configuration: Some(root.join("configuration")),
+            shipped: shipped.into(),
+            temporary: root.join("temporary"),
+            docker: None,
+        }
+    }
+
+    /// A folder of the cache, if there is one that only this user can write to.
+    pub(crate) fn cache(&self, name: &str) -> Option<PathBuf> {
+        private_folder(self.cache.as_ref()?.join(name))
+    }
+}
+
+/// Name and password for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What everything is done with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    folders: Arc<Folders>,
+    observer: Arc<dyn Observer>,
+    login: Option<Login>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("folders", &self.folders).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Works in these folders, and tells this observer.
+    pub fn new(folders: Folders, observer: Arc<dyn Observer>) -> Self {
+        Self { folders: Arc::new(folders), observer, login: None }
+    }
+
+    /// The same, and tells nobody.
+    pub fn silent(folders: Folders) -> Self {
+        Self::new(folders, Arc::new(Silent))
+    }
+
+    /// The same with a name and a password for registries, in place of those that docker knows.
+    pub fn with_login(self, login: Option<Login>) -> Self {
+        Self { login, ..self }
+    }
+
+    /// The same with another observer, made of the one that there is.
+    pub(crate) fn observed_by(self, observer: impl FnOnce(Arc<dyn Observer>) -> Arc<dyn Observer>) -> Self {
+        Self { observer: observer(self.observer), ..self }
+    }
+
+    /// The folders.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// The observer.
+    pub fn observer(&self) -> &dyn Observer {
+        &*self.observer
+    }
+
+    /// The name and the password for registries.
+    pub const fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Tells the observer.
+    pub fn notice(&self, notice: Notice<'_>) {
+        self.observer.notice(&notice);
+    }
+
+    /// The folder for files that go with the process. It is made if it is not there.
+    pub fn temporary(&self) -> Result<&Path> {
+        let folder = &self.folders.temporary;
+        std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+        Ok(folder)
+    }
+
+    /// The store.
+    pub fn store(&self) -> Result<Store> {
+        Store::open(self)
+    }
+
+    /// What is known of files that were verified.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::at(self.folders.cache("verified"))
+    }
+
+    /// The same of artifacts, of which the digest of their code is remembered instead.
+    pub fn code_ledger(&self) -> Ledger {
+        Ledger::at(self.folders.cache("verified-code"))
+    }
+
+    /// Code that was compiled here.
+    pub fn code_cache(&self) -> Result<CodeCache> {
+        CodeCache::open(self)
+    }
+
+    /// What came of something that takes a while: an error after a cancellation is the cancellation.
+    pub(crate) fn outcome<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| if self.observer.is_cancelled() { Error::Cancelled } else { error })
+    }
+}

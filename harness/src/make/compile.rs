@@ -1,0 +1,42 @@
+//! A machine's code compiled for a host, with the machine's payload.
+
+use super::artifact::{Artifact, Kind, PartInput, pack};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::host::file::HostFile;
+use crate::host::file::atomic::AtomicFile;
+use crate::host::file::ledger::Stamp;
+use crate::observer::Notice;
+use snapshot::ReadAt;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+use wamr::Options;
+
+/// Compiles the machine in `file` to `output`. Returns the length of that.
+pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options) -> Result<u64> {
+    let error = |source| Error::Artifact { path: file.into(), source };
+    let wasm = Artifact::open(HostFile::open("machine", file)?).map_err(error)?;
+    if *wasm.kind() != Kind::Wasm {
+        return Err(Error::NotWasm { path: file.into() });
+    }
+    let mut new = AtomicFile::create(output)?;
+    let code = wasm.code().map_err(error)?;
+    let compiled = context.code_cache()?.compiled(&code, options, || {
+        context.notice(Notice::Compiling { baseline: options.baseline });
+    })?;
+    let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
+    pack(&compiled, wasm.size(), parts, new.file()).map_err(error)?;
+    read_back(context, output, new.commit()?)
+}
+
+/// Reads back what is on the disk, and remembers that its code is good. Returns the file's length.
+fn read_back(context: &Context, path: &Path, written: File) -> Result<u64> {
+    let stamp = Stamp::of(&written);
+    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+    let error = |source| Error::Artifact { path: path.into(), source };
+    let machine = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
+    let digest = machine.code_digest().map_err(error)?;
+    context.code_ledger().remember(machine.file().file(), stamp, digest);
+    Ok(machine.file().byte_len())
+}
