@@ -3,9 +3,11 @@
 
 mod image;
 mod info;
+mod message;
 
 pub use image::Image;
 pub use info::{Bind, Info};
+pub use message::{AfterExit, GuestMessage, HostMessage, MessageReader, Mode};
 
 use std::fmt;
 
@@ -61,15 +63,6 @@ impl BarrierFilter {
         out.resize(out.len() + self.held, BARRIER[0]);
         self.held = 0;
     }
-}
-
-/// How the guest's program is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// To the terminal.
-    Tty,
-    /// To three byte-exact ports.
-    Streams,
 }
 
 /// A line from the host.
