@@ -1,0 +1,228 @@
+//! Names: the network's own are answered, all others are the host's to look up.
+
+use smoltcp::wire::{DnsFlags, DnsOpcode, DnsPacket, DnsQueryType, DnsQuestion, DnsRcode};
+use std::net::Ipv4Addr;
+
+const HEADER: usize = 12;
+const PTR: u16 = 12;
+const ANY: u16 = 255;
+const IN: u16 = 1;
+/// How long an answer of ours may be kept, in seconds.
+const TIME_TO_LIVE: u32 = 60;
+/// The name in an answer: it is that of the question, behind the header.
+const NAME_OF_THE_QUESTION: [u8; 2] = [0xc0, HEADER as u8];
+
+/// Whether `answer` is one to `query`: an answer, with its number, about its question. A resolver's answers can be forged by anyone who
+/// guesses the number, so what fits less is not passed on.
+pub fn answers(query: &[u8], answer: &[u8]) -> bool {
+    let (Some(asked), Some(told)) = (Question::of(query), Question::of(answer)) else { return false };
+    query[..2] == answer[..2] && is_answer(answer) && asked.name == told.name && asked.kind == told.kind
+}
+
+fn is_answer(message: &[u8]) -> bool {
+    DnsPacket::new_unchecked(message).flags().contains(DnsFlags::RESPONSE)
+}
+
+/// The one question of a message.
+struct Question {
+    name: String,
+    kind: u16,
+    /// Where it ends in the message.
+    end: usize,
+}
+
+impl Question {
+    fn of(message: &[u8]) -> Option<Self> {
+        let packet = DnsPacket::new_checked(message).ok()?;
+        if packet.question_count() != 1 || packet.opcode() != DnsOpcode::Query {
+            return None;
+        }
+        let (rest, question) = DnsQuestion::parse(packet.payload()).ok()?;
+        let mut name = String::new();
+        for label in packet.parse_name(question.name) {
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.extend(label.ok()?.iter().map(|&byte| char::from(byte.to_ascii_lowercase())));
+        }
+        Some(Self { name, kind: question.type_.into(), end: message.len() - rest.len() })
+    }
+}
+
+/// What becomes of a guest's message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing: it is no question.
+    Ignored,
+    /// This is the answer.
+    Answer(Vec<u8>),
+    /// The host is to look it up.
+    Foreign,
+}
+
+/// Judges a message of the guest.
+pub(crate) fn judge(names: &[(String, Ipv4Addr)], message: &[u8]) -> Verdict {
+    if message.len() < HEADER || is_answer(message) {
+        return Verdict::Ignored;
+    }
+    let Some(question) = Question::of(message) else { return Verdict::Answer(failure(message, DnsRcode::NotImp)) };
+    let addresses: Vec<&Ipv4Addr> = names.iter().filter(|(name, _)| *name == question.name).map(|(_, address)| address).collect();
+    if !addresses.is_empty() {
+        let wanted = question.kind == u16::from(DnsQueryType::A) || question.kind == ANY;
+        let records = addresses.iter().filter(|_| wanted).map(|address| (u16::from(DnsQueryType::A), address.octets().to_vec()));
+        return Verdict::Answer(answer(message, &question, records.collect()));
+    }
+    let reverse = question.name.strip_suffix(".in-addr.arpa").and_then(|digits| digits.parse::<Ipv4Addr>().ok());
+    let reverse = reverse.map(|address| Ipv4Addr::from_bits(address.to_bits().swap_bytes()));
+    let known: Vec<&String> = names.iter().filter(|(_, address)| Some(*address) == reverse).map(|(name, _)| name).collect();
+    if known.is_empty() {
+        return Verdict::Foreign;
+    }
+    let records = known.into_iter().filter(|_| question.kind == PTR || question.kind == ANY).map(|name| (PTR, encode(name)));
+    Verdict::Answer(answer(message, &question, records.collect()))
+}
+
+pub(crate) fn encode(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        let label = &label.as_bytes()[..label.len().min(63)];
+        bytes.push(label.len() as u8);
+        bytes.extend(label);
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// The header and question of `message`, as an answer without records.
+fn reply(message: &[u8], end: usize, code: DnsRcode) -> Vec<u8> {
+    let mut reply = message[..end].to_vec();
+    let mut packet = DnsPacket::new_unchecked(&mut reply[..]);
+    packet.set_flags(packet.flags() & DnsFlags::RECURSION_DESIRED | DnsFlags::RESPONSE | DnsFlags::RECURSION_AVAILABLE);
+    packet.set_question_count(u16::from(end > HEADER));
+    packet.set_answer_record_count(0);
+    packet.set_authority_record_count(0);
+    packet.set_additional_record_count(0);
+    reply[3] = reply[3] & 0xf0 | u8::from(code);
+    reply
+}
+
+fn answer(message: &[u8], question: &Question, records: Vec<(u16, Vec<u8>)>) -> Vec<u8> {
+    let mut bytes = reply(message, question.end, DnsRcode::NoError);
+    DnsPacket::new_unchecked(&mut bytes[..]).set_answer_record_count(records.len() as u16);
+    for (kind, data) in records {
+        bytes.extend(NAME_OF_THE_QUESTION);
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(IN.to_be_bytes());
+        bytes.extend(TIME_TO_LIVE.to_be_bytes());
+        bytes.extend((data.len() as u16).to_be_bytes());
+        bytes.extend(data);
+    }
+    bytes
+}
+
+/// Tells that `message` cannot be answered.
+pub(crate) fn failure(message: &[u8], code: DnsRcode) -> Vec<u8> {
+    reply(message, Question::of(message).map_or(HEADER, |question| question.end), code)
+}
+
+/// Tells that an answer is too long for a datagram: the guest asks again by TCP.
+pub(crate) fn truncated(answer: &[u8]) -> Vec<u8> {
+    let code = DnsPacket::new_unchecked(answer).rcode();
+    let mut bytes = reply(answer, Question::of(answer).map_or(HEADER, |question| question.end), code);
+    let mut packet = DnsPacket::new_unchecked(&mut bytes[..]);
+    packet.set_flags(packet.flags() | DnsFlags::TRUNCATED);
+    bytes
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A question with the number 0x1234.
+    pub(crate) fn query(name: &str, kind: u16) -> Vec<u8> {
+        let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        [&header[..], &encode(name), &kind.to_be_bytes(), &IN.to_be_bytes()].concat()
+    }
+
+    fn names() -> Vec<(String, Ipv4Addr)> {
+        [("host.docker.internal", 254), ("db", 77), ("db", 78)].map(|(name, last)| (name.into(), Ipv4Addr::new(192, 168, 127, last))).into()
+    }
+
+    fn answered(message: &[u8]) -> Vec<u8> {
+        match judge(&names(), message) {
+            Verdict::Answer(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn own_names_have_addresses_in_any_case() {
+        let question = query("Host.DOCKER.internal", 1);
+        let answer = answered(&question);
+        assert!(answers(&question, &answer));
+        assert_eq!(answer[..8], [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1]);
+        assert_eq!(answer[HEADER..question.len()], question[HEADER..]);
+        assert_eq!(answer[question.len()..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 168, 127, 254]);
+        assert_eq!(answered(&query("db", ANY))[6..8], [0, 2]);
+    }
+
+    #[test]
+    fn own_names_have_nothing_else() {
+        // No IPv6 address is no error: the name exists.
+        assert_eq!(answered(&query("db", 28))[2..8], [0x81, 0x80, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn own_addresses_have_names() {
+        let question = query("254.127.168.192.in-addr.arpa", PTR);
+        assert!(answered(&question).ends_with(b"\x04host\x06docker\x08internal\0"));
+    }
+
+    #[test]
+    fn other_names_are_the_host_s_to_look_up() {
+        for (name, kind) in [("example.org", 1), ("4.3.2.1.in-addr.arpa", PTR), ("", 2), ("docker.internal", 1)] {
+            assert_eq!(judge(&names(), &query(name, kind)), Verdict::Foreign, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_question_gets_no_answer_or_a_refusal() {
+        assert_eq!(judge(&names(), b"short"), Verdict::Ignored);
+        let mut answer = query("db", 1);
+        answer[2] |= 0x80;
+        assert_eq!(judge(&names(), &answer), Verdict::Ignored);
+        let mut two = query("db", 1);
+        two[5] = 2;
+        assert_eq!(answered(&two), [0x12, 0x34, 0x81, 0x84, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut cut = query("db", 1);
+        cut.truncate(15);
+        assert_eq!(answered(&cut)[3] & 15, 4);
+    }
+
+    #[test]
+    fn an_answer_must_be_to_the_question() {
+        let question = query("example.org", 1);
+        let mut good = question.clone();
+        good[2] |= 0x80;
+        assert!(answers(&question, &good));
+        assert!(!answers(&question, &question));
+        for (at, bit) in [(0, 1), (1, 128), (2, 0x80), (14, 1), (question.len() - 3, 2)] {
+            let mut forged = good.clone();
+            forged[at] ^= bit;
+            assert!(!answers(&question, &forged), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_long_answer_is_cut_to_its_question() {
+        let question = query("example.org", 16);
+        let mut long = question.clone();
+        long[2] |= 0x80;
+        long[7] = 1;
+        long.extend([0; 3000]);
+        let cut = truncated(&long);
+        assert_eq!(cut.len(), question.len());
+        assert_eq!(cut[2..8], [0x83, 0x80, 0, 1, 0, 0]);
+        assert!(answers(&question, &cut));
+    }
+}
