@@ -44,6 +44,7 @@ help:
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
+	@echo 'make recording  the terminal recording of the README: docs/recording.svg'
 	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
@@ -181,6 +182,13 @@ hot-ops: guest
 	@cargo run --quiet --release --package emu --features count-ops --example hot_ops -- \
 	    $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(BENCH)/initramfs.cpio >$(BENCH)/hot.rs
 	@mv $(BENCH)/hot.rs emu/src/exec/run/hot.rs
+
+# The terminal of the README.
+.PHONY: recording
+recording: build machine guest
+	@guest/apt install python3
+	@$(PREBAKE) aot $(SHIPPED)/machine.wasm -o $(TARGET)/machine.aot
+	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" docs/recording.svg
 
 # What real distributions are put to, Python's own tests too.
 .PHONY: distros
