@@ -12,6 +12,7 @@ pub type ConsoleDevice = Console<Box<dyn ConsoleSink>>;
 
 impl Pluggable for ConsoleDevice {
     const SLOTS: SlotRange = model::CONSOLE;
+    const TAKES_INPUT: bool = true;
     type Part = Box<dyn ConsoleSink>;
 
     fn boot(sink: Self::Part, _: u16) -> Result<Self, MachineError> {

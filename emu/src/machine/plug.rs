@@ -15,6 +15,8 @@ pub trait Pluggable: VirtioDevice + Sized + 'static {
     const SLOTS: SlotRange;
     /// Whether requests to it are the guest's work: a machine that has settled does none.
     const IS_WORK: bool = true;
+    /// Whether the host has input for it, which waits while memory is missing.
+    const TAKES_INPUT: bool = false;
     /// What one device is made of.
     type Part;
     /// Device `number` at power-on.
@@ -46,6 +48,8 @@ impl<D: Pluggable> Plugged for MmioTransport<D> {
     }
 
     fn catch_up(&mut self, platform: &mut Platform<'_>) {
-        self.with_device(platform, |device, queues| device.catch_up(queues));
+        if D::TAKES_INPUT {
+            self.with_device(platform, |device, queues| device.catch_up(queues));
+        }
     }
 }
