@@ -1,6 +1,6 @@
 //! The bytes of format 1. A difference here is a change of the format: read the last chapter of FORMAT.md, then run with
 //! `UPDATE_GOLDEN=1`.
-
+#![allow(clippy::disallowed_methods, reason = "a setting of the test")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;

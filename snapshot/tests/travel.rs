@@ -1,5 +1,5 @@
 //! The travelling form: nothing is lost on the way, and nothing that comes from it is believed.
-
+#![allow(clippy::disallowed_methods, reason = "a setting of the test")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;

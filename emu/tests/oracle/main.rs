@@ -3,6 +3,7 @@
 //!
 //! `make oracle` runs the long form (`ORACLE_LONG`), which `emu/INSTRUCTIONS.md` counts. `ORACLE_ENCODINGS` and `ORACLE_INPUTS` set how many encodings of each form and how many inputs of each encoding are generated, `ORACLE_SEQUENCES` how many sequences, `ORACLE_SEED` which.
 //! Without an x86-64 Linux host only the cases run that carry their answers.
+#![allow(clippy::disallowed_methods, reason = "a test of the host's processor has settings, threads and a limit of time")]
 
 mod case;
 #[path = "../common/mod.rs"]
