@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// A number is outside the values that the field can have.
-    #[error("saved {device}: {field} is {found:#x}, which it cannot be ({wanted}); the snapshot is damaged or not from this program")]
+    #[error(
+        "saved {device}: {field} has the invalid value {found:#x} (expected {wanted}); the snapshot is damaged or was made by another program"
+    )]
     OutOfRange {
         /// Kind of device.
         device: &'static str,
@@ -24,7 +26,7 @@ pub enum RestoreError {
         problem: crate::blk::BlockError,
     },
     /// The record is for another shape of device.
-    #[error("saved {device}: {field} is {found}, but this machine's is {wanted}; restore it on the machine that it was taken from")]
+    #[error("saved {device}: {field} is {found}, but this machine has {wanted}; restore it on the machine that it was taken from")]
     Mismatch {
         /// Kind of device.
         device: &'static str,

@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The place for a new file is taken by something that is not a file.
-    #[error("{} is not a regular file, so it is not replaced; give another name", path.display())]
+    #[error("{} exists and is not a regular file, so it is not replaced; choose another name", path.display())]
     NotAFile {
         /// Which place.
         path: PathBuf,
@@ -75,10 +75,10 @@ pub enum Error {
     #[error(transparent)]
     Trust(Box<TrustError>),
     /// There is nowhere to keep what is pulled.
-    #[error("there is no folder for what is pulled that you alone can write: set PREBAKE_HOME to one")]
+    #[error("no store: set PREBAKE_HOME to a folder that only you can write to")]
     NoStore,
     /// A machine's metadata are not what prebake writes.
-    #[error("{}: its metadata are not understood: {source}; make it again with this prebake", path.display())]
+    #[error("{}: cannot read its metadata: {source}; convert it again with this version of prebake", path.display())]
     Metadata {
         /// Its file.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// What is to be compiled is not WebAssembly.
-    #[error("{} is compiled already; give the .wasm that it was made from", path.display())]
+    #[error("{} is already compiled; pass the .wasm it was made from", path.display())]
     NotWasm {
         /// Its file.
         path: PathBuf,
@@ -95,10 +95,10 @@ pub enum Error {
     #[error(transparent)]
     Compile(Box<wamr::Error>),
     /// There is nowhere to keep compiled code.
-    #[error("there is no folder for compiled code that you alone can write: set PREBAKE_CACHE to one")]
+    #[error("no cache for compiled code: set PREBAKE_CACHE to a folder that only you can write to")]
     NoCache,
     /// There is no such host to compile for.
-    #[error("there is no baseline {name} for {target}; there are {known}")]
+    #[error("unknown baseline {name} for {target}; choose one of: {known}")]
     Baseline {
         /// What was asked for.
         name: String,
@@ -108,7 +108,7 @@ pub enum Error {
         known: String,
     },
     /// A machine's module cannot do what it was asked for.
-    #[error("{what} cannot be had in a module yet; use --engine native")]
+    #[error("{what} is not available with --engine wamr; use --engine native")]
     NotInModule {
         /// What was asked for.
         what: &'static str,
@@ -122,7 +122,7 @@ pub enum Error {
         source: Box<wamr::Error>,
     },
     /// A machine's module speaks another ABI.
-    #[error("{}: a machine of ABI version {found}, wanted {wanted}; make it again with this prebake", path.display())]
+    #[error("{}: the machine has ABI version {found}, expected {wanted}; convert it again with this version of prebake", path.display())]
     ModuleAbi {
         /// Its file.
         path: PathBuf,
@@ -132,7 +132,7 @@ pub enum Error {
         wanted: u32,
     },
     /// A machine has not the memory that was insisted on.
-    #[error("{}: a machine with {found} MiB of memory, but {wanted} were asked for; leave --memory out, or convert it again", path.display())]
+    #[error("{}: the machine has {found} MiB of memory, but --memory asks for {wanted}; omit --memory, or convert the image again", path.display())]
     MachineMemory {
         /// Its file.
         path: PathBuf,
@@ -143,8 +143,8 @@ pub enum Error {
     },
     /// A machine's module has no room for its guest's RAM and the upper disk.
     #[error(
-        "{}: {ram_size} bytes of guest RAM and an upper disk of {upper}, a multiple of 64 KiB, do not fit behind the machine itself in a \
-         memory of {pages} pages; make it again with this prebake",
+        "{}: {ram_size} bytes of guest RAM and an upper disk of {upper} bytes (a multiple of 64 KiB) do not fit into the module's memory of {pages} pages; \
+         convert it again with this version of prebake",
         path.display()
     )]
     ModuleMemory {
@@ -158,7 +158,7 @@ pub enum Error {
         pages: u32,
     },
     /// The module has failed.
-    #[error("the machine's module has failed: {0}")]
+    #[error("the machine's module failed: {0}")]
     Engine(#[source] Box<wamr::Error>),
     /// The module refused something, in its own words.
     #[error("{message}")]
@@ -169,7 +169,7 @@ pub enum Error {
         message: String,
     },
     /// The host has no memory for the guest.
-    #[error("no {} MiB of memory for the guest: {source}; give the machine less, or free some", bytes >> 20)]
+    #[error("cannot allocate {} MiB of memory for the guest: {source}; give the machine less memory, or free some", bytes >> 20)]
     Memory {
         /// Bytes of guest RAM.
         bytes: u64,
@@ -177,7 +177,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A disk has a size that no disk has.
-    #[error("the disk {} has {size} bytes; a disk is a positive multiple of 512 bytes", path.display())]
+    #[error("the disk {} has {size} bytes; the size of a disk must be a positive multiple of 512 bytes", path.display())]
     DiskSize {
         /// Its file.
         path: PathBuf,
@@ -197,7 +197,7 @@ pub enum Error {
         problem: String,
     },
     /// The guest's program runs already.
-    #[error("the program in {} runs already, so {option} cannot be had; leave it out, or bake with --at barrier", path.display())]
+    #[error("the program in {} is already running, so {option} has no effect; omit it, or bake with --at barrier", path.display())]
     AlreadyStarted {
         /// The snapshot.
         path: PathBuf,
@@ -205,7 +205,7 @@ pub enum Error {
         option: &'static str,
     },
     /// The guest's init does not listen.
-    #[error("the guest in {} has no init of prebake's to follow {option}; leave it out", path.display())]
+    #[error("the guest in {} does not run prebake's init, so {option} has no effect; omit it", path.display())]
     NoInit {
         /// The snapshot.
         path: PathBuf,
@@ -213,13 +213,13 @@ pub enum Error {
         option: &'static str,
     },
     /// A volume cannot be at its place.
-    #[error("nothing can be at /{path} in the guest; give another path with -v")]
+    #[error("cannot mount a volume at /{path} in the guest; choose another path with -v")]
     Volume {
         /// The path in the guest.
         path: String,
     },
     /// The snapshot's shell is on a terminal.
-    #[error("the shell in {} is already on a terminal, so it cannot be given streams; leave -T out, or bake with --at barrier", path.display())]
+    #[error("the shell in {} already uses a terminal, so -T has no effect; omit it, or bake with --at barrier", path.display())]
     OnATerminal {
         /// The snapshot.
         path: PathBuf,
@@ -241,13 +241,13 @@ pub enum Error {
         source: io::Error,
     },
     /// The guest's init could not start its program.
-    #[error("the guest did not start its program: {reason}")]
+    #[error("the guest could not start its program: {reason}")]
     GuestFailed {
         /// In init's words.
         reason: String,
     },
     /// The guest's end was not one that a program comes to.
-    #[error("{how}, before its program had ended; its console may say why{}", console(output))]
+    #[error("{how} before its program ended; see its console for the reason{}", console(output))]
     GuestEnded {
         /// What it did.
         how: &'static str,
@@ -255,12 +255,12 @@ pub enum Error {
         output: String,
     },
     /// The guest waits for what will never come.
-    #[error("the guest waits for ever: it has halted with no timer set, and there is no more input")]
+    #[error("the guest would wait forever: it is halted, no timer is set and there is no more input")]
     Stuck,
     /// The guest did not settle in time.
     #[error(
-        "the guest had not settled after {} s of its time: the last it did was {last}; \
-        find out what keeps it busy, or allow more with --settle{}", within / 1_000_000_000, console(output)
+        "the guest did not settle within {} s of guest time; its last activity was {last}; \
+        find out what keeps it busy, or raise the limits with --settle{}", within / 1_000_000_000, console(output)
     )]
     NeverSettled {
         /// Nanoseconds that were allowed.
@@ -272,7 +272,7 @@ pub enum Error {
     },
     /// The guest settled, but where a snapshot was not wanted.
     #[error(
-        "the guest has settled without coming to the barrier (ten `=` on its terminal): {evidence}; \
+        "the guest settled without reaching the barrier (ten `=` on its terminal): {evidence}; \
         use prebake's init, or bake with --at idle{}",
         console(output)
     )]
@@ -283,31 +283,33 @@ pub enum Error {
         output: String,
     },
     /// The guest was not seen to rekey its random generator.
-    #[error("the restored guest did not rekey its random generator, so it is not given any input; bake the snapshot again")]
+    #[error("the restored guest did not rekey its random generator, so prebake stopped before giving it input; bake the snapshot again")]
     NotReseeded,
     /// Nothing was named.
-    #[error("nothing was named that could be run: give a reference, a machine or a snapshot, or the name of a session")]
+    #[error("nothing to run: pass a reference, a machine, a snapshot, or --session NAME")]
     NothingToRun,
     /// There is no such session.
-    #[error("there is no session {name}; `prebake sessions` lists those that there are")]
+    #[error("no session {name}; `prebake sessions` lists all sessions")]
     NoSession {
         /// Its name.
         name: String,
     },
     /// A session is held by another process.
-    #[error("the session {name} is in use by another prebake; end that, or choose another name")]
+    #[error("session {name} is in use by another prebake; stop that one, or choose another name")]
     SessionInUse {
         /// Its name.
         name: String,
     },
     /// That cannot be the name of a session.
-    #[error("`{name}` cannot name a session: up to 128 letters, digits, dots, dashes and underscores can, the first a letter or a digit")]
+    #[error(
+        "invalid session name `{name}`: use up to 128 letters, digits, dots, dashes and underscores, starting with a letter or a digit"
+    )]
     SessionName {
         /// What was given.
         name: String,
     },
     /// A session is of something else.
-    #[error("the session {name} is of {found}, but {wanted} was to be run; leave --session out, or give another name")]
+    #[error("session {name} belongs to {found}, not to {wanted}; omit --session, or choose another name")]
     OtherSession {
         /// Its name.
         name: String,
@@ -317,7 +319,9 @@ pub enum Error {
         wanted: String,
     },
     /// The program of a session runs already.
-    #[error("the program of the session {name} runs already, so {option} cannot be had; leave it out, or give another name with --session")]
+    #[error(
+        "the program of session {name} is already running, so {option} has no effect; omit it, or choose another session with --session"
+    )]
     SessionOption {
         /// The session.
         name: String,
@@ -325,7 +329,7 @@ pub enum Error {
         option: &'static str,
     },
     /// A session cannot have that.
-    #[error("{option} cannot be had in the session {name}: leave it out, or leave --session out")]
+    #[error("{option} is not available in session {name}; omit it, or omit --session")]
     NotInSession {
         /// The session.
         name: String,
@@ -333,13 +337,13 @@ pub enum Error {
         option: &'static str,
     },
     /// A session has nothing to begin with.
-    #[error("the session {name} has no snapshot to begin with: give --snapshot, which `prebake bake` makes")]
+    #[error("session {name} needs a snapshot to start from: pass --snapshot FILE; `prebake bake` makes one")]
     SessionBase {
         /// The session.
         name: String,
     },
     /// What a session needs is gone.
-    #[error("the session {name} needs {}, which is not there any more; `prebake sessions --remove {name}` ends it", path.display())]
+    #[error("session {name} needs {}, which no longer exists; `prebake sessions --remove {name}` removes the session", path.display())]
     SessionFile {
         /// The session.
         name: String,
@@ -347,18 +351,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// What is done in this run is not kept.
-    #[error("this run keeps nothing; one of a reference on a terminal does, or one with --session")]
+    #[error("this run is not saved; interactive runs of a reference are, and runs with --session")]
     KeepsNothing,
     /// The guest's program is not there yet.
-    #[error("there is nothing to keep yet: the guest is still starting")]
+    #[error("nothing to save yet: the guest is still starting")]
     NothingToKeep,
     /// A machine was spoken to that is no more.
     #[error("the machine has ended")]
     MachineEnded,
     /// The guest came to no place where it can be saved.
     #[error(
-        "the guest cannot be saved now: for {instructions} instructions it was neither idle nor in user mode with interrupts on; \
-         what was kept before is as it was; try again"
+        "the guest cannot be saved now: for {instructions} instructions it was neither idle nor in user mode with interrupts enabled; \
+         the session is unchanged; try again"
     )]
     NoSafePoint {
         /// As many as were waited for.
@@ -371,7 +375,7 @@ pub enum Error {
         signal: i32,
     },
     /// A limit that was asked for was reached.
-    #[error("the guest has executed {limit} instructions, as many as were allowed")]
+    #[error("the guest reached the limit of {limit} instructions")]
     Limit {
         /// That many.
         limit: u64,
@@ -398,7 +402,7 @@ impl From<TrustError> for Error {
 
 /// What to do about an error in writing.
 fn advice(error: &io::Error) -> &'static str {
-    if is_full(error) { "; make room, or write elsewhere" } else { "" }
+    if is_full(error) { "; free some space, or write elsewhere" } else { "" }
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -407,7 +411,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// The end of a message that quotes the guest's console.
 fn console(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!(". It wrote last:\n{output}") }
+    if output.is_empty() { String::new() } else { format!(". Its last output:\n{output}") }
 }
 
 /// The result of everything that prebake does.

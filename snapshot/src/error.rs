@@ -16,7 +16,7 @@ pub enum Error {
     },
 
     /// The file begins with something else.
-    #[error("this is not a snapshot: it begins with \"{}\" instead of \"{}\"; give a file that `prebake bake` wrote",
+    #[error("this is not a snapshot: it begins with \"{}\" instead of \"{}\"; pass a file made by `prebake bake`",
         found.escape_ascii(), crate::MAGIC.escape_ascii())]
     NotASnapshot {
         /// The first bytes, at most 8.
@@ -33,7 +33,7 @@ pub enum Error {
     },
 
     /// The end of the file is missing.
-    #[error("the snapshot is truncated: {found} bytes of {wanted}; fetch or bake it again")]
+    #[error("the snapshot is truncated: it has {found} of {wanted} bytes; fetch or bake it again")]
     Truncated {
         /// Bytes in the file.
         found: u64,
@@ -51,7 +51,7 @@ pub enum Error {
     },
 
     /// Bytes are not those that were written.
-    #[error("the snapshot is corrupted: {part} has digest {found}, but {wanted} was recorded; fetch or bake it again")]
+    #[error("the snapshot is corrupted: {part} has digest {found}, expected {wanted}; fetch or bake it again")]
     Corrupted {
         /// Where.
         part: Part,
@@ -80,25 +80,25 @@ pub enum Error {
     },
 
     /// The snapshot needs a feature of the format that is not implemented.
-    #[error("the snapshot uses features that are not known here (bits {bits:#x}); use a newer prebake")]
+    #[error("the snapshot uses unknown features (bits {bits:#x}); use a newer prebake")]
     UnsupportedFeatures {
         /// The feature bits that are not known.
         bits: u32,
     },
 
     /// The snapshot is a delta, where a whole one was wanted.
-    #[error("the snapshot is a delta on {base}, and means nothing without that; give a whole snapshot, or run the session that it is of")]
+    #[error("the snapshot is a delta on {base} and cannot be used alone; pass a whole snapshot, or run its session")]
     Delta {
         /// Content digest of its base.
         base: Digest,
     },
 
     /// The snapshot is whole, where a delta was wanted.
-    #[error("the snapshot is whole, but a delta was wanted; give the one that was saved of a session")]
+    #[error("the snapshot is whole, but a delta was expected; pass the state of a session")]
     NotADelta,
 
     /// The delta is on another snapshot.
-    #[error("the snapshot is a delta on {wanted}, but its base was to be {found}; give the base that it was saved on")]
+    #[error("the snapshot is a delta on {wanted}, not on {found}; pass the base that it was saved on")]
     WrongBase {
         /// Content digest of the snapshot that was given.
         found: Digest,
@@ -129,7 +129,7 @@ pub enum Error {
     },
 
     /// The snapshot is of a machine with more or less memory.
-    #[error("the snapshot is of a machine with {} MiB of RAM, but {} MiB were asked for; leave the size out, or bake the image again",
+    #[error("the snapshot is of a machine with {} MiB of RAM, but {} MiB were requested; omit the size, or bake the image again",
         found >> 20, wanted >> 20)]
     WrongRamSize {
         /// The snapshot's RAM in bytes.
@@ -165,7 +165,7 @@ pub enum Error {
     },
 
     /// No disk in memory has that size.
-    #[error("{found} bytes of {space} are not possible: it must be a multiple of {} KiB", crate::GROUP_SIZE >> 10)]
+    #[error("{found} bytes of {space} are not supported: the size must be a multiple of {} KiB", crate::GROUP_SIZE >> 10)]
     InvalidDiskSize {
         /// Which memory.
         space: Space,
@@ -174,7 +174,7 @@ pub enum Error {
     },
 
     /// No machine has that much RAM.
-    #[error("{found} bytes of RAM are not possible: it must be a multiple of {} MiB, at most {} MiB",
+    #[error("{found} bytes of RAM are not supported: the size must be a multiple of {} MiB, at most {} MiB",
         crate::RAM_SIZE_UNIT >> 20, crate::MAX_RAM_SIZE >> 20)]
     InvalidRamSize {
         /// Bytes of RAM.
@@ -213,7 +213,7 @@ pub enum Error {
     },
 
     /// A record's bytes are those that were written, but make no sense to the record's owner.
-    #[error("section {id} holds a record that cannot be used: {problem}; bake the snapshot again")]
+    #[error("section {id} holds an invalid record: {problem}; bake the snapshot again")]
     InvalidRecord {
         /// The kind of section.
         id: SectionId,

@@ -11,13 +11,13 @@ use super::model;
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The kernel is not one.
-    #[error("not a kernel that this machine can start: {problem}; it takes an uncompressed 64-bit vmlinux (ELF for x86-64)")]
+    #[error("cannot boot this kernel: {problem}; pass an uncompressed 64-bit vmlinux (ELF for x86-64)")]
     NotAKernel {
         /// What is wrong with it.
         problem: String,
     },
     /// Something is larger than RAM.
-    #[error("the {what} needs RAM up to {end:#x}, but there are {ram:#x} bytes, from {:#x} on; give the machine more memory", 0x10_0000)]
+    #[error("the {what} needs RAM up to {end:#x}, but the machine has {ram:#x} bytes, starting at {:#x}; give it more memory", 0x10_0000)]
     DoesNotFit {
         /// What it is.
         what: &'static str,
@@ -27,7 +27,7 @@ pub enum MachineError {
         ram: u64,
     },
     /// The command line is too long or holds a NUL.
-    #[error("the kernel's command line has {length} bytes; it may have {limit}, none of them 0")]
+    #[error("the kernel command line has {length} bytes; the limit is {limit}, and none may be 0")]
     CommandLine {
         /// Its length.
         length: usize,
@@ -35,13 +35,13 @@ pub enum MachineError {
         limit: usize,
     },
     /// The RAM size is not one that the model has.
-    #[error("{bytes} bytes of memory: the machine takes a multiple of {} MiB from {} to {} MiB", model::RAM_UNIT >> 20, model::MIN_RAM >> 20, model::MAX_RAM >> 20)]
+    #[error("unsupported memory size of {bytes} bytes: use a multiple of {} MiB from {} to {} MiB", model::RAM_UNIT >> 20, model::MIN_RAM >> 20, model::MAX_RAM >> 20)]
     RamSize {
         /// What was asked for.
         bytes: u64,
     },
     /// More devices than the model has slots.
-    #[error("{count} {what}: the machine has room for {limit}")]
+    #[error("{count} {what} were given, but the machine has room for {limit}")]
     TooMany {
         /// Kind of device.
         what: &'static str,
@@ -54,7 +54,7 @@ pub enum MachineError {
     #[error("share: {0}")]
     Tag(#[from] BadTag),
     /// A share is not the one that the snapshot was taken with.
-    #[error("share {number} has the tag {found:?}, but the snapshot was taken with {wanted:?}; give the same shares in the same order")]
+    #[error("share {number} has the tag {found:?}, but the snapshot was taken with {wanted:?}; pass the same shares in the same order")]
     WrongShare {
         /// Its number, from 0.
         number: usize,
@@ -76,7 +76,7 @@ pub enum MachineError {
         wanted: Digest,
     },
     /// The snapshot holds changes to a disk that was given as read-only.
-    #[error("the snapshot holds changes to disk {number}, which was given as read-only; give it without `:ro`")]
+    #[error("the snapshot holds changes to disk {number}, which is read-only now; pass it without `:ro`")]
     ReadOnlyDisk {
         /// Its number, from 0.
         number: usize,

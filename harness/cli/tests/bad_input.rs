@@ -122,7 +122,7 @@ fn a_snapshot_with_pages_of_a_disk_that_is_not_there() {
     assert_fails(&mut run_of(&path), "wrong-disk", &["disk 1 up to byte 65536", "room for 0"]);
     let upper = DiskRecord { kind: DiskKind::Upper, name: "upper".into(), size: 64 << 10, digest: [0; 32], read_only: false };
     let path = snapshot("no-machine.snap", vec![upper]);
-    assert_fails(&mut run_of(&path), "wrong-disk", &["disks of its own", "--snapshot"]);
+    assert_fails(&mut run_of(&path), "wrong-disk", &["its own disks", "--snapshot"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_disk_that_is_not_the_one() {
     }
     assert_fails(&mut with(&second, ":ro"), "wrong-disk", &["vda", "first.img", "second.img"]);
     assert_fails(&mut with(&first, ""), "wrong-disk", &["read-only", ":ro"]);
-    assert_fails(with(&first, ":ro").arg("--disk").arg(&second), "wrong-disk", &["2 disks", "leave the others out"]);
+    assert_fails(with(&first, ":ro").arg("--disk").arg(&second), "wrong-disk", &["2 disks", "omit the others"]);
     assert_fails(&mut with(Path::new("/nonexistent.img"), ":ro"), "missing", &["/nonexistent.img"]);
 
     // The same name and size, other contents: before and after its digest is remembered.
@@ -221,7 +221,7 @@ fn a_kernel_that_is_not_one() {
     assert_fails(&mut boot(&text_file), "not-a-kernel", &["vmlinux"]);
     assert_fails(&mut boot(&guest("initramfs.cpio")), "not-a-kernel", &["vmlinux"]);
     assert_fails(&mut boot(Path::new("/nonexistent")), "missing", &["kernel", "/nonexistent"]);
-    assert_fails(boot(&guest("vmlinux")).args(["--initrd", "/nonexistent"]), "missing", &["initial file system"]);
+    assert_fails(boot(&guest("vmlinux")).args(["--initrd", "/nonexistent"]), "missing", &["initramfs"]);
     assert_fails(boot(&guest("vmlinux")).args(["--memory", "33"]), "ram-size", &["2 MiB"]);
     assert_fails(boot(&guest("vmlinux")).args(["--memory", "4000000"]), "ram-size", &[]);
     assert_fails(prebake_cold("boot").args(["--memory", "32"]), "does-not-fit", &["initial RAM file system", "more memory"]);
@@ -242,7 +242,7 @@ fn no_room_for_the_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.snap");
     fs::write(&path, "the one before").unwrap();
-    assert_fails(&mut bake_without_room(&path), "disk-full", &["a.snap", "make room"]);
+    assert_fails(&mut bake_without_room(&path), "disk-full", &["a.snap", "free some space"]);
     assert_eq!(fs::read(&path).unwrap(), b"the one before");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left behind");
 }

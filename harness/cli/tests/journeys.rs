@@ -105,7 +105,7 @@ fn ask(session: &mut Session, command: &str, answer: &str) {
 
 fn leave(mut session: Session) {
     session.type_in("\x01x");
-    session.wait_for("kept session");
+    session.wait_for("saved session");
     assert_eq!(session.end().code(), Some(0));
 }
 
@@ -179,7 +179,7 @@ fn two_people_run_an_image_at_once() {
     stranger.env("PREBAKE_CACHE", nobody.path()).arg(world.reference()).args(["--", "echo", "hello"]);
     let output = run(&mut stranger, b"");
     assert!(output.status.success() && output.stdout == b"hello\n");
-    assert!(text(&output.stderr).contains("runs natively instead"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("native engine instead"), "{}", text(&output.stderr));
 }
 
 fn every_later_launch(engine: &'static str) {

@@ -109,7 +109,7 @@ fn what_is_kept_goes_on_and_ends_with_its_program() {
     shell.ask("word=one; echo $word", "one");
     let (code, said) = shell.end_by(Signal::TERM);
     assert_eq!(code, Some(128 + 15));
-    assert!(said.contains("kept session work"), "{said}");
+    assert!(said.contains("saved session work"), "{said}");
     let figures = report(&json);
     assert_eq!(figures["session"], "work");
     assert!(figures["kept"]["pages"].as_u64().unwrap() > 0 && figures["error"]["kind"] == "interrupted", "{figures}");
@@ -218,7 +218,7 @@ fn a_process_that_is_killed_while_it_keeps_loses_nothing_that_was_kept() {
         std::thread::sleep(longest * (random >> 40) as u32 / (1 << 24));
         shell.child.kill().unwrap();
         shell.child.wait().unwrap();
-        if shell.complaints().contains("kept session") {
+        if shell.complaints().contains("saved session") {
             (kept, completed) = (counted, completed + 1);
         }
     }
@@ -242,7 +242,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
     shell.ask("echo still here", "still here");
     let (code, said) = shell.end_by(Signal::TERM);
     assert_eq!(code, Some(125), "{said}");
-    assert_eq!(said.matches("make room").count(), 2, "{said}");
+    assert_eq!(said.matches("free some space").count(), 2, "{said}");
     let mut shell = Shell::start(home.prebake().args(["run", "--session", "work"]));
     shell.ask("echo $word", "one");
     shell.end_by(Signal::TERM);

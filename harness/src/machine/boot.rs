@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// What a kernel boots with.
 #[derive(Debug, Clone)]
 pub struct Cold {
-    /// The initial file system: a cpio archive.
+    /// The initramfs: a cpio archive.
     pub initrd: Option<PathBuf>,
     /// The kernel's command line, besides what the machine itself adds.
     pub append: String,
@@ -41,7 +41,7 @@ pub fn cold(kernel: &Path, given: &Cold, config: Config) -> Result<Machine> {
     let ram_size = u64::from(given.memory) << 20;
     check_ram_size(ram_size)?;
     let kernel = file::read("kernel", kernel)?;
-    let initrd = given.initrd.as_ref().map(|path| file::read("initial file system", path)).transpose()?;
+    let initrd = given.initrd.as_ref().map(|path| file::read("initramfs", path)).transpose()?;
     let ram = Ram::new(Box::new(MappedRam::zeroed(ram_size)?));
     Ok(Machine::boot(config, ram, &kernel, initrd.as_deref(), &given.append)?)
 }

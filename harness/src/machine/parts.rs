@@ -106,7 +106,7 @@ impl Parts {
     /// the records.
     pub fn take_config(&mut self, outlet: &Outlet, clock: ClockSource, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY + self.info.len() as u64);
-        let full = |_| Error::Host { what: "hand the guest its orders", source: std::io::ErrorKind::StorageFull.into() };
+        let full = |_| Error::Host { what: "pass the guest its configuration", source: std::io::ErrorKind::StorageFull.into() };
         if let Some(seed) = seed {
             reserved.write_file(SEED_FILE, &seed).map_err(full)?;
         }

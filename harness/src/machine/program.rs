@@ -102,7 +102,7 @@ impl Volume {
             return Ok((path, None));
         }
         let name = path.file_name().and_then(|name| Name::new(name.as_encoded_bytes()).ok()).filter(|_| metadata.is_file());
-        let name = name.ok_or_else(|| error(std::io::Error::other("it is neither a directory nor a regular file")))?;
+        let name = name.ok_or_else(|| error(std::io::Error::other("not a directory or a regular file")))?;
         Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), Some(name)))
     }
 }

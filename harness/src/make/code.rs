@@ -25,7 +25,7 @@ const FOLDER: &str = "code";
 /// The machine's module that this program is shipped with.
 pub fn machine_module(folders: &Folders) -> Result<Vec<u8>> {
     let path = folders.shipped.join(MODULE);
-    fs::read(&path).map_err(|source| Error::Read { what: "machine's module, which belongs beside the program,", path, source })
+    fs::read(&path).map_err(|source| Error::Read { what: "machine module", path, source })
 }
 
 /// The kernel for machines that are made of container images.

@@ -34,7 +34,7 @@ pub struct Conversion {
     pub output: PathBuf,
     /// The kernel; an image has a usual one.
     pub kernel: Option<PathBuf>,
-    /// The initial file system; an image has a usual one.
+    /// The initramfs; an image has a usual one.
     pub initrd: Option<PathBuf>,
     /// The kernel's command line, besides what the machine itself adds.
     pub append: String,
@@ -163,5 +163,5 @@ fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), c
 }
 
 fn read_initramfs(path: &Path) -> Result<Vec<u8>> {
-    file::read("initial file system", path)
+    file::read("initramfs", path)
 }

@@ -64,8 +64,8 @@ pub fn settle(
             Pause::Slice if moment.now <= options.within => continue,
             Pause::Slice => None,
             Pause::Halted { deadline } => deadline,
-            Pause::PowerOff(_) | Pause::HaltedForGood => return Err(ended("the guest has ended", outlet)),
-            Pause::Reset => return Err(ended("the guest has reset the machine", outlet)),
+            Pause::PowerOff(_) | Pause::HaltedForGood => return Err(ended("the guest powered off", outlet)),
+            Pause::Reset => return Err(ended("the guest reset the machine", outlet)),
         };
         let verdict = if matches!(pause, Pause::Halted { .. }) { settle.halted(drive.halt(deadline)) } else { None };
         let at_barrier = outlet.look().at_barrier();

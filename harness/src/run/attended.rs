@@ -321,8 +321,8 @@ impl<F: AsFd> Attended<F> {
         let how = match pause {
             Pause::PowerOff(status) => return Ok(Ending::Exited((status & 0xff) as u8)),
             Pause::HaltedForGood if !had_init => return Ok(Ending::Exited(0)),
-            Pause::HaltedForGood => "the guest has halted for good",
-            _ => "the guest has reset the machine",
+            Pause::HaltedForGood => "the guest halted with interrupts off",
+            _ => "the guest reset the machine",
         };
         Err(Error::GuestEnded { how, output: self.outlet.look().unseen() })
     }

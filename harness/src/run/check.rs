@@ -45,7 +45,7 @@ pub fn own_disks(baked: &[DiskRecord], own: Option<&[DiskRecord]>) -> Result<()>
             return Ok(());
         }
         return wrong(
-            "the snapshot is of a machine's file, which has disks of its own; give both: prebake run FILE.aot --snapshot FILE.snap".into(),
+            "the snapshot needs the machine that it was baked from, which has its own disks; run: prebake run FILE.aot --snapshot FILE.snap".into(),
         );
     };
     for kind in [DiskKind::Root, DiskKind::Upper] {
@@ -56,13 +56,13 @@ pub fn own_disks(baked: &[DiskRecord], own: Option<&[DiskRecord]>) -> Result<()>
             let (found, wanted) = (describe(found), describe(wanted));
             return wrong(format!(
                 "the machine has {found} for its {name} disk, but the snapshot was taken with {wanted}; \
-                 give the machine that it was baked from, or bake this one"
+                 pass the machine that it was baked from, or bake this one"
             ));
         }
     }
     // Hostile: in another order, or twice.
     if baked.len() < own.len() || baked[..own.len()] != *own || wanted.len() != own.len() {
-        return wrong("the snapshot lists its disks in an order that no machine has; bake it again".into());
+        return wrong("the snapshot lists its disks in an impossible order; bake it again".into());
     }
     Ok(())
 }
@@ -79,18 +79,14 @@ fn describe(disk: Option<&DiskRecord>) -> String {
 pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Result<()> {
     let wrong = |problem| Err(Error::WrongDisk { problem });
     if given.len() > baked.len() {
-        return wrong(format!(
-            "{} disks were given, but the snapshot is of a machine with {}; leave the others out",
-            given.len(),
-            baked.len()
-        ));
+        return wrong(format!("{} disks were given, but the snapshot was taken with {}; omit the others", given.len(), baked.len()));
     }
     for (number, (wanted, found)) in baked.iter().zip(given).enumerate() {
         let drive = char::from(b'a' + ((before + number) as u8 & 3));
         if (wanted.size, wanted.digest) != (found.size, found.digest) {
             return wrong(format!(
                 "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({}); \
-                 give the same disk with --disk, or bake again",
+                 pass the same disk with --disk, or bake again",
                 found.name,
                 found.size,
                 found.digest(),
@@ -101,7 +97,7 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
         }
         if wanted.read_only != found.read_only {
             let (was, give) = if wanted.read_only { ("read-only", "with") } else { ("writable", "without") };
-            return wrong(format!("the disk vd{drive} ({}) was {was} when the snapshot was taken; give it {give} `:ro`", found.name));
+            return wrong(format!("the disk vd{drive} ({}) was {was} when the snapshot was taken; pass it {give} `:ro`", found.name));
         }
     }
     Ok(())
@@ -115,7 +111,7 @@ pub fn program(program: &Program, path: &Path, baked: &BakeState) -> Result<()> 
         Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), option }),
         Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
             Err(Error::WrongShare {
-                problem: format!("the snapshot was taken with --share {FILES_TAG}=DIR; give that again instead of -v, or bake without it"),
+                problem: format!("the snapshot was taken with --share {FILES_TAG}=DIR; pass that again instead of -v, or bake without it"),
             })
         }
         Point::Barrier => Ok(()),
@@ -136,7 +132,7 @@ pub fn shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {
     };
     Err(Error::WrongShare {
         problem: format!(
-            "the shares given are {}, but the snapshot was taken with {}; give the same tags with --share, in the same order",
+            "the shares given are {}, but the snapshot was taken with {}; pass the same tags with --share, in the same order",
             list(given),
             list(baked)
         ),

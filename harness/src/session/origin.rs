@@ -59,7 +59,7 @@ impl Origin {
 
     pub(super) fn read(path: &Path) -> Result<Self> {
         let read = fs::read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        read.map_err(|source| Error::Read { what: "note of a session", path: path.into(), source })
+        read.map_err(|source| Error::Read { what: "record of a session", path: path.into(), source })
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {

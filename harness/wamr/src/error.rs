@@ -12,10 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another [`Runtime`](crate::Runtime) is there.
-    #[error("WAMR is running already in this process; stop the other Runtime first")]
+    #[error("WAMR is already running in this process; stop the other Runtime first")]
     AlreadyStarted,
     /// WAMR cannot set itself up.
-    #[error("WAMR does not start; is the thread's stack at least 64 KiB, and may a signal stack be mapped?")]
+    #[error("WAMR did not start; check that the stack of the thread has at least 64 KiB and that a signal stack can be mapped")]
     Start,
 
     /// The bytes of a module cannot be brought into memory.
@@ -36,13 +36,13 @@ pub enum Error {
         max: usize,
     },
     /// A WebAssembly module of another version, or a component.
-    #[error("a WebAssembly module of version {found:#x}, wanted 1: components must be turned into modules first")]
+    #[error("the WebAssembly module has version {found:#x}, expected 1; convert components to modules first")]
     WasmVersion {
         /// Its version.
         found: u32,
     },
     /// An .aot in another version of the format.
-    #[error("an .aot of format version {found}, wanted {wanted}: compile the module again with this prebake")]
+    #[error("the .aot has format version {found}, expected {wanted}; compile the module again with this version of prebake")]
     AotVersion {
         /// Its version.
         found: u32,
@@ -50,7 +50,7 @@ pub enum Error {
         wanted: u32,
     },
     /// An .aot for another processor.
-    #[error("an .aot for {found}, but this is {wanted}: compile the module for this host")]
+    #[error("the .aot is for {found}, but this host is {wanted}; compile the module for this host")]
     Architecture {
         /// What it was compiled for.
         found: String,
@@ -58,13 +58,13 @@ pub enum Error {
         wanted: &'static str,
     },
     /// An .aot for a better processor or kernel than this host's.
-    #[error("the .aot needs {needed}, which this host does not have: compile the module for a lower baseline")]
+    #[error("the .aot needs {needed}, which this host does not have; compile the module for a lower baseline")]
     HostLacks {
         /// What is missing.
         needed: String,
     },
     /// The end is missing.
-    #[error("truncated: the {what} at byte {offset} needs {needed} bytes and {left} are left; get the file again")]
+    #[error("the file is truncated: the {what} at byte {offset} needs {needed} bytes, but only {left} are left; fetch it again")]
     Truncated {
         /// What is cut.
         what: &'static str,
@@ -76,13 +76,13 @@ pub enum Error {
         left: usize,
     },
     /// WAMR does not take it for a reason of its own.
-    #[error("not loaded: {reason}")]
+    #[error("cannot load the module: {reason}")]
     Load {
         /// WAMR's words.
         reason: String,
     },
     /// The module imports what nobody provides.
-    #[error("the module imports {module}.{name}, which is not there; only wasi_snapshot_preview1 is provided")]
+    #[error("the module imports {module}.{name}, which is not available; only wasi_snapshot_preview1 is provided")]
     MissingImport {
         /// From which module.
         module: String,
@@ -91,7 +91,7 @@ pub enum Error {
     },
 
     /// A text with a NUL in it, or a guest path that WAMR would take for two.
-    #[error("{what} {text:?} cannot be given to a guest: {why}")]
+    #[error("cannot pass {what} {text:?} to a guest: {why}")]
     WasiText {
         /// What it is.
         what: &'static str,
@@ -101,14 +101,14 @@ pub enum Error {
         why: &'static str,
     },
     /// No instance could be made.
-    #[error("not instantiated: {reason}")]
+    #[error("cannot instantiate the module: {reason}")]
     Instantiate {
         /// WAMR's words.
         reason: String,
     },
 
     /// The module has no such function.
-    #[error("the module exports no function {name:?}")]
+    #[error("the module does not export the function {name:?}")]
     NoFunction {
         /// Its name.
         name: String,
@@ -192,7 +192,7 @@ pub enum Error {
     },
 
     /// The compiler cannot be run.
-    #[error("cannot run the compiler {}: {source}; it belongs beside prebake", program.display())]
+    #[error("cannot run the compiler {}: {source}; it should be in the same folder as prebake", program.display())]
     NoCompiler {
         /// Where it should be.
         program: PathBuf,
@@ -200,7 +200,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The compiler ran and did not do it.
-    #[error("{} was not compiled for {baseline}: {reason}", wasm.display())]
+    #[error("cannot compile {} for {baseline}: {reason}", wasm.display())]
     Compile {
         /// The module.
         wasm: PathBuf,

@@ -38,7 +38,7 @@ pub enum Error {
         payload: u64,
     },
     /// Bytes are not those that were written.
-    #[error("the file is corrupted: its {what} has digest {found}, but {wanted} was recorded; fetch or convert it again")]
+    #[error("the file is corrupted: its {what} has digest {found}, expected {wanted}; fetch or convert it again")]
     Corrupted {
         /// Where.
         what: &'static str,
@@ -54,7 +54,7 @@ pub enum Error {
         part: PartKind,
     },
     /// The code is longer than any that is read.
-    #[error("the file has {found} bytes of code, at most {MAX_CODE_LEN} are read; give a file that prebake made")]
+    #[error("the file has {found} bytes of code, but the limit is {MAX_CODE_LEN}; pass a file made by prebake")]
     CodeTooLarge {
         /// Bytes of code.
         found: u64,
@@ -69,7 +69,7 @@ pub enum Error {
         found: u32,
     },
     /// The memory is smaller than the code was compiled for.
-    #[error("a memory of {found} pages was asked for, but the code was compiled for at least {wanted}; give the machine more memory")]
+    #[error("{found} pages of memory were requested, but the code was compiled for at least {wanted}; give the machine more memory")]
     MemoryTooSmall {
         /// Pages that were asked for.
         found: u32,
@@ -77,7 +77,7 @@ pub enum Error {
         wanted: u32,
     },
     /// Guest RAM does not fit into the memory, or has a size that no guest has.
-    #[error("guest RAM of {ram_size} bytes in a memory of {pages} pages; wanted is a multiple of 2 MiB that fits and is not 0")]
+    #[error("{ram_size} bytes of guest RAM in {pages} pages of memory: the size must be a positive multiple of 2 MiB that fits")]
     InvalidRamSize {
         /// Bytes of guest RAM.
         ram_size: u64,

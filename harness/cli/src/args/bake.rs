@@ -14,7 +14,7 @@ Examples:
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
   prebake bake demo.aot -o demo.snap
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
-  prebake bake alpine:3.20 -o alpine.snap        makes alpine.wasm, too
+  prebake bake alpine:3.20 -o alpine.snap        also makes alpine.wasm
   prebake bake python.aot -o repl.snap --at idle -- python3 -q
   prebake bake alpine:3.20 --push registry.example/alpine:3.20 --sign prebake.key
 
@@ -23,32 +23,31 @@ Baking is deterministic: the same files give the same snapshot, byte for byte, o
 /// `prebake bake`.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
-    /// A machine: a file that ends in .aot or .wasm. It has what it boots, and its memory. Or a container image, as `convert` takes it: its
-    /// machine is made first, beside the snapshot
+    /// A machine (a file that ends in .aot or .wasm), or a container image, which is first converted to a machine beside the snapshot
     #[arg(value_name = "FILE|IMAGE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
     pub source: Option<String>,
-    /// What runs the machine: WAMR the module in a machine's file, or this program itself
+    /// What runs the machine
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Native)]
     pub engine: EngineArg,
     /// The kernel: an uncompressed 64-bit Linux (vmlinux)
     #[arg(long, value_name = "FILE", help_heading = "Machine")]
     pub kernel: Option<PathBuf>,
-    /// Where to save the snapshot. A file of that name stays as it is until the new one is complete
+    /// The snapshot file. It is replaced only when the new one is complete
     #[arg(short, long, value_name = "FILE.snap", required_unless_present = "push")]
     pub output: Option<PathBuf>,
-    /// Where to stop: at the barrier, before the guest's program starts; or idle, with its shell already at the prompt
+    /// Where to take the snapshot
     #[arg(long, value_name = "POINT", value_enum, default_value_t = PointArg::Barrier)]
     pub at: PointArg,
-    /// What counts as settled: quiet for how long, with how many instructions per wake-up, and when to give up
+    /// When the guest counts as settled: quiet for how long, with how many instructions per wake-up, and when to give up
     #[arg(long, value_name = "quiet=TIME,work=N,within=TIME", default_value_t = SettleArg::default())]
     pub settle: SettleArg,
-    /// Send the machine, compiled for each target, and the snapshot to a registry; then the files need not be kept
+    /// Push the snapshot, and the machine compiled for each target, to a registry. Then -o is optional
     #[arg(long, value_name = "REF", help_heading = "Registry", conflicts_with_all = ["kernel", "disks", "shares"])]
     pub push: Option<String>,
-    /// A kind of host to push for; may be repeated [default: all of them]
+    /// A kind of host to push for; may be repeated [default: all]
     #[arg(long, value_name = "TARGET", value_enum, help_heading = "Registry", requires = "push")]
     pub target: Vec<BakeTargetArg>,
-    /// Sign what is pushed with this private key: a file, or env://VARIABLE
+    /// Sign with this private key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY", help_heading = "Registry", requires = "push")]
     pub sign: Option<String>,
     /// The registry.
@@ -104,22 +103,22 @@ impl BakeArgs {
         match &self.source {
             Some(source) if source.ends_with(".aot") && !self.target.is_empty() => {
                 return Err(format!(
-                    "{source} is compiled already, and is pushed as it is; give the .wasm that it was made from, or leave --target out"
+                    "{source} is already compiled and is pushed unchanged; pass the .wasm it was made from, or omit --target"
                 ));
             }
             Some(source) if source.ends_with(".snap") => {
-                return Err(format!("{source} is a snapshot; what is baked is a machine's file (.aot or .wasm) or a container image"));
+                return Err(format!("{source} is a snapshot; bake takes a machine (.aot or .wasm) or a container image"));
             }
-            None if self.in_module() => return Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into()),
+            None if self.in_module() => return Err("--engine wamr needs a machine file: pass a .aot or .wasm".into()),
             _ => {}
         }
         if !self.program.volumes.is_empty() {
-            return Err("a snapshot holds nothing of the host's: give --volume to `run`".into());
+            return Err("a snapshot cannot hold directories of the host; pass --volume to `run`".into());
         }
         match self.program.given() {
-            Some(option) if self.at == PointArg::Barrier => {
-                Err(format!("at the barrier the program is still to be started: give {option} to `run`, or bake --at idle"))
-            }
+            Some(option) if self.at == PointArg::Barrier => Err(format!(
+                "{option} has no effect at the barrier, where the program has not started; pass it to `run`, or bake --at idle"
+            )),
             _ => Ok(()),
         }
     }

@@ -11,47 +11,47 @@ use wamr::{Baseline, Options};
 pub(super) const CONVERT_EXAMPLES: &str = "\
 Examples:
   prebake convert alpine:3.20 -o alpine.wasm              from a registry
-  prebake convert ./layout -o alpine.wasm                 an OCI layout, or a folder that is the root
+  prebake convert ./layout -o alpine.wasm                 an OCI layout, or a root folder
   prebake convert oci:images.tar:3.20 -o alpine.wasm      one of several in an archive
   prebake convert docker-archive:saved.tar -o alpine.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio --root root.img --upper 1024 -o image.wasm
 
-A name that begins with / or ./, or is that of a .tar file, is a path; any other is a reference. The same image gives the same
-machine, byte for byte.";
+A name that begins with / or ./ or ends in .tar is a path; any other is a reference. The same image gives the same machine,
+byte for byte.";
 
 pub(super) const AOT_EXAMPLES: &str = "\
 Examples:
   prebake aot demo.wasm -o demo.aot
   prebake aot demo.wasm -o demo-arm.aot --target aarch64
 
-The code of all machines is the same: it is compiled once for each kind of host, and kept in the cache.";
+All machines share the same code: it is compiled once for each kind of host and then cached.";
 
 /// `prebake convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A container image: a reference, an OCI layout, an archive of one or one of `docker save`, or a root folder
+    /// A container image: a reference, an OCI layout (a folder or an archive), an archive made by `docker save`, or a root folder
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub image: Option<String>,
-    /// Where to save the machine. A file of that name stays as it is until the new one is complete
+    /// The machine file. It is replaced only when the new one is complete
     #[arg(short, long, value_name = "FILE.wasm")]
     pub output: PathBuf,
     /// The kernel: an uncompressed 64-bit Linux (vmlinux) [default for an image: prebake's own]
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
-    /// The initial file system: a cpio archive, best uncompressed [default for an image: prebake's init]
+    /// The initramfs: a cpio archive, preferably uncompressed [default for an image: prebake's init]
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line, besides what the machine itself adds
+    /// The kernel command line; the machine adds its own parameters
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
-    /// A read-only disk for the guest, vda: an image of a file system
+    /// A file system image, attached read-only as vda
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     pub root: Option<PathBuf>,
-    /// Size in MiB of a writable disk, vdb, that is empty at first; a snapshot holds what was written to it [default for an image: 1024]
+    /// Size in MiB of a writable, initially empty disk, vdb; snapshots include what was written to it [default for an image: 1024]
     #[arg(long, value_name = "MIB")]
     pub upper: Option<u32>,
-    /// Memory in MiB, which is fixed in the machine
+    /// Memory in MiB; it cannot be changed later
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
 }
@@ -73,7 +73,7 @@ impl ConvertArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         if self.upper.is_some_and(|upper| upper > 0) && self.image.is_none() && self.root.is_none() {
-            return Err("--upper is for a machine with a root: give an image, or --root".into());
+            return Err("--upper needs a root file system: pass an image, or --root".into());
         }
         Ok(())
     }
@@ -82,19 +82,19 @@ impl ConvertArgs {
 /// `prebake aot`.
 #[derive(Debug, Args)]
 pub struct AotArgs {
-    /// The machine's module
+    /// The machine
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// Where to save the compiled machine
+    /// The compiled machine file
     #[arg(short, long, value_name = "FILE.aot")]
     pub output: PathBuf,
     /// The kind of host
     #[arg(long, value_enum, default_value_t = TargetArg::X86_64)]
     pub target: TargetArg,
-    /// The least processor: x86-64-v2 or x86-64-v3, generic for aarch64 [default: the first of them]
+    /// The minimum processor: x86-64-v2 (the default) or x86-64-v3; generic for aarch64
     #[arg(long, value_name = "BASELINE")]
     pub host_cpu: Option<String>,
-    /// Address memory through the GS segment: faster, on x86-64 with Linux 5.9 and later
+    /// Address memory through the GS segment: faster, but needs x86-64 and Linux 5.9 or later
     #[arg(long)]
     pub segue: bool,
 }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Debugging")]
 pub struct DebugArgs {
-    /// Write a line for each instruction: count, address, disassembly, registers that it changed
+    /// Write a line for each instruction: count, address, disassembly, changed registers
     #[arg(long, value_name = "FILE", conflicts_with = "gdb")]
     pub trace: Option<PathBuf>,
-    /// Wait for a debugger before the first instruction: it speaks GDB's remote protocol with this address of the host
+    /// Wait for GDB on this address before the first instruction
     #[arg(long, value_name = "[HOST]:PORT", value_parser = loopback)]
     pub gdb: Option<SocketAddr>,
 }
@@ -28,12 +28,11 @@ impl DebugArgs {
 /// Whoever connects rules the machine: so nobody does from outside.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.into() };
-    let address: SocketAddr =
-        whole.parse().map_err(|_| "wanted: an address of the host and a port, like 127.0.0.1:1234 or :1234".to_string())?;
+    let address: SocketAddr = whole.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:1234 or :1234".to_string())?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err(format!("{} can be reached from outside, and a debugger is not asked who it is; give one like 127.0.0.1", address.ip()))
+        Err(format!("{} is reachable from outside, and debuggers do not authenticate; use an address such as 127.0.0.1", address.ip()))
     }
 }
 
@@ -46,6 +45,6 @@ mod tests {
         assert_eq!(loopback(":1234").unwrap(), "127.0.0.1:1234".parse().unwrap());
         assert!(loopback("[::1]:1").is_ok());
         assert!(loopback("0.0.0.0:1234").unwrap_err().contains("outside"));
-        assert!(loopback("1234").unwrap_err().contains("wanted"));
+        assert!(loopback("1234").unwrap_err().contains("expected"));
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// `prebake inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A snapshot, or a machine: a file that ends in .aot or .wasm
+    /// A snapshot, or a machine (a file that ends in .aot or .wasm)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Verify every byte
@@ -20,10 +20,10 @@ pub struct InspectArgs {
 /// `prebake diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// One snapshot
+    /// The first snapshot
     #[arg(value_name = "A.snap")]
     pub first: PathBuf,
-    /// The other
+    /// The second snapshot
     #[arg(value_name = "B.snap")]
     pub second: PathBuf,
     /// List at most this many pages

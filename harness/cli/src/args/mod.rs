@@ -33,17 +33,17 @@ const EXAMPLES: &str = "\
 Examples:
   Boot a kernel, save the machine as soon as it is ready:
     prebake bake --kernel vmlinux --initrd initramfs.cpio -o demo.snap
-  A shell out of it, at once:
+  Start a shell from it, instantly:
     prebake run demo.snap
-  The same in a script: three byte-exact streams, and the exit status of the guest's shell:
+  The same in a script, with byte-exact streams and the exit status of the guest's shell:
     printf 'uname -m; exit 3\\n' | prebake run demo.snap
-  What is in a snapshot, and is it intact?
+  Show what a snapshot contains, and verify it:
     prebake inspect --verify demo.snap
 
-Exit codes of `run` and `boot`: that of the guest's program (128+n if signal n ended it);
-125 if prebake itself failed; 124 if a limit that was asked for was reached; 2 for wrong usage.";
+Exit codes of `run` and `boot`: the status of the guest's program (128+n if signal n ended it);
+125 if prebake failed; 124 if a limit was reached; 2 for wrong usage.";
 
-/// Linux machines that are there at once: boot once, restore ever after.
+/// Boot a Linux machine once, then restore it instantly, anywhere.
 #[derive(Debug, Parser)]
 #[command(name = "prebake", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
@@ -58,41 +58,41 @@ pub enum Command {
     /// Boot a kernel and attach to its console
     #[command(after_help = boot::BOOT_EXAMPLES)]
     Boot(BootArgs),
-    /// Boot a kernel or a machine, wait until the guest has settled, and save a snapshot
+    /// Boot a kernel, machine or image, wait until the guest has settled, and save a snapshot
     #[command(after_help = bake::BAKE_EXAMPLES)]
     Bake(BakeArgs),
-    /// Run what a reference names, restore a snapshot, or boot a machine, and attach to its console
+    /// Run a reference, snapshot or machine, and attach to its console
     #[command(after_help = run::RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Make a machine of a container image, or of a kernel and an initramfs: a WebAssembly module
+    /// Convert a container image, or a kernel and an initramfs, to a machine (a WebAssembly module)
     #[command(after_help = convert::CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
-    /// Compile a machine's module for a host
+    /// Compile a machine ahead of time for a host
     #[command(after_help = convert::AOT_EXAMPLES)]
     Aot(AotArgs),
-    /// Send a machine and its snapshot to a registry
+    /// Push a machine and its snapshot to a registry
     #[command(after_help = registry::PUSH_EXAMPLES)]
     Push(PushArgs),
-    /// Fetch what a reference names into the store
+    /// Pull a machine and its snapshot from a registry
     #[command(after_help = registry::PULL_EXAMPLES)]
     Pull(PullArgs),
-    /// List what has been pulled
+    /// List pulled images
     Images(ImagesArgs),
-    /// List what has been done in machines and was kept
+    /// List or remove saved sessions
     Sessions(SessionsArgs),
-    /// Remove from the store what no reference names and nobody uses
+    /// Remove unreferenced files from the store
     Prune(PruneArgs),
-    /// Turn a snapshot in its travelling form, as ordinary OCI clients pull it, into one that can be run
+    /// Unpack a snapshot that an ordinary OCI client has pulled, so that it can be run
     Unpack(UnpackArgs),
-    /// Make keys that sign what is pushed
+    /// Make keys for signing
     #[command(after_help = trust::KEY_EXAMPLES)]
     Key(KeyArgs),
-    /// Say whose native code is run
+    /// Manage whose native code may run
     #[command(after_help = trust::TRUST_EXAMPLES)]
     Trust(TrustArgs),
-    /// Show what is in a snapshot or in a machine's file
+    /// Show what a snapshot or a machine contains
     Inspect(InspectArgs),
-    /// Compare two snapshots: exit code 0 if they hold the same, 1 if not
+    /// Compare two snapshots: exit code 0 if they are equal, 1 if they differ
     Diff(DiffArgs),
 }
 
@@ -123,10 +123,11 @@ impl Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct DeviceArgs {
-    /// A disk: vda, vdb and so on, behind those of a machine's file. The file is never written: changes are kept apart, and with `:ro` the guest makes none
+    /// Attach a disk image as vda, vdb and so on, after the disks of the machine. The file is never written: changes are kept separately. `:ro` makes
+    /// the disk read-only for the guest
     #[arg(long = "disk", value_name = "FILE[:ro]")]
     pub disks: Vec<DiskArg>,
-    /// A directory for the guest, under a 9P mount tag. Init mounts the tag `wasi0` on /mnt/wasi0
+    /// Share a directory with the guest under a 9P mount tag. Init mounts the tag `wasi0` on /mnt/wasi0
     #[arg(long = "share", value_name = "TAG=DIR[:ro]")]
     pub shares: Vec<ShareArg>,
 }
@@ -141,16 +142,16 @@ impl From<&DeviceArgs> for Devices {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct ColdArgs {
-    /// The initial file system: a cpio archive, best uncompressed
+    /// The initramfs: a cpio archive, preferably uncompressed
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line, besides what the machine itself adds
+    /// The kernel command line; the machine adds its own parameters
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
-    /// The machine model, which fixes all that the guest sees of its hardware
+    /// The machine model, which defines the hardware that the guest sees
     #[arg(long, value_name = "MODEL", default_value = MODEL)]
     pub machine: MachineArg,
     /// Disks and shares.
@@ -169,10 +170,10 @@ impl ColdArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct ReportArgs {
-    /// Give up after this many guest instructions: exit code 124
+    /// Stop after this many guest instructions, with exit code 124
     #[arg(long, value_name = "N")]
     pub limit_instructions: Option<u64>,
-    /// Write figures of the run to a file, and the error with its kind if there was one
+    /// Write statistics to a JSON file, with the error and its kind if the run failed
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -181,16 +182,16 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Console")]
 pub struct ConsoleArgs {
-    /// Give the guest's program a terminal, even if standard input is none
+    /// Allocate a terminal for the guest's program, even if standard input is not one
     #[arg(short = 't', long = "tty", overrides_with = "no_tty")]
     pub tty: bool,
-    /// Give it three byte-exact streams, even if standard input is a terminal
+    /// Connect the program to byte-exact streams, even if standard input is a terminal
     #[arg(short = 'T', long = "no-tty", overrides_with = "tty")]
     pub no_tty: bool,
-    /// Where the guest's time comes from: the host's clock, or the count of instructions (for tests: waiting takes no time)
+    /// The source of guest time: the host's clock, or the instruction count (for tests: waiting takes no time)
     #[arg(long, value_name = "CLOCK", value_enum, default_value_t = ClockArg::Host)]
     pub clock: ClockArg,
-    /// Print figures of the run at its end
+    /// Print statistics at the end
     #[arg(long)]
     pub stats: bool,
 }

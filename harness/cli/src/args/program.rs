@@ -8,28 +8,28 @@ use std::str::FromStr;
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Program")]
 pub struct ProgramArgs {
-    /// A variable for the program's environment; without a value, the one that it has here
+    /// Set an environment variable; without a value, copy it from this environment
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<VariableArg>,
-    /// A directory or file of the host, and where the guest finds it
+    /// Mount a directory or file of the host at a path in the guest
     #[arg(short = 'v', long = "volume", value_name = "HOST:GUEST[:ro]")]
     pub volumes: Vec<Volume>,
-    /// The directory that the program starts in. It is made if it is not there
+    /// The working directory; it is created if it does not exist
     #[arg(short = 'w', long = "workdir", value_name = "DIR", value_parser = absolute)]
     pub folder: Option<String>,
-    /// Who the program is run as: a name or a number
+    /// The user to run as, by name or number
     #[arg(short = 'u', long = "user", value_name = "USER[:GROUP]")]
     pub user: Option<String>,
-    /// The program, in place of the image's entry point and command
+    /// Override the image's entry point and command
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// Arguments, in place of the image's command
+    /// Arguments that override the image's command
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<String>,
 }
 
 fn absolute(path: &str) -> Result<String, String> {
-    if path.starts_with('/') { Ok(path.to_owned()) } else { Err("it must be an absolute path in the guest".into()) }
+    if path.starts_with('/') { Ok(path.to_owned()) } else { Err("expected an absolute path in the guest".into()) }
 }
 
 /// `NAME=VALUE`, or `NAME` for what this process has under that name.
@@ -50,10 +50,10 @@ impl FromStr for VariableArg {
             None => (text, std::env::var(text).ok()),
         };
         if name.is_empty() {
-            return Err("a name is missing".into());
+            return Err("the name is missing".into());
         }
         if text.contains('\0') {
-            return Err("it has a NUL in it, which no environment can".into());
+            return Err("a variable cannot contain a NUL character".into());
         }
         Ok(Self { name: name.to_owned(), value })
     }

@@ -10,22 +10,22 @@ Examples:
   prebake push registry.example/demo:1 demo.aot demo-arm.aot demo.wasm demo.snap
   prebake push registry.example/demo:1 demo.aot demo.snap --sign prebake.key
 
-Credentials are those of docker and podman ($DOCKER_CONFIG or ~/.docker, with credential helpers), or
+Credentials come from the docker configuration ($DOCKER_CONFIG or ~/.docker, with credential helpers), or from
 PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD.";
 
 pub(super) const PULL_EXAMPLES: &str = "\
 Examples:
-  prebake pull registry.example/demo:1           prints where machine and snapshot are
+  prebake pull registry.example/demo:1           prints the paths of the machine and the snapshot
   prebake pull --offline registry.example/demo:1
   prebake pull --verify-key prebake.pub registry.example/demo:1
 
-What has broken off goes on where it was. If the registry is down, what was pulled before will do.";
+Interrupted downloads resume. If the registry is down, pull uses what was pulled before.";
 
 /// How a registry is talked to.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistryArgs {
-    /// Without TLS. A registry on this host is never asked for it
+    /// Use plain HTTP. Registries on this host always use it
     #[arg(long)]
     pub plain_http: bool,
 }
@@ -40,16 +40,16 @@ impl RegistryArgs {
 /// `prebake push`.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// What is to name them
+    /// The reference to push to
     #[arg(value_name = "REF")]
     pub reference: String,
     /// Machines, one for each kind of host, and at most one snapshot
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The least processor of an .aot that was not compiled here: x86-64-v2 or x86-64-v3, generic for aarch64
+    /// The minimum processor of an .aot that was not compiled here: x86-64-v2 or x86-64-v3; generic for aarch64
     #[arg(long, value_name = "BASELINE")]
     pub host_cpu: Option<String>,
-    /// Sign it with this private key: a file, or env://VARIABLE
+    /// Sign with this private key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY")]
     pub sign: Option<String>,
     /// The registry.
@@ -60,13 +60,13 @@ pub struct PushArgs {
 /// `prebake pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// What names them
+    /// The reference to pull
     #[arg(value_name = "REF")]
     pub reference: String,
-    /// Ask nobody: only what is in the store
+    /// Use only the store; contact no registry
     #[arg(long)]
     pub offline: bool,
-    /// Take it only if it is signed by this public key: a file, or env://VARIABLE
+    /// Require a signature by this public key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY")]
     pub verify_key: Option<String>,
     /// The registry.
@@ -85,7 +85,7 @@ pub struct ImagesArgs {
 /// `prebake sessions`.
 #[derive(Debug, Args)]
 pub struct SessionsArgs {
-    /// End this session, and forget what was done in it. May repeat
+    /// Remove this session and everything in it; may be repeated
     #[arg(long, value_name = "NAME")]
     pub remove: Vec<String>,
     /// Print JSON
@@ -96,7 +96,7 @@ pub struct SessionsArgs {
 /// `prebake prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// References to forget first
+    /// Remove these references first
     #[arg(value_name = "REF")]
     pub references: Vec<String>,
 }
@@ -104,10 +104,10 @@ pub struct PruneArgs {
 /// `prebake unpack`.
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
-    /// The snapshot in its travelling form
+    /// The packed snapshot, as pulled
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to save its stored form. A file of that name stays as it is until the new one is complete
+    /// The unpacked snapshot file. It is replaced only when the new one is complete
     #[arg(short, long, value_name = "FILE.snap")]
     pub output: PathBuf,
 }

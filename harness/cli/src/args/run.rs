@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
-  prebake run registry.example/demo:1            pulled if need be; what is done is kept, and the next run goes on there
-  prebake run --fresh registry.example/demo:1    from its beginning; nothing is kept
-  prebake run demo.snap                          a shell; Ctrl-A x leaves it, Ctrl-A s saves, Ctrl-A Ctrl-A sends one Ctrl-A
+  prebake run registry.example/demo:1            pull if needed; the session is saved, and the next run resumes it
+  prebake run --fresh registry.example/demo:1    start afresh, without saving
+  prebake run demo.snap                          a shell; Ctrl-A x leaves, Ctrl-A s saves, Ctrl-A Ctrl-A sends Ctrl-A
   prebake run demo.snap < script.sh > out 2> err
   prebake run demo.aot --snapshot demo.snap      the same, in WebAssembly
-  prebake run demo.aot                           no snapshot: it boots
+  prebake run demo.aot                           boot, without a snapshot
   prebake run demo.snap -e A=1 -v .:/work -w /work -- sh build.sh
   prebake run --stats --json run.json demo.snap";
 
@@ -42,38 +42,38 @@ impl FromStr for RunOperand {
 /// `prebake run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// What is to be run: a reference, or a file, which begins with / or ./ or ends in .wasm, .aot or .snap. Of a reference, what was done on a
-    /// terminal is kept, and the next run goes on there
+    /// A reference, or a file: a name that begins with / or ./, or ends in .wasm, .aot or .snap. Interactive runs of a reference are saved; the next
+    /// run resumes them
     #[arg(value_name = "REF|FILE", required_unless_present_any = ["snapshot", "session"])]
     pub operand: Option<RunOperand>,
-    /// The snapshot; without one, a machine boots
+    /// The snapshot to restore; without one, the machine boots
     #[arg(long, value_name = "FILE.snap")]
     pub snapshot: Option<PathBuf>,
-    /// What runs the machine: WAMR the module in a machine's file, or this program itself [default: wamr for a machine's file]
+    /// What runs the machine [default: wamr for a machine file, native for a snapshot]
     #[arg(long, value_name = "ENGINE", value_enum)]
     pub engine: Option<EngineArg>,
-    /// Keep what is done in this session, and go on where it stands
+    /// Save the run in this session, and resume it if it exists
     #[arg(long, value_name = "NAME", help_heading = "Session")]
     pub session: Option<String>,
-    /// Start afresh, and keep nothing
+    /// Start afresh, and save nothing
     #[arg(long, conflicts_with = "session", help_heading = "Session")]
     pub fresh: bool,
-    /// Run it only if it is signed by this public key: a file, or env://VARIABLE
+    /// Require a signature by this public key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY", help_heading = "Registry")]
     pub verify_key: Option<String>,
-    /// Ask no registry: only what is in the store
+    /// Use only the store; contact no registry
     #[arg(long, help_heading = "Registry")]
     pub offline: bool,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// Verify every byte of the machine's file, the snapshot and the disks, even if they are unchanged since they last were
+    /// Verify every byte of the machine, the snapshot and the disks, even if they have not changed since the last verification
     #[arg(long)]
     pub verify: bool,
-    /// How memory comes out of the snapshot
+    /// How to load memory from the snapshot
     #[arg(long, value_name = "HOW", value_enum, default_value = "map")]
     pub restore: RestoreArg,
-    /// Insist on this much memory, in MiB
+    /// Require this much memory, in MiB
     #[arg(long, value_name = "MIB", help_heading = "Machine")]
     pub memory: Option<u32>,
     /// The machine model
@@ -104,13 +104,13 @@ impl RunArgs {
         };
         let is_snapshot = file.is_some_and(|file| !is_machine(file)) || self.operand.is_none() && self.snapshot.is_some();
         match (&self.operand, &self.snapshot) {
-            (Some(RunOperand::Reference(_)), Some(_)) => Err("a reference brings its own snapshot: leave --snapshot out".into()),
-            (Some(_), Some(_)) if is_snapshot => Err("two snapshots were given: FILE is one unless it ends in .aot or .wasm".into()),
+            (Some(RunOperand::Reference(_)), Some(_)) => Err("a reference has its own snapshot; omit --snapshot".into()),
+            (Some(_), Some(_)) if is_snapshot => Err("two snapshots were given: FILE is a snapshot unless it ends in .aot or .wasm".into()),
             _ if is_snapshot && self.engine == Some(EngineArg::Wamr) => {
-                Err("--engine wamr runs the module in a machine's file: give a .aot or .wasm".into())
+                Err("--engine wamr needs a machine file: pass a .aot or .wasm".into())
             }
             _ if !self.program.volumes.is_empty() && self.devices.shares.iter().any(|share| share.tag == FILES_TAG) => {
-                Err(format!("-v puts directories into the share {FILES_TAG}, and so does --share; give them all with -v"))
+                Err(format!("-v and --share both use the share {FILES_TAG}; pass everything with -v"))
             }
             _ => self.program.check(),
         }

@@ -28,16 +28,16 @@ pub enum BakeTargetArg {
     /// 64-bit Arm: native code
     #[value(name = "aarch64")]
     Aarch64,
-    /// All others, and what knows nothing of prebake: WebAssembly
+    /// Any other host, and stock WASI runtimes: WebAssembly
     Wasm,
 }
 
 /// Where a bake stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PointArg {
-    /// Ready to start the program
+    /// Before the guest's program starts
     Barrier,
-    /// The shell waits at its prompt
+    /// With the program running and waiting for input
     Idle,
 }
 
@@ -51,14 +51,14 @@ impl FromStr for MachineArg {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        if name == MODEL { Ok(Self) } else { Err(format!("there is only the model {MODEL}")) }
+        if name == MODEL { Ok(Self) } else { Err(format!("unknown model; the only one is {MODEL}")) }
     }
 }
 
 /// Where time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClockArg {
-    /// The count of instructions
+    /// The instruction count
     Virtual,
     /// The host's clock
     Host,
@@ -67,18 +67,18 @@ pub enum ClockArg {
 /// What runs a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
-    /// WAMR
+    /// WAMR, which runs the WebAssembly module in the machine file
     Wamr,
-    /// This program
+    /// The emulator in this program
     Native,
 }
 
 /// How memory comes out of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RestoreArg {
-    /// Mapped, once all of the file was verified
+    /// Verify the whole file, then map it
     Map,
-    /// Read and verified when the guest first touches it
+    /// Read and verify each page when the guest first touches it
     Read,
 }
 
@@ -97,7 +97,7 @@ impl FromStr for DiskArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (path, read_only) = split_read_only(text);
         if path.is_empty() {
-            return Err("a file is missing".into());
+            return Err("the file is missing".into());
         }
         Ok(Self { path: path.into(), read_only })
     }
@@ -118,11 +118,11 @@ impl FromStr for ShareArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (tag, rest) = text.split_once('=').ok_or("it must look like TAG=DIR")?;
+        let (tag, rest) = text.split_once('=').ok_or("expected TAG=DIR")?;
         let (path, read_only) = split_read_only(rest);
         SharedDirectory::check_tag(tag).map_err(|error| error.to_string())?;
         if path.is_empty() {
-            return Err("a directory is missing".into());
+            return Err("the directory is missing".into());
         }
         Ok(Self { tag: tag.into(), path: path.into(), read_only })
     }
@@ -166,12 +166,12 @@ impl FromStr for SettleArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut settle = Self::default();
         for word in text.split(',') {
-            let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` must look like KEY=VALUE"))?;
+            let (key, value) = word.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, not `{word}`"))?;
             match key {
                 "quiet" => settle.thresholds.quiet = parse_time(value)?,
                 "within" => settle.within = parse_time(value)?,
                 "work" => settle.thresholds.work = value.parse().map_err(|_| format!("`{value}` is not a number of instructions"))?,
-                _ => return Err(format!("`{key}` is none of quiet, work, within")),
+                _ => return Err(format!("unknown key `{key}`; use quiet, work or within")),
             }
         }
         Ok(settle)

@@ -44,9 +44,9 @@ fn bake(shell: &Shell, args: &BakeArgs, report: &mut Report) -> Result<()> {
     ));
     if wanted.point == Point::Idle {
         shell.say(if baked.control {
-            "note: what the guest's programs drew from the random generator up to here is known to everyone who has this snapshot"
+            "note: everyone who has this snapshot knows the random numbers that the guest's programs drew before it"
         } else {
-            "warning: this guest has no init of prebake's, so nothing rekeys its random generator after a restore: all copies share it"
+            "warning: this guest does not run prebake's init, so its random generator is not rekeyed after a restore; all copies share its state"
         });
     }
     match (publication, baked.machine) {

@@ -37,8 +37,8 @@ fn generate(shell: &Shell, name: &Path) -> Result<()> {
         file.write_all(key.public().to_pem().as_bytes())
     };
     write().map_err(|source| Error::Write { path: public.clone(), source })?;
-    shell.say(format_args!("saved {}, which signs: keep it secret", private.display()));
-    shell.say(format_args!("saved {}, which verifies: {}", public.display(), key.public().fingerprint()));
+    shell.say(format_args!("saved {}, the private key: keep it secret", private.display()));
+    shell.say(format_args!("saved {}, the public key: {}", public.display(), key.public().fingerprint()));
     Ok(())
 }
 

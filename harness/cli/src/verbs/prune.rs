@@ -23,7 +23,7 @@ fn prune(shell: &Shell, args: &PruneArgs) -> Result<()> {
     let pruned = store.prune()?;
     shell.say(format_args!("removed {} files, {}", pruned.files, mebibytes(pruned.bytes)));
     if pruned.in_use != 0 {
-        shell.say(format_args!("{} more are in use; prune again when they are not", pruned.in_use));
+        shell.say(format_args!("{} more files are in use; prune again later", pruned.in_use));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ fn fetch(shell: &Shell, args: &PullArgs) -> Result<()> {
     let access = Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() };
     let artifacts = ensure(&shell.context, &args.reference, &access)?;
     if let Some(voucher) = &artifacts.voucher {
-        shell.say(format_args!("its native code is trusted: {}", voucher.by));
+        shell.say(format_args!("the native code is trusted: {}", voucher.by));
     }
     // Whoever does not read it does not want it.
     let _ = writeln!(std::io::stdout(), "{}", artifacts.wasm_file.display());

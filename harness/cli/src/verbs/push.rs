@@ -25,7 +25,7 @@ fn send(shell: &Shell, args: &PushArgs) -> Result<()> {
 /// Tells the user what was pushed, and whoever reads standard output its digest.
 pub(super) fn say(shell: &Shell, reference: &str, pushed: &Pushed, key: Option<&SigningKey>) {
     let (bytes, sent) = (mebibytes(pushed.bytes), mebibytes(pushed.sent));
-    shell.say(format_args!("{reference} is {bytes}, of which {sent} were sent"));
+    shell.say(format_args!("pushed {reference}: {bytes}, of which {sent} were new to the registry"));
     if let Some(key) = key {
         shell.say(format_args!("signed by {}", key.public().fingerprint()));
     }

@@ -47,7 +47,7 @@ fn remove(shell: &Shell, args: &TrustedArgs) -> Result<()> {
         gone => Ok(gone),
     })?;
     for rule in gone {
-        shell.say(format_args!("{rule} is not trusted any more"));
+        shell.say(format_args!("{rule} is no longer trusted"));
     }
     Ok(())
 }

@@ -92,16 +92,16 @@ fn a_snapshot_is_bound_to_the_disks_of_its_machine() {
         let fails = |file: &Path, kind: &str, words: &[&str]| {
             assert_fails(run_of(file, &snapshot).args(["--engine", engine]), kind, words);
         };
-        fails(&other, "wrong-disk", &["root disk", "8192 bytes", "give the machine that it was baked from"]);
+        fails(&other, "wrong-disk", &["root disk", "8192 bytes", "pass the machine that it was baked from"]);
         fails(&larger, "wrong-disk", &["upper disk", "32 MiB of memory", "16 MiB of memory"]);
         fails(&without, "wrong-disk", &["upper disk", "has none"]);
         fails(&convert("other-ram.wasm", &root, &["--memory", "96", "--upper", "16"]), "wrong-ram-size", &["64 MiB", "96 MiB"]);
     }
-    assert_fails(prebake().arg("run").arg(&snapshot), "wrong-disk", &["disks of its own", "--snapshot"]);
+    assert_fails(prebake().arg("run").arg(&snapshot), "wrong-disk", &["its own disks", "--snapshot"]);
     let mut with_disk = run_of(&file, &snapshot);
     assert_fails(with_disk.arg("--disk").arg(&root), "not-in-module", &["disks"]);
     let mut with_disk = run_of(&file, &snapshot);
-    assert_fails(with_disk.args(["--engine", "native", "--disk"]).arg(&root), "wrong-disk", &["1 disks", "leave the others out"]);
+    assert_fails(with_disk.args(["--engine", "native", "--disk"]).arg(&root), "wrong-disk", &["1 disks", "omit the others"]);
 }
 
 #[test]

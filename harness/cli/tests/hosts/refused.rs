@@ -62,7 +62,7 @@ fn code_that_nobody_knows_is_not_run() {
     let output = run(run_of(&packed().aot, cache.path()).arg("--json").arg(&json), b"uname -m; exit 3\n");
     let message = text(&output.stderr);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(3), "x86_64\n".into()), "{message}");
-    assert!(message.contains("not compiled by this prebake") && message.contains("runs natively"), "{message}");
+    assert!(message.contains("was not compiled here") && message.contains("native engine instead"), "{message}");
     assert_eq!(report(&json)["engine"], "native");
 }
 
@@ -76,7 +76,7 @@ fn a_machine_without_its_end_is_refused_on_both_engines() {
             let output = run(run_of(&cut, cache.path()).args(["--engine", engine]), b"echo ran\n");
             let message = text(&output.stderr);
             assert_eq!((output.status.code(), text(&output.stdout)), (Some(125), String::new()), "{length}: {message}");
-            let named = ["truncated", "this is no machine", "no payload"].iter().any(|words| message.contains(words));
+            let named = ["truncated", "not a machine", "no payload"].iter().any(|words| message.contains(words));
             assert!(named && message.contains("cut.aot"), "{length}: {message}");
         }
     }

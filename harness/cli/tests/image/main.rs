@@ -227,8 +227,8 @@ fn loops_and_ways_out_are_refused() {
     refused(&[Layer::new().file("../x", "").done()], "image-entry", &["\"../x\"", "out of the root"]);
     refused(&[Layer::new().file("a/../../x", "").done()], "image-entry", &["out of the root"]);
     refused(&[Layer::new().file("f", "").link("x", "../../etc/passwd").done()], "image-entry", &["out of the root"]);
-    refused(&[Layer::new().file("f", "").file("f/x", "").done()], "image-entry", &["no directory"]);
-    refused(&[Layer::new().file(".wh..", "").done()], "image-entry", &["takes away no name"]);
+    refused(&[Layer::new().file("f", "").file("f/x", "").done()], "image-entry", &["not a directory"]);
+    refused(&[Layer::new().file(".wh..", "").done()], "image-entry", &["whiteout without a name"]);
     let long = "x".repeat(256);
     refused(&[Layer::new().pax(&[("path", long.as_bytes())]).file("y", "").done()], "image-entry", &["256 bytes"]);
     let deep = "d/".repeat(1100);

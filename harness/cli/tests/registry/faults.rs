@@ -75,7 +75,7 @@ fn a_flipped_bit_is_fetched_anew() {
 #[test]
 fn bits_that_flip_every_time_are_refused() {
     let (world, _, _, reference) = faulty(|request, _| if request.is_blob() { Fault::Flip(2000) } else { Fault::None });
-    refused(&mut world.pull(&reference), &["has digest sha256:", "was wanted"]);
+    refused(&mut world.pull(&reference), &["has digest sha256:", "expected"]);
     let left = files_below(&world.store());
     assert!(left.iter().all(|path| path.to_string_lossy().contains("/partial/")), "{left:?}");
     assert!(left.iter().any(|path| fs::metadata(path).unwrap().len() == 0));
@@ -84,9 +84,9 @@ fn bits_that_flip_every_time_are_refused() {
 #[test]
 fn documents_that_are_not_what_they_should_be_are_refused() {
     for (fault, words) in [
-        (|| Fault::Flip(30), ["has digest sha256:", "was wanted"]),
+        (|| Fault::Flip(30), ["has digest sha256:", "expected"]),
         // With the length that was announced, so that it looks whole.
-        (|| Fault::status("200 OK", "", "{\"schemaVersion\":2,"), ["has digest sha256:", "was wanted"]),
+        (|| Fault::status("200 OK", "", "{\"schemaVersion\":2,"), ["has digest sha256:", "expected"]),
         (
             || Fault::status("404 Not Found", "", "{\"errors\":[{\"message\":\"no such \\u001b[2J thing\"}]}"),
             ["404", "no such \\u{1b}[2J thing"],
@@ -260,7 +260,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     };
     // In KiB: less than the snapshot as it travels, and less than its stored form.
     for blocks in [64, 320] {
-        refused(&mut limited(blocks), &["cannot write", "make room"]);
+        refused(&mut limited(blocks), &["cannot write", "free some space"]);
         let kept = files_below(&world.store());
         assert!(
             kept.iter().all(|path| path.extension().is_none_or(|ending| ending != "unpacked" && ending != "snap")),
@@ -355,9 +355,9 @@ fn what_is_no_machine_of_ours_is_told() {
         false => Fault::None,
     });
     let reference = format!("{}/alpine:3", proxy.address);
-    refused(&mut world.pull(&reference), &["is no prebaked machine", "application/vnd.oci.image.config.v1+json"]);
+    refused(&mut world.pull(&reference), &["is not a prebake artifact", "application/vnd.oci.image.config.v1+json"]);
     // Nor is a machine one that was never there.
     refused(&mut world.pull(&world.reference("none:1")), &["404"]);
     let output = run(world.prebake().args(["pull", "Not A Reference"]), b"");
-    assert!(text(&output.stderr).contains("is no reference"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("invalid reference"), "{}", text(&output.stderr));
 }

@@ -223,7 +223,7 @@ fn what_is_there_serves_offline_and_when_the_registry_is_down() {
     let down = Down { folder: world.registry.stop() };
     let output = succeed(&mut down.pull(&reference));
     assert_eq!(output.stdout, pulled.stdout);
-    assert!(text(&output.stderr).contains("warning: ") && text(&output.stderr).contains("cannot be reached"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("warning: ") && text(&output.stderr).contains("cannot reach"), "{}", text(&output.stderr));
     // A digest names the same for ever, so nobody is asked.
     assert_eq!(text(&succeed(&mut down.pull(&fixed)).stderr), "");
 }
@@ -253,7 +253,7 @@ fn files_that_do_not_belong_together_are_not_pushed() {
         command
     };
     refused(&mut push(&[&snap]), &["no machine was given"]);
-    refused(&mut push(&[&aot, &snap, &snap]), &["several snapshots"]);
+    refused(&mut push(&[&aot, &snap, &snap]), &["only one snapshot"]);
     refused(&mut push(&[&aot, &aot]), &["are for the same hosts"]);
     refused(&mut push(&[&aot, &machine(world.folder(), "b.wasm", b"other")]), &["b.wasm is another machine"]);
     refused(&mut push(&[&machine_with(world.folder(), "c.wasm", b"kernel", 2 * RAM_SIZE), &snap]), &["32 MiB of memory", "has 64"]);
@@ -263,7 +263,7 @@ fn files_that_do_not_belong_together_are_not_pushed() {
     fs::write(&snap, damaged).unwrap();
     refused(&mut push(&[&aot, &snap]), &["corrupted"]);
     refused(&mut push(&[&world.registry.at("none.aot")]), &["none.aot"]);
-    refused(world.prebake().args(["push", "Not A Reference"]).arg(&aot), &["is no reference"]);
+    refused(world.prebake().args(["push", "Not A Reference"]).arg(&aot), &["invalid reference"]);
     assert!(files_below(&world.registry.at("data")).is_empty());
 }
 
@@ -282,7 +282,7 @@ fn credentials_come_from_dockers_configuration_or_the_environment() {
     fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
     succeed(&mut world.pull(&reference));
     fs::write(world.registry.at("config.json"), "no json").unwrap();
-    refused(&mut world.pull(&reference), &["no credentials for"]);
+    refused(&mut world.pull(&reference), &["cannot read the credentials for"]);
 }
 
 /// A token server and a registry that lets in who has a token of it.
@@ -324,9 +324,9 @@ fn an_identity_token_is_changed_for_a_token_at_the_token_server() {
         let auth = serde_json::json!({ "auths": { &proxy.address: { "auth": "PHRva2VuPjo=", "identitytoken": identity } } });
         fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
     };
-    refused(&mut world.pull(&reference), &["refuses the credentials"]);
+    refused(&mut world.pull(&reference), &["rejected the credentials"]);
     configure("another");
-    refused(&mut world.pull(&reference), &["refuses the credentials", "who is that?"]);
+    refused(&mut world.pull(&reference), &["rejected the credentials", "who is that?"]);
     configure(IDENTITY);
     let pulled = paths(&succeed(&mut world.pull(&reference)));
     assert!(same(&files[0], &pulled[0]) && same(&files[1], &pulled[1]));

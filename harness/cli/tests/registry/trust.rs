@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a pull says of code that is trusted.
-const TRUSTED: &str = "its native code is trusted";
+const TRUSTED: &str = "the native code is trusted";
 
 impl World {
     /// A pair of keys.
@@ -215,7 +215,7 @@ fn a_key_may_be_encrypted_or_in_the_environment() {
         command
     };
     refused(&mut push(&key), &["is encrypted", "PREBAKE_KEY_PASSWORD"]);
-    refused(push(&key).env("PREBAKE_KEY_PASSWORD", "wrong"), &["not the right one"]);
+    refused(push(&key).env("PREBAKE_KEY_PASSWORD", "wrong"), &["the password is wrong"]);
     refused(&mut push(&public), &["is no private key", "`PUBLIC KEY`"]);
     refused(&mut push("env://NO_SUCH_KEY"), &["NO_SUCH_KEY"]);
     succeed(push("env://SIGNING_KEY").env("SIGNING_KEY", fs::read_to_string(&key).unwrap()).env("PREBAKE_KEY_PASSWORD", "secret"));

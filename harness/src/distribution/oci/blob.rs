@@ -114,7 +114,7 @@ impl Registry {
             match response.chunk().await {
                 Ok(Some(bytes)) => {
                     if bytes.len() as u64 > wanted.size - *done {
-                        let problem = format!("{what} has more than {} bytes, which is what was announced", wanted.size);
+                        let problem = format!("{what} has more than the announced {} bytes", wanted.size);
                         return Err(OciError::protocol(problem).into());
                     }
                     file.write_all(&bytes).map_err(writing)?;

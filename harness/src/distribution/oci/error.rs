@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
     /// The reference is none.
-    #[error("`{text}` is no reference: {problem}; give one such as registry.example/name:tag")]
+    #[error("invalid reference `{text}`: {problem}; a reference looks like registry.example/name:tag")]
     Reference {
         /// What was given.
         text: String,
@@ -15,7 +15,7 @@ pub enum OciError {
         problem: String,
     },
     /// The registry does not answer.
-    #[error("{registry} cannot be reached: {problem}; see whether it is up, and whether the reference names the right one")]
+    #[error("cannot reach {registry}: {problem}; check that it is running and that the reference names the right registry")]
     Unreachable {
         /// Which registry.
         registry: String,
@@ -23,7 +23,7 @@ pub enum OciError {
         problem: String,
     },
     /// Nobody knows where the registry is.
-    #[error("there is no host {registry}: {problem}; see whether the reference names the right registry, and whether there is a network")]
+    #[error("cannot resolve {registry}: {problem}; check the name of the registry and the network")]
     Unresolved {
         /// Which registry.
         registry: String,
@@ -31,7 +31,7 @@ pub enum OciError {
         problem: String,
     },
     /// The registry answers with a status that is not the one hoped for.
-    #[error("the registry answers {status} to the question for {what}{}; {}", said(message), advice(*status))]
+    #[error("the registry answered {status} to a request for {what}{}; {}", said(message), advice(*status))]
     Status {
         /// What was asked for.
         what: String,
@@ -44,7 +44,7 @@ pub enum OciError {
     },
     /// The registry lets nobody in with these credentials.
     #[error(
-        "{registry} refuses the credentials{}; log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
+        "{registry} rejected the credentials{}; log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
         said(message)
     )]
     Unauthorized {
@@ -54,7 +54,7 @@ pub enum OciError {
         message: String,
     },
     /// The user's docker configuration does not give its credentials.
-    #[error("no credentials for {registry}: {problem}; see the docker configuration ($DOCKER_CONFIG or ~/.docker)")]
+    #[error("cannot read the credentials for {registry}: {problem}; check the docker configuration ($DOCKER_CONFIG or ~/.docker)")]
     Credentials {
         /// For which registry.
         registry: String,
@@ -62,7 +62,7 @@ pub enum OciError {
         problem: String,
     },
     /// The registry breaks the rules of its protocol.
-    #[error("the registry does not do as the OCI distribution specification says: {problem}")]
+    #[error("the registry violates the OCI distribution specification: {problem}")]
     Protocol {
         /// What was found and what was wanted.
         problem: String,
@@ -76,7 +76,7 @@ pub enum OciError {
         problem: String,
     },
     /// Bytes are not those that were named.
-    #[error("{what} has digest {found}, but {wanted} was wanted; the registry or the way to it is broken")]
+    #[error("{what} has digest {found}, expected {wanted}; the registry or the connection to it is broken")]
     WrongDigest {
         /// What was fetched.
         what: String,
@@ -86,7 +86,7 @@ pub enum OciError {
         wanted: Sha256,
     },
     /// The connection broke before the end.
-    #[error("{what} ended after {found} bytes of {wanted}; what has come is kept, so try again")]
+    #[error("{what} ended after {found} of {wanted} bytes; try again: the download resumes where it stopped")]
     CutOff {
         /// What was fetched.
         what: String,
@@ -96,7 +96,7 @@ pub enum OciError {
         wanted: u64,
     },
     /// The reference names something else.
-    #[error("{reference} is no prebaked machine: {found}; `prebake push` makes such")]
+    #[error("{reference} is not a prebake artifact: {found}; `prebake push` makes one")]
     NotPrebaked {
         /// What was asked for.
         reference: String,
@@ -114,7 +114,7 @@ pub enum OciError {
         problem: String,
     },
     /// What is asked for is not in the store, and nothing may be fetched.
-    #[error("{reference} is not in the store; leave --offline out to fetch it")]
+    #[error("{reference} is not in the store; omit --offline to fetch it")]
     NotInStore {
         /// What was asked for.
         reference: String,
@@ -184,9 +184,9 @@ fn said(message: &str) -> String {
 const fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => "log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
-        404 => "see whether the reference is right, and whether it needs credentials",
+        404 => "check the reference, and whether it needs credentials",
         429 | 500.. => "try again later",
-        _ => "see whether the reference is right",
+        _ => "check the reference",
     }
 }
 

@@ -51,23 +51,27 @@ impl Host {
             match (self.has)(cpu) {
                 Some(true) => {}
                 Some(false) => {
-                    return Err(("wrong-cpu", format!("its code needs a processor of {}, which this one is not", shown(cpu))));
+                    return Err(("wrong-cpu", format!("its code needs {}, which this processor does not support", shown(cpu))));
                 }
-                None => return Err(("wrong-cpu", format!("its code needs the processor {}, which is not known here", shown(cpu)))),
+                None => return Err(("wrong-cpu", format!("its code needs the unknown processor {}", shown(cpu)))),
             }
         }
         if config.model != MODEL.as_str() {
-            let problem =
-                format!("it is of machine model {}, but this prebake has {MODEL}; use the prebake that made it", shown(&config.model));
+            let problem = format!(
+                "it is for the machine model {}, but this version of prebake has {MODEL}; use the version that made it",
+                shown(&config.model)
+            );
             return Err(("wrong-model", problem));
         }
         if emu::machine::check_ram_size(config.ram_bytes).is_err() || config.ram_bytes >= MAX_FILE_LEN {
-            return Err(("ram-size", format!("{} bytes of guest RAM are not possible", config.ram_bytes)));
+            return Err(("ram-size", format!("{} bytes of guest RAM are not supported", config.ram_bytes)));
         }
         match &config.snapshot {
             Some(snapshot) if snapshot.format != FORMAT_VERSION => {
-                let problem =
-                    format!("its snapshot has format version {}, but this prebake reads version {FORMAT_VERSION}", snapshot.format);
+                let problem = format!(
+                    "its snapshot has format version {}, but this version of prebake reads version {FORMAT_VERSION}",
+                    snapshot.format
+                );
                 Err(("newer-version", problem))
             }
             _ => Ok(()),

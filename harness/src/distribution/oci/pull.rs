@@ -154,7 +154,7 @@ impl Standing {
         let Some(key) = self.key.filter(|key| !signatures.iter().any(|signature| signature.is_of(digest, *key))) else { return Ok(()) };
         let problem = match signatures.len() {
             0 => format!("{digest} has no signatures"),
-            _ => format!("{digest} has signatures of others only"),
+            _ => format!("{digest} is signed only by other keys"),
         };
         Err(TrustError::NotSigned { reference: reference.into(), key: key.fingerprint().to_string(), problem }.into())
     }
@@ -360,7 +360,10 @@ impl Pull<'_> {
             found.dedup();
             let found = found.join(", ").chars().take(200).collect::<String>().escape_debug().to_string();
             let wanted = self.host.architecture();
-            reasons.push(("wrong-target", format!("it is for {found}, but this host is {wanted}; push a machine for it, too, or a .wasm")));
+            reasons.push((
+                "wrong-target",
+                format!("it is for {found}, but this host is {wanted}; push a machine for this host too, or a .wasm"),
+            ));
         }
         Err(self.incompatible(reasons))
     }
@@ -402,7 +405,7 @@ impl Pull<'_> {
         let unpacked = config.snapshot.as_ref().map_or(0, |snapshot| snapshot.stored_bytes);
         let longest = snapshot.map_or(0, |snapshot| snapshot.size).max(unpacked);
         if machine.size > MAX_FILE_LEN || longest > MAX_SNAPSHOT_LEN {
-            return contradiction("its files are longer than those of any such machine");
+            return contradiction("its files are larger than any machine can be");
         }
         Ok(Choice { machine: machine.clone(), snapshot: snapshot.cloned(), config })
     }
@@ -448,7 +451,7 @@ impl Pull<'_> {
                 Kind::Aot { target } => (CodeFormat::Aot, Some(target.as_str())),
             };
             if (format, target, artifact.size().ram_size) != (config.code.format, config.code.target.as_deref(), config.ram_bytes) {
-                return Err(OciError::document("configuration", "the machine is not the one that it describes").into());
+                return Err(OciError::document("configuration", "it does not describe this machine").into());
             }
             Ok(())
         };
@@ -460,7 +463,7 @@ impl Pull<'_> {
         let code = machine.code_digest().map_err(|source| Error::Artifact { path: place.into(), source })?;
         if code.to_string() != config.code.digest {
             self.store.discard(place)?;
-            return Err(OciError::document("configuration", "the machine's code is not the one that it describes").into());
+            return Err(OciError::document("configuration", "it does not describe the machine's code").into());
         }
         self.context.code_ledger().remember(machine.file().file(), stamp, code);
         self.require_intact(layer, place)
@@ -480,7 +483,7 @@ impl Pull<'_> {
             let found = (header.content_digest.to_string(), travelling.stored_length(), machine.devices);
             let wanted = config.snapshot.as_ref().map(|snapshot| (snapshot.content.clone(), snapshot.stored_bytes, snapshot.devices));
             if (machine.model.as_str(), machine.ram_size) != (config.model.as_str(), config.ram_bytes) || Some(found) != wanted {
-                return Err(OciError::document("configuration", "the snapshot is not the one that it describes").into());
+                return Err(OciError::document("configuration", "it does not describe this snapshot").into());
             }
             let mut file = File::create(&unpacked).map_err(|source| Error::Write { path: unpacked.clone(), source })?;
             let tracker = Tracker::new(self.context.observer(), Task::UnpackSnapshot, Some(travelling.stored_length()));
@@ -501,7 +504,7 @@ impl Pull<'_> {
             return Ok(());
         }
         self.store.discard(place)?;
-        let source = std::io::Error::other("what is read back is not what was written");
+        let source = std::io::Error::other("the data read back differs from the data written");
         Err(Error::Read { what: "file of the store", path: place.into(), source })
     }
 

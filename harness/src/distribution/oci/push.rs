@@ -47,7 +47,7 @@ impl Destination {
     pub fn of(context: &Context, reference: &str, connection: Connection) -> Result<Self> {
         let reference = super::reference(reference)?;
         if reference.digest().is_some() {
-            let problem = "it names a digest, which is nobody's to choose".into();
+            let problem = "it contains a digest; push to a tag instead".into();
             return Err(OciError::Reference { text: reference.whole(), problem }.into());
         }
         let registry = Registry::new(context, reference, connection)?;
@@ -96,28 +96,26 @@ impl FileSet {
             [] => None,
             [path] => Some(open_snapshot(context, path)?),
             _ => {
-                return mismatch(
-                    "several snapshots were given; a reference names one: of several machines the same, before any of them ran".into(),
-                );
+                return mismatch("a reference can hold only one snapshot; pass the one that belongs to all the machines".into());
             }
         };
         let mut machines = machines.into_iter().map(|path| open_machine(context, path, cpu)).collect::<Result<Vec<_>>>()?;
         let Some((first, _)) = machines.first() else {
-            return mismatch("no machine was given; give a .aot for each kind of host, or a .wasm, with the snapshot".into());
+            return mismatch("no machine was given; pass a .aot for each kind of host, or a .wasm, with the snapshot".into());
         };
         let first = first.clone();
         for (config, layer) in &mut machines {
             let name = layer.path.display();
             if (config.ram_bytes, &config.payload) != (first.ram_bytes, &first.payload) {
                 return mismatch(format!(
-                    "{name} is another machine than the first one: its memory or what it boots differs; push it as a reference of its own"
+                    "{name} is not the same machine as the first: its memory or its payload differs; push it under another reference"
                 ));
             }
             if let Some((snapshot, of)) = &snapshot {
                 if of.ram_size != config.ram_bytes {
                     let (found, wanted) = (of.ram_size >> 20, config.ram_bytes >> 20);
                     return mismatch(format!(
-                        "the snapshot is of a machine with {found} MiB of memory, but {name} has {wanted}; bake it with that"
+                        "the snapshot has {found} MiB of memory, but {name} has {wanted}; bake the snapshot with that machine"
                     ));
                 }
                 config.snapshot = Some(snapshot.1.clone());
@@ -127,7 +125,7 @@ impl FileSet {
         let target = |config: &Config| (config.code.format, config.code.target.clone(), config.code.cpu.clone());
         if let Some(pair) = machines.windows(2).find(|pair| target(&pair[0].0) == target(&pair[1].0)) {
             return mismatch(format!(
-                "{} and {} are for the same hosts; give one of them",
+                "{} and {} are for the same hosts; pass only one of them",
                 pair[0].1.path.display(),
                 pair[1].1.path.display()
             ));
@@ -201,7 +199,7 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Co
             let Some(baseline) = known.or(given) else {
                 let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
                 let problem = format!(
-                    "{} was not compiled here, so nobody knows what processor it needs; say it with --host-cpu: {}",
+                    "{} was not compiled here, so its minimum processor is unknown; pass --host-cpu with one of: {}",
                     path.display(),
                     names.collect::<Vec<_>>().join(", ")
                 );

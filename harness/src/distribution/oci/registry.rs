@@ -109,7 +109,7 @@ impl Registry {
         let base = format!("{scheme}://{registry}/v2/{}/", reference.repository());
         let base = base
             .parse()
-            .map_err(|_| OciError::Reference { text: reference.whole(), problem: "its registry has no such address".into() })?;
+            .map_err(|_| OciError::Reference { text: reference.whole(), problem: "the registry's address is invalid".into() })?;
         Ok(Self { runtime, http, authority, reference, base, auth, tokens: RefCell::default(), connection, context: context.clone() })
     }
 
@@ -192,13 +192,13 @@ impl Registry {
 
     /// What lies below the repository.
     pub(super) fn url(&self, path: &str) -> Result<Url> {
-        self.base.join(path).map_err(|_| OciError::protocol(format!("`{}` is no place", path.escape_debug())).into())
+        self.base.join(path).map_err(|_| OciError::protocol(format!("`{}` is not a valid address", path.escape_debug())).into())
     }
 
     /// A place that the registry names.
     pub(super) fn place(&self, headers: &HeaderMap) -> Result<Url> {
         let place = headers.get("location").and_then(|place| place.to_str().ok()).and_then(|place| self.base.join(place).ok());
-        place.ok_or_else(|| OciError::protocol("it names no place for what is to be pushed").into())
+        place.ok_or_else(|| OciError::protocol("it gave no address for the upload").into())
     }
 
     /// Does what may succeed the next time.

@@ -20,13 +20,13 @@ pub async fn exchange(http: &Client, base: &Url, registry: &str, identity: &str,
         access_token: String,
     }
     let lost = |error: reqwest::Error| unreachable(&error, registry);
-    let place = base.join("/v2/").map_err(|_| OciError::protocol("it has no place for questions"))?;
+    let place = base.join("/v2/").map_err(|_| OciError::protocol("it has no valid base address"))?;
     let response = http.get(place).send().await.map_err(lost)?;
     let Some(challenge) = response.headers().get(WWW_AUTHENTICATE).and_then(|header| header.to_str().ok()) else { return Ok(None) };
     let (realm, service) = server(challenge).ok_or_else(|| OciError::protocol("it wants credentials, but names no token server"))?;
     // What is as good as a password goes nowhere in the clear, unless all does.
     if realm.scheme() != "https" && realm.scheme() != base.scheme() {
-        return Err(OciError::protocol(format!("its token server {realm} is to be asked without TLS")));
+        return Err(OciError::protocol(format!("its token server {realm} does not use TLS")));
     }
     let mut form = realm.clone();
     form.set_query(None);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// A file holds no key, or none of the kind that is wanted.
-    #[error("{name} is no {wanted}: {problem}; `prebake key generate` makes a pair")]
+    #[error("{name} is not a {wanted}: {problem}; `prebake key generate` makes a pair of keys")]
     NotAKey {
         /// The file, or the environment variable.
         name: String,
@@ -16,7 +16,7 @@ pub enum TrustError {
         problem: String,
     },
     /// A key is encrypted, and there is no password or not the right one.
-    #[error("the key {name} is encrypted, and {problem}; set PREBAKE_KEY_PASSWORD")]
+    #[error("the key {name} is encrypted: {problem}; set PREBAKE_KEY_PASSWORD")]
     Locked {
         /// The file, or the environment variable.
         name: String,
@@ -24,21 +24,19 @@ pub enum TrustError {
         problem: &'static str,
     },
     /// An environment variable that should have a key is not set.
-    #[error("there is no environment variable {name}, which should have the key")]
+    #[error("the environment variable {name} is not set; it should hold the key")]
     NoVariable {
         /// Its name.
         name: String,
     },
     /// A key would take the place of a file.
-    #[error("{} is there already, and a key that is lost cannot be had again; give another name, or remove it", path.display())]
+    #[error("{} already exists, and an overwritten key cannot be recovered; choose another name, or remove the file", path.display())]
     KeyExists {
         /// Which file.
         path: PathBuf,
     },
     /// The name of repositories is none.
-    #[error(
-        "`{text}` names no repositories: {problem}; give one such as registry.example/team/demo, or registry.example/team/* for all below"
-    )]
+    #[error("invalid repository `{text}`: {problem}; write registry.example/team/demo, or registry.example/team/* for everything below")]
     Scope {
         /// What was given.
         text: String,
@@ -46,7 +44,7 @@ pub enum TrustError {
         problem: String,
     },
     /// What the user trusts cannot be understood.
-    #[error("{} is not understood: {problem}; mend it, or remove it and trust anew", path.display())]
+    #[error("cannot read {}: {problem}; fix the file, or remove it and add your trust again", path.display())]
     Policy {
         /// Its file.
         path: PathBuf,
@@ -54,7 +52,7 @@ pub enum TrustError {
         problem: String,
     },
     /// There is nowhere to keep what the user trusts.
-    #[error("there is no folder for what you trust that you alone can write: set PREBAKE_CONFIG to one")]
+    #[error("no folder for your trust settings: set PREBAKE_CONFIG to a folder that only you can write to")]
     NoConfig,
     /// What is to be forgotten is not trusted.
     #[error("{what} is not trusted; `prebake trust list` shows what is")]
@@ -63,7 +61,7 @@ pub enum TrustError {
         what: String,
     },
     /// What a reference names is not signed by the key that was asked for.
-    #[error("{reference} is not signed by the key {key}: {problem}; it is not used")]
+    #[error("{reference} is not signed by the key {key}: {problem}; refusing to use it")]
     NotSigned {
         /// What was asked for.
         reference: String,

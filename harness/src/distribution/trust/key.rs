@@ -89,9 +89,9 @@ impl SigningKey {
             return key.map(Self).map_err(|problem| not_a_key(name, wanted, text, problem.to_string()));
         }
         let locked = |problem| TrustError::Locked { name: name.into(), problem };
-        let password = password.ok_or_else(|| locked("there is no password"))?;
+        let password = password.ok_or_else(|| locked("no password was given"))?;
         let key = SecretKey::from_pkcs8_encrypted_pem(text.trim(), password.as_bytes());
-        Ok(key.map(Self).map_err(|_| locked("the password is not the right one, or it is no ECDSA P-256 key"))?)
+        Ok(key.map(Self).map_err(|_| locked("the password is wrong, or it is not an ECDSA P-256 key"))?)
     }
 
     /// Writes it to `path`, which must not be there: encrypted if there is a password. Only the user can read it.

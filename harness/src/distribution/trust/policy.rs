@@ -134,18 +134,18 @@ impl Policy {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(Error::Read { what: "list of what you trust", path, source }),
+            Err(source) => return Err(Error::Read { what: "list of trusted keys", path, source }),
         };
         let problem = |problem: String| TrustError::Policy { path: path.clone(), problem };
         if !only_user_writes(folder) || !only_user_writes(&path) {
-            return Err(problem("others than you can write it, or its folder".into()).into());
+            return Err(problem("other users can write to it or to its folder".into()).into());
         }
         let file: File = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
         if file.version != VERSION {
-            return Err(problem(format!("it has version {}, but this prebake reads version {VERSION}", file.version)).into());
+            return Err(problem(format!("it has version {}, but this version of prebake reads version {VERSION}", file.version)).into());
         }
         if file.trusted.iter().any(|rule| rule.key.is_none() && rule.repositories.is_none()) {
-            return Err(problem("something in it has neither a key nor repositories".into()).into());
+            return Err(problem("an entry has neither a key nor repositories".into()).into());
         }
         Ok(Self { rules: file.trusted })
     }
@@ -280,6 +280,6 @@ mod tests {
         }
         write(&text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
-        assert!(Policy::read(folder.path()).unwrap_err().to_string().contains("others than you"));
+        assert!(Policy::read(folder.path()).unwrap_err().to_string().contains("other users"));
     }
 }

@@ -51,7 +51,7 @@ pub fn target(start: &[u8; START_LEN]) -> Result<String> {
     let length = arch.iter().position(|byte| *byte == 0).unwrap_or(0);
     let (name, padding) = arch.split_at(length);
     if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) || padding.iter().any(|byte| *byte != 0) {
-        return Err(ArtifactError::malformed(format!("\"{}\" is no name of an architecture", arch.escape_ascii())));
+        return Err(ArtifactError::malformed(format!("\"{}\" is not the name of an architecture", arch.escape_ascii())));
     }
     let name = String::from_utf8_lossy(name);
     Ok(if name.starts_with(AARCH64) { AARCH64.into() } else { name.into_owned() })

@@ -16,14 +16,14 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// The file begins with something else.
-    #[error("this is no machine: it begins with \"{}\", as neither a WebAssembly module nor a WAMR .aot does; \
-        give a file that `prebake convert` or `prebake aot` wrote", found.escape_ascii())]
+    #[error("not a machine: the file begins with \"{}\", unlike a WebAssembly module or a WAMR .aot; \
+        pass a file made by `prebake convert` or `prebake aot`", found.escape_ascii())]
     NotAnArtifact {
         /// The first bytes, at most 8.
         found: Vec<u8>,
     },
     /// The file holds code of this format in a version that is not read here.
-    #[error("the {what} has version {found}, but this prebake reads version {supported}; make the file again with this prebake")]
+    #[error("the {what} has version {found}, but this version of prebake reads version {supported}; make the file again with this version")]
     OtherCodeVersion {
         /// What kind of code.
         what: &'static str,
@@ -33,10 +33,10 @@ pub enum ArtifactError {
         supported: u32,
     },
     /// The file has no payload.
-    #[error("the file holds code but no payload; give a file that `prebake convert` or `prebake aot` wrote")]
+    #[error("the file holds code but no payload; pass a file made by `prebake convert` or `prebake aot`")]
     NoPayload,
     /// The end of the file is missing.
-    #[error("the file is truncated: {found} bytes of at least {wanted}; fetch or convert it again")]
+    #[error("the file is truncated: it has {found} bytes, expected at least {wanted}; fetch or convert it again")]
     Truncated {
         /// Bytes in the file.
         found: u64,
@@ -44,13 +44,13 @@ pub enum ArtifactError {
         wanted: u64,
     },
     /// A part was given twice.
-    #[error("the {part} is given twice; a payload has each part once")]
+    #[error("the {part} is given twice; a payload has each part only once")]
     DuplicatePart {
         /// Which part.
         part: PartKind,
     },
     /// A part's content is not as long as was said.
-    #[error("the {part} gave {found} bytes{} when {wanted} were expected; leave the file alone while it is packed",
+    #[error("the {part} has {found} bytes{}, expected {wanted}; do not change the file while it is packed",
         if found > wanted { " or more" } else { "" })]
     PartChanged {
         /// Which part.
@@ -61,7 +61,9 @@ pub enum ArtifactError {
         wanted: u64,
     },
     /// The file would be longer than its format can say.
-    #[error("code and payload are {found} bytes together, but a machine has at most {MAX_FILE_LEN} (4 GiB); make the image smaller")]
+    #[error(
+        "code and payload have {found} bytes together, but a machine file holds at most {MAX_FILE_LEN} (4 GiB); make the image smaller"
+    )]
     TooLarge {
         /// Bytes that the file would have.
         found: u64,
@@ -76,7 +78,7 @@ pub enum ArtifactError {
         problem: String,
     },
     /// A file that should be a code file is not one.
-    #[error("this is no code file: {problem}; give a linked module, or what WAMR compiled from one")]
+    #[error("not a code file: {problem}; pass a linked module, or the result of compiling one with WAMR")]
     NotACodeFile {
         /// What is wrong.
         problem: String,

@@ -69,7 +69,7 @@ fn memory_pages(types: &Types) -> Result<u32> {
     };
     match u32::try_from(memory.initial) {
         Ok(pages) if (1..=MAX_MEMORY_PAGES).contains(&pages) => Ok(pages),
-        _ => Err(ArtifactError::not_linkable(format!("its memory has {} pages; wanted are 1 to {MAX_MEMORY_PAGES}", memory.initial))),
+        _ => Err(ArtifactError::not_linkable(format!("its memory has {} pages, expected 1 to {MAX_MEMORY_PAGES}", memory.initial))),
     }
 }
 
@@ -109,12 +109,14 @@ impl<'a> Input<'a> {
             }
         }
         let Some(index) = export else {
-            return Err(ArtifactError::not_linkable(format!("it does not export a function {PAYLOAD_READ}")));
+            return Err(ArtifactError::not_linkable(format!("it does not export the function {PAYLOAD_READ}")));
         };
         let types = types.as_ref();
         let signature = types[types.core_function_at(index)].unwrap_func();
         if signature.params() != [ValType::I32; 3] || !signature.results().is_empty() {
-            return Err(ArtifactError::not_linkable(format!("{PAYLOAD_READ} must take three i32 and give nothing, but it is {signature}")));
+            return Err(ArtifactError::not_linkable(format!(
+                "{PAYLOAD_READ} must take three i32 and return nothing, but its type is {signature}"
+            )));
         }
         let imported = types.function_count() - defined;
         let Some(function) = index.checked_sub(imported) else {
@@ -164,7 +166,9 @@ fn replace_body(body: &[u8], index: u32, replacement: &[u8]) -> Result<CodeSecti
         if number != index {
             code.raw(function.as_bytes());
         } else if function.as_bytes().len() > 2 && is_memory_init(function.as_bytes()) {
-            return Err(ArtifactError::not_linkable(format!("{PAYLOAD_READ} reads a data segment already; link what the compiler wrote")));
+            return Err(ArtifactError::not_linkable(format!(
+                "{PAYLOAD_READ} already reads a data segment; link the output of the compiler"
+            )));
         } else {
             code.raw(replacement);
         }

@@ -17,7 +17,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The name names no image.
-    #[error("`{name}` names no image: {problem}; give a reference such as alpine:3.20, or a path that begins with / or ./")]
+    #[error("invalid image name `{name}`: {problem}; pass a reference such as alpine:3.20, or a path that begins with / or ./")]
     Name {
         /// What was given.
         name: String,
@@ -25,7 +25,7 @@ pub enum ImageError {
         problem: String,
     },
     /// What is at a path is no image.
-    #[error("{name} is no container image: {problem}; give an OCI layout, an archive as `docker save` writes it, or a root folder")]
+    #[error("{name} is not a container image: {problem}; pass an OCI layout, an archive made by `docker save`, or a root folder")]
     NotAnImage {
         /// What was given.
         name: String,
@@ -43,7 +43,7 @@ pub enum ImageError {
         names: Vec<String>,
     },
     /// The image is not for this machine.
-    #[error("the image is not for linux/amd64, which the machine is; there {}; give another image", listed(found))]
+    #[error("the image has no linux/amd64 variant; there {}; choose another image", listed(found))]
     Platform {
         /// What there is.
         found: Vec<String>,
@@ -57,7 +57,7 @@ pub enum ImageError {
         source: Box<OciError>,
     },
     /// Something is not the JSON that it should be.
-    #[error("the image's {what} is not understood: {source}; fetch the image again, or make it again")]
+    #[error("cannot read the image's {what}: {source}; fetch or build the image again")]
     Json {
         /// Which document.
         what: &'static str,
@@ -65,7 +65,7 @@ pub enum ImageError {
         source: serde_json::Error,
     },
     /// A document contradicts itself or another.
-    #[error("the image's {what} is malformed: {problem}; fetch the image again, or make it again")]
+    #[error("the image's {what} is malformed: {problem}; fetch or build the image again")]
     Document {
         /// Which document.
         what: &'static str,
@@ -73,10 +73,10 @@ pub enum ImageError {
         problem: String,
     },
     /// A digest of a kind that is not known here.
-    #[error("{0}; make the image again with such digests")]
+    #[error("{0}; build the image again with sha256 digests")]
     UnknownDigest(NotADigest),
     /// Bytes are not those that the image names.
-    #[error("{what} has digest {found}, but {wanted} was wanted; fetch the image again")]
+    #[error("{what} has digest {found}, expected {wanted}; fetch the image again")]
     WrongDigest {
         /// What was read.
         what: String,
@@ -86,7 +86,7 @@ pub enum ImageError {
         wanted: Sha256,
     },
     /// Something has not the length that the image says.
-    #[error("{what} has {found} bytes, but {wanted} were wanted; fetch the image again")]
+    #[error("{what} has {found} bytes, expected {wanted}; fetch the image again")]
     WrongLength {
         /// What was read.
         what: String,
@@ -102,7 +102,7 @@ pub enum ImageError {
         what: String,
     },
     /// A layer cannot be decompressed.
-    #[error("layer {layer} cannot be decompressed: {source}; fetch the image again")]
+    #[error("cannot decompress layer {layer}: {source}; fetch the image again")]
     Compression {
         /// Which layer, from 1 on.
         layer: usize,
@@ -118,7 +118,7 @@ pub enum ImageError {
         place: &'static str,
     },
     /// An archive is not as archives are.
-    #[error("{archive} is malformed{}: {problem}; make the image again", entry(path))]
+    #[error("{archive} is malformed{}: {problem}; build the image again", entry(path))]
     Archive {
         /// Which archive.
         archive: String,
@@ -128,7 +128,7 @@ pub enum ImageError {
         problem: String,
     },
     /// An entry of a layer cannot be placed in the tree.
-    #[error("layer {layer} has an entry {} that cannot be: {problem}; make the image again", Quoted(path))]
+    #[error("layer {layer} has an invalid entry {}: {problem}; build the image again", Quoted(path))]
     Entry {
         /// Which layer, from 1 on.
         layer: usize,
@@ -138,7 +138,7 @@ pub enum ImageError {
         problem: String,
     },
     /// There is more of something than is taken.
-    #[error("the image has more than {limit} {what}, which is all that is taken; make it smaller")]
+    #[error("the image has more than {limit} {what}, which is the limit; make the image smaller")]
     TooMuch {
         /// Of what.
         what: &'static str,
@@ -146,9 +146,7 @@ pub enum ImageError {
         limit: u64,
     },
     /// The root file system does not fit into a machine.
-    #[error(
-        "the image's files need {found} bytes, but a machine has room for {limit} (4 GiB with all that it carries); make the image smaller"
-    )]
+    #[error("the image's files need {found} bytes, but a machine file has room for {limit} (4 GiB in all); make the image smaller")]
     TooLarge {
         /// Bytes of the root file system.
         found: u64,

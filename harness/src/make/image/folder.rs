@@ -67,7 +67,7 @@ impl Walk<'_> {
             FileType::BlockDevice => Node::Block(device.0, device.1),
             FileType::Fifo => Node::Fifo,
             FileType::Socket => Node::Socket,
-            FileType::Unknown => return Err(problem("it is of a kind that is not known here".into())),
+            FileType::Unknown => return Err(problem("its file type is unknown".into())),
         };
         let mut attributes = Attributes {
             mode: metadata.mode() & 0o7777,

@@ -85,7 +85,7 @@ impl Layers {
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             if matches!(hidden, b"" | b"." | b"..") {
-                return Err(problem("it takes away no name".into()));
+                return Err(problem("it is a whiteout without a name".into()));
             }
             return self.tree.remove_below(&[folder, hidden].concat()).map_err(problem);
         }

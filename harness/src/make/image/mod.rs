@@ -151,7 +151,7 @@ impl Reading<'_> {
             let index: Index = spec::parse("index", &bytes)?;
             bytes = self.checked_manifest(store, index.choose()?)?;
         }
-        Err(ImageError::Document { what: "index", problem: "lists are in lists without an end".into() })
+        Err(ImageError::Document { what: "index", problem: "indexes are nested without end".into() })
     }
 
     fn checked_manifest(&mut self, store: &mut dyn Store, descriptor: &Descriptor) -> Result<Vec<u8>> {
@@ -244,7 +244,7 @@ fn choice(path: &Path, tag: Option<&str>, names: impl Iterator<Item = impl Into<
     let name = path.display().to_string();
     let problem = match tag {
         Some(tag) => format!("has no image {}", tag.escape_debug()),
-        None => format!("has not one image; name one as oci:{name}:TAG or docker-archive:{name}:TAG"),
+        None => format!("has more than one image, or none; choose one with oci:{name}:TAG or docker-archive:{name}:TAG"),
     };
     let names = names.map(|name| name.into().escape_debug().to_string()).collect();
     ImageError::Choice { name, problem, names }

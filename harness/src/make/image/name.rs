@@ -44,7 +44,7 @@ impl Name {
         let path = Path::new(text);
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if OURS.contains(&ending) {
-            return Err(problem("it is a machine or a snapshot, by its ending"));
+            return Err(problem("it is a machine or a snapshot"));
         }
         let is_path = matches!(path.components().next(), Some(first) if !matches!(first, std::path::Component::Normal(_)));
         if is_path || (ending == "tar" && (path.exists() || !names_registry(text))) {
@@ -52,7 +52,7 @@ impl Name {
         }
         match text.parse() {
             Ok(reference) => Ok(Self::Registry(reference)),
-            Err(_) if path.exists() => Err(problem("it is a path here, but looks like a reference")),
+            Err(_) if path.exists() => Err(problem("a file of this name exists, but it looks like a reference")),
             Err(error) => Err(problem(&error.to_string())),
         }
     }

@@ -46,7 +46,7 @@ impl Descriptor {
     /// Refuses what is not a layer that can be had.
     pub fn check_layer(&self) -> Result<()> {
         if FOREIGN.iter().any(|foreign| self.media_type.starts_with(foreign)) {
-            let problem = format!("a layer is of type {}, which must not be passed on", self.media_type.escape_debug());
+            let problem = format!("a layer has the type {}, which must not be distributed", self.media_type.escape_debug());
             return Err(ImageError::Document { what: "manifest", problem });
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Configuration {
         let words = [&config.entrypoint, &config.cmd, &config.env].into_iter().flatten();
         let names = [&config.working_dir, &config.user, &config.stop_signal, &config.hostname].into_iter().flatten();
         if words.chain(names).any(|text| text.contains('\0')) {
-            return Err(ImageError::Document { what: "configuration", problem: "it has a zero byte where no program takes one".into() });
+            return Err(ImageError::Document { what: "configuration", problem: "it has a zero byte in an argument or a variable".into() });
         }
         Ok(config)
     }

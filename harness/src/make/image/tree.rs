@@ -138,12 +138,12 @@ impl Tree {
         if let Node::Character(major, minor) | Node::Block(major, minor) = inode.node
             && (major > MAX_DEVICE.0 || minor > MAX_DEVICE.1)
         {
-            return Err(format!("there is no device {major}:{minor}"));
+            return Err(format!("invalid device number {major}:{minor}"));
         }
         if let Node::Symlink(target) = &inode.node
             && (target.is_empty() || target.len() > MAX_PATH)
         {
-            return Err(format!("it is a link to a name of {} bytes, 1 to {MAX_PATH} are possible", target.len()));
+            return Err(format!("it is a link to a path of {} bytes; a path has 1 to {MAX_PATH}", target.len()));
         }
         let mut all = 0;
         for (name, value) in &inode.attributes.extended {
@@ -152,7 +152,7 @@ impl Tree {
                 return Err("its extended attributes are too long".into());
             }
             if name.ends_with(b".") || name.contains(&0) {
-                return Err("an extended attribute of it has no name".into());
+                return Err("it has an extended attribute without a name".into());
             }
         }
         Ok(())
@@ -186,7 +186,7 @@ impl Tree {
         let (parent, name) = self.place(target)?.ok_or_else(missing)?;
         let id = self.lookup(parent, &name).ok_or_else(missing)?;
         if matches!(self.inode(id).node, Node::Folder(_)) {
-            return Err("it is another name of a directory".into());
+            return Err("it is a hard link to a directory".into());
         }
         let (parent, name) = self.place(path)?.ok_or("the root is a directory")?;
         self.name(parent, name, id);
@@ -276,7 +276,7 @@ impl Tree {
                     }
                     ahead.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
                 }
-                _ => return Err("what it should be in is no directory".into()),
+                _ => return Err("its parent is not a directory".into()),
             }
             if way.len() > MAX_DEPTH {
                 return Err(format!("it is more than {MAX_DEPTH} directories deep"));
@@ -320,7 +320,7 @@ impl Tree {
 /// The names in a path of an archive, in which `..` takes back the name before it.
 pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     if path.len() > MAX_PATH {
-        return Err(format!("the path has {} bytes, at most {MAX_PATH} are possible", path.len()));
+        return Err(format!("the path has {} bytes, but the limit is {MAX_PATH}", path.len()));
     }
     let mut components = Vec::new();
     for name in path.split(|byte| *byte == b'/') {
@@ -339,5 +339,5 @@ pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 fn check_name(name: &[u8]) -> Result<()> {
-    if name.len() > MAX_NAME { Err(format!("a name in it has {} bytes, at most {MAX_NAME} are possible", name.len())) } else { Ok(()) }
+    if name.len() > MAX_NAME { Err(format!("a name in it has {} bytes, but the limit is {MAX_NAME}", name.len())) } else { Ok(()) }
 }

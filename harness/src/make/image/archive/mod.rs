@@ -165,7 +165,7 @@ impl<S: Source> Archive<S> {
             EntryType::Block => Kind::Block,
             EntryType::Directory => Kind::Folder,
             EntryType::Fifo => Kind::Fifo,
-            other => return Err(self.malformed(&path, format!("there is no kind of entry \"{}\"", other.as_byte().escape_ascii()))),
+            other => return Err(self.malformed(&path, format!("unknown entry type \"{}\"", other.as_byte().escape_ascii()))),
         };
         let (mut size, mut segments) = (0, Vec::new());
         if kind == Kind::File {
@@ -189,7 +189,7 @@ impl<S: Source> Archive<S> {
             Some(id) => Ok(id),
             None => {
                 let id = this.field(&path, field)?;
-                u32::try_from(id).map_err(|_| this.malformed(&path, format!("there is no user or group {id}")))
+                u32::try_from(id).map_err(|_| this.malformed(&path, format!("invalid user or group {id}")))
             }
         };
         let device = match kind {
@@ -279,7 +279,7 @@ impl<S: Source> Archive<S> {
         });
         let wanted = self.field(&[], header.cksum())?;
         if wanted != sum && i32::try_from(wanted) != Ok(signed) {
-            return Err(self.malformed(&[], format!("a header's sum is {sum}, but {wanted} was wanted")));
+            return Err(self.malformed(&[], format!("a header has the checksum {sum}, expected {wanted}")));
         }
         Ok(Some(header))
     }
@@ -293,9 +293,8 @@ impl<S: Source> Archive<S> {
     /// All of the current content, which is about the next entry.
     fn extension(&mut self) -> Result<Vec<u8>> {
         if self.remaining > MAX_EXTENSION {
-            return Err(
-                self.malformed(&[], format!("a header of an entry's name has {} bytes, at most {MAX_EXTENSION} are taken", self.remaining))
-            );
+            return Err(self
+                .malformed(&[], format!("a header with an entry's name has {} bytes, but the limit is {MAX_EXTENSION}", self.remaining)));
         }
         let mut bytes = vec![0; self.remaining as usize];
         self.fill(&mut bytes, "a header of an entry's name")?;

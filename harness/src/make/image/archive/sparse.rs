@@ -52,7 +52,7 @@ impl List {
             let found: u64 = number(&self.line)?;
             self.line.clear();
             match &mut self.missing {
-                None if found > MAX_SEGMENTS as u64 => return Err(format!("it has {found} pieces, at most {MAX_SEGMENTS} are taken")),
+                None if found > MAX_SEGMENTS as u64 => return Err(format!("it has {found} pieces, but the limit is {MAX_SEGMENTS}")),
                 None => self.missing = Some(2 * found as usize),
                 Some(missing) => {
                     *missing -= 1;
@@ -61,7 +61,7 @@ impl List {
             }
         }
         // No number has as many digits.
-        if self.line.len() > BLOCK { Err("its list of holes is not one".into()) } else { Ok(()) }
+        if self.line.len() > BLOCK { Err("its list of holes is malformed".into()) } else { Ok(()) }
     }
 
     /// Whether the list has come to its end.
