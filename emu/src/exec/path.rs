@@ -179,7 +179,7 @@ impl EffectiveAddress for General {
 }
 
 /// Which of these an op takes: for each, a table may hold another handler.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AddressForm {
     /// See [`struct@General`].
     General,
