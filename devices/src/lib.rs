@@ -7,6 +7,8 @@
 //! Each device has a plain public record in its `state` module. Records are untrusted: `restore` checks them.
 //! Where a machine has several devices of a type, the instance of a section tells them apart.
 
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap))]
+
 pub mod blk;
 pub mod cmos;
 pub mod console;

@@ -9,6 +9,7 @@ const DOMAIN: &[u8] = b"prebake snapshot content 1\n";
 
 /// The digest of all that a snapshot says: the machine, the base that it is a delta on, the sections (their `table` as it is encoded) and the
 /// pages that it is about; not where they are in the file.
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer groups than a u32 numbers: RAM and disks are bounded")]
 pub fn content_digest(machine: &MachineId, base: Option<Digest>, section_count: u32, table: &[u8], groups: &[Group]) -> Digest {
     let mut digester = Digester::new();
     digester.update(DOMAIN);

@@ -90,6 +90,7 @@ impl<S: ReadAt> Delta<S> {
     }
 
     /// For each page of `space`, up to the last that does, whether it differs from the base's.
+    #[expect(clippy::cast_possible_truncation, reason = "addresses of a space that this process holds")]
     pub fn covered(&self, space: Space) -> Vec<bool> {
         let groups = self.0.groups_of(space);
         let mut covered = vec![false; groups.last().map_or(0, |last| last.end() as usize / PAGE_SIZE)];
@@ -139,6 +140,7 @@ impl<S: ReadAt> Delta<S> {
 }
 
 /// The groups of `memory` with pages that differ from those of `base`, without places. What is read of the base is verified.
+#[expect(clippy::cast_possible_truncation, reason = "a space is bounded, so its groups have numbers of 32 bits")]
 pub(crate) fn scan_against<S: ReadAt>(memory: &Memory<'_>, base: &Snapshot<S>) -> Result<Vec<Group>, Error> {
     let mut groups = Vec::new();
     let mut before = Box::new([0; GROUP_SIZE]);

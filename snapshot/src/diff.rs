@@ -130,6 +130,7 @@ fn diff_fields(first: &MachineId, second: &MachineId) -> Vec<FieldDifference> {
     pairs.filter(|(first, second)| first != second).map(|((field, first), (_, second))| FieldDifference { field, first, second }).collect()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a section has at most as many bytes as its length of 32 bits says")]
 fn diff_sections<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>) -> Vec<SectionDifference> {
     let both = pair_up(first.sections_with_bodies(), second.sections_with_bodies(), |(entry, _)| entry.name);
     let differences = both.into_iter().filter_map(|(name, sides)| match sides {
@@ -147,6 +148,7 @@ fn diff_sections<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>
     differences.collect()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "offsets in a page")]
 fn diff_pages<A: ReadAt, B: ReadAt>(first: &Snapshot<A>, second: &Snapshot<B>, limit: usize) -> Result<PageDifferences, Error> {
     let both = pair_up(first.groups(), second.groups(), |group| (group.space, group.number));
     let content = |group: Option<&Group>| group.map(|group| (group.present, group.digest));

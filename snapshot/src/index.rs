@@ -87,6 +87,7 @@ pub struct Run {
 }
 
 /// The groups of `memory` that hold something, without places.
+#[expect(clippy::cast_possible_truncation, reason = "a space is bounded, so its groups have numbers of 32 bits")]
 pub(crate) fn scan(memory: &Memory<'_>) -> Vec<Group> {
     let mut groups = Vec::new();
     for (space, pages) in memory.spaces() {
@@ -136,6 +137,7 @@ fn place_space(groups: &mut [Group], slot: u32) -> u32 {
 }
 
 /// Gives the groups of a delta their slots, one after the other, and returns how many there are.
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer groups than a u32 numbers: RAM and disks are bounded")]
 pub(crate) fn place_delta(groups: &mut [Group]) -> u32 {
     (0..).zip(groups.iter_mut()).for_each(|(slot, group)| group.slot = slot);
     groups.len() as u32

@@ -46,6 +46,8 @@
 //! # }
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap))]
+
 mod bytes;
 mod codec;
 mod content;

@@ -16,6 +16,7 @@ const LEVEL: i32 = 15;
 
 /// Writes `snapshot` in its travelling form to `sink`, which is empty. Every page is verified on the way. The same snapshot gives the
 /// same bytes, with the same version of zstd.
+#[expect(clippy::cast_possible_truncation, reason = "a compressed group is hardly longer than the group")]
 pub fn pack<S: ReadAt, W: Write + Seek>(snapshot: &Snapshot<S>, sink: &mut W) -> Result<Written, Error> {
     let stored = snapshot.header();
     let mut header = Header { slot_count: 0, frames_len: Some(0), ..stored.clone() };
@@ -51,6 +52,7 @@ pub fn pack<S: ReadAt, W: Write + Seek>(snapshot: &Snapshot<S>, sink: &mut W) ->
 }
 
 /// All of a file before the page area.
+#[expect(clippy::cast_possible_truncation, reason = "a header, a table and an index, all of which were just made in memory")]
 fn start_of<S: ReadAt>(header: &Header, snapshot: &Snapshot<S>, index: &[u8]) -> Vec<u8> {
     let mut start = header.encode();
     start.extend(snapshot.table());

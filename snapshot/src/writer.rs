@@ -121,6 +121,7 @@ impl Writer {
         Ok(())
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "sections and groups are bounded, and their sum was just checked")]
     fn write_groups<W: Write + Seek>(
         &self,
         memory: &Memory<'_>,
@@ -202,6 +203,7 @@ impl<'a, W: Write + Seek> PageArea<'a, W> {
     }
 
     /// Writes what is present of `group`, whose place is behind all that were written.
+    #[expect(clippy::cast_possible_wrap, reason = "the distance between two groups of one file")]
     pub fn put(&mut self, group: &Group, bytes: &[u8; GROUP_SIZE]) -> io::Result<()> {
         for range in group.present.ranges() {
             let offset = u64::from(group.slot) * GROUP_SIZE as u64 + range.start as u64;
@@ -215,6 +217,7 @@ impl<'a, W: Write + Seek> PageArea<'a, W> {
     }
 
     /// Ends an area of `slot_count` slots.
+    #[expect(clippy::cast_possible_truncation, reason = "at most a group")]
     pub fn finish(self, slot_count: u32) -> io::Result<()> {
         // A hole at the very end would leave the file too short.
         let end = u64::from(slot_count) * GROUP_SIZE as u64;

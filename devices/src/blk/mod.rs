@@ -91,6 +91,7 @@ impl<B: BlockBackend> Blk<B> {
         if end.is_none() || !length.is_multiple_of(SECTOR_SIZE) { Err(Refusal::Invalid) } else { Ok(sector * SECTOR_SIZE) }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "at most the buffer")]
     fn read(&mut self, sector: u64, chain: &mut DescriptorChain, queues: &mut Virtqueues<'_>) -> Result<(), Refusal> {
         let mut left = chain.writable() - 1;
         let mut offset = self.byte_range(sector, left)?;
@@ -184,6 +185,7 @@ impl<B: BlockBackend> VirtioDevice for Blk<B> {
     }
 
     /// The status is the last device-writable byte of a request (section 5.2.6), wherever the driver cut its buffers.
+    #[expect(clippy::cast_possible_truncation, reason = "at most the buffer")]
     fn notify(&mut self, queue: u16, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
         while let Some(mut chain) = queues.next(queue)? {
             if chain.writable() == 0 {

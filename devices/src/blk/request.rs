@@ -48,6 +48,7 @@ pub const SIZE_MAX: u32 = 64 << 10;
 /// Offered as `seg_max`: a queue less the header and the status.
 pub const SEG_MAX: u32 = super::QUEUE_SIZE as u32 - 2;
 /// Offered as `max_discard_sectors` and `max_write_zeroes_sectors`: 64 MiB, which bounds the work of a request.
+#[expect(clippy::cast_possible_truncation, reason = "512")]
 pub const MAX_ZERO_SECTORS: u32 = (64 << 20) / SECTOR_SIZE as u32;
 /// Offered as `max_discard_seg` and `max_write_zeroes_seg`.
 pub const MAX_ZERO_SEGMENTS: u32 = 1;
@@ -94,12 +95,14 @@ impl ZeroRange {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "each is half of it")]
 fn halves(bytes: [u8; 16]) -> [u64; 2] {
     let all = u128::from_le_bytes(bytes);
     [(all & u128::from(u64::MAX)) as u64, (all >> 64) as u64]
 }
 
 /// The configuration space (section 5.2.4), up to and including `write_zeroes_may_unmap`.
+#[expect(clippy::cast_possible_truncation, reason = "sizes of sectors and blocks")]
 pub fn config_space(sectors: u64) -> [u8; 57] {
     let mut config = [0; 57];
     config[0..8].copy_from_slice(&sectors.to_le_bytes());

@@ -19,6 +19,7 @@ pub(super) struct DateTime {
 
 impl DateTime {
     /// The moment `seconds` after the start of 1970.
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a date")]
     pub(super) fn from_unix(seconds: u64) -> Self {
         let (days, of_day) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
         // Years are counted from March 1 of year 0, so that the leap day is the last of its year: 719,468 days before 1970.

@@ -76,6 +76,7 @@ impl Cmos {
         self.encode((hour + 11) % 12 + 1) | if hour >= 12 { HOURS_PM } else { 0 }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a century of two digits, or what its BCD makes of more")]
     fn read_register(&self, now: VirtualTime) -> u8 {
         let time = DateTime::from_unix(self.epoch.saturating_add(now.as_nanos()) / 1_000_000_000);
         match self.index {
@@ -102,6 +103,7 @@ impl Cmos {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a power of two below 256")]
     fn write_port(&mut self, port: u64, value: u8) {
         match port {
             // Bit 7 masks the NMI, bit 6 would select a second bank.

@@ -128,6 +128,7 @@ impl FileKind {
     }
 
     /// `d_type` of a directory entry.
+    #[expect(clippy::cast_possible_truncation, reason = "four bits are left")]
     pub const fn entry_type(self) -> u8 {
         (self.format_bits() >> 12) as u8
     }

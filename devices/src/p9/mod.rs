@@ -117,12 +117,14 @@ impl<F: FileSystem> VirtioDevice for P9<F> {
         &QUEUE_SIZES
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a tag has a length of 16 bits")]
     fn read_config(&self, offset: u64, bytes: &mut [u8]) {
         // `tag_len: le16, tag`
         let config = [&(self.tag.len() as u16).to_le_bytes(), self.tag.as_bytes()].concat();
         copy_config(&config, offset, bytes);
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the transport bounds a chain")]
     fn notify(&mut self, queue: u16, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
         while let Some(mut chain) = queues.next(queue)? {
             // One byte more than is ever agreed to is enough for the server to see that a message is too long.

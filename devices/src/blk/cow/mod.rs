@@ -39,6 +39,7 @@ impl<S: BlockSource, T: BlockStore> CowBackend<S, T> {
     }
 
     /// Number of blocks that take up room in the store.
+    #[expect(clippy::cast_possible_truncation, reason = "there are no more free blocks than used ones, whose number is a u32")]
     pub fn blocks_stored(&self) -> u32 {
         // Freed slots were used before, so there are never more of them.
         self.used - self.free.len() as u32
@@ -50,6 +51,7 @@ impl<S: BlockSource, T: BlockStore> CowBackend<S, T> {
     }
 
     /// Reads a whole block; past the end of the disk, zeroes.
+    #[expect(clippy::cast_possible_truncation, reason = "at most a block")]
     fn get(&mut self, number: u64, block: &mut [u8; BLOCK_SIZE]) -> Result<(), BlockError> {
         match self.changed.get(&number) {
             Some(Place::Zero) => block.fill(0),
@@ -108,6 +110,7 @@ struct Piece {
 
 impl Piece {
     /// The first piece of `length` bytes from `offset`.
+    #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
     fn first(offset: u64, length: u64) -> Self {
         let start = (offset % BLOCK_SIZE as u64) as usize;
         let len = length.min((BLOCK_SIZE - start) as u64) as usize;

@@ -68,6 +68,7 @@ impl<F: FileSystem> Server<F> {
         reply.counted(count, |reply| Ok(reply.fill(|bytes| self.fs.read(handle, offset, bytes))?))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "at most a message")]
     pub(super) fn write(&mut self, number: u32, offset: u64, data: &[u8], reply: &mut Reply<'_>) -> Result<(), Failure> {
         if let Some(value) = self.fids.xattr_value_mut(number) {
             let room = usize::try_from(offset).ok().and_then(|offset| value.get_mut(offset..)?.get_mut(..data.len()));

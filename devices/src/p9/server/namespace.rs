@@ -19,6 +19,7 @@ struct Place {
 }
 
 impl<F: FileSystem> Server<F> {
+    #[expect(clippy::cast_possible_truncation, reason = "at most as many as there are names, whose number is a u16")]
     pub(super) fn walk(&mut self, number: u32, new: u32, names: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Failure> {
         let Fid { mut node, uid, .. } = *self.fid(number)?;
         if number == new && !names.is_empty() {

@@ -25,6 +25,7 @@ struct Descriptor {
 }
 
 impl DescriptorTable {
+    #[expect(clippy::cast_possible_truncation, reason = "16")]
     fn get(self, memory: &mut dyn GuestMemory, index: u16) -> Result<Descriptor, DriverFault> {
         if index >= self.len {
             return Err(DriverFault::DescriptorOutsideTable { index, len: self.len });
