@@ -78,7 +78,7 @@ fn run(kernel: &[u8], initramfs: &[u8], command_line: &str, serial: Marks) -> Re
     loop {
         match machine.run(PATIENCE)? {
             Stop::Halted { deadline: Some(deadline) } if !machine.wants_input(Port::Stdin) => machine.skip_to(deadline),
-            Stop::Halted { .. } | Stop::PowerOff { .. } => return Ok(()),
+            Stop::Halted { .. } | Stop::HaltedForGood | Stop::PowerOff { .. } => return Ok(()),
             stop => return Err(format!("the guest stopped: {stop:?}").into()),
         }
     }
