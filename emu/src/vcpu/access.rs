@@ -60,6 +60,12 @@ impl Vcpu {
         self.mmu.translate_fetch(&self.control, linear, self.cpl == 3)
     }
 
+    /// A byte of an instruction that has just been fetched, if it came from RAM.
+    pub fn fetched_byte(&mut self, linear: u64) -> Option<u8> {
+        let (address, _) = self.translate_fetch(linear).ok()?;
+        self.mmu.ram().bytes().get(address as usize).copied()
+    }
+
     /// Reads from RAM or from devices.
     fn read_physical(&mut self, address: u64, bytes: &mut [u8]) {
         if self.mmu.read(address, bytes) {

@@ -21,7 +21,7 @@
 //! | FSCALE, FPREM, FPREM1 with a tiny result that is exact, underflow unmasked | no underflow, the denormal is delivered |
 //! | FLD ST(i) of an empty register with no room to push | a stack underflow |
 //! | FSTPNCE | an empty ST(0) is popped without a stack fault |
-//! | FIP, FDP | recorded at unmasked exceptions; FOP, FCS, FDS are 0 |
+//! | FIP, FDP | of every instruction that is not about the x87 itself; FOP at unmasked exceptions alone; FCS, FDS are 0 |
 
 mod arith;
 mod env;

@@ -2,7 +2,9 @@
 
 use super::super::float::x87::{self as semantics, Quotient};
 use super::super::float::{ControlWord, F80, Flags, Operand};
-use super::{Data, Fault, begin, control, data, is_empty, operand, pop, push, read, settle, stack_fault, status, write};
+use super::{
+    Fault, begin, begin_on_registers, control, is_empty, operand, pop, push, read, record_data, settle, stack_fault, status, write,
+};
 use crate::cpu::{Datum, Exception};
 use crate::decode::Op;
 use crate::exec::path::{EffectiveAddress, Path};
@@ -36,9 +38,9 @@ binary! {
 }
 
 /// Into ST(`destination`); says whether the instruction went through.
-fn apply<B: Binary>(cx: &mut Vcpu, op: &Op, destination: u8, source: Option<Operand>, data: Data) -> bool {
+fn apply<B: Binary>(cx: &mut Vcpu, op: &Op, destination: u8, source: Option<Operand>) -> bool {
     let (Some(first), Some(second)) = (operand(cx, destination), source) else {
-        let masked = stack_fault(cx, op, data, Fault::Underflow);
+        let masked = stack_fault(cx, op, Fault::Underflow);
         if masked {
             write(cx, destination, F80::INDEFINITE);
         }
@@ -46,7 +48,7 @@ fn apply<B: Binary>(cx: &mut Vcpu, op: &Op, destination: u8, source: Option<Oper
     };
     let control = control(cx);
     let (result, flags) = B::compute(&first, &second, control);
-    let commit = settle(cx, op, data, control.respond(flags));
+    let commit = settle(cx, op, control.respond(flags));
     if commit {
         write(cx, destination, result);
     }
@@ -55,17 +57,17 @@ fn apply<B: Binary>(cx: &mut Vcpu, op: &Op, destination: u8, source: Option<Oper
 
 /// ST(i), ST(j).
 fn registers<B: Binary>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let source = operand(cx, op.b);
-    apply::<B>(cx, op, op.a, source, None);
+    apply::<B>(cx, op, op.a, source);
     Ok(())
 }
 
 /// ST(i), ST(0), and pop.
 fn registers_pop<B: Binary>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let source = operand(cx, op.b);
-    if apply::<B>(cx, op, op.a, source, None) {
+    if apply::<B>(cx, op, op.a, source) {
         pop(cx);
     }
     Ok(())
@@ -73,9 +75,9 @@ fn registers_pop<B: Binary>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 /// ST(0), ST(1), without operands in the instruction.
 fn top_two<B: Binary>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let source = operand(cx, 1);
-    apply::<B>(cx, op, 0, source, None);
+    apply::<B>(cx, op, 0, source);
     Ok(())
 }
 
@@ -115,23 +117,23 @@ memory_operand! {
 fn memory<B: Binary, M: MemoryOperand, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
     let source = M::operand(P::load(cx, op.segment, E::linear(cx, op))?);
-    let data = data::<E>(cx, op);
-    apply::<B>(cx, op, 0, Some(source), data);
+    record_data::<E>(cx, op);
+    apply::<B>(cx, op, 0, Some(source));
     Ok(())
 }
 
 /// ST(0) becomes what `operation` makes of it.
 pub fn replace_top(cx: &mut Vcpu, op: &Op, operation: impl FnOnce(F80, ControlWord) -> (F80, Flags)) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let control = control(cx);
     match read(cx, 0) {
         Some(value) => {
             let (result, flags) = operation(value, control);
-            if settle(cx, op, None, control.respond(flags)) {
+            if settle(cx, op, control.respond(flags)) {
                 write(cx, 0, result);
             }
         }
-        None if stack_fault(cx, op, None, Fault::Underflow) => write(cx, 0, F80::INDEFINITE),
+        None if stack_fault(cx, op, Fault::Underflow) => write(cx, 0, F80::INDEFINITE),
         None => {}
     }
     Ok(())
@@ -161,7 +163,7 @@ pub fn top_with_room(cx: &mut Vcpu, op: &Op) -> Option<F80> {
         Some(_) if !is_empty(cx, 7) => Fault::Overflow,
         Some(value) => return Some(value),
     };
-    if stack_fault(cx, op, None, fault) {
+    if stack_fault(cx, op, fault) {
         write(cx, 0, F80::INDEFINITE);
         push(cx, F80::INDEFINITE);
     }
@@ -169,11 +171,11 @@ pub fn top_with_room(cx: &mut Vcpu, op: &Op) -> Option<F80> {
 }
 
 fn fxtract(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     if let Some(value) = top_with_room(cx, op) {
         let (extracted, flags) = semantics::extract(&Operand::extended(value));
         let response = control(cx).respond(flags);
-        if settle(cx, op, None, response) {
+        if settle(cx, op, response) {
             write(cx, 0, extracted.exponent);
             push(cx, extracted.significand);
         }
@@ -182,9 +184,9 @@ fn fxtract(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 fn partial_remainder(cx: &mut Vcpu, op: &Op, quotient: Quotient) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let (Some(first), Some(second)) = (operand(cx, 0), operand(cx, 1)) else {
-        if stack_fault(cx, op, None, Fault::Underflow) {
+        if stack_fault(cx, op, Fault::Underflow) {
             write(cx, 0, F80::INDEFINITE);
         }
         return Ok(());
@@ -192,7 +194,7 @@ fn partial_remainder(cx: &mut Vcpu, op: &Op, quotient: Quotient) -> Result<(), E
     let control = control(cx);
     let (remainder, flags) = semantics::remainder(&first, &second, quotient, control);
     cx.fpu.status &= !status::C2;
-    if settle(cx, op, None, control.respond(flags)) {
+    if settle(cx, op, control.respond(flags)) {
         write(cx, 0, remainder.value);
         let condition = |bit: u16, holds: bool| if holds { bit } else { 0 };
         let codes = condition(status::C0, remainder.quotient & 0b100 != 0)

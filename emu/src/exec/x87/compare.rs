@@ -2,7 +2,7 @@
 
 use super::super::float::{Class, F80, Flags, Operand, Relation, x87::compare};
 use super::arith::{Double, Int16, Int32, MemoryOperand, Single};
-use super::{Data, Fault, begin, content, control, data, is_empty, operand, pop, settle, stack_fault, status};
+use super::{Fault, begin, begin_on_registers, content, control, is_empty, operand, pop, record_data, settle, stack_fault, status};
 use crate::cpu::Exception;
 use crate::decode::Op;
 use crate::exec::path::{EffectiveAddress, Path};
@@ -58,14 +58,14 @@ pops!(Keep: 0, Pop: 1, PopTwo: 2);
 
 /// The relation of ST(0) to `second`, unless an invalid operation is unmasked, which leaves the codes as they were (SDM Vol. 2, FCOM);
 /// and whether registers are popped: not after an unmasked exception of either kind.
-fn relate<Q: Quietness>(cx: &mut Vcpu, op: &Op, second: Option<Operand>, data: Data) -> (Option<Relation>, bool) {
+fn relate<Q: Quietness>(cx: &mut Vcpu, op: &Op, second: Option<Operand>) -> (Option<Relation>, bool) {
     let (Some(first), Some(second)) = (operand(cx, 0), second) else {
-        let masked = stack_fault(cx, op, data, Fault::Underflow);
+        let masked = stack_fault(cx, op, Fault::Underflow);
         return (masked.then_some(Relation::Unordered), masked);
     };
     let (relation, flags) = compare(&first, &second, Q::QUIET);
     let response = control(cx).respond(flags);
-    let commit = settle(cx, op, data, response);
+    let commit = settle(cx, op, response);
     let invalid = flags.intersects(Flags::INVALID) && !commit;
     ((!invalid).then_some(relation), commit)
 }
@@ -77,8 +77,8 @@ fn pop_all<N: Pops>(cx: &mut Vcpu, commit: bool) {
 }
 
 /// Compares into the condition codes.
-fn into_codes<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op, second: Option<Operand>, data: Data) {
-    let (relation, commit) = relate::<Q>(cx, op, second, data);
+fn into_codes<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op, second: Option<Operand>) {
+    let (relation, commit) = relate::<Q>(cx, op, second);
     if let Some(relation) = relation {
         set_codes(cx, codes_of(relation));
     }
@@ -87,17 +87,17 @@ fn into_codes<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op, second: Option<Oper
 
 /// ST(0), ST(i).
 fn registers<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let second = operand(cx, op.b);
-    into_codes::<Q, N>(cx, op, second, None);
+    into_codes::<Q, N>(cx, op, second);
     Ok(())
 }
 
 /// ST(0), ST(1), without operands in the instruction.
 fn top_two<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let second = operand(cx, 1);
-    into_codes::<Q, N>(cx, op, second, None);
+    into_codes::<Q, N>(cx, op, second);
     Ok(())
 }
 
@@ -105,16 +105,16 @@ fn top_two<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op) -> Result<(), Exceptio
 fn memory<N: Pops, M: MemoryOperand, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
     let second = M::operand(P::load(cx, op.segment, E::linear(cx, op))?);
-    let data = data::<E>(cx, op);
-    into_codes::<Ordered, N>(cx, op, Some(second), data);
+    record_data::<E>(cx, op);
+    into_codes::<Ordered, N>(cx, op, Some(second));
     Ok(())
 }
 
 /// ST(0), ST(i), into ZF, PF and CF.
 fn into_flags<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let second = operand(cx, op.b);
-    let (relation, commit) = relate::<Q>(cx, op, second, None);
+    let (relation, commit) = relate::<Q>(cx, op, second);
     if let Some(relation) = relation {
         cx.flags = flags_of(relation);
     }
@@ -123,13 +123,13 @@ fn into_flags<Q: Quietness, N: Pops>(cx: &mut Vcpu, op: &Op) -> Result<(), Excep
 }
 
 fn ftst(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
-    into_codes::<Ordered, Keep>(cx, op, Some(Operand::extended(F80::ZERO)), None);
+    begin_on_registers(cx, op)?;
+    into_codes::<Ordered, Keep>(cx, op, Some(Operand::extended(F80::ZERO)));
     Ok(())
 }
 
-fn fxam(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+fn fxam(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    begin_on_registers(cx, op)?;
     let value = content(cx, 0);
     let codes = match value.class() {
         _ if is_empty(cx, 0) => status::C3 | status::C0,

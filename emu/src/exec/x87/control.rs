@@ -1,7 +1,7 @@
 //! Instructions on the x87 itself: its control, status and tag words, its environment, its whole state, and waiting.
 
 use super::super::float::{Class, ControlWord, F80};
-use super::{begin, content, free, pending, pop, status, update_summary, write};
+use super::{begin, begin_on_registers, content, free, pending, pop, status, update_summary, write};
 use crate::cpu::{Cr0, Datum, Exception, Fpu, Word, slot};
 use crate::decode::{AddressMode, Op};
 use crate::exec::path::{EffectiveAddress, Path};
@@ -16,8 +16,8 @@ fn wait(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
     pending(cx)
 }
 
-fn fnop(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
-    begin(cx)
+fn fnop(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    begin_on_registers(cx, op)
 }
 
 /// FNENI, FNDISI, FNSETPM: of older coprocessors, now without effect.
@@ -26,31 +26,31 @@ fn obsolete(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
 }
 
 fn ffree(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     free(cx, op.a);
     Ok(())
 }
 
 fn ffreep(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     free(cx, op.a);
     pop(cx);
     Ok(())
 }
 
-fn rotate(cx: &mut Vcpu, by: u8) -> Result<(), Exception> {
-    begin(cx)?;
+fn rotate(cx: &mut Vcpu, op: &Op, by: u8) -> Result<(), Exception> {
+    begin_on_registers(cx, op)?;
     cx.fpu.top = cx.fpu.top.wrapping_add(by) & 7;
     cx.fpu.status &= !status::C1;
     Ok(())
 }
 
-fn fincstp(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
-    rotate(cx, 1)
+fn fincstp(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    rotate(cx, op, 1)
 }
 
-fn fdecstp(cx: &mut Vcpu, _: &Op) -> Result<(), Exception> {
-    rotate(cx, 7)
+fn fdecstp(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    rotate(cx, op, 7)
 }
 
 /// What FNINIT sets; the contents of the registers stay, though empty.

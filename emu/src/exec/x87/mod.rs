@@ -1,8 +1,9 @@
 //! The x87: its register stack, its status word and what its exceptions do. What the instructions compute is in
 //! [`float::x87`](super::float::x87).
 //!
-//! An instruction with an unmasked exception sets ES, and the next one that waits raises #MF. Only then are the instruction and data
-//! pointers recorded (FOP, FCS and FDS always read as 0), which processors do too.
+//! An instruction with an unmasked exception sets ES, and the next one that waits raises #MF. Every instruction that is not about the x87 itself leaves
+//! its address in FIP, and that of its memory operand in FDP; its opcode goes to FOP only if it has an unmasked exception (SDM Vol. 1, 8.1.8 and 8.1.9.1,
+//! for processors without CPUID.7.EBX[6]). FCS and FDS always read as 0 (CPUID.7.EBX[13]).
 
 pub mod arith;
 pub mod compare;
@@ -57,6 +58,19 @@ impl Datum for F80 {
 fn begin(cx: &mut Vcpu) -> Result<(), Exception> {
     cx.check_x87()?;
     pending(cx)
+}
+
+/// [`begin`], and what an instruction without a memory operand leaves in FIP.
+fn begin_on_registers(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    begin(cx)?;
+    cx.fpu.instruction = rip_of(cx, op);
+    Ok(())
+}
+
+/// What an instruction leaves in FIP and FDP when its memory operand has been accessed.
+fn record_data<E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) {
+    cx.fpu.instruction = rip_of(cx, op);
+    cx.fpu.data = E::offset(cx, op);
 }
 
 /// Raises the exception that another instruction has left, if there is one.
@@ -136,29 +150,33 @@ fn pop(cx: &mut Vcpu) {
     cx.fpu.top = cx.fpu.top.wrapping_add(1) & 7;
 }
 
-/// Where a memory operand is, for the data pointer.
-type Data = Option<u64>;
-
-/// The data pointer of an op with a memory operand.
-fn data<E: EffectiveAddress>(cx: &Vcpu, op: &Op) -> Data {
-    Some(E::offset(cx, op))
-}
-
 /// Records what an operation raised, and says whether its result is delivered. C1 says whether the result was rounded up.
-fn settle(cx: &mut Vcpu, op: &Op, data: Data, response: Response) -> bool {
+fn settle(cx: &mut Vcpu, op: &Op, response: Response) -> bool {
     cx.fpu.status = cx.fpu.status & !status::C1 | response.flags.bits();
     if response.error {
-        report(cx, op, data);
+        report(cx, op);
     }
     response.commit
 }
 
 /// Leaves an exception for the next instruction that waits.
 #[cold]
-fn report(cx: &mut Vcpu, op: &Op, data: Data) {
+fn report(cx: &mut Vcpu, op: &Op) {
     cx.fpu.status |= status::ERROR_SUMMARY | status::BUSY;
-    cx.fpu.instruction = rip_of(cx, op);
-    cx.fpu.data = data.unwrap_or(cx.fpu.data);
+    cx.fpu.opcode = opcode(cx, op);
+}
+
+/// The opcode of an instruction as FOP has it: the low three bits of its first byte behind the prefixes, and its second byte.
+fn opcode(cx: &mut Vcpu, op: &Op) -> u16 {
+    const ESCAPES: std::ops::RangeInclusive<u8> = 0xd8..=0xdf;
+    let start = cx.linear_rip().wrapping_sub(cx.rip).wrapping_add(rip_of(cx, op));
+    let mut bytes = (0..op.length)
+        .filter_map(|distance| cx.fetched_byte(start.wrapping_add(distance.into())))
+        .skip_while(|byte| !ESCAPES.contains(byte));
+    match (bytes.next(), bytes.next()) {
+        (Some(first), Some(second)) => u16::from(first & 7) << 8 | u16::from(second),
+        _ => 0,
+    }
 }
 
 /// How the register stack was misused: what C1 says of a stack fault.
@@ -171,12 +189,12 @@ enum Fault {
 }
 
 /// Records a stack fault, and says whether it is masked: then the result is the default NaN.
-fn stack_fault(cx: &mut Vcpu, op: &Op, data: Data, fault: Fault) -> bool {
+fn stack_fault(cx: &mut Vcpu, op: &Op, fault: Fault) -> bool {
     let overflow = if fault == Fault::Overflow { status::C1 } else { 0 };
     cx.fpu.status = cx.fpu.status & !status::C1 | status::INVALID | status::STACK_FAULT | overflow;
     let masked = control(cx).respond(Flags::INVALID).commit;
     if !masked {
-        report(cx, op, data);
+        report(cx, op);
     }
     masked
 }
@@ -241,5 +259,41 @@ mod tests {
         cx.fpu.status |= 0x8084;
         assert_eq!(run(&mut cx, &[0x0f, 0xfc, 0xc1]), VcpuExit::Halted);
         assert_eq!([cx.rip, cx.regs[slot::RAX]], [CODE, 0]);
+    }
+
+    #[test]
+    fn instruction_and_data_pointers_are_of_the_last_instruction_that_is_not_about_the_x87() {
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = DATA;
+        // fld1; fadd dword [rbx+8]
+        expect_halt(&mut cx, &[0xd9, 0xe8, 0xd8, 0x43, 0x08, 0xf4]);
+        assert_eq!([cx.fpu.instruction, cx.fpu.data, cx.fpu.opcode.into()], [CODE + 2, DATA + 8, 0]);
+        // fxch; fnstcw [rbx]; fldcw [rbx]; fnstsw ax; fwait
+        cx.halted = false;
+        let here = cx.rip;
+        expect_halt(&mut cx, &[0xd9, 0xc9, 0xd9, 0x3b, 0xd9, 0x2b, 0xdf, 0xe0, 0x9b, 0xf4]);
+        assert_eq!([cx.fpu.instruction, cx.fpu.data], [here, DATA + 8]);
+        // fstp qword [rbx+0x10], which pops
+        cx.halted = false;
+        let here = cx.rip;
+        expect_halt(&mut cx, &[0xdd, 0x5b, 0x10, 0xf4]);
+        assert_eq!([cx.fpu.instruction, cx.fpu.data, cx.fpu.opcode.into()], [here, DATA + 0x10, 0]);
+        // One that faults leaves them alone: fld qword at an address that is none.
+        let mut cx = long_mode();
+        cx.regs[slot::RBX] = 1 << 47;
+        expect_vector(&mut cx, &[0xd9, 0xe8, 0xdd, 0x03], 13);
+        assert_eq!([cx.fpu.instruction, cx.fpu.data], [CODE, 0]);
+    }
+
+    #[test]
+    fn opcode_is_that_of_the_last_instruction_with_an_unmasked_exception() {
+        let mut cx = with_zero_divide(true);
+        expect_vector(&mut cx, &DIVIDE, 16);
+        assert_eq!(cx.fpu.opcode, 0x6f9);
+        // fdiv dword [rbx+r12*1], of a zero, behind prefixes.
+        let mut cx = with_zero_divide(true);
+        cx.regs[slot::RBX] = DATA;
+        expect_vector(&mut cx, &[0xd9, 0xe8, 0x66, 0x42, 0xd8, 0x34, 0x23, 0x9b], 16);
+        assert_eq!([cx.fpu.opcode.into(), cx.fpu.instruction, cx.fpu.data], [0x034, CODE + 2, DATA]);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::float::x87::{self as semantics};
 use super::super::float::{Class, ControlWord, F80, Flags, Operand};
 use super::arith::{replace_top, top_with_room};
-use super::{Fault, begin, control, operand, pop, push, read, settle, stack_fault, status, write};
+use super::{Fault, begin_on_registers, control, operand, pop, push, read, settle, stack_fault, status, write};
 use crate::cpu::Exception;
 use crate::decode::Op;
 use crate::exec::row::rows;
@@ -17,9 +17,9 @@ fn set_out_of_range(cx: &mut Vcpu, out_of_range: bool) {
 type Trigonometric = fn(&Operand, ControlWord) -> Option<(F80, Flags)>;
 
 fn trigonometric(cx: &mut Vcpu, op: &Op, function: Trigonometric) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let Some(value) = read(cx, 0) else {
-        if stack_fault(cx, op, None, Fault::Underflow) {
+        if stack_fault(cx, op, Fault::Underflow) {
             write(cx, 0, F80::INDEFINITE);
         }
         return Ok(());
@@ -28,7 +28,7 @@ fn trigonometric(cx: &mut Vcpu, op: &Op, function: Trigonometric) -> Result<(), 
     match function(&Operand::extended(value), control) {
         Some((result, flags)) => {
             set_out_of_range(cx, false);
-            if settle(cx, op, None, control.respond(flags)) {
+            if settle(cx, op, control.respond(flags)) {
                 write(cx, 0, result);
             }
         }
@@ -52,7 +52,7 @@ fn two_results(
     first: Trigonometric,
     second: impl FnOnce(&Operand, F80, ControlWord) -> (F80, Flags),
 ) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let Some(value) = top_with_room(cx, op) else { return Ok(()) };
     let (value, control) = (Operand::extended(value), control(cx));
     let Some((lower, flags)) = first(&value, control) else {
@@ -61,7 +61,7 @@ fn two_results(
     };
     let (upper, more) = second(&value, lower, control);
     set_out_of_range(cx, false);
-    if settle(cx, op, None, control.respond(flags | more)) {
+    if settle(cx, op, control.respond(flags | more)) {
         write(cx, 0, lower);
         push(cx, upper);
     }
@@ -84,14 +84,14 @@ fn f2xm1(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 /// Of ST(1) and ST(0), into ST(1), and pop.
 fn top_two(cx: &mut Vcpu, op: &Op, function: fn(&Operand, &Operand, ControlWord) -> (F80, Flags)) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let control = control(cx);
     let (result, commit) = match (operand(cx, 1), operand(cx, 0)) {
         (Some(y), Some(x)) => {
             let (result, flags) = function(&y, &x, control);
-            (result, settle(cx, op, None, control.respond(flags)))
+            (result, settle(cx, op, control.respond(flags)))
         }
-        _ => (F80::INDEFINITE, stack_fault(cx, op, None, Fault::Underflow)),
+        _ => (F80::INDEFINITE, stack_fault(cx, op, Fault::Underflow)),
     };
     if commit {
         write(cx, 1, result);

@@ -5,7 +5,9 @@ use super::super::float::{self, ControlWord, F80, Flags, Operand, Response, Roun
 use super::super::flow::{Cc, Cond};
 use super::arith::{Double, Int16, Int32, MemoryOperand, Single};
 use super::control::at;
-use super::{Data, Fault, begin, content, control, data, is_empty, pop, push, read, settle, stack_fault, status, write};
+use super::{
+    Fault, begin, begin_on_registers, content, control, is_empty, pop, push, read, record_data, settle, stack_fault, status, write,
+};
 use crate::cpu::{Condition, Datum, Exception};
 use crate::decode::Op;
 use crate::exec::path::{EffectiveAddress, Path};
@@ -13,12 +15,12 @@ use crate::exec::row::rows;
 use crate::vcpu::Vcpu;
 
 /// Pushes a value that raised what `response` says.
-fn deliver(cx: &mut Vcpu, op: &Op, data: Data, value: F80, response: Response) {
+fn deliver(cx: &mut Vcpu, op: &Op, value: F80, response: Response) {
     if !is_empty(cx, 7) {
-        if stack_fault(cx, op, data, Fault::Overflow) {
+        if stack_fault(cx, op, Fault::Overflow) {
             push(cx, F80::INDEFINITE);
         }
-    } else if settle(cx, op, data, response) {
+    } else if settle(cx, op, response) {
         push(cx, value);
     }
 }
@@ -27,8 +29,9 @@ fn deliver(cx: &mut Vcpu, op: &Op, data: Data, value: F80, response: Response) {
 fn load<M: MemoryOperand, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
     let (value, flags) = semantics::load(&M::operand(P::load(cx, op.segment, E::linear(cx, op))?));
-    let (data, response) = (data::<E>(cx, op), control(cx).respond_load(flags));
-    deliver(cx, op, data, value, response);
+    record_data::<E>(cx, op);
+    let response = control(cx).respond_load(flags);
+    deliver(cx, op, value, response);
     Ok(())
 }
 
@@ -36,8 +39,9 @@ fn load<M: MemoryOperand, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) 
 fn load_register<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
     let value = P::load(cx, op.segment, E::linear(cx, op))?;
-    let (data, response) = (data::<E>(cx, op), control(cx).respond_load(Flags::NONE));
-    deliver(cx, op, data, value, response);
+    record_data::<E>(cx, op);
+    let response = control(cx).respond_load(Flags::NONE);
+    deliver(cx, op, value, response);
     Ok(())
 }
 
@@ -45,8 +49,9 @@ fn load_register<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result
 fn load_decimal<P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
     begin(cx).map_err(P::raise)?;
     let bytes: F80 = P::load(cx, op.segment, E::linear(cx, op))?;
-    let (data, response) = (data::<E>(cx, op), control(cx).respond_load(Flags::NONE));
-    deliver(cx, op, data, semantics::from_bcd(bytes.to_le_bytes()), response);
+    record_data::<E>(cx, op);
+    let response = control(cx).respond_load(Flags::NONE);
+    deliver(cx, op, semantics::from_bcd(bytes.to_le_bytes()), response);
     Ok(())
 }
 
@@ -61,20 +66,20 @@ impl MemoryOperand for Int64 {
 
 /// FLD ST(i).
 fn fld(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let response = control(cx).respond_load(Flags::NONE);
     match read(cx, op.a) {
-        Some(value) => deliver(cx, op, None, value, response),
-        None if stack_fault(cx, op, None, Fault::Underflow) => push(cx, F80::INDEFINITE),
+        Some(value) => deliver(cx, op, value, response),
+        None if stack_fault(cx, op, Fault::Underflow) => push(cx, F80::INDEFINITE),
         None => {}
     }
     Ok(())
 }
 
 fn load_constant(cx: &mut Vcpu, op: &Op, constant: Constant) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let control = control(cx);
-    deliver(cx, op, None, constant.load(control), control.respond_load(Flags::NONE));
+    deliver(cx, op, constant.load(control), control.respond_load(Flags::NONE));
     Ok(())
 }
 
@@ -170,15 +175,17 @@ fn write_if<S: Stored, P: Path>(cx: &mut Vcpu, op: &Op, linear: u64, bits: S::Bi
 /// Stores ST(0), and says whether the instruction went through.
 fn store_top<S: Stored, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<bool, P::Error> {
     begin(cx).map_err(P::raise)?;
-    let (control, data, linear) = (control(cx), data::<E>(cx, op), E::linear(cx, op));
+    let (control, linear) = (control(cx), E::linear(cx, op));
     let Some(value) = read(cx, 0) else {
         write_if::<S, P>(cx, op, linear, S::INDEFINITE, control.respond(Flags::INVALID).commit)?;
-        return Ok(stack_fault(cx, op, data, Fault::Underflow));
+        record_data::<E>(cx, op);
+        return Ok(stack_fault(cx, op, Fault::Underflow));
     };
     let (bits, flags) = S::convert(value, control);
     let response = control.respond_store(flags);
     write_if::<S, P>(cx, op, linear, bits, response.commit)?;
-    Ok(settle(cx, op, data, response))
+    record_data::<E>(cx, op);
+    Ok(settle(cx, op, response))
 }
 
 fn store<S: Stored, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error> {
@@ -194,9 +201,9 @@ fn store_pop<S: Stored, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) ->
 
 /// ST(0) to ST(i); says whether the instruction went through.
 fn copy_top(cx: &mut Vcpu, op: &Op) -> Result<bool, Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let Some(value) = read(cx, 0) else {
-        let masked = stack_fault(cx, op, None, Fault::Underflow);
+        let masked = stack_fault(cx, op, Fault::Underflow);
         if masked {
             write(cx, op.a, F80::INDEFINITE);
         }
@@ -220,7 +227,7 @@ fn fstp(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 /// FSTP at another encoding, which ignores an empty ST(0) but for popping it.
 fn fstpnce(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     cx.fpu.status &= !status::C1;
     if let Some(value) = read(cx, 0) {
         write(cx, op.a, value);
@@ -231,10 +238,10 @@ fn fstpnce(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 /// An empty register counts as the default NaN if that is masked.
 fn fxch(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     let (first, second) = (read(cx, 0), read(cx, op.b));
     cx.fpu.status &= !status::C1;
-    if (first.is_none() || second.is_none()) && !stack_fault(cx, op, None, Fault::Underflow) {
+    if (first.is_none() || second.is_none()) && !stack_fault(cx, op, Fault::Underflow) {
         return Ok(());
     }
     write(cx, 0, second.unwrap_or(F80::INDEFINITE));
@@ -243,9 +250,9 @@ fn fxch(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 fn fcmov<C: Cond>(cx: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    begin(cx)?;
+    begin_on_registers(cx, op)?;
     if is_empty(cx, 0) || is_empty(cx, op.b) {
-        if stack_fault(cx, op, None, Fault::Underflow) {
+        if stack_fault(cx, op, Fault::Underflow) {
             write(cx, 0, F80::INDEFINITE);
         }
     } else if Condition::holds(C::CODE, &cx.flags) {
