@@ -174,12 +174,14 @@ fn return_stack(cx: &mut Vcpu, selector: u16, code: &Segment) -> Result<Segment,
     descriptor::stack_segment_for(cx, selector, level, Exception::gp)
 }
 
-/// Takes away the data segments that the new privilege level must not use.
+/// Takes away the data segments that the new privilege level must not use. Null selectors lose their RPL; a base without a descriptor stays.
 fn drop_privileged_segments(cx: &mut Vcpu) {
     use SegmentName::{Ds, Es, Fs, Gs};
     for name in [Es, Ds, Fs, Gs] {
         let segment = &mut cx.segments[name as usize];
-        if segment.attributes != 0 && !segment.is_conforming() && segment.dpl() < cx.cpl {
+        if segment.attributes == 0 {
+            segment.selector = 0;
+        } else if !segment.is_conforming() && segment.dpl() < cx.cpl {
             *segment = Segment::default();
         }
     }
@@ -198,6 +200,10 @@ fn go_back(cx: &mut Vcpu, code: Segment, offset: u64, stack: Option<(Segment, u6
     }
     enter(cx, code, level, offset);
     if let Some((_, pointer)) = stack {
+        // To a stack of 16 bits, bits 16 to 31 stay as they were; the upper half of RSP is not the outer level's to see.
+        if cx.stack_mask() != u64::MAX {
+            cx.regs[slot::RSP] &= 0xffff_ffff;
+        }
         cx.set_stack_pointer(pointer);
     }
 }
@@ -360,6 +366,44 @@ mod tests {
         assert_eq!([rip, cs, rsp, ss], [USER_CODE, u64::from(selector::USER_CODE64), USER_STACK, u64::from(selector::USER_DATA)]);
         assert_eq!(rflags, Rflags::FIXED | Rflags::IF | Rflags::CF | Rflags::ID | Rflags::RF);
         assert_eq!(cx.segment(SegmentName::Ds).attributes, 0, "DPL 0 must not be left to user mode");
+    }
+
+    #[test]
+    fn return_to_an_outer_level_leaves_null_selectors_without_rpl() {
+        for (return_, words) in [(IRETQ, 5), (RETFQ, 4)] {
+            let mut cx = long_mode();
+            let (code, stack) = (u64::from(selector::USER_CODE64), u64::from(selector::USER_DATA));
+            let frame = [USER_CODE, code, 0, USER_STACK, stack];
+            let far = [USER_CODE, code, USER_STACK, stack];
+            push_frame(&mut cx, if words == 5 { &frame } else { &far });
+            for (name, selector) in [(SegmentName::Es, 1), (SegmentName::Ds, 3), (SegmentName::Fs, 2), (SegmentName::Gs, 0)] {
+                cx.segments[name as usize] = Segment { base: 0x1000, ..descriptor::null_segment(selector) };
+            }
+            store(&mut cx, USER_CODE, &[0x0f, 0x0b]);
+            expect_vector(&mut cx, return_, 6);
+            for name in [SegmentName::Es, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
+                assert_eq!((cx.segment(name).selector, cx.segment(name).base), (0, 0x1000), "{name:?}");
+            }
+        }
+    }
+
+    /// What Linux calls espfix.
+    #[test]
+    fn return_to_a_stack_of_16_bits_shows_nothing_of_the_upper_half_of_rsp() {
+        let mut cx = long_mode();
+        set_descriptor(&mut cx, selector::FREE, flat(0x80f3));
+        // RAM once more, in the upper half.
+        let top_level = cx.control.cr3;
+        let first = load64(&cx, top_level);
+        store64(&mut cx, top_level + 8 * 256, first);
+        cx.regs[slot::RSP] = STACK;
+        push_frame(&mut cx, &[USER_CODE, u64::from(selector::USER_CODE32), 0, 0xabcd_5678, u64::from(selector::FREE | 3)]);
+        cx.regs[slot::RSP] |= 0xffff_8000_0000_0000;
+        let kept = cx.regs[slot::RSP] & 0xffff_0000;
+        store(&mut cx, USER_CODE, &[0x0f, 0x0b]);
+        expect_vector(&mut cx, IRETQ, 6);
+        let [_, _, _, rsp] = frame(&cx);
+        assert_eq!(rsp, kept | 0x5678);
     }
 
     #[test]

@@ -117,6 +117,8 @@ fn enter<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Resul
         return Err(P::raise(Exception::SS0));
     }
     let frame = cx.regs[slot::RSP].wrapping_sub(W::BYTES) & mask;
+    // The whole of the stack pointer, also on a stack of 16 bits.
+    let pointer = W::truncate(cx.regs[slot::RSP] & !mask | frame);
     let base = W::read(&cx.regs, slot::RBP);
     P::store(cx, slot::SS, stack_linear(cx, frame), base)?;
     let mut top = frame;
@@ -128,12 +130,12 @@ fn enter<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op) -> Resul
     }
     if level > 0 {
         top = top.wrapping_sub(W::BYTES) & mask;
-        P::store(cx, slot::SS, stack_linear(cx, top), W::truncate(frame))?;
+        P::store(cx, slot::SS, stack_linear(cx, top), pointer)?;
     }
     top = top.wrapping_sub(op.immediate & 0xffff) & mask;
     // The last push must not be the only thing that was checked: the new top has to be writable, too (SDM, ENTER).
     P::modify::<W, _>(cx, slot::SS, stack_linear(cx, top), |value| (value, ()))?;
-    W::truncate(frame).write(&mut cx.regs, slot::RBP);
+    pointer.write(&mut cx.regs, slot::RBP);
     cx.set_stack_pointer(top);
     Ok(())
 }
@@ -176,4 +178,32 @@ rows! {
     Pushad => stack pusha[u32];
     Popaw => stack popa[u16];
     Popad => stack popa[u32];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::SegmentName;
+    use crate::testing::*;
+
+    #[test]
+    fn enter_writes_as_much_of_the_stack_pointer_as_the_operand_is_wide() {
+        const BIG: u16 = 0x4000;
+        // enter 0x10,0 with operands of 32 and of 16 bits, on stacks of 32 and of 16 bits
+        for (code, bytes) in [(&[0xc8, 0x10, 0, 0, 0xf4][..], 4), (&[0x66, 0xc8, 0x10, 0, 0, 0xf4], 2)] {
+            for big in [true, false] {
+                let mut cx = protected_mode();
+                cx.regs[slot::RBP] = 0x1234_5678;
+                if !big {
+                    cx.segments[SegmentName::Ss as usize].attributes &= !BIG;
+                    cx.mode_changed();
+                }
+                cx.regs[slot::RSP] = if big { STACK } else { 0xabcd_1000 };
+                let frame = cx.regs[slot::RSP] - bytes;
+                expect_halt(&mut cx, code);
+                let pointer = if bytes == 4 { frame } else { 0x1234_0000 | frame & 0xffff };
+                assert_eq!([cx.regs[slot::RBP], cx.regs[slot::RSP]], [pointer, frame - 0x10], "{bytes} bytes, big: {big}");
+            }
+        }
+    }
 }
