@@ -17,7 +17,7 @@ const PML4: u64 = 0x1000;
 const PDPT: u64 = 0x2000;
 const DIRECTORY: u64 = 0x3000;
 /// Two page tables: one entry of eight bytes for each page of RAM.
-const TABLES: u64 = 0x4000;
+pub const TABLES: u64 = 0x4000;
 pub const GDT: u64 = 0x6000;
 pub const IDT: u64 = 0x7000;
 pub const TSS: u64 = 0x8000;

@@ -64,14 +64,16 @@ impl JumpTable {
         (entry.key == rip ^ self.mode).then_some(entry.slot)
     }
 
-    /// Fills an entry.
-    pub fn insert(&mut self, rip: u64, slot: *const Slot, global: bool) {
+    /// Fills an entry. `last` is the address of the block's last byte: its page counts as well.
+    pub fn insert(&mut self, rip: u64, last: u64, slot: *const Slot, global: bool) {
         let index = Self::index(rip);
         self.entries[index] = Entry { key: rip ^ self.mode, slot };
         let log = if global { &mut self.global } else { &mut self.local };
         log.push(index as u16);
-        let (word, bit) = Self::filter_bit(rip);
-        self.filter[word] |= bit;
+        for address in [rip, last] {
+            let (word, bit) = Self::filter_bit(address);
+            self.filter[word] |= bit;
+        }
         if self.local.len() + self.global.len() > 4 * ENTRIES {
             self.clear();
         }

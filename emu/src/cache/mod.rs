@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use crate::bus::PAGE_SIZE;
 use crate::decode::{Mode, Op};
 use jump::JumpTable;
 
@@ -46,6 +47,8 @@ pub struct Block {
     pub start: u32,
     /// Page number of the second page, for a block that is one instruction across two.
     pub second_page: Option<u32>,
+    /// Bytes of its code.
+    pub length: u16,
 }
 
 /// The block cache.
@@ -102,11 +105,15 @@ impl Cache {
         self.jump.find(rip)
     }
 
-    /// Remembers that linear `rip` leads to a block; `global` if a load of CR3 does not change that. Returns the block's first slot.
-    pub fn remember(&mut self, rip: u64, block: &Block, global: bool) -> *const Slot {
-        let slot: *const Slot = &self.arena[block.start as usize];
-        self.jump.insert(rip, slot, global);
-        slot
+    /// Remembers that linear `rip` leads to a block; `global` if a load of CR3 does not change that, for either page that it lies on.
+    pub fn remember(&mut self, rip: u64, block: &Block, global: bool) {
+        let last = if block.second_page.is_some() { rip.wrapping_add(PAGE_SIZE) } else { rip };
+        self.jump.insert(rip, last, &self.arena[block.start as usize], global);
+    }
+
+    /// The first slot of a block.
+    pub fn first(&self, block: &Block) -> *const Slot {
+        &self.arena[block.start as usize]
     }
 
     /// Forgets every way from an address to a block; the blocks stay.
@@ -153,7 +160,8 @@ impl Cache {
     /// The last op must be one that leaves the block, and no op linked yet.
     pub unsafe fn insert(&mut self, key: BlockKey, page: u32, second_page: Option<u32>, slots: &[Slot]) -> Block {
         debug_assert!(self.arena.len() + slots.len() <= self.arena.capacity());
-        let block = Block { start: self.arena.len() as u32, second_page };
+        let length = slots.last().map_or(0, |last| last.op.end() as u16);
+        let block = Block { start: self.arena.len() as u32, second_page, length };
         self.arena.extend_from_slice(slots);
         self.blocks.insert(key, block);
         for page in std::iter::once(page).chain(second_page) {

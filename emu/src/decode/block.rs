@@ -17,9 +17,11 @@ impl Mode {
     /// Bits above the code size: SSE or x87 and MMX are switched off.
     const NO_SSE: u8 = 1 << 2;
     const NO_MMX: u8 = 1 << 3;
+    /// The code lies in a segment with a base or a limit: ways from one block to another depend on those, and are looked for each time.
+    const SEGMENTED: u8 = 1 << 4;
 
-    /// For code of `size` under these control registers.
-    pub fn new(size: CodeSize, cr0: u64, cr4: u64) -> Self {
+    /// For code of `size`, in a segment with a base or a limit or not, under these control registers.
+    pub fn new(size: CodeSize, segmented: bool, cr0: u64, cr4: u64) -> Self {
         let size = match size {
             CodeSize::Bits64 => 0,
             CodeSize::Bits32 => 1,
@@ -27,7 +29,8 @@ impl Mode {
         };
         let mmx_off = cr0 & (Cr0::EM | Cr0::TS) != 0;
         let sse_off = mmx_off || cr4 & Cr4::OSFXSR == 0;
-        Self(size | if sse_off { Self::NO_SSE } else { 0 } | if mmx_off { Self::NO_MMX } else { 0 })
+        let bit = |holds: bool, bit: u8| if holds { bit } else { 0 };
+        Self(size | bit(sse_off, Self::NO_SSE) | bit(mmx_off, Self::NO_MMX) | bit(segmented, Self::SEGMENTED))
     }
 
     fn size(self) -> CodeSize {
@@ -89,7 +92,7 @@ impl Builder {
                     self.end(offset, retired);
                     return true;
                 }
-                if is_too_long(&bytes[usize::from(offset)..]) {
+                if is_too_long(&bytes[usize::from(offset)..], self.size) {
                     op.code = Opcode::TOO_LONG;
                 }
             } else {
@@ -139,13 +142,30 @@ impl Builder {
     }
 }
 
+/// Whether an invalid instruction is so because of its length alone. The decoder does not tell: so it is asked about the same without the prefixes that
+/// do nothing, of which every instruction that is too long has some.
+fn is_too_long(bytes: &[u8], size: CodeSize) -> bool {
+    let Some(longest) = bytes.get(..MAX_INSTRUCTION_BYTES) else { return false };
+    let is_rex = |byte: u8| size == CodeSize::Bits64 && matches!(byte, 0x40..=0x4f);
+    let is_segment = |byte: u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65);
+    let is_repeat = |byte: u8| matches!(byte, 0xf2 | 0xf3);
+    let is_prefix = |byte: u8| is_segment(byte) || is_repeat(byte) || is_rex(byte) || matches!(byte, 0x66 | 0x67 | 0xf0);
+    let count = longest.iter().take_while(|&&byte| is_prefix(byte)).count();
+    let (prefixes, rest) = longest.split_at(count);
+    let mut shorter = [0; MAX_INSTRUCTION_BYTES];
+    let kept = prefixes.iter().enumerate().filter(|&(place, &byte)| match byte {
+        0x66 | 0x67 => !prefixes[..place].contains(&byte),
+        _ if is_rex(byte) => place + 1 == count,
+        _ if is_repeat(byte) => !prefixes[place + 1..].iter().any(|&byte| is_repeat(byte)),
+        _ => false,
+    });
+    let kept: Vec<u8> = kept.map(|(_, &byte)| byte).chain(rest.iter().copied()).collect();
+    shorter[..kept.len()].copy_from_slice(&kept);
+    let instruction = Decoder::with_ip(size as u32, &shorter, 0, OPTIONS).decode();
+    instruction.code() != Code::INVALID && longest.len() - kept.len() + instruction.len() > MAX_INSTRUCTION_BYTES
+}
+
 /// Branch distances of 32-bit code are 32 bits wide.
 fn sign_extend(delta: u64, size: CodeSize) -> u64 {
     if size == CodeSize::Bits64 { delta } else { i64::from(delta as i32) as u64 }
-}
-
-/// Whether an invalid instruction is so because of its length alone: nothing but prefixes in all of its 15 bytes.
-fn is_too_long(bytes: &[u8]) -> bool {
-    let prefix = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3 | 0x40..=0x4f);
-    bytes.len() >= MAX_INSTRUCTION_BYTES - 1 && bytes[..MAX_INSTRUCTION_BYTES - 1].iter().all(prefix)
 }

@@ -124,6 +124,11 @@ pub fn software(cx: &mut Vcpu, vector: u8) -> Result<(), Exception> {
 pub fn debug_interrupt(cx: &mut Vcpu) -> Result<(), Exception> {
     let event = Event { vector: Vector::Debug as u8, error_code: None, software: false, rflags: cx.rflags() };
     deliver(cx, &event)?;
+    // What a load of SS just before has met is told by this exception: another one would find its stack in use.
+    let detected = u64::from(std::mem::take(&mut cx.debug.detected));
+    if detected != 0 {
+        cx.control.dr6 = cx.control.dr6 & !MET | detected;
+    }
     cx.control.dr7 &= !GENERAL_DETECT;
     Ok(())
 }

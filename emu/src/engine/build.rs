@@ -2,8 +2,8 @@
 
 use crate::bus::PAGE_SIZE;
 use crate::cache::Slot;
-use crate::cpu::Exception;
-use crate::decode::{MAX_INSTRUCTION_BYTES, Mode, decode_block};
+use crate::cpu::{CodeSize, Exception};
+use crate::decode::{MAX_INSTRUCTION_BYTES, decode_block};
 use crate::exec::{form, slots};
 use crate::vcpu::Vcpu;
 
@@ -14,12 +14,13 @@ pub struct Built {
     pub second_page: Option<u32>,
 }
 
-/// Linear address of the page after that of `linear`.
-pub fn next_page(linear: u64) -> u64 {
-    (linear | (PAGE_SIZE - 1)).wrapping_add(1)
-}
-
 impl Vcpu {
+    /// Linear address of the page after that of `linear`.
+    pub(super) fn next_page(&self, linear: u64) -> u64 {
+        let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1);
+        if self.code_size == CodeSize::Bits64 { next } else { next & u64::from(u32::MAX) }
+    }
+
     /// What instructions are fetched from: RAM, or a bus that nothing drives. `length` is up to the end of the page at most.
     fn code_bytes(&self, address: u64, length: usize) -> &[u8] {
         const UNDRIVEN: [u8; PAGE_SIZE as usize] = [0xff; PAGE_SIZE as usize];
@@ -27,21 +28,26 @@ impl Vcpu {
         if ram.contains(address, length as u64) { &ram.bytes()[address as usize..][..length] } else { &UNDRIVEN[..length] }
     }
 
-    /// Decodes at most `limit` instructions from guest-physical `address`, which `linear` leads to.
+    /// Decodes at most `limit` instructions from guest-physical `address`, which `linear` leads to, up to the end of the code segment. An instruction
+    /// that lies beyond that in part raises #GP(0).
     pub(super) fn build(&mut self, address: u64, linear: u64, limit: usize) -> Result<Built, Exception> {
-        let mode = Mode::new(self.code_size, self.control.cr0, self.control.cr4);
+        let mode = self.decode_mode();
+        let room = usize::try_from(self.code_room()).unwrap_or(usize::MAX);
         let page_offset = address % PAGE_SIZE;
         let page_left = (PAGE_SIZE - page_offset) as usize;
-        let bytes = self.code_bytes(address, page_left);
+        let bytes = self.code_bytes(address, page_left.min(room));
         if let Some(ops) = decode_block(bytes, mode, page_offset, limit, form) {
             return Ok(Built { slots: slots(&ops), second_page: None });
         }
+        if room <= page_left {
+            return Err(Exception::GP0);
+        }
         let mut both = [0; MAX_INSTRUCTION_BYTES];
         both[..page_left].copy_from_slice(bytes);
-        let (second, _) = self.translate_fetch(next_page(linear))?;
+        let (second, _) = self.translate_fetch(self.next_page(linear))?;
         both[page_left..].copy_from_slice(self.code_bytes(second, MAX_INSTRUCTION_BYTES - page_left));
-        let Some(ops) = decode_block(&both, mode, page_offset, 1, form) else {
-            unreachable!("the bytes of the longest instruction are there");
+        let Some(ops) = decode_block(&both[..room.min(MAX_INSTRUCTION_BYTES)], mode, page_offset, 1, form) else {
+            return Err(Exception::GP0);
         };
         let second_page = self.mmu.ram().contains(second, PAGE_SIZE).then_some((second / PAGE_SIZE) as u32);
         Ok(Built { slots: slots(&ops), second_page })

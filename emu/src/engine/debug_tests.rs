@@ -537,3 +537,53 @@ fn debugger_stops_before_its_addresses_and_the_guest_cannot_tell() {
     assert_eq!(cx.run(100), VcpuExit::Halted);
     assert_eq!([cx.regs[slot::RAX], cause(&cx)], [3, 0]);
 }
+
+/// A data breakpoint that MOV SS meets, in front of every way into a handler.
+#[test]
+fn breakpoint_of_mov_ss_is_told_of_once_whatever_comes_behind() {
+    const HANDLER: u64 = 0x90;
+    let cases: [(&str, &[u8], &[(u64, u64)], u64); 6] = [
+        ("nop", &[0x90, 0xf4], &[(1, CODE + 3)], CODE + 4),
+        ("int1", &[0xf1, 0xf4], &[(1, CODE + 3)], CODE + 4),
+        ("int3", &[0xcc], &[(1, handler(3))], handler(3) + 1),
+        ("int n", &[0xcd, 0x80], &[(1, handler(0x80))], handler(0x80) + 1),
+        ("syscall", &[0x0f, 0x05], &[(1, handler(HANDLER as u8))], handler(HANDLER as u8) + 1),
+        ("ud2", &[0x0f, 0x0b], &[], handler(6) + 1),
+    ];
+    for (name, code, logged, end) in cases {
+        let mut cx = long_mode();
+        log_debug_exceptions(&mut cx);
+        // As Linux has it: a stack of its own, at the top of which every debug exception begins.
+        set_gate(&mut cx, 1, CODE + 0x2000, selector::CODE64, 14, 0, 1);
+        cx.msrs.lstar = handler(HANDLER as u8);
+        store(&mut cx, DATA, &selector::DATA.to_le_bytes());
+        set(&mut cx, 0, On::Access, 2, DATA);
+        cx.regs[slot::RBX] = DATA;
+        // mov ss,[rbx]
+        assert_eq!(run(&mut cx, &[&[0x8e, 0x13][..], code].concat()), VcpuExit::Halted, "{name}");
+        assert_eq!((log(&cx).as_slice(), cx.rip), (logged, end), "{name}");
+    }
+}
+
+/// SDM Vol. 3, 6.8.3: of consecutive loads of SS the first alone is sure to hold anything off.
+#[test]
+fn second_load_of_ss_in_a_row_holds_nothing_off() {
+    // mov ss,eax; mov ss,eax; nop; hlt
+    let code = [0x8e, 0xd0, 0x8e, 0xd0, 0x90, 0xf4];
+    let mut cx = long_mode();
+    cx.regs[slot::RAX] = selector::DATA.into();
+    cx.set_rflags(Rflags::TF);
+    expect_vector(&mut cx, &code, 1);
+    assert_eq!([frame::<1>(&cx)[0], cause(&cx)], [CODE + 4, BS]);
+    // An interrupt that comes up during the first.
+    let mut cx = long_mode();
+    cx.regs[slot::RAX] = selector::DATA.into();
+    store(&mut cx, CODE, &code);
+    let until = cx.count() + 1;
+    assert_eq!(cx.run(until), VcpuExit::Due);
+    cx.set_rflags(Rflags::IF);
+    board(&mut cx).pending.push(0x40);
+    let until = cx.count() + 100;
+    assert_eq!(cx.run(until), VcpuExit::Halted);
+    assert_eq!((cx.rip, frame::<1>(&cx)[0]), (handler(0x40) + 1, CODE + 4));
+}

@@ -4,6 +4,8 @@
 mod absent_tests;
 mod build;
 #[cfg(test)]
+mod code_tests;
+#[cfg(test)]
 mod debug_tests;
 #[cfg(test)]
 mod tests;
@@ -79,9 +81,16 @@ impl Vcpu {
             }
             if self.interrupts_blocked {
                 self.interrupts_blocked = false;
+                let by_mov_ss = std::mem::take(&mut self.debug.blocked_by_mov_ss);
                 if let Err(stop) = self.advance(true) {
                     self.interrupts_blocked = matches!(stop, VcpuExit::Unavailable | VcpuExit::Breakpoint);
+                    self.debug.blocked_by_mov_ss = by_mov_ss && self.interrupts_blocked;
                     return stop;
+                }
+                // Of consecutive loads of SS the first alone blocks (SDM Vol. 3, 6.8.3).
+                if by_mov_ss && self.debug.blocked_by_mov_ss {
+                    self.interrupts_blocked = false;
+                    self.debug.blocked_by_mov_ss = false;
                 }
                 continue;
             }
@@ -148,20 +157,27 @@ impl Vcpu {
             return Ok(delivery::debug(self, detected.into())?);
         }
         let mut one = one || guarded;
+        let mut behind_mov_ss = false;
         loop {
             let (tracing, before) = (self.system_flags & Rflags::TF != 0, self.count());
             self.system_flags &= !Rflags::RF;
             self.debug.single_step = tracing;
             self.debug.blocked_by_mov_ss = false;
             self.dispatch(one || tracing)?;
-            if !self.debug.blocked_by_mov_ss {
-                // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
-                self.debug.single_step &= self.count() != before;
-                break;
+            if behind_mov_ss && self.debug.blocked_by_mov_ss {
+                // Of consecutive loads of SS the first alone blocks (SDM Vol. 3, 6.8.3).
+                self.interrupts_blocked = false;
+                self.debug.blocked_by_mov_ss = false;
+                self.debug.single_step = tracing;
+            } else if self.debug.blocked_by_mov_ss {
+                // Behind a load of SS comes the instruction that sets the stack pointer, before all else.
+                self.interrupts_blocked = false;
+                (behind_mov_ss, one) = (true, true);
+                continue;
             }
-            // Behind a load of SS comes the instruction that sets the stack pointer, before all else.
-            self.interrupts_blocked = false;
-            one = true;
+            // An instruction that faulted has not retired: no trap. Each iteration of a REP traps.
+            self.debug.single_step &= self.count() != before;
+            break;
         }
         let stepped = if std::mem::take(&mut self.debug.single_step) { STEPPED } else { 0 };
         let cause = stepped | u64::from(std::mem::take(&mut self.debug.detected));
@@ -222,7 +238,8 @@ impl Vcpu {
                 // Breakpoints are looked for there before each instruction.
                 None if self.debug.breakpoints.guard_page(self.linear_rip()) => return Ok(()),
                 _ => match self.block_at(link) {
-                    Ok(slot) => slot,
+                    Ok(Some(slot)) => slot,
+                    Ok(None) => return self.run_bounded(MAX_BLOCK as i64),
                     Err(exception) => return delivery::exception(self, exception),
                 },
             };
@@ -246,7 +263,7 @@ impl Vcpu {
         result
     }
 
-    /// Runs at most `limit` instructions, fewer than a full block.
+    /// Runs at most `limit` instructions, which are not kept: fewer than a full block, or those before the end of a code segment.
     fn run_bounded(&mut self, limit: i64) -> Result<(), Undelivered> {
         let limit = (limit as usize).min(self.cache.limits().block);
         let built = self.translate_rip().and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit)?)));
@@ -260,8 +277,8 @@ impl Vcpu {
         };
         self.regs[slot::BLOCK] = self.rip;
         let first = slots.as_ptr();
-        // SAFETY: `slots` lives until the dispatcher has returned; its links are empty and the budget is below a block's worth, so it
-        // cannot be left other than by its last op.
+        // SAFETY: `slots` lives until the dispatcher has returned. Its links are empty, and no way to a block that is kept is found: either the budget
+        // is below a block's worth, or the code segment has an end. So it cannot be left other than by its last op.
         unsafe { enter(self, first) };
         match self.exit {
             ExitReason::Block(_) | ExitReason::Sync => Ok(()),
@@ -271,11 +288,7 @@ impl Vcpu {
 
     /// Physical and linear address of the next instruction, and whether the translation is global.
     fn translate_rip(&mut self) -> Result<(u64, u64, bool), Exception> {
-        let inside = match self.code_size {
-            CodeSize::Bits64 => is_canonical(self.rip),
-            _ => self.rip <= u64::from(self.segment(SegmentName::Cs).limit),
-        };
-        if !inside {
+        if self.code_room() == 0 {
             return Err(Exception::GP0);
         }
         let linear = self.linear_rip();
@@ -283,14 +296,44 @@ impl Vcpu {
         Ok((address, linear, global))
     }
 
-    /// The block at RIP, built if need be; the link that asked for it is made if it may be.
-    fn block_at(&mut self, link: Link) -> Result<*const Slot, Exception> {
-        let (address, linear, global) = self.translate_rip()?;
-        let key = BlockKey { address, mode: Mode::new(self.code_size, self.control.cr0, self.control.cr4) };
-        let (block, cleared) = match self.cache.block(key) {
-            Some(block) if self.second_page_matches(&block, linear) => (block, false),
-            _ => self.build_cached(key, linear)?,
+    /// Bytes from RIP to the end of the code segment, or of the canonical addresses. 0: the next instruction cannot be fetched.
+    fn code_room(&self) -> u64 {
+        const END_OF_LOWER_HALF: u64 = 1 << 47;
+        match self.code_size {
+            CodeSize::Bits64 if !is_canonical(self.rip) => 0,
+            CodeSize::Bits64 if self.rip < END_OF_LOWER_HALF => END_OF_LOWER_HALF - self.rip,
+            CodeSize::Bits64 => u64::MAX,
+            _ => (u64::from(self.segment(SegmentName::Cs).limit) + 1).saturating_sub(self.rip),
+        }
+    }
+
+    /// What besides the bytes decides how they are decoded.
+    fn decode_mode(&self) -> Mode {
+        Mode::new(self.code_size, self.is_segmented(), self.control.cr0, self.control.cr4)
+    }
+
+    /// The block at RIP, built if need be; the link that asked for it is made if it may be. `None` if it does not fit into the code segment.
+    fn block_at(&mut self, link: Link) -> Result<Option<*const Slot>, Exception> {
+        let (address, linear, mut global) = self.translate_rip()?;
+        let key = BlockKey { address, mode: self.decode_mode() };
+        let known = match self.cache.block(key) {
+            Some(block) => self.second_page(&block, linear).map(|second| (block, second)),
+            None => None,
         };
+        let (block, cleared) = match known {
+            Some((block, second_is_global)) => {
+                global &= second_is_global;
+                (block, false)
+            }
+            None => {
+                let built = self.build_cached(key, linear)?;
+                global &= self.second_page(&built.0, linear) == Some(true);
+                built
+            }
+        };
+        if self.is_segmented() {
+            return Ok((u64::from(block.length) <= self.code_room()).then(|| self.cache.first(&block)));
+        }
         if block.second_page.is_none() && !cleared {
             let start = block.start;
             // SAFETY: the link's slot ran just before, and the cache was not cleared since.
@@ -302,14 +345,17 @@ impl Vcpu {
                 }
             }
         }
-        Ok(self.cache.remember(self.rip, &block, global))
+        self.cache.remember(self.rip, &block, global);
+        Ok(Some(self.cache.first(&block)))
     }
 
-    /// Whether the page behind a block's first is still the one that holds the rest of its instruction.
-    fn second_page_matches(&mut self, block: &Block, linear: u64) -> bool {
-        let Some(page) = block.second_page else { return true };
-        let next = build::next_page(linear);
-        self.translate_fetch(next).is_ok_and(|(address, _)| address >> 12 == u64::from(page))
+    /// Whether the translation of the page behind a block's first is global, if that is still the page that holds the rest of its instruction. A block
+    /// on one page has nothing there.
+    fn second_page(&mut self, block: &Block, linear: u64) -> Option<bool> {
+        let Some(page) = block.second_page else { return Some(true) };
+        let next = self.next_page(linear);
+        let (address, global) = self.translate_fetch(next).ok()?;
+        (address / PAGE_SIZE == u64::from(page)).then_some(global)
     }
 
     /// Builds a block into the cache. Says whether the cache was cleared for it.

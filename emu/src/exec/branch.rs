@@ -1,6 +1,6 @@
 //! Jumps, calls and returns within a code segment.
 
-use super::flow::{Cc, Cond, conditional, direct, looked_up, retire};
+use super::flow::{Cc, Cond, check_direct, check_limit, conditional, direct, looked_up, retire};
 use super::path::{EffectiveAddress, Path};
 use super::retire::Flow;
 use super::row::rows;
@@ -11,43 +11,55 @@ use crate::decode::Op;
 use crate::vcpu::Vcpu;
 
 fn jmp<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
+    check_direct::<W, P>(cx, slot)?;
     // SAFETY: the dispatcher hands over a valid slot.
     retire(cx, unsafe { &(*slot).op });
     Ok(direct::<W>(cx, slot))
 }
 
+#[inline(always)]
+fn jump_if_taken<W: Word, P: Path>(cx: &mut Vcpu, slot: *const Slot, taken: bool) -> Result<Flow, P::Error> {
+    if taken {
+        check_direct::<W, P>(cx, slot)?;
+    }
+    Ok(conditional::<W>(cx, slot, taken))
+}
+
 fn jcc<W: Word, C: Cond, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     let taken = Condition::holds(C::CODE, &cx.flags);
-    Ok(conditional::<W>(cx, slot, taken))
+    jump_if_taken::<W, P>(cx, slot, taken)
 }
 
 /// JCXZ, JECXZ, JRCXZ: `C` is the width of the counter.
 fn jrcxz<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     let taken = C::read(&cx.regs, slot::RCX).zero_extend() == 0;
-    Ok(conditional::<W>(cx, slot, taken))
+    jump_if_taken::<W, P>(cx, slot, taken)
 }
 
-/// Counts RCX down; whether it is not 0 then.
+/// Counts RCX down, and jumps if it is not 0 then and `wanted`.
 #[inline(always)]
-fn count_down<C: Word>(cx: &mut Vcpu) -> bool {
+fn count_down<W: Word, C: Word, P: Path>(cx: &mut Vcpu, slot: *const Slot, wanted: bool) -> Result<Flow, P::Error> {
     let count = C::truncate(C::read(&cx.regs, slot::RCX).zero_extend().wrapping_sub(1));
+    let taken = wanted && count.zero_extend() != 0;
+    if taken {
+        check_direct::<W, P>(cx, slot)?;
+    }
     count.write(&mut cx.regs, slot::RCX);
-    count.zero_extend() != 0
+    Ok(conditional::<W>(cx, slot, taken))
 }
 
 fn loop_<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
-    let taken = count_down::<C>(cx);
-    Ok(conditional::<W>(cx, slot, taken))
+    count_down::<W, C, P>(cx, slot, true)
 }
 
 fn loope<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
-    let taken = count_down::<C>(cx) && cx.flags.zero();
-    Ok(conditional::<W>(cx, slot, taken))
+    let wanted = cx.flags.zero();
+    count_down::<W, C, P>(cx, slot, wanted)
 }
 
 fn loopne<W: Word, C: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
-    let taken = count_down::<C>(cx) && !cx.flags.zero();
-    Ok(conditional::<W>(cx, slot, taken))
+    let wanted = !cx.flags.zero();
+    count_down::<W, C, P>(cx, slot, wanted)
 }
 
 #[inline(always)]
@@ -61,12 +73,12 @@ fn push_return<W: Word, P: Path>(cx: &mut Vcpu, op: &Op) -> Result<(), P::Error>
 #[inline(always)]
 fn push_return_to<W: Word, P: Path>(cx: &mut Vcpu, op: &Op, target: u64) -> Result<(), P::Error> {
     let before = cx.regs[slot::RSP];
-    if !P::SLOW {
-        check_target::<P>(cx, target)?;
+    if !P::SLOW || W::BITS != 64 {
+        check_target::<W, P>(cx, target)?;
     }
     push_return::<W, P>(cx, op)?;
     if P::SLOW {
-        check_target::<P>(cx, target).inspect_err(|_| cx.regs[slot::RSP] = before)?;
+        check_target::<W, P>(cx, target).inspect_err(|_| cx.regs[slot::RSP] = before)?;
     }
     Ok(())
 }
@@ -74,6 +86,7 @@ fn push_return_to<W: Word, P: Path>(cx: &mut Vcpu, op: &Op, target: u64) -> Resu
 fn call<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) -> Result<Flow, P::Error> {
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
+    check_direct::<W, P>(cx, slot)?;
     push_return::<W, P>(cx, op)?;
     retire(cx, op);
     Ok(direct::<W>(cx, slot))
@@ -81,7 +94,8 @@ fn call<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot)
 
 /// Checks the target of an indirect branch before anything is committed.
 #[inline(always)]
-fn check_target<P: Path>(cx: &Vcpu, target: u64) -> Result<(), P::Error> {
+fn check_target<W: Word, P: Path>(cx: &Vcpu, target: u64) -> Result<(), P::Error> {
+    check_limit::<W, P>(cx, target)?;
     // A known way leads to a canonical address.
     if is_canonical(target) || cx.cache.find(target).is_some() { Ok(()) } else { Err(P::raise(Exception::GP0)) }
 }
@@ -90,7 +104,7 @@ fn jmp_register<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *con
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
     let target = W::read(&cx.regs, op.a).zero_extend();
-    check_target::<P>(cx, target)?;
+    check_target::<W, P>(cx, target)?;
     retire(cx, op);
     Ok(looked_up(cx, target))
 }
@@ -99,7 +113,7 @@ fn jmp_memory<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
     let target = P::load::<W>(cx, op.segment, E::linear(cx, op))?.zero_extend();
-    check_target::<P>(cx, target)?;
+    check_target::<W, P>(cx, target)?;
     retire(cx, op);
     Ok(looked_up(cx, target))
 }
@@ -127,7 +141,7 @@ fn ret<W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, slot: *const Slot) 
     // SAFETY: the dispatcher hands over a valid slot.
     let op = unsafe { &(*slot).op };
     let target = peek::<W, P>(cx)?.zero_extend();
-    check_target::<P>(cx, target)?;
+    check_target::<W, P>(cx, target)?;
     let above = stack_pointer::<W>(cx, W::BYTES + op.immediate);
     set_stack_pointer::<W>(cx, above);
     retire(cx, op);

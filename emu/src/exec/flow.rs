@@ -6,9 +6,10 @@
 use iced_x86::Code;
 
 use super::dispatch::{Done, go, leave};
+use super::path::Path;
 use super::retire::{Flow, fault};
 use crate::cache::{Link, MAX_BLOCK, Slot};
-use crate::cpu::{Condition, Exception, Word, slot};
+use crate::cpu::{Condition, Exception, SegmentName, Word, slot};
 use crate::decode::{Op, Opcode};
 use crate::vcpu::{ExitReason, Vcpu};
 
@@ -52,6 +53,24 @@ pub fn looked_up(cx: &mut Vcpu, target: u64) -> Flow {
     }
     cx.rip = target;
     Flow::Leave(leave(cx, ExitReason::Block(Link::None)))
+}
+
+/// Raises #GP(0) if `target` lies beyond the end of the code segment.
+#[inline(always)]
+pub fn check_limit<W: Word, P: Path>(cx: &Vcpu, target: u64) -> Result<(), P::Error> {
+    let inside = W::BITS == 64 || target <= u64::from(cx.segment(SegmentName::Cs).limit);
+    if inside { Ok(()) } else { Err(P::raise(Exception::GP0)) }
+}
+
+/// [`check_limit`] of a direct branch's target, before the branch has done anything.
+#[inline(always)]
+pub fn check_direct<W: Word, P: Path>(cx: &Vcpu, slot: *const Slot) -> Result<(), P::Error> {
+    if W::BITS == 64 {
+        return Ok(());
+    }
+    // SAFETY: the dispatcher hands over a valid slot.
+    let branch = unsafe { (*slot).op.branch() };
+    check_limit::<W, P>(cx, cx.regs[slot::BLOCK].wrapping_add(branch.target()) & W::MASK)
 }
 
 #[inline(always)]

@@ -63,7 +63,7 @@ impl Bench {
     fn new() -> Self {
         let mut cpu = long_mode();
         let probe_op = op(Opcode::STALE, Address::Based);
-        let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, 0, Cr4::OSFXSR) };
+        let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, false, 0, Cr4::OSFXSR) };
         // SAFETY: the probe leaves.
         let target = unsafe { cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot::with(probe, Arm, probe_op)]) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {

@@ -189,8 +189,15 @@ impl Vcpu {
             CodeSize::Bits64 => 0,
             CodeSize::Bits32 => 1,
             CodeSize::Bits16 => 2,
-        } | u64::from(self.cpl == 3) << 2;
+        } | u64::from(self.cpl == 3) << 2
+            | u64::from(self.is_segmented()) << 3;
         self.cache.set_mode(key);
+    }
+
+    /// Whether code runs in a segment that has a base or a limit.
+    pub fn is_segmented(&self) -> bool {
+        let cs = self.segment(SegmentName::Cs);
+        self.code_size != CodeSize::Bits64 && (cs.base != 0 || cs.limit != u32::MAX)
     }
 
     /// Brings the TLB's view up to date: CPL, RFLAGS.AC, CR4.SMAP or a segment changed.

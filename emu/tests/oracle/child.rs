@@ -88,7 +88,7 @@ pub unsafe fn main(shared: *mut Shared, line: libc::c_int) -> ! {
         ptr::copy_nonoverlapping(read_only_page().as_ptr(), READ_ONLY as *mut u8, PAGE);
         libc::mprotect(READ_ONLY as *mut libc::c_void, PAGE, libc::PROT_READ);
         map(SIGNAL_STACK, SIGNAL_STACK_LEN, libc::PROT_READ | libc::PROT_WRITE);
-        make_data_ldt();
+        make_ldt();
         let stack = libc::stack_t { ss_sp: SIGNAL_STACK as *mut libc::c_void, ss_flags: 0, ss_size: SIGNAL_STACK_LEN };
         libc::sigaltstack(&stack, ptr::null_mut());
         globals.frame.context.uc_stack = stack;
@@ -116,9 +116,9 @@ unsafe fn map(start: u64, len: usize, protection: libc::c_int) {
     }
 }
 
-/// Makes the LDT entry behind [`DATA_LDT`].
-unsafe fn make_data_ldt() {
-    /// Linux's `struct user_desc`; `flags`: 32-bit, data, writable, byte granular, present, and the "useable" bit.
+/// Makes the LDT entries behind [`DATA_LDT`], [`STACK_LDT`] and [`CODE_LDT`].
+unsafe fn make_ldt() {
+    /// Linux's `struct user_desc`.
     #[repr(C)]
     struct UserDesc {
         entry_number: u32,
@@ -126,9 +126,22 @@ unsafe fn make_data_ldt() {
         limit: u32,
         flags: u32,
     }
-    let entry = UserDesc { entry_number: 0, base: DATA as u32, limit: WINDOW as u32 - 1, flags: 1 | 1 << 6 };
-    // SAFETY: reads a local structure of the size that is given.
-    unsafe { libc::syscall(libc::SYS_modify_ldt, 0x11, &raw const entry, size_of::<UserDesc>()) };
+    /// Bits of `flags`. Without the first a segment is of 16 bits, without the second it is data.
+    const BITS32: u32 = 1;
+    const CODE_CONTENTS: u32 = 2 << 1;
+    const LIMIT_IN_PAGES: u32 = 1 << 4;
+    const USEABLE: u32 = 1 << 6;
+    let window = WINDOW as u32 - 1;
+    let entries = [
+        (DATA_LDT, DATA, window, BITS32 | USEABLE),
+        (STACK_LDT, STACK, window, USEABLE),
+        (CODE_LDT, 0, (CODE / PAGE as u64) as u32, BITS32 | CODE_CONTENTS | LIMIT_IN_PAGES | USEABLE),
+    ];
+    for (selector, base, limit, flags) in entries {
+        let entry = UserDesc { entry_number: u32::from(selector / 8), base: base as u32, limit, flags };
+        // SAFETY: reads a local structure of the size that is given.
+        unsafe { libc::syscall(libc::SYS_modify_ldt, 0x11, &raw const entry, size_of::<UserDesc>()) };
+    }
 }
 
 /// Sleeps until the parent has filled the batch.

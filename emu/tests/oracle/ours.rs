@@ -66,8 +66,9 @@ const GDT: [u64; 7] = [
     0x00af_fb00_0000_ffff,
 ];
 const GDT_LIMIT: u16 = 127;
-/// The descriptor behind [`DATA_LDT`], with the AVL bit that Linux's modify_ldt sets.
-const DATA_DESCRIPTOR: u64 = 0x2050_f300_0000_1fff;
+const LDT_LIMIT: u32 = 8 * LDT.len() as u32 - 1;
+/// The LDT, with the AVL bit that Linux's modify_ldt sets: the descriptors behind [`DATA_LDT`], [`STACK_LDT`] and [`CODE_LDT`].
+const LDT: [u64; 4] = [0x2050_f300_0000_1fff, 0, 0x3010_f300_0000_1fff, 0x00d1_fb00_0000_0000];
 
 /// Our CPU and 2 MiB of RAM.
 pub struct Ours(Vcpu);
@@ -91,7 +92,7 @@ impl Ours {
         (cpu.msrs.sysenter_cs, cpu.msrs.sysenter_eip, cpu.msrs.sysenter_esp) = (KERNEL_CS.into(), handler, SYSTEM + physical::KERNEL_STACK);
         cpu.gdtr = DescriptorTable { base: SYSTEM + physical::GDT, limit: GDT_LIMIT };
         cpu.idtr = DescriptorTable { base: SYSTEM + physical::IDT, limit: 0xfff };
-        cpu.ldtr = Segment { selector: LDT_SELECTOR, base: SYSTEM + physical::LDT, limit: 7, attributes: 0x82 };
+        cpu.ldtr = Segment { selector: LDT_SELECTOR, base: SYSTEM + physical::LDT, limit: LDT_LIMIT, attributes: 0x82 };
         cpu.tr = Segment { selector: TSS_SELECTOR, base: SYSTEM + physical::TSS, limit: 0x67, attributes: 0x8b };
         Ours(cpu)
     }
@@ -223,7 +224,7 @@ impl Ours {
 
 fn descriptor(selector: u16) -> u64 {
     match selector {
-        DATA_LDT => DATA_DESCRIPTOR,
+        _ if selector & 4 != 0 => LDT.get(usize::from(selector) / 8).copied().unwrap_or(0),
         _ => GDT.get(usize::from(selector) / 8).copied().unwrap_or(0),
     }
 }
@@ -259,9 +260,11 @@ fn build_memory(ram: &mut [u8]) {
     }
     put(physical::GDT + u64::from(TSS_SELECTOR), system_descriptor(physical::TSS, 0x67, 0x8b));
     put(physical::GDT + u64::from(TSS_SELECTOR) + 8, SYSTEM >> 32);
-    put(physical::GDT + u64::from(LDT_SELECTOR), system_descriptor(physical::LDT, 7, 0x82));
+    put(physical::GDT + u64::from(LDT_SELECTOR), system_descriptor(physical::LDT, LDT_LIMIT.into(), 0x82));
     put(physical::GDT + u64::from(LDT_SELECTOR) + 8, SYSTEM >> 32);
-    put(physical::LDT, DATA_DESCRIPTOR);
+    for (number, descriptor) in LDT.iter().enumerate() {
+        put(physical::LDT + 8 * number as u64, *descriptor);
+    }
     // RSP0; the I/O permission map lies beyond the limit.
     let stack = SYSTEM + physical::KERNEL_STACK;
     put(physical::TSS, stack << 32);

@@ -43,6 +43,11 @@ pub const CS64: u16 = 0x33;
 /// An LDT data segment: base [`DATA`], limit one window, byte granular. FS in 32-bit cases, where 16-bit addresses reach nothing else.
 pub const DATA_LDT: u16 = 0x07;
 
+/// An LDT stack segment of 16 bits: base [`STACK`], limit one window.
+pub const STACK_LDT: u16 = 0x17;
+/// An LDT segment of 32-bit code: base 0, limit in the middle of the code window.
+pub const CODE_LDT: u16 = 0x1f;
+
 /// RFLAGS bits.
 pub mod flag {
     /// Carry.
@@ -217,7 +222,7 @@ impl State {
 
     /// 32 or 64, as CS has it.
     pub fn bits(&self) -> u32 {
-        if self.segments[seg::CS] == CS32 { 32 } else { 64 }
+        if matches!(self.segments[seg::CS], CS32 | CODE_LDT) { 32 } else { 64 }
     }
 }
 
