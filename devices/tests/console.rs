@@ -307,6 +307,26 @@ fn a_reset_keeps_what_the_host_has_said() {
 }
 
 #[test]
+fn a_port_that_both_ends_have_closed_is_open_for_the_next_program() {
+    let mut linux = Linux::running();
+    linux.send(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+    linux.push(Port::Stdin, b"early");
+    linux.close(Port::Stdin);
+    // The end that the host has closed meanwhile is there for a guest that opens its own.
+    linux.send(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+    linux.post(Port::Stdin, 4);
+    assert_eq!(linux.take_input(Port::Stdin), b"earl");
+    linux.send(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+    linux.take_control();
+    assert_eq!(linux.log, [(1, VIRTIO_CONSOLE_PORT_OPEN, 1, vec![])]);
+    linux.save_and_restore();
+    assert_eq!(linux.push(Port::Stdin, b"for the next"), 12);
+    linux.send(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+    linux.post(Port::Stdin, PAGE);
+    assert_eq!(linux.take_input(Port::Stdin), b"for the next");
+}
+
+#[test]
 fn impossible_records_are_refused() {
     let good = Linux::running().guest.device.device().save();
     let damages: [fn(&mut ConsoleState); 3] = [

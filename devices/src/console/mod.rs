@@ -93,8 +93,8 @@ impl<S: ConsoleSink> Console<S> {
         Ok(taken)
     }
 
-    /// There will be no more input on `port`: the guest reads end of file once it has read what is queued. A terminal has no end
-    /// of file of this kind; there a control-D in the input does it.
+    /// There will be no more input on `port`: the guest reads end of file once it has read what is queued. When it closes its end, too, the
+    /// host's is open again, for the next program. A terminal has no end of file of this kind; there a control-D in the input does it.
     pub fn close_input(&mut self, port: Port, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
         let status = &mut self.ports[port.index()];
         if !status.input_closed {
@@ -261,7 +261,12 @@ impl<S: ConsoleSink> Console<S> {
                     }
                 }
             }
-            VIRTIO_CONSOLE_PORT_OPEN => status.guest_open = message.value == 1,
+            VIRTIO_CONSOLE_PORT_OPEN => {
+                status.guest_open = message.value == 1;
+                if !status.guest_open && status.input_closed {
+                    status.reopen();
+                }
+            }
             _ => return false,
         }
         true

@@ -92,6 +92,13 @@ impl PortStatus {
         !(self.input_closed && self.input.is_empty())
     }
 
+    /// Both ends are closed. The host's is open again, without what was not taken.
+    pub(super) fn reopen(&mut self) {
+        self.input_closed = false;
+        self.input.clear();
+        self.announce(Announcement::Open);
+    }
+
     pub(super) fn announce(&mut self, what: Announcement) {
         self.announcements |= what.bit();
     }

@@ -16,8 +16,8 @@ pub enum Request {
     Signal(i32),
     /// Send the program the signal that its image wants to be ended by.
     Stop,
-    /// The machine was restored while the program runs: rekey the random generator, and set the clock to this many nanoseconds since 1970.
-    Resume(Option<u64>),
+    /// The machine was restored while the program runs: rekey the random generator, and set the clock.
+    Resume(Options),
 }
 
 /// How to start the program.
@@ -25,8 +25,24 @@ pub enum Request {
 pub struct Start {
     /// What the program's standard streams are.
     pub on: Streams,
+    /// What the host says besides.
+    pub options: Options,
+}
+
+impl Start {
+    /// On the terminal, for a machine whose host says nothing.
+    pub fn on_terminal() -> Self {
+        Self { on: Streams::Terminal { name: None }, options: Options::default() }
+    }
+}
+
+/// The `key=value` words of a `start` and of a `resume`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
     /// The host's clock, in nanoseconds since 1970.
     pub time: Option<u64>,
+    /// When the program has ended, the host may want it started anew.
+    pub waits: bool,
 }
 
 /// What a program's standard streams are.
@@ -48,30 +64,15 @@ impl Request {
         match words.next()? {
             "start" => {
                 let kind = words.next()?;
-                let (mut name, mut time) = (None, None);
-                for word in words {
-                    match word.split_once('=')? {
-                        ("term", value) => name = Some(value.to_owned()),
-                        ("time", value) => time = Some(value.parse().ok()?),
-                        _ => {}
-                    }
-                }
+                let (name, options) = parse_options(words)?;
                 let on = match kind {
                     "tty" => Streams::Terminal { name },
                     "streams" => Streams::Ports,
                     _ => return None,
                 };
-                Some(Self::Start(Start { on, time }))
+                Some(Self::Start(Start { on, options }))
             }
-            "resume" => {
-                let mut time = None;
-                for word in words {
-                    if let ("time", value) = word.split_once('=')? {
-                        time = Some(value.parse().ok()?);
-                    }
-                }
-                Some(Self::Resume(time))
-            }
+            "resume" => parse_options(words).map(|(_, options)| Self::Resume(options)),
             "signal" => {
                 let number = words.next()?.parse().ok().filter(|number| is_for_programs(*number))?;
                 words.next().is_none().then_some(Self::Signal(number))
@@ -80,6 +81,20 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// The terminal's name and the options, of which those that are not known are skipped.
+fn parse_options<'a>(words: impl Iterator<Item = &'a str>) -> Option<(Option<String>, Options)> {
+    let (mut name, mut options) = (None, Options::default());
+    for word in words {
+        match word.split_once('=')? {
+            ("term", value) => name = Some(value.to_owned()),
+            ("time", value) => options.time = Some(value.parse().ok()?),
+            ("exit", value) => options.waits = value == "wait",
+            _ => {}
+        }
+    }
+    Some((name, options))
 }
 
 /// Whether a program can be sent this signal through its container's process 1: that one would be stopped itself, and two are the C library's.
@@ -140,8 +155,12 @@ mod tests {
 
     use super::*;
 
+    const fn options(time: Option<u64>, waits: bool) -> Options {
+        Options { time, waits }
+    }
+
     fn terminal(name: Option<&str>, time: Option<u64>) -> Option<Request> {
-        Some(Request::Start(Start { on: Streams::Terminal { name: name.map(str::to_owned) }, time }))
+        Some(Request::Start(Start { on: Streams::Terminal { name: name.map(str::to_owned) }, options: options(time, false) }))
     }
 
     #[test]
@@ -149,12 +168,15 @@ mod tests {
         assert_eq!(Request::parse("start tty"), terminal(None, None));
         assert_eq!(Request::parse("start tty term=xterm-256color time=17"), terminal(Some("xterm-256color"), Some(17)));
         assert_eq!(Request::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
-        assert_eq!(Request::parse("start streams"), Some(Request::Start(Start { on: Streams::Ports, time: None })));
+        let streams = |time, waits| Some(Request::Start(Start { on: Streams::Ports, options: options(time, waits) }));
+        assert_eq!(Request::parse("start streams"), streams(None, false));
+        assert_eq!(Request::parse("start streams exit=wait time=3"), streams(Some(3), true));
+        assert_eq!(Request::parse("start streams exit=halt"), streams(None, false));
         assert_eq!(Request::parse("signal 15"), Some(Request::Signal(15)));
         assert_eq!(Request::parse("signal 64"), Some(Request::Signal(64)));
         assert_eq!(Request::parse("stop"), Some(Request::Stop));
-        assert_eq!(Request::parse("resume"), Some(Request::Resume(None)));
-        assert_eq!(Request::parse("resume later=known time=17"), Some(Request::Resume(Some(17))));
+        assert_eq!(Request::parse("resume"), Some(Request::Resume(options(None, false))));
+        assert_eq!(Request::parse("resume later=known time=17 exit=wait"), Some(Request::Resume(options(Some(17), true))));
     }
 
     #[test]

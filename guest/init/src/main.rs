@@ -1,6 +1,7 @@
 //! Process 1 of the machine. It makes the machine ready, waits at the barrier where the snapshot is taken, starts the program as the host
 //! says, and ends the machine with the program's status. PROTOCOL.md says what passes between it and the host.
 
+mod again;
 mod barrier;
 mod container;
 mod control;
@@ -19,13 +20,14 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use protocol::{INFO_FILE, RESERVED_TAG, SEED_FILE};
 use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use container::{Container, Order, Running};
-use control::{Lines, Request, Start, Streams};
+use control::{Lines, Options, Request, Start, Streams};
 use error::{Context, Error, Result};
 use image::Image;
 use ports::Ports;
@@ -53,7 +55,11 @@ fn main() -> ExitCode {
     let last_line = match live(&mut control) {
         Ok(status) => format!("exit {status}"),
         Err(error) => {
-            eprintln!("init: {error}");
+            control = control.or_else(|| Ports::open().ok()?.control);
+            // A host that listens shows it to the user, who need not see it twice.
+            if control.is_none() {
+                eprintln!("init: {error}");
+            }
             control::failed_line(&error)
         }
     };
@@ -66,47 +72,71 @@ fn main() -> ExitCode {
 
 /// The machine's life up to the program's end; the program's status. Leaves the control port in `control` as soon as it is open.
 fn live(control: &mut Option<File>) -> Result<u8> {
-    mounts::set_up()?;
-    for (name, value) in QUIET {
-        // A kernel without this timer is quiet already.
-        let _ = fs::write(format!("/proc/sys/{name}"), value);
+    let again = again::order()?;
+    let is_first = again.is_none();
+    if is_first {
+        mounts::set_up()?;
+        for (name, value) in QUIET {
+            // A kernel without this timer is quiet already.
+            let _ = fs::write(format!("/proc/sys/{name}"), value);
+        }
+        sys::bring_up(LOOPBACK).context("bring up", LOOPBACK)?;
     }
-    sys::bring_up(LOOPBACK).context("bring up", LOOPBACK)?;
     // The container has none of what is opened and mounted from here on.
-    let container = Container::prepare(Image::read(Path::new(IMAGE))?)?;
+    let container = Container::prepare(Image::read(Path::new(IMAGE))?, is_first)?;
     let mut ports = Ports::open()?;
     *control = ports.control.take();
     let from_host = mounts::host_share(RESERVED_TAG)?;
     let terminal = Terminal::open()?;
-    let mut start = Start { on: Streams::Terminal { name: None }, time: None };
     if control.is_none() && from_host.is_none() {
-        return run(container, terminal, ports, start, Vec::new())?.finish();
+        return run(container, terminal, ports, Start::on_terminal(), Vec::new())?.finish();
     }
-
-    terminal.make_raw()?;
-    barrier::pass(&mut terminal.handle()?)?;
 
     // Nothing below may draw random numbers before the generator has its new key.
     let seed = from_host.as_ref().map(|folder| folder.join(SEED_FILE));
-    let mut requests = None;
-    if let Some(port) = control {
-        let handle = || port.try_clone().context("duplicate", "the control port");
-        let (lines, _) = requests.insert((Lines::new(handle()?), handle()?));
-        start = first_request(lines)?;
+    if is_first {
+        terminal.make_raw()?;
+        barrier::pass(&mut terminal.handle()?)?;
     }
-    become_unique(seed.as_deref(), start.time)?;
-    let info = from_host.map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join(INFO_FILE)))?;
+    let mut requests = control.as_ref().map(duplicate).transpose()?.map(Lines::new);
+    let start = match (again, &mut requests) {
+        (Some(start), _) => start,
+        (None, Some(lines)) => first_request(lines)?,
+        (None, None) => Start::on_terminal(),
+    };
+    if is_first {
+        become_unique(seed.as_deref(), start.options.time)?;
+    }
+    let info = from_host.as_ref().map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join(INFO_FILE)))?;
+    let (listener, next) = again::both_ends(start.options.waits, terminal.settings());
     let program = run(container, terminal, ports, start, info)?;
-    if let Some((lines, port)) = requests {
-        program.obey(lines, move |time| resume(&port, seed.as_deref(), time))?;
+    let (Some(lines), Some(port)) = (requests, control) else { return program.finish() };
+    port.write_all(b"started\n").context("write to", "the control port")?;
+    let listener = Arc::new(listener);
+    let (on_resume, resume_port, resume_seed) = (listener.clone(), duplicate(port)?, seed.clone());
+    let resumed = move |options: Options| {
+        on_resume.set_wanted(options.waits);
+        resume(&resume_port, resume_seed.as_deref(), options.time);
+    };
+    program.obey(lines, resumed, move |line| listener.order(line))?;
+    let status = program.finish()?;
+    if !next.is_wanted() {
+        return Ok(status);
     }
-    program.finish()
+    let order = next.wait(port, status)?;
+    become_unique(seed.as_deref(), order.start.options.time)?;
+    from_host.map_or(Ok(()), |folder| mounts::leave_host_share(&folder))?;
+    Err(order.obey())
+}
+
+fn duplicate(port: &File) -> Result<File> {
+    port.try_clone().context("duplicate", "the control port")
 }
 
 /// Has the container's program started. The terminal is the program's alone from then on, so that its last close, at the program's end, waits
 /// for the output.
 fn run(container: Container, terminal: Terminal, ports: Ports, start: Start, info: Vec<u8>) -> Result<Running> {
-    let clock_is_set = start.time.is_some();
+    let clock_is_set = start.options.time.is_some();
     match start.on {
         Streams::Terminal { name } => {
             terminal.make_sane()?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::error::{Context, Result};
 
@@ -41,6 +41,11 @@ pub fn host_share(tag: &str) -> Result<Option<PathBuf>> {
     let target = format!("/mnt/{tag}");
     mount_at(tag, &target, "9p", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)?;
     Ok(Some(target.into()))
+}
+
+/// Unmounts what [`host_share`] mounted.
+pub fn leave_host_share(folder: &Path) -> Result<()> {
+    unmount(folder, UnmountFlags::empty()).context("unmount", folder.display().to_string())
 }
 
 /// Tags of the 9P devices. Asked first, since the kernel complains on the console of a tag that does not exist.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
 
 use crate::error::{Context, Result};
 
@@ -30,6 +30,18 @@ impl Terminal {
         let file = open(DEVICES[0]).or_else(|_| open(DEVICES[1])).context("open the terminal", DEVICES[1])?;
         let sane = tcgetattr(&file).context("read the settings of", "the terminal")?;
         Ok(Self { file, sane })
+    }
+
+    /// The settings that it came with, which a program is to find.
+    pub fn settings(&self) -> Termios {
+        self.sane.clone()
+    }
+
+    /// Opens it again after a program, with these settings. What the program has not read is not for the next one.
+    pub fn reset(settings: Termios) -> Result<()> {
+        let terminal = Self { sane: settings, ..Self::open()? };
+        terminal.make_sane()?;
+        tcflush(&terminal.file, QueueSelector::IFlush).context("empty", "the terminal")
     }
 
     /// A handle for whoever reads and writes it.

@@ -15,8 +15,8 @@ use crate::info::Info;
 use crate::sys;
 
 /// Its whole life.
-pub fn live(mut channel: UnixStream, image: &Image, streams: Streams) -> ! {
-    let status = match prepare_and_start(&mut channel, image, streams) {
+pub fn live(mut channel: UnixStream, (image, warm): (&Image, bool), streams: Streams) -> ! {
+    let status = match prepare_and_start(&mut channel, (image, warm), streams) {
         Ok(Started::Running(program)) => {
             // This is what says that it runs.
             drop(channel);
@@ -32,11 +32,13 @@ pub fn live(mut channel: UnixStream, image: &Image, streams: Streams) -> ! {
     std::process::exit(status.into())
 }
 
-fn prepare_and_start(channel: &mut UnixStream, image: &Image, streams: Streams) -> Result<Started> {
+fn prepare_and_start(channel: &mut UnixStream, (image, warm): (&Image, bool), streams: Streams) -> Result<Started> {
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
     sys::block_signals().context("block", "signals")?;
     let root = root::enter(image)?;
-    warm::program(image);
+    if warm {
+        warm::program(image);
+    }
     channel.write_all(&[READY]).context("tell", "the machine's init")?;
 
     let mut order = Vec::new();

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
-use crate::control::{Lines, Request};
+use crate::control::{Lines, Options, Request};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::ports::StreamPorts;
@@ -64,9 +64,9 @@ struct Streams {
 }
 
 impl Container {
-    /// Makes the container and waits until it is ready. This process must not have another thread, and nothing open that is not the
-    /// container's to see.
-    pub fn prepare(image: Image) -> Result<Self> {
+    /// Makes the container and waits until it is ready; with `warm`, once what the program's start needs is in memory. This process must not
+    /// have another thread, and nothing open that is not the container's to see.
+    pub fn prepare(image: Image, warm: bool) -> Result<Self> {
         let context = |result: io::Result<_>| result.context("make pipes for", "the program");
         let (stdin, stdin_writer) = context(io::pipe())?;
         let (stdout_reader, stdout) = context(io::pipe())?;
@@ -75,7 +75,7 @@ impl Container {
         let stop_signal = image.stop_signal;
         let Some(pid) = sys::fork_contained().context("fork", "the container's process 1")? else {
             drop((channel, stdin_writer, stdout_reader, stderr_reader));
-            inside::live(theirs, &image, Streams { stdin, stdout, stderr });
+            inside::live(theirs, (&image, warm), Streams { stdin, stdout, stderr });
         };
         drop((theirs, stdin, stdout, stderr));
         let pipes = Pipes { stdin: stdin_writer, stdout: stdout_reader, stderr: stderr_reader };
@@ -118,8 +118,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Obeys the host's later requests: passes signals to the program, and calls `resume` after each restore.
-    pub fn obey(&self, mut requests: Lines<File>, mut resume: impl FnMut(Option<u64>) + Send + 'static) -> Result<()> {
+    /// Obeys the host's later requests: passes signals to the program, calls `resume` after each restore, and `start` when the program is to be
+    /// started anew.
+    pub fn obey(
+        &self,
+        mut requests: Lines<File>,
+        mut resume: impl FnMut(Options) + Send + 'static,
+        mut start: impl FnMut(String) + Send + 'static,
+    ) -> Result<()> {
         let (pid, stop_signal) = (self.pid, self.stop_signal);
         helper(move || {
             // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
@@ -130,11 +136,15 @@ impl Running {
                 let signal = match Request::parse(line) {
                     Some(Request::Signal(number)) => number,
                     Some(Request::Stop) => stop_signal,
-                    Some(Request::Resume(time)) => {
-                        resume(time);
+                    Some(Request::Resume(options)) => {
+                        resume(options);
                         continue;
                     }
-                    Some(Request::Start(_)) | None => continue,
+                    Some(Request::Start(_)) => {
+                        start(line.to_owned());
+                        continue;
+                    }
+                    None => continue,
                 };
                 // A program that has just ended needs no signal.
                 let _ = sys::kill(pid, signal);

@@ -78,6 +78,7 @@ pub fn enter(image: &Image) -> Result<Root> {
     let files = files.map(|path| openat(CWD, &path, PLACE | OFlags::DIRECTORY, Mode::empty()).context("open", path.display().to_string()));
     let (console, number) = terminal::device()?;
 
+    remove_groups(Path::new(CGROUP))?;
     make_folder(CGROUP)?;
     fs::write(format!("{CGROUP}/cgroup.procs"), "0").context("enter", CGROUP)?;
     sys::leave_control_groups().context("leave", "the machine's control groups")?;
@@ -107,6 +108,19 @@ pub fn enter(image: &Image) -> Result<Root> {
         write_names(&hostname)?;
     }
     Ok(Root { files: files.transpose()?, console: if is_image { CONSOLE } else { console } })
+}
+
+/// Removes a control group that an earlier program has left, and those in it: one that has groups in it may not take processes.
+fn remove_groups(group: &Path) -> Result<()> {
+    let entries = match fs::read_dir(group) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.context("read", group.display().to_string())?,
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .try_for_each(|entry| remove_groups(&entry.path()))?;
+    fs::remove_dir(group).context("remove the control group", group.display().to_string())
 }
 
 /// Makes a writable tree of a read-only image: what is written to it goes to the disk `upper`, or to memory.
@@ -150,8 +164,14 @@ fn make_devices(console: u64) -> Result<()> {
     make_link("pts/ptmx", "/dev/ptmx")
 }
 
+/// Makes a link in `/dev`. That of the machine may have it, or something else, from an earlier program.
 fn make_link(target: &str, link: &str) -> Result<()> {
-    symlink(target, link).context("make the link", link)
+    match symlink(target, link) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(link).and_then(|()| symlink(target, link)).context("replace", link)
+        }
+        outcome => outcome.context("make the link", link),
+    }
 }
 
 /// This process came with the machine's console as its streams, which is not for the container to find.
