@@ -4,7 +4,7 @@ use crate::distribution::oci::OciError;
 use crate::distribution::trust::TrustError;
 use crate::make::artifact::ArtifactError;
 use crate::make::image::ImageError;
-use emu::machine::{Disturbance, MachineError};
+use emu::machine::MachineError;
 use std::io;
 use std::path::PathBuf;
 
@@ -240,51 +240,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The guest's init could not start its program.
-    #[error("the guest could not start its program: {reason}")]
-    GuestFailed {
-        /// In init's words.
-        reason: String,
-    },
-    /// The guest's end was not one that a program comes to.
-    #[error("{how} before its program ended; see its console for the reason{}", console(output))]
-    GuestEnded {
-        /// What it did.
-        how: &'static str,
-        /// The last that it wrote, if nobody has seen it yet.
-        output: String,
-    },
-    /// The guest waits for what will never come.
-    #[error("the guest would wait forever: it is halted, no timer is set and there is no more input")]
-    Stuck,
-    /// The guest did not settle in time.
-    #[error(
-        "the guest did not settle within {} s of guest time; its last activity was {last}; \
-        find out what keeps it busy, or raise the limits with --settle{}", within / 1_000_000_000, console(output)
-    )]
-    NeverSettled {
-        /// Nanoseconds that were allowed.
-        within: u64,
-        /// What kept it from being settled.
-        last: Disturbance,
-        /// The last that it wrote.
-        output: String,
-    },
-    /// The guest settled, but where a snapshot was not wanted.
-    #[error(
-        "the guest settled without reaching the barrier (ten `=` on its terminal): {evidence}; \
-        use prebake's init, or bake with --at idle{}",
-        console(output)
-    )]
-    NoBarrier {
-        /// Why it counts as settled.
-        evidence: String,
-        /// The last that it wrote.
-        output: String,
-    },
-    /// The guest was not seen to rekey its random generator.
-    #[error("the restored guest did not rekey its random generator, so prebake stopped before giving it input; bake the snapshot again")]
-    NotReseeded,
+    /// The guest cannot be attended any further.
+    #[error(transparent)]
+    Guest(#[from] attend::Failure),
     /// Nothing was named.
     #[error("nothing to run: pass a reference, a machine, a snapshot, or --session NAME")]
     NothingToRun,
@@ -374,12 +332,6 @@ pub enum Error {
         /// Its number.
         signal: i32,
     },
-    /// A limit that was asked for was reached.
-    #[error("the guest reached the limit of {limit} instructions")]
-    Limit {
-        /// That many.
-        limit: u64,
-    },
 }
 
 impl From<ImageError> for Error {
@@ -407,11 +359,6 @@ fn advice(error: &io::Error) -> &'static str {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// The end of a message that quotes the guest's console.
-fn console(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!(". Its last output:\n{output}") }
 }
 
 /// The result of everything that prebake does.
@@ -456,12 +403,7 @@ impl Error {
             Self::OnATerminal { .. } => "on-a-terminal",
             Self::Host { .. } => "host",
             Self::Output { .. } => "output",
-            Self::GuestFailed { .. } => "guest-failed",
-            Self::GuestEnded { .. } => "guest-ended",
-            Self::Stuck => "stuck",
-            Self::NeverSettled { .. } => "never-settled",
-            Self::NoBarrier { .. } => "no-barrier",
-            Self::NotReseeded => "not-reseeded",
+            Self::Guest(failure) => failure.kind(),
             Self::NothingToRun => "nothing-to-run",
             Self::NoSession { .. } => "no-session",
             Self::SessionInUse { .. } => "session-in-use",
@@ -476,14 +418,13 @@ impl Error {
             Self::MachineEnded => "machine-ended",
             Self::NoSafePoint { .. } => "no-safe-point",
             Self::Interrupted { .. } => "interrupted",
-            Self::Limit { .. } => "limit",
         }
     }
 
     /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Limit { .. } => exit::LIMIT,
+            Self::Guest(attend::Failure::Limit { .. }) => exit::LIMIT,
             Self::Interrupted { signal } => exit::of_signal(*signal),
             _ => exit::FAILED,
         }

@@ -197,6 +197,8 @@ pub enum Notice<'a> {
     SessionSaved(&'a Kept),
     /// A session could not be saved.
     SessionNotSaved(&'a Error),
+    /// The guest ended without waiting to be saved: the session stays as it was saved last.
+    ExitNotSaved,
     /// The user leaves, and the session could not be saved: leaving again loses it.
     LeavingLoses,
     /// Native code is not trusted: the machine runs on the native engine instead.

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observer::{Notice, Observer, Progress};
 use crate::report::Report;
-use crate::run::console::{Command, Console, Control, Terminal, Typist};
+use crate::run::console::{Command, Console, Control, InputSource, Terminal};
 use crate::run::{self, Outcome, Request};
 use crate::session::Kept;
 use devices::console::WindowSize;
@@ -227,6 +227,7 @@ pub fn console(terminal: Terminal) -> Result<(Console, Ends)> {
     let pipes = || Ok([io::pipe()?, io::pipe()?, io::pipe()?]);
     let pipes: io::Result<_> = pipes();
     let [input, output, errors] = pipes.map_err(|source| Error::Host { what: "make pipes", source })?;
-    let console = Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), typist: Typist::Person, terminal };
+    let console =
+        Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), source: InputSource::RemoteTerminal, terminal };
     Ok((console, Ends { stdin: input.1, stdout: output.0, stderr: errors.0 }))
 }

@@ -2,7 +2,7 @@
 
 use devices::console::WindowSize;
 use prebake::error::{Error, Result};
-use prebake::run::console::{Console, Terminal, Typist};
+use prebake::run::console::{Console, InputSource, Terminal};
 use prebake::terminal;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,11 +14,11 @@ pub fn of_process() -> Result<Console> {
     let streams: io::Result<_> = streams();
     let (stdin, stdout, stderr) = streams.map_err(|source| Error::Host { what: "use the standard streams", source })?;
     let window: Option<WindowSize> = terminal::window();
-    let (typist, terminal) = match io::stdin().is_terminal() {
-        true => (Typist::PersonHere, Terminal { name: name(), window }),
-        false => (Typist::Script, Terminal::default()),
+    let (source, terminal) = match io::stdin().is_terminal() {
+        true => (InputSource::LocalTerminal, Terminal { name: name(), window }),
+        false => (InputSource::Pipe, Terminal::default()),
     };
-    Ok(Console { stdin, stdout, stderr, typist, terminal })
+    Ok(Console { stdin, stdout, stderr, source, terminal })
 }
 
 /// What the user calls the terminal, if that can be passed on.

@@ -1,5 +1,6 @@
 //! The words for what the library tells.
 
+use attend::SavePoint;
 use prebake::machine::record::Point;
 use prebake::observer::{Notice, Task};
 use prebake::report::{Hlt, Report, mips};
@@ -73,6 +74,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         }
         Notice::SessionSaved(kept) => saved(kept),
         Notice::SessionNotSaved(error) => error.to_string(),
+        Notice::ExitNotSaved => "the guest ended without waiting to be saved; the session stays as it was last saved".into(),
         Notice::LeavingLoses => "leaving now loses everything since the session was last saved; leave again to confirm".into(),
         Notice::NotTrusted { path } => format!(
             "the native code in {} was not compiled here and is not trusted, so it does not run; using the slower native engine instead",
@@ -87,8 +89,13 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
 
 /// A session that was saved.
 pub fn saved(kept: &Kept) -> String {
-    let Kept { session, pages, bytes, took } = kept;
-    format!("saved session {session}: {} pages, {}, in {:.0} ms", grouped(*pages), mebibytes(*bytes), millis(*took))
+    let Kept { session, pages, bytes, took, at } = kept;
+    let next = match at {
+        SavePoint::Running => "resumes it",
+        SavePoint::Exited => "has its files and starts its program anew",
+    };
+    let (pages, size, time) = (grouped(*pages), mebibytes(*bytes), millis(*took));
+    format!("saved session {session}: {pages} pages, {size}, in {time:.0} ms; the next run {next}")
 }
 
 /// The figures that people want to see.

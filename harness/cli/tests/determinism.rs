@@ -3,6 +3,7 @@
 
 mod common;
 
+use attend::{Begin, TranscriptState};
 use common::{at_barrier, guest};
 use devices::console::Port;
 use emu::bus::{PageSource, Ram, VecBacking};
@@ -16,15 +17,12 @@ use prebake::machine::parts::{BAKE_EPOCH, Parts, Randomness, seed};
 use prebake::machine::record::BakeState;
 use prebake::machine::saved::Saved;
 use prebake::machine::{ClockSource, Devices};
-use prebake::run::attended::{Attended, Ending, Manner};
-use prebake::run::console::{Terminal, Typist};
-use prebake::run::drive::Drive;
-use prebake::run::input::Input;
-use prebake::run::outlet::Outlet;
-use prebake::run::tail::{Tail, TailState};
+use prebake::run::attended::{AttendOptions, Attended, Ending};
+use prebake::run::console::{Input, InputSource, Terminal};
+use prebake::run::output::HostOutput;
 use prebake::terminal::signals::Signals;
 use proptest::prelude::*;
-use protocol::{ANSWER, Mode, Request, Said};
+use protocol::{ANSWER, AfterExit, GuestMessage, HostMessage, Mode};
 use snapshot::{GROUP_SIZE, ReadAt, Snapshot, Space};
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Seek, Write};
@@ -44,7 +42,7 @@ fn save(machine: &mut dyn Engine) -> Vec<u8> {
 /// A machine and a script, driven by rules that look at nothing but the guest.
 struct Scripted {
     machine: Machine,
-    outlet: Outlet,
+    output: HostOutput,
     limits: Limits,
     lines: std::slice::Iter<'static, &'static str>,
     ended: bool,
@@ -82,13 +80,13 @@ impl PageSource for Troubled {
     }
 }
 
-fn config(outlet: &Outlet, limits: Limits) -> Config {
+fn config(output: &HostOutput, limits: Limits) -> Config {
     Config {
         disks: Vec::new(),
         shares: Vec::new(),
         entropy: Entropy::Published,
-        console: Box::new(outlet.clone()),
-        serial: Box::new(outlet.clone()),
+        console: Box::new(output.clone()),
+        serial: Box::new(output.clone()),
         clock: Clock::Virtual,
         epoch: BAKE_EPOCH,
         limits,
@@ -101,10 +99,10 @@ fn zeroed_ram() -> Ram {
 
 impl Scripted {
     fn boot(limits: Limits) -> Self {
-        let outlet = Outlet::silent(true, Tail::default());
+        let output = HostOutput::silent(true);
         let (kernel, initrd) = (std::fs::read(guest("vmlinux")).unwrap(), std::fs::read(guest("initramfs.cpio")).unwrap());
-        let machine = Machine::boot(config(&outlet, limits), zeroed_ram(), &kernel, Some(&initrd), "console=ttyS0 quiet").unwrap();
-        Self { machine, outlet, limits, lines: SCRIPT.iter(), ended: false, failures: 0 }
+        let machine = Machine::boot(config(&output, limits), zeroed_ram(), &kernel, Some(&initrd), "console=ttyS0 quiet").unwrap();
+        Self { machine, output, limits, lines: SCRIPT.iter(), ended: false, failures: 0 }
     }
 
     /// Runs up to a count, or until init has ended the machine.
@@ -118,7 +116,9 @@ impl Scripted {
                 Stop::Due => return,
                 Stop::Halted { deadline } => self.halted(deadline),
                 Stop::HaltedForGood => {
-                    assert_eq!(self.outlet.look().take_said(), Some(Said::Exit(3)));
+                    let mut output = self.output.look();
+                    let last = std::iter::from_fn(|| output.take_message()).last();
+                    assert_eq!(last, Some(GuestMessage::Exit(3)));
                     self.ended = true;
                 }
                 stop => panic!("{stop:?}"),
@@ -127,10 +127,10 @@ impl Scripted {
     }
 
     fn halted(&mut self, deadline: Option<u64>) {
-        let mut output = self.outlet.look();
+        let mut output = self.output.look();
         if output.at_barrier() {
             output.pass_barrier();
-            let start = Request::Start { mode: Mode::Streams, term: None, time: None };
+            let start = HostMessage::Start { mode: Mode::Streams, term: None, time: None, after_exit: AfterExit::Halt };
             self.machine.push_input(Port::Control, start.to_string().as_bytes());
             self.machine.push_input(Port::Tty, ANSWER);
         } else if self.machine.wants_input(Port::Stdin)
@@ -153,7 +153,7 @@ impl Scripted {
             ram.bytes_mut()[guest..guest + len].copy_from_slice(&bytes[file..file + len]);
         }
         let mut sections = snapshot.sections();
-        self.machine = Machine::restore(config(&self.outlet, self.limits), ram, &mut sections).unwrap();
+        self.machine = Machine::restore(config(&self.output, self.limits), ram, &mut sections).unwrap();
         assert!(sections.finish().unwrap().is_empty());
     }
 
@@ -163,7 +163,7 @@ impl Scripted {
         let snapshot = Rc::new(Snapshot::open(InMemory(bytes)).unwrap());
         let pages = Box::new(Troubled { snapshot: snapshot.clone(), tried: BTreeSet::new() });
         let ram = Ram::of_pages(Box::new(VecBacking::new(RAM_SIZE).unwrap()), pages);
-        self.machine = Machine::restore(config(&self.outlet, self.limits), ram, &mut snapshot.sections()).unwrap();
+        self.machine = Machine::restore(config(&self.output, self.limits), ram, &mut snapshot.sections()).unwrap();
     }
 
     /// The final snapshot, and the count at the end.
@@ -248,23 +248,22 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     let saved = Saved::open(&at_barrier()).unwrap();
     let mut sections = saved.sections();
     sections.take::<BakeState>(0).unwrap();
-    sections.take::<TailState>(0).unwrap();
-    let outlet = Outlet::silent(false, Tail::default());
+    sections.take::<TranscriptState>(0).unwrap();
+    let output = HostOutput::silent(false);
     let mut parts = Parts::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     let seed = seed(Randomness::Published).unwrap();
-    let config = parts.take_config(&outlet, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let config = parts.take_config(&output, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));
     let machine = Machine::restore(config, ram, &mut sections).unwrap();
 
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(script).unwrap();
     input.rewind().unwrap();
-    let input = Input::new(input, Typist::Script);
-    let drive = Drive::new(Box::new(machine), None);
-    let manner = Manner { clock: ClockSource::Virtual, mode: Mode::Streams, terminal: Terminal::default() };
-    let mut attended =
-        Attended::new(Context::silent(Folders::default()), drive, outlet, input, Box::new(Signals::catch().unwrap()), manner);
-    attended.start();
+    let input = Input { stdin: input.into(), source: InputSource::Pipe, terminal: Terminal::default() };
+    let (clock, mode) = (ClockSource::Virtual, Mode::Streams);
+    let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, keeper: None };
+    let (context, signals) = (Context::silent(Folders::default()), Box::new(Signals::catch().unwrap()));
+    let mut attended = Attended::new(context, Box::new(machine), (input, output), signals, options);
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));
     save(attended.drive().machine())
 }

@@ -13,7 +13,7 @@ use emu::cache::Limits;
 use emu::machine::{Config, Entropy, Machine, Share, Stop};
 use emu::vcpu::Clock;
 use prebake::machine::parts::BAKE_EPOCH;
-use protocol::{ANSWER, Mode, Request};
+use protocol::{ANSWER, AfterExit, HostMessage, Mode};
 use rand_core::Rng;
 use snapshot::{Snapshot, Space};
 use std::collections::HashSet;
@@ -149,13 +149,13 @@ impl Guest {
         Self { machine, heard }
     }
 
-    fn request(&mut self, request: &Request) {
+    fn request(&mut self, request: &HostMessage) {
         self.machine.push_input(Port::Control, request.to_string().as_bytes());
     }
 
     /// Lets a guest at the barrier start its shell.
     fn start(&mut self) {
-        self.request(&Request::Start { mode: Mode::Streams, term: None, time: None });
+        self.request(&HostMessage::Start { mode: Mode::Streams, term: None, time: None, after_exit: AfterExit::Halt });
         self.machine.push_input(Port::Tty, ANSWER);
     }
 
@@ -225,7 +225,7 @@ fn a_seed_is_gone_once_it_is_used() {
     guest.machine.push_input(Port::Stdin, b"cat /mnt/wasi1/entropy || echo gone\n");
     guest.until(|guest| guest.heard.on(Port::Stdout).ends_with('\n'));
     assert_eq!(guest.heard.on(Port::Stdout), "gone\n");
-    guest.request(&Request::Resume { time: None });
+    guest.request(&HostMessage::Resume { time: None, after_exit: AfterExit::Halt });
     guest.until(|_| false);
     let said = guest.heard.on(Port::Control);
     assert!(said.starts_with("failed cannot read the host's seed"), "a second use was not refused: {said}");
@@ -264,7 +264,7 @@ fn amid_draws(instructions: u64) -> Guest {
 fn drawn_after_resuming(snapshot: &[u8], of: u8, resume: bool) -> Vec<String> {
     let mut guest = Guest::restore(snapshot, seed(of), host(of));
     if resume {
-        guest.request(&Request::Resume { time: None });
+        guest.request(&HostMessage::Resume { time: None, after_exit: AfterExit::Halt });
     }
     let mut drawn = guest.draws(40);
     assert_eq!(guest.heard.on(Port::Control), if resume { "resumed\n" } else { "" });

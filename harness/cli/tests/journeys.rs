@@ -9,6 +9,7 @@ use common::registry::Registry;
 use common::{machine_folder, made, prebake, run, signal, succeed, text};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -101,6 +102,13 @@ fn ask(session: &mut Session, command: &str, answer: &str) {
     session.type_in(&format!("{command}\r"));
     session.wait_for(&format!("\r\n{answer}\r\n"));
     session.wait_for("# ");
+}
+
+/// Ends the shell, whose files are kept.
+fn exit(mut session: Session) {
+    session.type_in("exit 3\r");
+    session.wait_for("has its files and starts its program anew");
+    assert_eq!(session.end().code(), Some(3));
 }
 
 fn leave(mut session: Session) {
@@ -205,14 +213,61 @@ fn every_later_launch(engine: &'static str) {
     assert_eq!(session.end().code(), Some(0));
     let (mut session, _) = world.at_prompt(&["--offline"]);
     ask(&mut session, "cat /root/file", "there");
-    // It ends with its program.
-    session.type_in("exit 3\r");
-    assert_eq!(session.end().code(), Some(3));
-    assert_eq!(world.sessions(), [] as [Value; 0]);
+    // Its files outlive its program, which starts anew.
+    exit(session);
+    for _ in 0..2 {
+        let (mut session, _) = world.at_prompt(&[]);
+        ask(&mut session, "echo :$word:; cat /root/file; echo more >>/root/more; tail -n 1 /root/more", "::\r\nthere\r\nmore");
+        // What is kept while it runs is kept as it runs.
+        session.type_in("\x01s");
+        session.wait_for("resumes it");
+        exit(session);
+    }
     let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "word=again; wc -l </root/more", "2");
+    leave(session);
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "echo $word", "again");
+    exit(session);
+    // Only a fresh start and the removal of the session do without them.
+    let (mut session, _) = world.at_prompt(&["--fresh"]);
     ask(&mut session, "ls /root; echo :$word:", "::");
     session.type_in("exit\r");
-    session.end();
+    assert_eq!(session.end().code(), Some(0));
+    let [kept] = &world.sessions()[..] else { panic!("{:?}", world.sessions()) };
+    succeed(world.prebake().args(["sessions", "--remove", kept["name"].as_str().unwrap()]));
+    let (mut session, _) = world.at_prompt(&[]);
+    ask(&mut session, "ls /root; echo :$word:", "::");
+    leave(session);
+}
+
+fn a_busy_program(engine: &'static str) {
+    let world = World::new(engine);
+    let [pair, _] = pairs();
+    world.publish(&[&pair.aot, &pair.snap]);
+    let start = |script: &str| {
+        let mut command = world.run(&[]);
+        command.arg(world.reference()).args(["--", "sh", "-c", script]);
+        command
+    };
+    // Its input, though it never halts; the end of it, too.
+    let busy = "while :; do :; done & read a; echo got $a; read b; echo got $b; cat; kill $!; exit 7";
+    let output = run(&mut start(busy), b"one\ntwo\nthe rest");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("got one\ngot two\nthe rest", Some(7)), "{}", text(&output.stderr));
+    // Its signals.
+    let busy = |signal| format!("trap 'echo bye; exit 9' {signal}; echo rea''dy; while :; do :; done");
+    let mut child = start(&busy("TERM")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    signal(&child, Signal::TERM);
+    assert_eq!(lines.next().unwrap().unwrap(), "bye");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    // Its keys.
+    let mut session = Session::start(&mut start(&busy("INT")));
+    session.wait_for("ready\r\n");
+    session.type_in("\x03");
+    session.wait_for("bye\r\n");
+    assert_eq!(session.end().code(), Some(9));
 }
 
 fn the_image_is_updated(engine: &'static str) {
@@ -292,6 +347,7 @@ on_both_engines! {
     first_launch_of_a_baked_image
     first_launch_of_an_image_without_a_snapshot
     every_later_launch
+    a_busy_program
     the_image_is_updated
     the_app_is_swiped_away
 }

@@ -86,6 +86,31 @@ fn a_signal_is_the_programs_and_the_next_one_prebakes() {
 }
 
 #[test]
+fn signals_that_are_a_programs_own_reach_it() {
+    let mut child = start(prebake().arg("run").arg(at_barrier()));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let signals = [("USR1", Signal::USR1), ("USR2", Signal::USR2), ("ALRM", Signal::ALARM), ("PROF", Signal::PROF), ("PWR", Signal::POWER)];
+    let traps = signals.map(|(name, _)| format!("trap 'echo {name}' {name}; ")).concat();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(format!("{traps}echo ready; while :; do sleep 0.1; done\n").as_bytes()).unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    // Again and again: none of them is for prebake.
+    for (name, number) in signals.into_iter().chain(signals) {
+        signal(&child, number);
+        assert_eq!(lines.next().unwrap().unwrap(), name);
+    }
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_the_guest_complains_of_is_shown_once() {
+    let output = script(&at_barrier(), &["-u", "nosuch"], b"");
+    let said = text(&output.stderr);
+    assert_eq!((said.matches("nosuch").count(), said.lines().count(), output.status.code()), (1, 1, Some(125)), "{said}");
+}
+
+#[test]
 fn nobody_listening_ends_the_guest_as_it_would_a_program() {
     let mut child = start(prebake().arg("run").arg(at_barrier()));
     let mut line = String::new();
@@ -195,7 +220,7 @@ fn the_end_of_the_input_is_typed_at_a_shell_until_it_goes() {
 
 #[test]
 fn a_shell_on_a_terminal_cannot_be_given_streams() {
-    common::assert_fails(prebake().args(["run", "-T"]).arg(at_prompt()), "on-a-terminal", &["leave -T out"]);
+    common::assert_fails(prebake().args(["run", "-T"]).arg(at_prompt()), "on-a-terminal", &["omit it"]);
 }
 
 #[test]

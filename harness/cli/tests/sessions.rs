@@ -87,6 +87,14 @@ impl Shell {
         before
     }
 
+    /// Ends the shell: its status, and whether the user was told that its files are kept.
+    fn exit(mut self) -> (Option<i32>, bool) {
+        // With what a program can leave behind.
+        self.stdin.write_all(b"stty raw; sleep 1000 & exit 4\n").unwrap();
+        let code = self.child.wait().unwrap().code();
+        (code, self.complaints().contains("the next run has its files and starts its program anew"))
+    }
+
     fn complaints(&mut self) -> String {
         let mut complaints = Vec::new();
         let _ = self.child.stderr.as_mut().unwrap().read_to_end(&mut complaints);
@@ -102,7 +110,7 @@ impl Shell {
 }
 
 #[test]
-fn what_is_kept_goes_on_and_ends_with_its_program() {
+fn what_is_kept_is_resumed_and_its_files_outlive_its_program() {
     let home = Home::new("goes-on");
     let json = scratch("kept.json");
     let mut shell = Shell::start(&mut home.run(&["--session", "work", "--json", json.to_str().unwrap()], &at_prompt()));
@@ -118,9 +126,58 @@ fn what_is_kept_goes_on_and_ends_with_its_program() {
 
     let mut shell = Shell::start(home.prebake().args(["run", "--session", "work"]));
     shell.ask("echo $word", "one");
-    shell.stdin.write_all(b"exit 4\n").unwrap();
-    assert_eq!(shell.child.wait().unwrap().code(), Some(4));
+    shell.ask("mkdir -p /data /sys/fs/cgroup/group; echo two >/data/file; cat /data/file", "two");
+    assert_eq!(shell.exit(), (Some(4), true));
+    let figures = report(&run_to_json(&home, "work", b"exit\n"));
+    assert!(figures["kept"]["pages"].as_u64().unwrap() > 0 && figures["exit_code"] == 0, "{figures}");
+
+    for _ in 0..3 {
+        let mut shell = Shell::start(home.prebake().args(["run", "--session", "work"]));
+        shell.ask("echo :$word: $(cat /data/file)", ":: two");
+        assert_eq!(shell.exit(), (Some(4), true));
+    }
+    succeed(home.prebake().args(["sessions", "--remove", "work"]));
     assert!(!home.folder("work").exists());
+}
+
+/// A session starts the program that it began with.
+#[test]
+fn a_program_starts_anew_with_all_that_it_was_given() {
+    let home = Home::new("anew");
+    let folder = tempfile::tempdir().unwrap();
+    let volume = format!("{}:/data", folder.path().display());
+    let script = "read line; echo $WORD $PWD $line; echo $line >>/data/lines; cat /data/lines; exit 6";
+    let args = ["--session", "anew", "-e", "WORD=word", "-w", "/tmp", "-v", &volume];
+    let mut first = home.run(&args, &at_barrier());
+    first.args(["--", "sh", "-c", script]);
+    let output = run(&mut first, b"one\n");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("word /tmp one\none\n", Some(6)), "{}", text(&output.stderr));
+    let output = run(home.prebake().args(["run", "--session", "anew"]), b"two\nnot read");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("word /tmp two\none\ntwo\n", Some(6)), "{}", text(&output.stderr));
+    // What the program before has not read is not for this one.
+    let output = run(home.prebake().args(["run", "--session", "anew"]), b"three\n");
+    assert_eq!(text(&output.stdout), "word /tmp three\none\ntwo\nthree\n", "{}", text(&output.stderr));
+}
+
+/// Each start has random numbers of its own.
+#[test]
+fn copies_of_a_program_that_has_ended_differ() {
+    let home = Home::new("differ");
+    let uuid = b"cat /proc/sys/kernel/random/uuid; exit\n";
+    run(&mut home.run(&["--session", "one"], &at_barrier()), uuid);
+    fs::create_dir_all(home.folder("two")).unwrap();
+    for file in ["session.json", "state.snap"] {
+        fs::copy(home.folder("one").join(file), home.folder("two").join(file)).unwrap();
+    }
+    let [one, two] = ["one", "two"].map(|session| text(&run(home.prebake().args(["run", "--session", session]), uuid).stdout));
+    assert!(one.len() == 37 && one != two, "{one}{two}");
+}
+
+/// Runs a session with this input; its figures.
+fn run_to_json(home: &Home, session: &str, input: &[u8]) -> PathBuf {
+    let json = scratch("figures.json");
+    run(home.prebake().args(["run", "--session", session, "--json"]).arg(&json), input);
+    json
 }
 
 /// Without a terminal, too.

@@ -55,6 +55,23 @@ fn control_keys_are_the_guests() {
     assert_eq!(session.end().code(), Some(130));
 }
 
+/// With `-T` the terminal is the user's, and Ctrl-D means what it means there.
+#[test]
+fn ctrl_d_ends_the_input_of_a_program_on_three_streams() {
+    let mut session = Session::start(prebake().args(["run", "-T"]).arg(at_barrier()));
+    session.type_in("echo rea''dy; read line; echo got $line; cat; echo the end; exit 7\n");
+    session.wait_for("ready\r\n");
+    session.type_in("one\n");
+    session.wait_for("got one\r\n");
+    // The terminal shows what is typed, and then comes the answer.
+    session.type_in("two\n");
+    session.wait_for("two\r\ntwo\r\n");
+    assert!(!session.is_raw());
+    session.type_in("\x04");
+    session.wait_for("the end\r\n");
+    assert_eq!(session.end().code(), Some(7));
+}
+
 #[test]
 fn ctrl_a_x_leaves() {
     let mut session = start(&at_prompt());

@@ -9,7 +9,7 @@ use crate::host::backend::ram::MappedRam;
 use crate::host::file;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, SharedDirectory};
-use crate::run::outlet::Outlet;
+use crate::run::output::HostOutput;
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct BootOptions<'a> {
     /// Folders and observer.
     pub context: &'a Context,
     /// Where its consoles go.
-    pub outlet: &'a Outlet,
+    pub output: &'a HostOutput,
     /// Where its time comes from.
     pub clock: ClockSource,
     /// Where its randomness comes from.
@@ -68,13 +68,13 @@ pub struct BootOptions<'a> {
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
 pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
-    let BootOptions { context, outlet, clock, randomness, seed, shares, program, aid } = *options;
+    let BootOptions { context, output, clock, randomness, seed, shares, program, aid } = *options;
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
         let config = machine.config(clock, randomness, seed, shares, program);
-        return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, outlet.clone())?));
+        return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, output.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
-    native(context, machine.boot_natively(parts.take_config(outlet, clock, randomness, seed)?)?, aid)
+    native(context, machine.boot_natively(parts.take_config(output, clock, randomness, seed)?)?, aid)
 }

@@ -9,7 +9,7 @@ use crate::host::backend::entropy::OsEntropy;
 use crate::host::backend::hostdir::HostDir;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, SharedDirectory};
-use crate::run::outlet::Outlet;
+use crate::run::output::HostOutput;
 use devices::p9::{Access, MemoryFs, Tree};
 use devices::rng::DeterministicStream;
 use emu::cache::Limits;
@@ -102,9 +102,9 @@ impl Parts {
         self.disks.splice(..0, disks);
     }
 
-    /// Everything but CPU and RAM of a machine whose output goes to `outlet`. `seed`, if it is given, is there for init to take. What is left are
+    /// Everything but CPU and RAM of a machine whose output goes to `output`. `seed`, if it is given, is there for init to take. What is left are
     /// the records.
-    pub fn take_config(&mut self, outlet: &Outlet, clock: ClockSource, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
+    pub fn take_config(&mut self, output: &HostOutput, clock: ClockSource, randomness: Randomness, seed: Option<Seed>) -> Result<Config> {
         let mut reserved = MemoryFs::new(RESERVED_CAPACITY + self.info.len() as u64);
         let full = |_| Error::Host { what: "pass the guest its configuration", source: std::io::ErrorKind::StorageFull.into() };
         if let Some(seed) = seed {
@@ -127,8 +127,8 @@ impl Parts {
                 Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
                 Randomness::Published => Entropy::Published,
             },
-            console: Box::new(outlet.clone()),
-            serial: Box::new(outlet.clone()),
+            console: Box::new(output.clone()),
+            serial: Box::new(output.clone()),
             clock: match clock {
                 ClockSource::Virtual => Clock::Virtual,
                 ClockSource::Host => Clock::Host(Box::new(MonotonicClock::new())),

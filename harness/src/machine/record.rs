@@ -23,6 +23,8 @@ snapshot::saved! {
         Barrier = 1,
         /// Idle, with whatever it runs on its terminal.
         Idle = 2,
+        /// Its program has ended, and init waits to start it anew.
+        Exited = 3,
     }
 
     /// A disk that the guest had.

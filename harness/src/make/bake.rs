@@ -18,8 +18,7 @@ use crate::observer::{Notice, Task, Tracker};
 use crate::report::{Boot, Report};
 use crate::run::EngineKind;
 use crate::run::drive::Drive;
-use crate::run::outlet::Outlet;
-use crate::run::tail::Tail;
+use crate::run::output::HostOutput;
 use emu::machine::Thresholds;
 use snapshot::{Snapshot, Written};
 use std::fs::File;
@@ -110,12 +109,12 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(output)?;
     let mut parts = Parts::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program)?;
-    let outlet = Outlet::silent(true, Tail::default());
+    let guest_output = HostOutput::silent(true);
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
     let options = BootOptions {
         context,
-        outlet: &outlet,
+        output: &guest_output,
         clock: ClockSource::Virtual,
         randomness: Randomness::Published,
         seed,
@@ -125,11 +124,12 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     };
     let machine_file = machine_file(context, &bake.source, output)?;
     let (machine, path, memory) = boot_source(bake, machine_file.as_deref(), &mut parts, &options, report)?;
-    let mut drive = Drive::new(machine, bake.limit_instructions);
+    let mut drive = Drive::new(machine);
 
     context.notice(Notice::Booting { path, memory });
     let tracker = tracker(context);
-    let settled = settle(&mut drive, &outlet, interrupted, point, bake.settle, |moment| self::report(&tracker, moment));
+    let wanted = (point, bake.settle, bake.limit_instructions);
+    let settled = settle(&mut drive, &guest_output, wanted, interrupted, |moment| self::report(&tracker, moment));
     drop(tracker);
     report.take(&mut drive);
     let Settled { booted, judged, verdict, control } = settled?;
@@ -145,7 +145,7 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     });
 
     let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
-    let written = save(&mut drive, &outlet, &state, &mut file, output)?;
+    let written = save(&mut drive, &guest_output, &state, &mut file, output)?;
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
     report.snapshot_mappings = Some(written.runs);
@@ -176,7 +176,7 @@ fn boot_source<'a>(
 ) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
     match (machine, &bake.source) {
         (None, Source::Kernel(kernel, cold)) => {
-            let config = parts.take_config(options.outlet, options.clock, options.randomness, options.seed)?;
+            let config = parts.take_config(options.output, options.clock, options.randomness, options.seed)?;
             Ok((Box::new(boot::cold(kernel, cold, config)?), kernel, cold.memory.into()))
         }
         (Some(path), _) => {

@@ -107,7 +107,7 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
 pub fn program(program: &Program, path: &Path, baked: &BakeState) -> Result<()> {
     let Some(option) = program.given() else { return Ok(()) };
     match baked.point {
-        Point::Idle => Err(Error::AlreadyStarted { path: path.into(), option }),
+        Point::Idle | Point::Exited => Err(Error::AlreadyStarted { path: path.into(), option }),
         Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), option }),
         Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
             Err(Error::WrongShare {

@@ -1,7 +1,7 @@
 //! A machine that boots: for the one who runs it, or once and for all, for a snapshot of it.
 
 use super::plan::Plan;
-use super::{Outcome, Request, attend, routes};
+use super::{Outcome, Request, attend};
 use crate::context::Context;
 use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, SNAPSHOT_ENDING, Store};
@@ -18,12 +18,11 @@ use crate::make::bake::{self, SettleOptions};
 use crate::make::settle::{save, settle};
 use crate::observer::Notice;
 use crate::report::Report;
-use crate::run::attended::{Attended, Manner};
+use crate::run::attended::{AttendOptions, Attended};
 use crate::run::console::{Console, Control};
 use crate::run::drive::Drive;
-use crate::run::input::Input;
-use crate::run::outlet::Outlet;
-use crate::run::tail::Tail;
+use crate::run::output::HostOutput;
+use attend::{Begin, Failure, Routes, Transcript};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,8 +37,8 @@ pub fn run(
 ) -> Result<Outcome> {
     let Some(machine) = &plan.machine else { return Err(Error::NothingToRun) };
     let (clock, mode) = (request.clock, plan.mode);
-    let Console { stdin, stdout, stderr, typist, terminal } = console;
-    let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
+    let (input, streams) = console.split();
+    let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
     let mut parts = Parts::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program)?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
@@ -47,7 +46,7 @@ pub fn run(
     }
     let made = BootOptions {
         context,
-        outlet: &outlet,
+        output: &output,
         clock,
         randomness,
         seed: Some(seed(randomness)?),
@@ -56,10 +55,9 @@ pub fn run(
         aid: request.aid.as_ref(),
     };
     let engine = boot::file(machine, in_module, &mut parts, &made)?;
-    let drive = Drive::new(engine, request.limit_instructions);
-    let manner = Manner { clock, mode, terminal };
-    let mut attended = Attended::new(context.clone(), drive, outlet.clone(), Input::new(stdin, typist), control, manner);
-    attend(context, &mut attended, &outlet, (report, start))
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, keeper: None };
+    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
+    attend(context, &mut attended, &output, (report, start))
 }
 
 /// The snapshot of a machine in the store that came without one. It is made here, the first time that it is wanted: the machine boots under the
@@ -90,10 +88,10 @@ fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Resul
     let mut file = AtomicFile::create(path)?;
     let (devices, program) = (Devices::default(), Program::default());
     let mut parts = Parts::open(context, &devices, Verify::IfChanged)?.for_program(&program)?;
-    let outlet = Outlet::silent(true, Tail::default());
+    let output = HostOutput::silent(true);
     let made = BootOptions {
         context,
-        outlet: &outlet,
+        output: &output,
         clock: ClockSource::Virtual,
         randomness: Randomness::Published,
         seed: None,
@@ -101,17 +99,17 @@ fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Resul
         program: &program,
         aid: None,
     };
-    let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?, None);
+    let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?);
     let tracker = bake::tracker(context);
     let mut settle_at =
-        |point| settle(&mut drive, &outlet, || None, point, SettleOptions::default(), |moment| bake::report(&tracker, moment));
+        |point| settle(&mut drive, &output, (point, SettleOptions::default(), None), || None, |moment| bake::report(&tracker, moment));
     let (point, settled) = match settle_at(Point::Barrier) {
         // A guest with an init of its own has no barrier.
-        Err(Error::NoBarrier { .. }) => (Point::Idle, settle_at(Point::Idle)?),
+        Err(Error::Guest(Failure::NoBarrier { .. })) => (Point::Idle, settle_at(Point::Idle)?),
         settled => (Point::Barrier, settled?),
     };
     let state = BakeState { point, control: settled.control, disks: parts.disk_records, shares: parts.share_records };
-    save(&mut drive, &outlet, &state, &mut file, path)?;
+    save(&mut drive, &output, &state, &mut file, path)?;
     file.commit()?;
     drop(tracker);
     context.notice(Notice::FirstBootSaved { elapsed: settled.judged.elapsed });

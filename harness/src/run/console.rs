@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::session::Kept;
 use devices::console::WindowSize;
+use protocol::Mode;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The three streams that the guest's program, or its terminal, is connected to.
@@ -14,8 +15,8 @@ pub struct Console {
     pub stdout: OwnedFd,
     /// What it complains of, and what its kernel says.
     pub stderr: OwnedFd,
-    /// Who writes what it reads.
-    pub typist: Typist,
+    /// Where what it reads comes from.
+    pub source: InputSource,
     /// What the guest's terminal is to be called, and how large it is at first.
     pub terminal: Terminal,
 }
@@ -29,21 +30,50 @@ pub struct Terminal {
     pub window: Option<WindowSize>,
 }
 
-/// Who writes what the guest reads.
+/// Where input comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Typist {
-    /// A program, or a file. On a terminal it is given line by line, since a program may throw away what was typed before it asked.
-    Script,
-    /// A person at a terminal that someone else looks after. Its end is the person's going away.
-    Person,
-    /// A person at the terminal of this process, which is put into raw mode and has keys that are for prebake.
-    PersonHere,
+pub enum InputSource {
+    /// A program or a file. On a terminal it is given line by line, since a program may discard what was typed before it asked.
+    Pipe,
+    /// A person at a terminal elsewhere. Its end means that the person has gone.
+    RemoteTerminal,
+    /// A person at the terminal of this process, which is made raw and has keys that are prebake's.
+    LocalTerminal,
+}
+
+impl InputSource {
+    /// What a program is connected to if nothing else was said.
+    pub const fn usual_mode(self) -> Mode {
+        match self {
+            Self::Pipe => Mode::Streams,
+            Self::RemoteTerminal | Self::LocalTerminal => Mode::Tty,
+        }
+    }
+}
+
+/// The input side of a [`Console`].
+#[derive(Debug)]
+pub struct Input {
+    /// What the guest reads.
+    pub stdin: OwnedFd,
+    /// Where that comes from.
+    pub source: InputSource,
+    /// The guest's terminal.
+    pub terminal: Terminal,
+}
+
+impl Console {
+    /// The input side, and the streams for output: standard output, standard error.
+    pub fn split(self) -> (Input, [OwnedFd; 2]) {
+        let Self { stdin, stdout, stderr, source, terminal } = self;
+        (Input { stdin, source, terminal }, [stdout, stderr])
+    }
 }
 
 /// What can be said to a machine that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// A signal has come that asks to end. The guest's program gets it, unless what it does is kept and the signal tells that its user has gone.
+    /// A signal has come. The guest's program gets it, unless what it does is kept and the signal says that its user has gone.
     Signal(i32),
     /// The guest's terminal has another size.
     Resize(WindowSize),

@@ -8,12 +8,11 @@ mod check;
 mod cold;
 pub mod console;
 pub mod drive;
-pub mod input;
-pub mod outlet;
+pub mod output;
 mod plan;
 mod reference;
 mod restore;
-pub mod tail;
+mod stdin;
 
 use crate::context::Context;
 use crate::distribution::oci::Access;
@@ -26,11 +25,10 @@ use crate::observer::Notice;
 use crate::report::{Report, millis_between};
 use crate::run::attended::{Attended, Ending};
 use crate::run::console::{Console, Control};
-use crate::run::outlet::{HostStream, Outlet, Routes};
+use crate::run::output::HostOutput;
 use crate::session::Kept;
 use plan::Plan;
 use protocol::Mode;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -166,33 +164,19 @@ pub fn run(
     control: impl FnOnce() -> Result<Box<dyn Control>>,
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
-    let plan = context.outcome(Plan::of(context, request, console.typist))?;
+    let plan = context.outcome(Plan::of(context, request, console.source))?;
     let control = control()?;
     plan.run(context, request, console, control, (report, start))
 }
 
-/// Where the output of an attended guest goes. What is not its program's is no part of the program's output.
-pub fn routes(mode: Mode) -> Routes {
-    let tty = match mode {
-        Mode::Tty => HostStream::Stdout,
-        Mode::Streams => HostStream::Stderr,
-    };
-    Routes { tty, stdout: HostStream::Stdout, stderr: HostStream::Stderr, serial: HostStream::Stderr }
-}
-
 /// Runs an attended guest to its end, and takes the figures.
-pub fn attend<F: AsFd>(
-    context: &Context,
-    attended: &mut Attended<F>,
-    outlet: &Outlet,
-    (report, start): (&mut Report, Instant),
-) -> Result<Outcome> {
+pub fn attend(context: &Context, attended: &mut Attended, output: &HostOutput, (report, start): (&mut Report, Instant)) -> Result<Outcome> {
     let ending = attended.run();
     let kept = attended.kept().cloned();
     let drive = attended.drive();
     report.take(drive);
     report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
-    report.first_output_ms = outlet.look().first_output().map(|first| millis_between(start, first));
+    report.first_output_ms = output.first().map(|first| millis_between(start, first));
     report.kept = kept.as_ref().map(Into::into);
     if drive.machine().disk_was_full() {
         context.notice(Notice::DiskFull);

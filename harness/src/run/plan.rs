@@ -12,7 +12,7 @@ use crate::machine::record::Point;
 use crate::machine::saved::Saved;
 use crate::report::Report;
 use crate::run::EngineKind;
-use crate::run::console::{Console, Control, Typist};
+use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use protocol::Mode;
 use std::path::{Path, PathBuf};
@@ -64,8 +64,8 @@ pub struct Files {
 
 impl Plan {
     /// Finds out what `request` asks for.
-    pub fn of(context: &Context, request: &Request, typist: Typist) -> Result<Self> {
-        let mode = request.mode.unwrap_or(if typist == Typist::Script { Mode::Streams } else { Mode::Tty });
+    pub fn of(context: &Context, request: &Request, source: InputSource) -> Result<Self> {
+        let mode = request.mode.unwrap_or(source.usual_mode());
         if let Keep::Session(name) = &request.keep {
             if !is_name(name) {
                 return Err(Error::SessionName { name: name.clone() });
@@ -131,7 +131,7 @@ impl Plan {
                 machine: files.machine.as_deref().map(place).transpose()?,
                 base: place(base)?,
                 on_terminal: mode == Mode::Tty,
-                volumes: request.program.volumes.clone(),
+                program: request.program.clone(),
                 began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
             })
         };
@@ -194,7 +194,7 @@ impl Plan {
             machine: machine.map(|machine| machine.vouched_for(voucher)),
             saved: Some(Saved::open(&base)?.with_changes(&session.state())?),
             mode: origin.mode(),
-            program: Program { volumes: origin.volumes.clone(), ..Program::default() },
+            program: origin.program.clone(),
             session: Some(session),
             resumed: true,
             _pins: pins,

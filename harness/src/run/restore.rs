@@ -1,7 +1,7 @@
 //! A machine out of a snapshot, or out of what a session has kept.
 
 use super::plan::Plan;
-use super::{Outcome, Request, attend, check, routes};
+use super::{Outcome, Request, attend, check};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
@@ -13,13 +13,11 @@ use crate::machine::saved::Saved;
 use crate::machine::{Engine, native};
 use crate::report::{Report, millis_between};
 use crate::run::RestoreMode;
-use crate::run::attended::{Attended, Manner};
+use crate::run::attended::{AttendOptions, Attended};
 use crate::run::console::{Console, Control};
-use crate::run::drive::Drive;
-use crate::run::input::Input;
-use crate::run::outlet::Outlet;
-use crate::run::tail::{Tail, TailState};
+use crate::run::output::HostOutput;
 use crate::session::Keeper;
+use attend::{Begin, Routes, Transcript, TranscriptState};
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
 use snapshot::{MachineId, Record, Sections, Space};
@@ -50,7 +48,7 @@ pub fn run(
     found.require(&wanted).map_err(|source| saved.error(source))?;
     let mut sections = saved.sections();
     let baked: BakeState = sections.take(0).map_err(|source| saved.error(source))?;
-    let tail: Option<TailState> = sections.take_if_present(0).map_err(|source| saved.error(source))?;
+    let transcript: Option<TranscriptState> = sections.take_if_present(0).map_err(|source| saved.error(source))?;
 
     if !plan.resumed {
         check::program(&plan.program, path, &baked)?;
@@ -73,14 +71,15 @@ pub fn run(
     if maps || request.verify {
         saved.verify(&ledger, verify)?;
     }
-    let Console { stdin, stdout, stderr, typist, terminal } = console;
-    let outlet = Outlet::new(routes(plan.mode), (stdout, stderr), false, tail.map(Tail::restore).unwrap_or_default());
+    let (input, streams) = console.split();
+    let transcript = transcript.map(Transcript::restore).unwrap_or_default();
+    let output = HostOutput::new(Routes::all(plan.mode), streams, false, transcript);
     let engine = match machine {
         Some(machine) if in_module => {
             report.engine = machine.engine();
-            in_wamr(machine, saved, (request, &plan.program), &outlet)?
+            in_wamr(machine, saved, (request, &plan.program), &output)?
         }
-        machine => natively(context, machine, saved, request, (parts, own, &mut sections), &outlet)?,
+        machine => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
     };
     if !in_module {
         sections.finish().map_err(|source| saved.error(source))?;
@@ -89,18 +88,16 @@ pub fn run(
     report.snapshot_bytes = Some(saved.file_length());
     report.snapshot_mappings = Some(if request.restore == RestoreMode::Map { saved.mappings() } else { 0 });
 
-    let drive = Drive::new(engine, request.limit_instructions);
-    let manner = Manner { clock: request.clock, mode: plan.mode, terminal };
-    let mut attended = Attended::new(context.clone(), drive, outlet.clone(), Input::new(stdin, typist), control, manner);
-    if let Some(session) = plan.session {
-        report.session = Some(session.name().into());
-        attended.keep_by(Keeper::new(session, saved, &baked));
-    }
-    match baked.point {
-        Point::Barrier => attended.start(),
-        Point::Idle => attended.resume(baked.control),
-    }
-    attend(context, &mut attended, &outlet, (report, start))
+    let begin = match baked.point {
+        Point::Barrier => Begin::Barrier,
+        Point::Idle => Begin::Running,
+        Point::Exited => Begin::Exited,
+    };
+    report.session = plan.session.as_ref().map(|session| session.name().into());
+    let keeper = plan.session.map(|session| Keeper::new(session, saved, &baked));
+    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, keeper };
+    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
+    attend(context, &mut attended, &output, (report, start))
 }
 
 /// The machine's module, in WAMR.
@@ -108,16 +105,16 @@ fn in_wamr(
     machine: &MachineFile,
     saved: &Saved,
     (request, program): (&Request, &crate::machine::program::Program),
-    outlet: &Outlet,
+    output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
     let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, program);
     let load = |snapshot| machine.load(shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {
-            load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, outlet.clone())?
+            load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, output.clone())?
         }
-        _ => load(None)?.restore(&config, saved, taken, outlet.clone())?,
+        _ => load(None)?.restore(&config, saved, taken, output.clone())?,
     }))
 }
 
@@ -128,12 +125,12 @@ fn natively(
     saved: &Saved,
     request: &Request,
     (mut parts, own, sections): (Parts, Vec<DiskRecord>, &mut Sections<'_>),
-    outlet: &Outlet,
+    output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     if let Some(machine) = machine {
         parts.put_first(own, machine.open_disks(Some(saved))?);
     }
-    let config = parts.take_config(outlet, request.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
+    let config = parts.take_config(output, request.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
     let found = *saved.machine();
     let ram = match request.restore {
         RestoreMode::Read if saved.is_whole() => {

@@ -4,7 +4,7 @@ use crate::distribution::oci::Sha256;
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
-use crate::machine::program::Volume;
+use crate::machine::program::Program;
 use protocol::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -27,8 +27,8 @@ pub struct Origin {
     pub base: FileRef,
     /// Its program is on a terminal, not on three streams.
     pub on_terminal: bool,
-    /// The directories of the host that its program has.
-    pub volumes: Vec<Volume>,
+    /// Its program, and what that gets of the host.
+    pub program: Program,
     /// When it began: seconds since 1970.
     pub began: u64,
 }

@@ -1,6 +1,5 @@
 //! The user's terminal.
 
-pub mod escape;
 mod raw;
 pub mod signals;
 

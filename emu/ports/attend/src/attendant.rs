@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGQUIT: i32 = 3;
+const SIGUSR1: i32 = 10;
 const SIGTERM: i32 = 15;
 
 /// Guest time in which a restored guest must acknowledge that it has rekeyed its random generator …
@@ -171,8 +172,8 @@ impl Attendant {
             if let Some(end) = &self.end {
                 return Action::End(end.clone());
             }
-            if let Some((at, _)) = self.saving {
-                return Action::Save { at, within: SAFE_POINT_WITHIN };
+            if let Some((at, then)) = self.saving {
+                return Action::Save { at, within: SAFE_POINT_WITHIN, requested: then == AfterSave::RunOn };
             }
             self.decide(output);
         }
@@ -344,8 +345,12 @@ impl Attendant {
         }
     }
 
-    /// The host's process got a signal: it is the program's. Where the machine can be saved, a signal that says that the user has gone is not.
+    /// The host's process got a signal: it is the program's. Where the machine can be saved, SIGUSR1 asks for that, and a signal that says that
+    /// the user has gone ends the run.
     fn signal(&mut self, number: i32) {
+        if self.settings.can_save && number == SIGUSR1 {
+            return self.obey(Command::Save);
+        }
         let asks_to_end = matches!(number, SIGHUP | SIGINT | SIGQUIT | SIGTERM);
         let user_has_gone = self.settings.can_save && matches!(number, SIGHUP | SIGTERM);
         if user_has_gone || asks_to_end && self.asked_to_end || !self.control {

@@ -210,6 +210,8 @@ pub enum Action<T = Ending> {
         at: SavePoint,
         /// Counts within which it must come to a safe point.
         within: u64,
+        /// [`Event::Save`] asked for it; otherwise, the machine ends after it.
+        requested: bool,
     },
     /// Answer [`Event::Save`]: it is not possible.
     Decline(Decline),
@@ -261,13 +263,13 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The guest's init could not start its program.
-    #[error("the guest did not start its program: {reason}")]
+    #[error("the guest could not start its program: {reason}")]
     GuestFailed {
         /// In init's words.
         reason: String,
     },
     /// The guest ended, but not because its program did.
-    #[error("{how} before its program had ended; its console may say why{}", quoted(output))]
+    #[error("{how} before its program ended; see its console for the reason{}", quoted(output))]
     GuestEnded {
         /// What it did.
         how: &'static str,
@@ -275,13 +277,13 @@ pub enum Failure {
         output: String,
     },
     /// The guest waits for something that never comes.
-    #[error("the guest waits forever: it has halted with no timer set, and there is no more input")]
+    #[error("the guest would wait forever: it is halted, no timer is set and there is no more input")]
     Stuck,
     /// The guest did not acknowledge that it has rekeyed its random generator.
-    #[error("the restored guest did not rekey its random generator, so it is not given any input; bake the snapshot again")]
+    #[error("the restored guest did not rekey its random generator, so prebake stopped before giving it input; bake the snapshot again")]
     NotReseeded,
     /// The limit is reached.
-    #[error("the limit of {limit} guest instructions is reached")]
+    #[error("the guest reached the limit of {limit} instructions")]
     Limit {
         /// Counts that were allowed.
         limit: u64,
@@ -291,8 +293,8 @@ pub enum Failure {
     NotSaved,
     /// The guest did not settle in time.
     #[error(
-        "the guest had not settled after {} s of its time: the last it did was {last}; \
-        find out what keeps it busy, or allow more with --settle{}", within / 1_000_000_000, quoted(output)
+        "the guest did not settle within {} s of guest time; its last activity was {last}; \
+        find out what keeps it busy, or raise the limits with --settle{}", within / 1_000_000_000, quoted(output)
     )]
     NeverSettled {
         /// Nanoseconds that were allowed.
@@ -304,7 +306,7 @@ pub enum Failure {
     },
     /// The guest settled without coming to the barrier.
     #[error(
-        "the guest has settled without coming to the barrier (ten `=` on its terminal): {evidence}; \
+        "the guest settled without reaching the barrier (ten `=` on its terminal): {evidence}; \
         use prebake's init, or bake with --at idle{}",
         quoted(output)
     )]
@@ -317,7 +319,7 @@ pub enum Failure {
 }
 
 fn quoted(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!(". It wrote last:\n{output}") }
+    if output.is_empty() { String::new() } else { format!(". Its last output:\n{output}") }
 }
 
 impl Failure {

@@ -148,7 +148,7 @@ impl Output {
     }
 
     /// The barrier is answered: what the terminal shows from now on is the program's.
-    pub(crate) fn pass_barrier(&mut self) {
+    pub fn pass_barrier(&mut self) {
         self.barrier = None;
     }
 
@@ -157,7 +157,8 @@ impl Output {
         self.written
     }
 
-    pub(crate) fn take_message(&mut self) -> Option<GuestMessage> {
+    /// The next message of init. [`Attendant::next`](crate::Attendant::next) takes them all.
+    pub fn take_message(&mut self) -> Option<GuestMessage> {
         self.messages.pop_front()
     }
 }

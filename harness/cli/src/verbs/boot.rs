@@ -4,20 +4,16 @@ use super::{finish, mode, say_stats};
 use crate::args::BootArgs;
 use crate::console;
 use crate::shell::Shell;
+use attend::{Begin, Routes, Transcript};
 use prebake::error::Result;
 use prebake::host::backend::disk::Verify;
 use prebake::machine::parts::{Parts, Randomness, seed};
 use prebake::machine::{boot, native};
 use prebake::report::Report;
-use prebake::run::attended::{Attended, Manner};
-use prebake::run::console::{Console, Typist};
-use prebake::run::drive::Drive;
-use prebake::run::input::Input;
-use prebake::run::outlet::Outlet;
-use prebake::run::tail::Tail;
-use prebake::run::{attend, routes};
+use prebake::run::attend;
+use prebake::run::attended::{AttendOptions, Attended};
+use prebake::run::output::HostOutput;
 use prebake::terminal::signals::Signals;
-use protocol::Mode;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -32,15 +28,13 @@ pub fn run(shell: &Shell, args: &BootArgs, start: Instant) -> ExitCode {
 fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
     let mut parts = Parts::open(&shell.context, &(&args.cold.devices).into(), Verify::IfChanged)?;
-    let Console { stdin, stdout, stderr, typist, terminal } = console::of_process()?;
-    let usual = if typist == Typist::Script { Mode::Streams } else { Mode::Tty };
-    let (mode, clock) = (mode(&args.console).unwrap_or(usual), args.console.clock.into());
-    let outlet = Outlet::new(routes(mode), (stdout, stderr), true, Tail::default());
+    let (input, streams) = console::of_process()?.split();
+    let (mode, clock) = (mode(&args.console).unwrap_or(input.source.usual_mode()), args.console.clock.into());
+    let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
     let randomness = Randomness::of_boot(clock);
-    let config = parts.take_config(&outlet, clock, randomness, Some(seed(randomness)?))?;
+    let config = parts.take_config(&output, clock, randomness, Some(seed(randomness)?))?;
     let engine = native(&shell.context, boot::cold(&args.kernel, &args.cold.cold(), config)?, args.debug.aid().as_ref())?;
-    let drive = Drive::new(engine, args.report.limit_instructions);
-    let manner = Manner { clock, mode, terminal };
-    let mut attended = Attended::new(shell.context.clone(), drive, outlet.clone(), Input::new(stdin, typist), Box::new(signals), manner);
-    attend(&shell.context, &mut attended, &outlet, (report, start))?.status()
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, keeper: None };
+    let mut attended = Attended::new(shell.context.clone(), engine, (input, output.clone()), Box::new(signals), options);
+    attend(&shell.context, &mut attended, &output, (report, start))?.status()
 }

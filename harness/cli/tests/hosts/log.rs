@@ -5,7 +5,7 @@ use devices::console::{ConsoleSink, Port};
 use devices::serial::SerialSink;
 use emu::machine::{Halt, Settle, Stop, Thresholds};
 use prebake::machine::Engine;
-use protocol::{ANSWER, Mode, Request};
+use protocol::{ANSWER, AfterExit, HostMessage, Mode};
 use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -177,7 +177,7 @@ impl<'a> Recording<'a> {
 
     /// From the barrier to the end of a shell that reads these lines.
     pub fn script(mut self, lines: &[&str]) -> Vec<Call> {
-        let start = Request::Start { mode: Mode::Streams, term: None, time: None };
+        let start = HostMessage::Start { mode: Mode::Streams, term: None, time: None, after_exit: AfterExit::Halt };
         self.push(Port::Control, start.to_string().as_bytes());
         self.push(Port::Tty, ANSWER);
         let mut lines = lines.iter();

@@ -14,8 +14,7 @@ use prebake::machine::parts::{Parts, Randomness, seed};
 use prebake::machine::program::Program;
 use prebake::machine::saved::Saved;
 use prebake::machine::{ClockSource, Devices};
-use prebake::run::outlet::Outlet;
-use prebake::run::tail::Tail;
+use prebake::run::output::HostOutput;
 use snapshot::Space;
 use std::io::Cursor;
 use std::path::Path;
@@ -78,7 +77,7 @@ fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener)
     let mut parts = Parts::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let seed = seed(Randomness::Published).unwrap();
-    let nowhere = Outlet::silent(false, Tail::default());
+    let nowhere = HostOutput::silent(false);
     let config = parts.take_config(&nowhere, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
 }

@@ -51,7 +51,11 @@ fn a_request_saves_and_the_guest_runs_on() {
     host.attendant.handle(Event::Save);
     host.attendant.handle(Event::Input(b"ls\x01s -l\n"));
     host.until(|guest| guest.read == b"ls -l\n");
-    assert_eq!(host.saves(), [SavePoint::Running; 2]);
+    host.attendant.handle(Event::Signal(10));
+    assert_eq!(host.step(), None);
+    assert_eq!(host.saves(), [SavePoint::Running; 3]);
+    let requested = |action: &&Action| matches!(action, Action::Save { requested: true, .. });
+    assert_eq!(host.done.iter().filter(requested).count(), 3);
 }
 
 #[test]

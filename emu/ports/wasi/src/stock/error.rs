@@ -25,18 +25,7 @@ pub enum Failure {
         /// What it said.
         source: io::Error,
     },
-    /// The guest's init gave up.
-    #[error("the guest could not run the program: {reason}")]
-    Guest {
-        /// Its reason.
-        reason: String,
-    },
-    /// The machine came to an end without a word from init.
-    #[error("{how}; its last output:\n{output}")]
-    Ended {
-        /// In which way.
-        how: &'static str,
-        /// The end of what it wrote.
-        output: String,
-    },
+    /// The guest cannot be attended any further.
+    #[error(transparent)]
+    Guest(#[from] attend::Failure),
 }

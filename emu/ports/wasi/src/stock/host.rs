@@ -4,45 +4,27 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-/// Bytes that are read ahead of the guest.
-const CAPACITY: usize = 64 << 10;
 const STDIN: wasi::Fd = 0;
 /// What subscriptions are told apart by.
 const INPUT: wasi::Userdata = 0;
 const TIMER: wasi::Userdata = 1;
 
-/// Standard input.
+/// Standard input, until it ends.
 #[derive(Default)]
-pub struct Input {
-    buffer: Vec<u8>,
+pub struct Stdin {
     ended: bool,
 }
 
-impl Input {
-    /// What has been read and not been taken.
-    pub fn available(&self) -> &[u8] {
-        &self.buffer
+impl Stdin {
+    /// There will be no more.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
-    /// The guest has taken this many bytes.
-    pub fn consume(&mut self, count: usize) {
-        self.buffer.drain(..count);
-    }
-
-    /// All of it has been taken, and there will be no more.
-    pub fn is_over(&self) -> bool {
-        self.ended && self.buffer.is_empty()
-    }
-
-    /// Whether there may be more than what has been read.
-    pub fn wants_more(&self) -> bool {
-        !self.ended && self.buffer.len() < CAPACITY
-    }
-
-    /// Waits until there is more input, if it is wanted, or the time is over; and reads the input.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits until there is input, if it is `wanted`, or the time is over; and reads the input.
+    pub fn wait(&mut self, wanted: bool, timeout: Option<Duration>) -> io::Result<Option<Vec<u8>>> {
         let mut subscriptions = Vec::with_capacity(2);
-        if self.wants_more() {
+        if wanted {
             let fd_read = wasi::SubscriptionFdReadwrite { file_descriptor: STDIN };
             let u = wasi::SubscriptionU { tag: wasi::EVENTTYPE_FD_READ.raw(), u: wasi::SubscriptionUU { fd_read } };
             subscriptions.push(wasi::Subscription { userdata: INPUT, u });
@@ -59,21 +41,21 @@ impl Input {
         // SAFETY: the runtime has written this many.
         let mut happened = events[..count.map_err(error)?.min(2)].iter().map(|event| unsafe { event.assume_init_ref() });
         // An input that cannot be waited for is read: that says what it is about.
-        if happened.any(|event| event.userdata == INPUT) { self.read() } else { Ok(()) }
+        if happened.any(|event| event.userdata == INPUT) { self.read() } else { Ok(None) }
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = [0; 16 << 10];
         let iovec = wasi::Iovec { buf: bytes.as_mut_ptr(), buf_len: bytes.len() };
         // SAFETY: the buffer may be written.
         match unsafe { wasi::fd_read(STDIN, &[iovec]) } {
             // A runtime without standard input has none to give.
             Ok(0) | Err(wasi::ERRNO_BADF) => self.ended = true,
-            Ok(count) => self.buffer.extend(&bytes[..count]),
+            Ok(count) => return Ok(Some(bytes[..count].to_vec())),
             Err(wasi::ERRNO_INTR | wasi::ERRNO_AGAIN) => {}
             Err(number) => return Err(error(number)),
         }
-        Ok(())
+        Ok(None)
     }
 }
 

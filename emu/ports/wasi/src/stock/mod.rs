@@ -2,7 +2,6 @@
 //! ends with its status.
 
 mod error;
-mod guest;
 #[cfg(target_os = "wasi")]
 mod host;
 mod packed;

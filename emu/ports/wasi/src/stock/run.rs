@@ -1,32 +1,32 @@
 //! From the runtime's arguments to the status of the guest's program.
 
 use super::error::Failure;
-use super::guest::Guest;
-use super::host::Input;
+use super::host::Stdin;
 use super::packed;
 use crate::config::{Config, SEED_LENGTH};
 use crate::entropy::WasiEntropy;
 use crate::folder::preopened;
 use crate::make;
-use crate::sink::Output;
+use crate::sink::Output as Records;
+use attend::{Action, Attendant, Begin, Clock, Ending, Event, Output, PortStatus, Routes, Settings, Source, Status, Stream, Transcript};
 use devices::console::Port;
 use devices::p9::RelativePath;
-use emu::machine::{Machine, Stop};
-use protocol::{ANSWER, Bind, Info, Mode, Request, Said};
+use emu::machine::Machine;
+use protocol::{Bind, Info, Mode};
 use rand_core::Rng;
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Instructions between two looks at standard input.
+/// Counts between two looks at standard input.
 const SLICE: u64 = 2_000_000;
 
 /// Runs the machine to its end: the status of the guest's program.
 pub fn run() -> Result<i32, Failure> {
     let config = configure()?;
-    let output = Output::default();
+    let records = Records::default();
     // SAFETY: this is the only machine: a runtime calls `_start` once, and then nothing else.
-    let machine = unsafe { make::boot(config, &output) }?;
-    Attended { machine, output, guest: Guest::default(), input: Input::default(), is_started: false, is_closed: false }.run()
+    let machine = unsafe { make::boot(config, &records) }?;
+    Attended::new(machine, records).run()
 }
 
 /// What the payload and the runtime decide.
@@ -74,80 +74,98 @@ fn nanoseconds(time: Duration) -> u64 {
 /// The machine and what passes between it and the runtime.
 struct Attended {
     machine: Machine,
+    records: Records,
     output: Output,
-    guest: Guest,
-    input: Input,
-    /// Init was told to start the program.
-    is_started: bool,
-    /// The program was told that its input has ended.
-    is_closed: bool,
+    stdin: Stdin,
+    attendant: Attendant,
 }
 
 impl Attended {
+    fn new(mut machine: Machine, records: Records) -> Self {
+        let settings = Settings {
+            clock: Clock::Host,
+            mode: Mode::Streams,
+            source: Source::Pipe,
+            escape_keys: false,
+            term: None,
+            window: None,
+            can_save: false,
+            slice: SLICE,
+            limit: None,
+        };
+        let attendant = Attendant::new(settings, Begin::PowerOn, status(&mut machine));
+        Self { machine, records, output: Output::new(Routes::program(), true, Transcript::default()), stdin: Stdin::default(), attendant }
+    }
+
     fn run(mut self) -> Result<i32, Failure> {
         loop {
-            let stop = self.machine.run(self.machine.count().saturating_add(SLICE))?;
-            let said = self.guest.hear(&self.output).map_err(|source| Failure::Host { doing: "write the program's output", source })?;
-            match said {
-                Some(Said::Exit(status)) => return Ok(status.into()),
-                Some(Said::Failed(reason)) => return Err(Failure::Guest { reason }),
-                Some(Said::Resumed) | None => {}
-            }
-            match stop {
-                Stop::Due => self.wait(Some(Duration::ZERO))?,
-                Stop::Halted { deadline } => self.halted(deadline)?,
-                Stop::HaltedForGood => return Err(self.ended("the guest has halted for good")),
-                Stop::Reset => return Err(self.ended("the guest has reset the machine")),
-                Stop::PowerOff { status } => return Ok((status & 0xff) as i32),
-            }
-            if self.is_started {
-                self.feed();
+            match self.attendant.next(&mut self.output) {
+                Action::Run { until } => {
+                    let stop = self.machine.run(until)?;
+                    self.show().map_err(|source| Failure::Host { doing: "write the program's output", source })?;
+                    let status = status(&mut self.machine);
+                    self.attendant.handle(Event::Stopped { stop, status });
+                    self.wait(Some(Duration::ZERO))?;
+                }
+                Action::Wait { until } => {
+                    let now = self.machine.now();
+                    self.wait(until.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))?;
+                }
+                Action::Push { port, bytes } => {
+                    self.machine.push_input(port, &bytes);
+                }
+                Action::Close(port) => self.machine.close_input(port),
+                Action::End(Ok(Ending::Exited(status))) => return Ok(status.into()),
+                Action::End(Ok(Ending::Left | Ending::Signalled(_))) => return Ok(0),
+                Action::End(Err(failure)) => return Err(failure.into()),
+                // There is no terminal, no virtual clock, and nothing is saved.
+                Action::Show { .. } | Action::Resize(_) | Action::SkipTo(_) => {}
+                Action::Save { .. } | Action::Decline(_) | Action::Notify(_) => {}
             }
         }
     }
 
-    /// The guest waits: for the answer to the barrier, for input, or for a timer.
-    fn halted(&mut self, deadline: Option<u64>) -> Result<(), Failure> {
-        if !self.is_started && self.guest.at_barrier() {
-            let start = Request::Start { mode: Mode::Streams, term: None, time: Some(nanoseconds(since_1970())) };
-            self.machine.push_input(Port::Control, start.to_string().as_bytes());
-            self.machine.push_input(Port::Tty, ANSWER);
-            self.is_started = true;
-            return Ok(());
+    /// Shows the program's output. Without a buffer: it is seen as soon as it is there.
+    fn show(&mut self) -> io::Result<()> {
+        let records = self.records.take();
+        let mut rest = records.as_slice();
+        while let Some((&[number, a, b, c, d], tail)) = rest.split_first_chunk() {
+            let (bytes, tail) = tail.split_at((u32::from_le_bytes([a, b, c, d]) as usize).min(tail.len()));
+            rest = tail;
+            let shown = match Port::ALL.get(usize::from(number)) {
+                Some(&port) => self.output.console(port, bytes),
+                None => self.output.serial(bytes),
+            };
+            match shown {
+                Some((Stream::Stdout, bytes)) => io::stdout().write_all(&bytes).and_then(|()| io::stdout().flush())?,
+                Some((Stream::Stderr, bytes)) => io::stderr().write_all(&bytes)?,
+                None => {}
+            }
         }
-        let now = self.machine.now();
-        if deadline.is_none() && !self.may_be_fed() {
-            return Err(self.ended("the guest waits for something that never comes"));
-        }
-        self.wait(deadline.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))
+        Ok(())
     }
 
-    /// Whether there is anything left for the program to read, be it the end.
-    fn may_be_fed(&self) -> bool {
-        self.is_started && !self.is_closed
-    }
-
+    /// Waits for input, or until the time is over, and passes the input on.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Failure> {
+        let wanted = self.attendant.wants_input() && !self.stdin.has_ended();
         // Nothing is to be waited for: the guest is busy with what it has.
-        if !self.input.wants_more() && timeout.is_none_or(|timeout| timeout.is_zero()) {
+        if !wanted && timeout.is_none_or(|timeout| timeout.is_zero()) {
             return Ok(());
         }
-        self.input.wait(timeout).map_err(|source: io::Error| Failure::Host { doing: "read standard input", source })
-    }
-
-    /// Gives the program what there is of its input, and then the end.
-    fn feed(&mut self) {
-        if !self.input.available().is_empty() {
-            let taken = self.machine.push_input(Port::Stdin, self.input.available());
-            self.input.consume(taken);
+        let read = self.stdin.wait(wanted, timeout).map_err(|source| Failure::Host { doing: "read standard input", source })?;
+        match read {
+            Some(bytes) => self.attendant.handle(Event::Input(&bytes)),
+            None if self.stdin.has_ended() => self.attendant.handle(Event::EndOfInput),
+            None => {}
         }
-        if self.input.is_over() && !self.is_closed {
-            self.machine.close_input(Port::Stdin);
-            self.is_closed = true;
-        }
+        Ok(())
     }
+}
 
-    fn ended(&self, how: &'static str) -> Failure {
-        Failure::Ended { how, output: self.guest.last_words() }
-    }
+/// How the machine stands.
+fn status(machine: &mut Machine) -> Status {
+    Status::new(machine.count(), machine.now(), nanoseconds(since_1970()), |port| PortStatus {
+        ready: machine.wants_input(port),
+        pending: machine.input_pending(port),
+    })
 }

@@ -68,6 +68,7 @@ fn point_name(point: Point) -> &'static str {
     match point {
         Point::Barrier => "barrier",
         Point::Idle => "idle",
+        Point::Exited => "exited",
     }
 }
 
