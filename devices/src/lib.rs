@@ -13,6 +13,7 @@ pub mod blk;
 pub mod cmos;
 pub mod console;
 mod error;
+pub mod net;
 pub mod p9;
 pub mod platform;
 pub mod rng;

@@ -7,6 +7,7 @@ mod cpu;
 mod input;
 mod machine;
 pub mod meter;
+pub mod net;
 mod p9;
 mod payloads;
 mod ports;
@@ -25,7 +26,7 @@ pub struct Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self { name: "walk", body: walk::run, memory: 1 << 20 },
         Self { name: "cpu", body: cpu::run, memory: 8 << 20 },
         Self { name: "devices", body: virtio::run, memory: 64 << 20 },
@@ -34,6 +35,7 @@ impl Target {
         Self { name: "restore", body: machine::restore, memory: 256 << 20 },
         Self { name: "boot", body: machine::boot, memory: 128 << 20 },
         Self { name: "payload", body: payloads::run, memory: 4 << 20 },
+        Self { name: "net", body: net::run, memory: 32 << 20 },
     ];
 
     /// Feeds it. Panics if that does harm.

@@ -6,6 +6,8 @@ use crate::p9::driver::{Buffer, Guest, RAM_SIZE, reencode};
 use crate::p9::{filesystem, message};
 use devices::blk::{BLOCK_SIZE, Blk, BlkState, CowBackend, CowState, MemoryStore, ZeroSource};
 use devices::console::{Console, ConsoleSink, ConsoleState, Port, WindowSize};
+use devices::net::wire::Header;
+use devices::net::{FrameSink, Net, NetState, Pushed};
 use devices::p9::{Access, MemoryFs, P9};
 use devices::rng::{DeterministicStream, EntropyDevice};
 use devices::virtio::{DriverFault, MmioTransport, VirtioDevice, Virtqueues};
@@ -137,14 +139,54 @@ impl Subject for Console<Sink> {
     }
 }
 
+impl FrameSink for Sink {
+    fn send(&mut self, header: Header, frame: &[u8]) {
+        let header = header.to_bytes(frame, 0);
+        for byte in header.iter().chain(frame) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl Subject for Net<Sink> {
+    fn made() -> Self {
+        Self::new(Sink::default(), [2, 0, 0, 0, 0, 1], 1500)
+    }
+    fn restored(&mut self) -> Self {
+        let state: NetState = reencode(&self.save());
+        Self::restore(*self.sink_mut(), &state).expect("what was saved can be restored")
+    }
+    fn host(&mut self, input: &mut Input<'_>, queues: &mut Virtqueues<'_>) -> Result<(), DriverFault> {
+        let header: [u8; 12] = std::array::from_fn(|_| input.u8() & 0x1f);
+        let header = Header::parse(header, u64::MAX).unwrap_or_default();
+        let frame = vec![6; (input.number() & 0xffff) as usize];
+        let pushed = self.push_frame(header, &frame, queues)?;
+        let offload = Self::offload(queues);
+        if pushed == Pushed::Delivered {
+            assert!(offload.segmentation || header.segment.is_none());
+            assert!(offload.checksum || header.checksum.is_none());
+        }
+        Ok(())
+    }
+    fn request(input: &mut Input<'_>) -> Vec<u8> {
+        let (kind, segment) = (input.pick(&[0_u8, 1, 0x81, 3, 5]), input.number() as u16);
+        let [size0, size1] = segment.to_le_bytes();
+        [input.u8() & 3, kind, 0, 0, size0, size1, input.u8(), 0, input.u8(), 0, 0, 0].to_vec()
+    }
+    fn record(&mut self) -> String {
+        format!("{:?} {:?}", self.save(), self.sink_mut())
+    }
+}
+
 /// The first byte chooses the device.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    match input.u8() % 6 {
+    match input.u8() % 7 {
         0 => conversation::<Blk<CowBackend<ZeroSource, MemoryStore>>>(input),
         1 => conversation::<P9<MemoryFs>>(input),
         2 => conversation::<EntropyDevice<DeterministicStream>>(input),
         3 => conversation::<Console<Sink>>(input),
+        6 => conversation::<Net<Sink>>(input),
         _ => crate::ports::run(&mut input),
     }
 }

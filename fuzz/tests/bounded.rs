@@ -9,6 +9,7 @@ use devices::p9::{Access, MemoryFs, P9};
 use devices::platform::GuestMemory;
 use driver::{Buffer, Guest};
 use fuzz::meter::peak_of;
+use net::{Action, Config, MAX_DATAGRAM_FLOWS, MAX_STREAMS, Stack};
 use snapshot::Snapshot;
 
 #[path = "../../devices/tests/driver/mod.rs"]
@@ -151,6 +152,54 @@ fn a_chain_is_no_larger_than_it_may_be() {
         }
     });
     assert!(peak < 16 * MIB, "{} KiB", peak / 1024);
+}
+
+/// A packet of the guest: `ports` and what comes behind them.
+fn packet(protocol: u8, to: u32, body: &[u8]) -> Vec<u8> {
+    let config = Config::default();
+    let mut frame = [&config.gateway_mac[..], &config.guest_mac, &[8, 0, 0x45, 0]].concat();
+    frame.extend((20 + body.len() as u16).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+    frame.extend(config.guest.octets());
+    frame.extend(to.to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// Streams and datagrams to a hundred thousand places, with a host that connects all of them, and a guest that takes no frame.
+#[test]
+fn a_guest_that_opens_everything_has_no_more_than_it_may() {
+    let (most, peak) = peak_of(|| {
+        let config = Config::default();
+        let buffers = 2 * config.buffer;
+        let mut stack = Stack::new(config, std::time::Duration::ZERO);
+        let (mut open, mut most) = (std::collections::BTreeSet::new(), 0);
+        for number in 0..100_000_u32 {
+            let [a, b, ..] = (number as u16).to_be_bytes();
+            let syn = [a, b, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+            stack.receive(&packet(6, 0x0a00_0000 | number, &syn));
+            stack.receive(&packet(17, 0x0a00_0000 | number, &[&[a, b, 0, 9, 0, 208, 0, 0][..], &[7; 200]].concat()));
+            // A piece of a packet.
+            let mut piece = packet(17, 0x0a00_0000, &[1; 64]);
+            piece[18..21].copy_from_slice(&[a, b, 0x20]);
+            stack.receive(&piece);
+            while let Some(action) = stack.next_action() {
+                match action {
+                    Action::Open { flow, .. } => {
+                        open.insert(flow);
+                        stack.connected(flow);
+                    }
+                    Action::Close { flow, .. } => _ = open.remove(&flow),
+                    _ => {}
+                }
+            }
+            most = most.max(open.len());
+        }
+        assert_eq!(buffers, 256 << 10);
+        most
+    });
+    assert!(most <= MAX_STREAMS + MAX_DATAGRAM_FLOWS, "{most} sockets of the host");
+    assert!(peak < 160 * MIB, "{} MiB", peak / MIB);
 }
 
 /// Every count and length of the header as large as it gets, in a file of a few kilobytes whose digests fit.

@@ -101,4 +101,11 @@ macro_rules! smoke {
     };
 }
 
-smoke!(walk cpu devices p9 snapshot restore boot payload);
+smoke!(walk cpu devices p9 snapshot restore boot payload net);
+
+/// A guest that never opens a stream feeds nothing that is behind one.
+#[test]
+fn streams_of_the_network_are_opened() {
+    let open: usize = seeds("net").iter().map(|seed| fuzz::net::talk(seed)).sum();
+    assert!(open >= 3, "{open} streams");
+}

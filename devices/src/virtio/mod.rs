@@ -13,7 +13,7 @@ pub mod spec;
 mod status;
 
 pub use mmio_transport::{MmioTransport, TransportState};
-pub use queue::{DescriptorChain, MAX_CHAIN_BYTES, MAX_INDIRECT_DESCRIPTORS, MAX_QUEUE_SIZE, QueueState};
+pub use queue::{DescriptorChain, MAX_CHAIN_BYTES, MAX_INDIRECT_DESCRIPTORS, MAX_QUEUE_SIZE, QueueState, Room};
 pub use status::DeviceStatus;
 
 use crate::platform::{GuestMemory, GuestPhysAddr, MemoryError};
@@ -165,6 +165,14 @@ impl Virtqueues<'_> {
         match self.queues.get(usize::from(queue)) {
             Some(queue) if self.live => queue.next_chain(self.memory),
             _ => Ok(None),
+        }
+    }
+
+    /// The room for `needed` device-writable bytes in the next chains of `queue`, at most `limit` of them.
+    pub fn room(&mut self, queue: u16, needed: u64, limit: u16) -> Result<Room, DriverFault> {
+        match self.queues.get(usize::from(queue)) {
+            Some(queue) if self.live => queue.room(self.memory, needed, limit),
+            _ => Ok(Room { chains: 0, most: limit, bytes: 0 }),
         }
     }
 

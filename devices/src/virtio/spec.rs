@@ -3,6 +3,8 @@
 
 /// Device types (section 5).
 pub mod device_id {
+    /// Network device (5.1).
+    pub const NETWORK: u32 = 1;
     /// Block device (5.2).
     pub const BLOCK: u32 = 2;
     /// Console device (5.3).

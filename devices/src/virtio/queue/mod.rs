@@ -38,6 +38,17 @@ pub(crate) enum QueueArea {
     Device,
 }
 
+/// Room in chains that lie ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Chains that were looked at: as many as it takes, if there are as many.
+    pub chains: u16,
+    /// The most chains that there can ever be for it.
+    pub most: u16,
+    /// Device-writable bytes in them.
+    pub bytes: u64,
+}
+
 /// One split virtqueue.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -164,6 +175,17 @@ impl Queue {
         let head = read_u16(memory, self.driver_area, RING_HEADER_SIZE + AVAIL_ELEMENT_SIZE * u64::from(slot))?;
         let table = DescriptorTable { base: self.descriptor_area, len: self.size };
         DescriptorChain::walk(memory, table, head)
+    }
+
+    /// The room for `needed` bytes in the next chains, at most `limit` of them.
+    pub(crate) fn room(&self, memory: &mut dyn GuestMemory, needed: u64, limit: u16) -> Result<Room, DriverFault> {
+        let mut room = Room { chains: 0, most: limit.min(self.size), bytes: 0 };
+        let there = self.available(memory)?;
+        while room.bytes < needed && room.chains < there.min(limit) {
+            room.bytes += self.chain(memory, self.next.wrapping_add(room.chains))?.writable();
+            room.chains += 1;
+        }
+        Ok(room)
     }
 
     /// Brings in all that the device may touch in this call: the rings, and what the available chains lead to. What the driver got wrong is
