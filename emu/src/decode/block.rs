@@ -152,17 +152,22 @@ fn is_too_long(bytes: &[u8], size: CodeSize) -> bool {
     let is_prefix = |byte: u8| is_segment(byte) || is_repeat(byte) || is_rex(byte) || matches!(byte, 0x66 | 0x67 | 0xf0);
     let count = longest.iter().take_while(|&&byte| is_prefix(byte)).count();
     let (prefixes, rest) = longest.split_at(count);
-    let mut shorter = [0; MAX_INSTRUCTION_BYTES];
-    let kept = prefixes.iter().enumerate().filter(|&(place, &byte)| match byte {
-        0x66 | 0x67 => !prefixes[..place].contains(&byte),
-        _ if is_rex(byte) => place + 1 == count,
-        _ if is_repeat(byte) => !prefixes[place + 1..].iter().any(|&byte| is_repeat(byte)),
-        _ => false,
+    // The length counts also where a prefix makes an instruction invalid.
+    let length = [(true, true), (false, true), (true, false), (false, false)].into_iter().find_map(|(with_repeat, with_size)| {
+        let kept = prefixes.iter().enumerate().filter(|&(place, &byte)| match byte {
+            0x66 => with_size && !prefixes[..place].contains(&byte),
+            0x67 => !prefixes[..place].contains(&byte),
+            _ if is_rex(byte) => place + 1 == count,
+            _ if is_repeat(byte) => with_repeat && !prefixes[place + 1..].iter().any(|&byte| is_repeat(byte)),
+            _ => false,
+        });
+        let kept: Vec<u8> = kept.map(|(_, &byte)| byte).chain(rest.iter().copied()).collect();
+        let mut shorter = [0; MAX_INSTRUCTION_BYTES];
+        shorter[..kept.len()].copy_from_slice(&kept);
+        let instruction = Decoder::with_ip(size as u32, &shorter, 0, OPTIONS).decode();
+        (instruction.code() != Code::INVALID).then_some(longest.len() - kept.len() + instruction.len())
     });
-    let kept: Vec<u8> = kept.map(|(_, &byte)| byte).chain(rest.iter().copied()).collect();
-    shorter[..kept.len()].copy_from_slice(&kept);
-    let instruction = Decoder::with_ip(size as u32, &shorter, 0, OPTIONS).decode();
-    instruction.code() != Code::INVALID && longest.len() - kept.len() + instruction.len() > MAX_INSTRUCTION_BYTES
+    length.is_some_and(|length| length > MAX_INSTRUCTION_BYTES)
 }
 
 /// Branch distances of 32-bit code are 32 bits wide.

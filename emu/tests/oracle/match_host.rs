@@ -6,28 +6,38 @@ use emu::exec;
 
 use super::case::Case;
 use super::compare::differences;
+use super::field::Field;
 use super::host::{BATCH, Host};
+use super::ins::Given;
 use super::ours::{Drive, Ours};
 use super::rng::Rng;
 use super::sequence::Drawer;
+use super::soup;
 use super::suite::{self, Amount, DRIVES};
 use super::undefined::Undefined;
 use super::vendor::Vendor;
-use super::world::{Stop, World, flag};
+use super::world::{CODE, ENTRY, PAGE, Stop, World, flag};
 
 /// The cases of each line that the host is asked about.
 fn lines_for_the_host() -> impl Iterator<Item = Vec<Case>> {
     suite::lines().into_iter().filter(|line| line.expected.is_none()).map(|line| Case::of_line(&line, suite::VARIANTS))
 }
 
-/// Sequences of implemented instructions.
+/// Sequences of implemented instructions, and a quarter as many that begin on one page and end on another.
 fn sequences() -> impl Iterator<Item = Case> {
-    let mut rng = Rng::new(!suite::setting("ORACLE_SEED", 0));
-    let drawer = Drawer::new(&exec::implemented().collect::<Vec<_>>());
-    (0..Amount::of_run().sequences).map(move |_| {
-        let (bits, bytes) = drawer.draw(&mut rng);
-        Case::new("sequence".to_string(), bits, &bytes, &[], false, &mut rng)
-    })
+    let (seed, count) = (suite::setting("ORACLE_SEED", 0), Amount::of_run().sequences);
+    let drawn = move |seed: u64, across: bool| {
+        let mut rng = Rng::new(seed);
+        let drawer = Drawer::new(&exec::implemented().collect::<Vec<_>>());
+        move |_| {
+            let (bits, bytes) = drawer.draw(&mut rng);
+            let inside = (bytes.len() as u64).saturating_sub(1).max(1);
+            let start = if across { CODE + PAGE as u64 - 1 - rng.below(inside) } else { ENTRY };
+            let given = [Given::Field(Field::Rip, vec![start.into()])];
+            Case::new("sequence".to_string(), bits, &bytes, &given, false, &mut rng)
+        }
+    };
+    (0..count).map(drawn(!seed, false)).chain((0..count / 4).map(drawn(seed ^ 1 << 32, true)))
 }
 
 /// The two CPUs.
@@ -125,6 +135,29 @@ fn sequences_agree_with_the_host() {
         }
         reports.extend(pair.mismatches(&cases));
     }
+    suite::assert_none(&reports);
+}
+
+/// In both modes, half of the cases each. Draws that are no cases for the host do not count.
+#[test]
+fn random_bytes_agree_with_the_host() {
+    let seed = suite::setting("ORACLE_SEED", 0);
+    let run = |bits: u32| {
+        let (mut pair, mut rng) = (Pair::new(), Rng::new(seed << 8 | u64::from(bits)));
+        let (mut left, mut reports) = (Amount::of_run().bytes, Vec::new());
+        while left > 0 {
+            let cases: Vec<_> = std::iter::from_fn(|| Some(soup::draw(bits, &mut rng))).flatten().take(BATCH.min(left as usize)).collect();
+            left -= cases.len() as u64;
+            reports.extend(pair.mismatches(&cases));
+        }
+        reports
+    };
+    let reports = std::thread::scope(|scope| {
+        let narrow = scope.spawn(|| run(32));
+        let mut reports = run(64);
+        reports.extend(narrow.join().expect("the other half is done"));
+        reports
+    });
     suite::assert_none(&reports);
 }
 

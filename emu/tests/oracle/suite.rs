@@ -40,20 +40,23 @@ pub struct Amount {
     /// Inputs of each encoding.
     pub inputs: u64,
     pub sequences: u64,
+    /// Instructions of random bytes in each mode.
+    pub bytes: u64,
 }
 
 impl Amount {
-    const SHORT: Amount = Amount { encodings: 6, inputs: 8, sequences: 20_000 };
+    const SHORT: Amount = Amount { encodings: 6, inputs: 8, sequences: 20_000, bytes: 30_000 };
     /// What `make oracle` runs, and INSTRUCTIONS.md counts.
-    pub const LONG: Amount = Amount { encodings: 48, inputs: 50, sequences: 500_000 };
+    pub const LONG: Amount = Amount { encodings: 48, inputs: 50, sequences: 500_000, bytes: 2_000_000 };
 
     /// Of this run.
     pub fn of_run() -> Amount {
-        let Amount { encodings, inputs, sequences } = if setting("ORACLE_LONG", 0) == 0 { Amount::SHORT } else { Amount::LONG };
+        let Amount { encodings, inputs, sequences, bytes } = if setting("ORACLE_LONG", 0) == 0 { Amount::SHORT } else { Amount::LONG };
         Amount {
             encodings: setting("ORACLE_ENCODINGS", encodings),
             inputs: setting("ORACLE_INPUTS", inputs),
             sequences: setting("ORACLE_SEQUENCES", sequences),
+            bytes: setting("ORACLE_BYTES", bytes),
         }
     }
 }
