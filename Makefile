@@ -4,6 +4,11 @@
 SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
+# Steps that do not need each other run side by side. Recipes with a `+` hand make's job tokens on to cargo and to the kernel's make, so all of
+# them together keep the processors busy and no more than that.
+MAKEFLAGS += --jobs=$(shell nproc)
+export CARGO_TERM_PROGRESS_WHEN := never
+
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SHIPPED := $(TARGET)/release
 PREBAKE := $(SHIPPED)/prebake
@@ -26,19 +31,22 @@ TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
 INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
 
 TEST_IMAGES := busybox alpine debian nobody layers server
-PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils cpio llvm-22-dev erofs-utils e2fsprogs gdb
+PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils patch cpio llvm-22-dev
+TEST_PACKAGES := e2fsprogs erofs-utils gdb jq openssl skopeo
 
 .PHONY: help
 help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
-	@echo 'make test    formatting, lints, unit tests, and tests with a real guest'
+	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
+	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
+	@echo 'make nightly what takes longer: oracle, hosts, distros and fuzz, one after the other'
 	@echo 'make oracle  six million instructions on this processor and on ours: the same results?'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
+	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
 	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
 	@echo 'make bench-image IMAGE=debian    the same for a container image: its machine, its snapshot, its first answer'
 	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
-	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
 	@echo 'make hot-ops the list of ops that the dispatcher in WebAssembly has arms for, of counts of what guests run'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
@@ -53,24 +61,31 @@ packages:
 	@guest/apt install $(PACKAGES)
 	@command -v cargo >/dev/null || { echo 'Rust is missing: install rustup and its stable toolchain' >&2; exit 1; }
 
+.PHONY: test-packages
+test-packages: packages
+	@guest/apt install $(TEST_PACKAGES)
+
 .PHONY: build
 build: packages
 	@echo 'build: prebake and its compiler, optimised'
-	@cargo build --release --bin prebake --bin prebake-wamrc
+	+@cargo build --release --bin prebake --bin prebake-wamrc
 
 # The machine as a WebAssembly module. prebake looks for it in its own folder.
 .PHONY: machine
 machine: packages
-	@module=$$(emu/ports/wasi/build) && mkdir -p $(SHIPPED) && \
+	+@module=$$(emu/ports/wasi/build) && mkdir -p $(SHIPPED) && \
 	    { cmp -s $$module $(SHIPPED)/machine.wasm || cp $$module $(SHIPPED)/machine.wasm; }
 
 .PHONY: guest
-guest: kernel $(GUEST)/initramfs.cpio $(GUEST)/tests.cpio $(GUEST)/root.img $(SHIPPED)/initramfs.cpio baremetal
+guest: kernel $(GUEST)/initramfs.cpio $(SHIPPED)/initramfs.cpio
+
+.PHONY: test-guest
+test-guest: guest $(GUEST)/tests.cpio $(GUEST)/root.img baremetal
 
 .PHONY: kernel
 kernel: packages
 	@mkdir -p $(GUEST)
-	@kernel=$$(guest/kernel/build) && for file in vmlinux System.map; do \
+	+@kernel=$$(guest/kernel/build) && for file in vmlinux System.map; do \
 	    cmp -s $$kernel/$$file $(GUEST)/$$file || cp $$kernel/$$file $(GUEST)/$$file || exit 1; \
 	done
 	@mkdir -p $(SHIPPED) && { cmp -s $(GUEST)/vmlinux $(SHIPPED)/vmlinux || cp $(GUEST)/vmlinux $(SHIPPED)/vmlinux; }
@@ -95,45 +110,50 @@ $(GUEST)/tests.cpio: $(GUEST)/initramfs.cpio $(TORTURE)
 	@guest/initramfs $(GUEST)/tests $@ $(INIT)
 
 # A disk with the tests' files.
-$(GUEST)/root.img: $(GUEST)/tests.cpio
+$(GUEST)/root.img: $(GUEST)/tests.cpio | test-packages
 	@echo 'guest: root disk for the tests'
-	@guest/apt install e2fsprogs
 	@rm -f $@.new && PATH=$$PATH:/sbin:/usr/sbin mke2fs -q -t ext4 -d $(GUEST)/tests $@.new 8M >/dev/null && mv $@.new $@
 
 # Cargo knows whether there is anything to do, and leaves the files alone if not.
 $(INIT): packages
 	@echo 'guest: init'
-	@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
+	+@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
 
 $(TORTURE): packages
 	@echo 'guest: torture'
-	@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
+	+@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
 
 # A guest without an operating system, for the tests.
 .PHONY: baremetal
 baremetal: packages
-	@program=$$(guest/baremetal/build) && mkdir -p $(GUEST) && \
+	+@program=$$(guest/baremetal/build) && mkdir -p $(GUEST) && \
 	    { cmp -s $$program $(GUEST)/baremetal || cp $$program $(GUEST)/baremetal; }
 
 # A registry for the tests. It is not installed, for then it would be started.
 .PHONY: registry
 registry: $(REGISTRY)
 
-$(REGISTRY):
+$(REGISTRY): | packages
 	@mkdir -p $(@D)
 	@deb=$$(guest/apt fetch docker-registry) && dpkg-deb --fsys-tarfile $$deb | tar -xO ./usr/bin/docker-registry >$@.new
 	@chmod 755 $@.new && mv $@.new $@
 
 # Container images, as OCI layouts; guest/images/recipes says what is in each. The tests need some of them.
 .PHONY: images test-images
+images test-images: packages
 images: NAMES := $(notdir $(wildcard guest/images/recipes/*))
 test-images: NAMES := $(TEST_IMAGES)
 images test-images:
 	@mkdir -p $(IMAGES)
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 
+# The machine's code, compiled by LLVM on one processor; here it has company. What it is compiled to is cached.
+.PHONY: code
+code: build machine
+	@$(PREBAKE) aot $(SHIPPED)/machine.wasm -o $(TARGET)/machine.aot
+
 .PHONY: demo
-demo: build machine guest
+demo: machine build code guest
 	@mkdir -p $(DEMO)
 	@echo 'demo: packing kernel and root file system into a module, and compiling that: $(DEMO)/demo.wasm, $(DEMO)/demo.aot'
 	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.wasm
@@ -148,38 +168,77 @@ demo: build machine guest
 	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run --stats $(DEMO)/demo.aot --snapshot $(DEMO)/demo.snap; \
 	fi
 
-.PHONY: test
-test: packages guest build machine registry test-images
-	@guest/apt install jq openssl skopeo
+# Tests are built in the program's profile and run the program, so nothing is compiled twice.
+CARGO_TEST := cargo test --quiet --release
+
+.PHONY: lints
+lints: packages
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'
-	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	+@cargo clippy --quiet --release --workspace --all-targets -- -D warnings
+	@echo 'test: what the library may depend on, and links in the documents'
+	@harness/check-layers
+	@docs/check-links
+
+.PHONY: check
+check: test-packages lints
 	@echo 'test: units'
-	@cargo test --quiet --workspace
-	@echo 'test: guest'
+	+@$(CARGO_TEST) --workspace --lib --bins
+	@echo 'test: the order of modules, and a sample of the instruction oracle'
+	+@$(CARGO_TEST) --package emu --test modules --test oracle
+	@echo 'check: passed'
+
+# Units, properties, the oracle's sample, and the program with a real guest.
+.PHONY: programs-test
+programs-test: test-packages lints test-guest build machine code registry
+	@echo 'test: units, properties and the program'
+	+@set -o pipefail; $(CARGO_TEST) --workspace 2>&1 | tee $(TARGET)/test.log
+
+# What people do, in scripts.
+SCRIPTS := test-boot test-image test-containers test-publish
+.PHONY: $(SCRIPTS)
+$(SCRIPTS): test-packages guest build machine code
+test-containers test-publish: test-images
+test-publish: registry
+test-boot:
 	@guest/tests/boot $(PREBAKE) $(GUEST)
+test-image:
 	@guest/tests/image $(PREBAKE) $(GUEST)
+test-containers:
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
-	@echo 'test: publishing'
+test-publish:
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
+
+.PHONY: test
+test: lints programs-test $(SCRIPTS)
+	@awk '/^test result:/ { passed += $$4; ignored += $$8 } END { printf "test result: ok. %d passed; 0 failed; %d ignored, for make nightly\n", passed, ignored }' $(TARGET)/test.log
+	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
+
+# Each of them whatever becomes of the others.
+NIGHTLY := oracle hosts distros fuzz
+.PHONY: nightly
+nightly: test-packages
+	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
+	    [ -z "$$failed" ] || { echo "nightly: FAILED $$failed"; exit 1; }
+	@echo 'nightly: passed'
 
 # All instructions with many more operands than `make test` tries.
 .PHONY: oracle
 oracle: packages
-	@ORACLE_LONG=1 cargo test --quiet --workspace --test oracle -- --nocapture
+	+@ORACLE_LONG=1 $(CARGO_TEST) --workspace --test oracle -- --nocapture
 
 # The list of what is implemented.
 .PHONY: instructions
 instructions: packages
-	@ORACLE_WRITE=1 cargo test --quiet --workspace --test oracle instructions_md
+	+@ORACLE_WRITE=1 $(CARGO_TEST) --workspace --test oracle instructions_md
 
 # The list of the ops that the loop has arms for, of counts of what guests run.
 .PHONY: hot-ops
 hot-ops: guest
 	@mkdir -p $(BENCH)
 	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
-	@cargo run --quiet --release --package emu --features count-ops --example hot_ops -- \
+	+@cargo run --quiet --release --package emu --features count-ops --example hot_ops -- \
 	    $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(BENCH)/initramfs.cpio >$(BENCH)/hot.rs
 	@mv $(BENCH)/hot.rs emu/src/exec/run/hot.rs
 
@@ -193,7 +252,7 @@ recording: build machine guest
 # What real distributions are put to, Python's own tests too.
 .PHONY: distros
 distros: NAMES := alpine workbench
-distros: guest build
+distros: guest build machine
 	@mkdir -p $(IMAGES)
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
@@ -201,11 +260,11 @@ distros: guest build
 # prebake for another processor.
 .PHONY: aarch64
 aarch64: packages
-	@harness/cross
+	+@harness/cross
 
 # The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
-hosts: guest build machine aarch64 test-images
+hosts: test-guest build machine aarch64 test-images
 	@guest/apt install python3-venv qemu-user-static qemu-system-x86
 	@echo 'hosts: a guest without an operating system, on prebake and on QEMU'
 	@guest/tests/peer $(PREBAKE) $(GUEST)
@@ -214,7 +273,7 @@ hosts: guest build machine aarch64 test-images
 	@echo 'hosts: container images in a stock runtime'
 	@guest/tests/stock $(PREBAKE) $(IMAGES) $(HOSTS)/bin/python busybox alpine debian
 	@echo 'hosts: the same bytes everywhere'
-	@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) cargo test --quiet --workspace --test hosts -- --ignored
+	+@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) $(CARGO_TEST) --workspace --test hosts -- --ignored
 
 # Hostile input beyond what the tests feed. cargo fuzz asks for a nightly compiler only to have sanitizers. The release profile's own checks stay
 # off: the interpreter needs that.
@@ -237,7 +296,7 @@ fuzz: cargo-fuzz
 # Feeds one file again.
 .PHONY: fuzz-again
 fuzz-again: cargo-fuzz
-	@$(FUZZ_CARGO) run $(FUZZ_FLAGS) $(FUZZ_TARGETS) $(INPUT)
+	+@$(FUZZ_CARGO) run $(FUZZ_FLAGS) $(FUZZ_TARGETS) $(INPUT)
 
 # Takes those of the inputs that were found into the seeds that reach more than the seeds do.
 .PHONY: fuzz-seeds
@@ -255,13 +314,13 @@ bench: guest build machine
 	@$(PREBAKE) aot --segue $(BENCH)/start.wasm -o $(BENCH)/start.aot
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/barrier.snap
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio --at idle -o $(BENCH)/prompt.snap
-	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
+	+@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
 	    --machine $(BENCH)/start.aot --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap
 	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
 	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
 	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --append console=ttyS0 -o $(BENCH)/peers.wasm
 	@$(PREBAKE) aot --segue $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
-	@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
+	+@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
 
 .PHONY: bench-sessions
@@ -280,7 +339,7 @@ bench-image: guest build machine
 	@time $(PREBAKE) convert oci:$(IMAGES)/$(IMAGE) -o $(BENCH)/$(IMAGE).wasm
 	@time $(PREBAKE) aot $(BENCH)/$(IMAGE).wasm -o $(BENCH)/$(IMAGE).aot
 	@time $(PREBAKE) bake $(BENCH)/$(IMAGE).aot -o $(BENCH)/$(IMAGE).snap
-	@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
+	+@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
 	    --machine $(BENCH)/$(IMAGE).aot --barrier $(BENCH)/$(IMAGE).snap
 
 .PHONY: clean

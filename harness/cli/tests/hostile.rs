@@ -20,6 +20,23 @@ fn peak(child: &Child) -> u64 {
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Waits until the process sleeps and uses no more processor time, so that it has done what it can. False if it never does.
+fn comes_to_rest(child: &Child) -> bool {
+    let (start, mut before) = (Instant::now(), String::new());
+    while start.elapsed() < Duration::from_secs(60) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let mut fields = stat.rsplit(") ").next().unwrap().split(' ');
+        let state = fields.next().unwrap();
+        let used = fields.skip(10).take(2).collect::<Vec<_>>().join(" ");
+        if state == "S" && used == before {
+            return true;
+        }
+        before = used;
+        thread::sleep(Duration::from_millis(250));
+    }
+    false
+}
+
 fn started(first: &[u8]) -> (Child, ChildStdin) {
     let mut command = prebake();
     command.arg("run").arg(at_barrier()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -40,7 +57,7 @@ fn output_that_nobody_reads_does_not_pile_up() {
     // It does write.
     let mut first = [0; 100_000];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
-    thread::sleep(Duration::from_secs(3));
+    assert!(comes_to_rest(&child));
     assert!(peak(&child) < MOST, "{} KiB", peak(&child));
     drop(stdin);
     end(child);
@@ -58,14 +75,10 @@ fn input_that_the_guest_does_not_read_is_not_taken() {
                 taken.fetch_add(count, Ordering::Relaxed);
             }
         });
-        let (start, mut before) = (Instant::now(), usize::MAX);
-        // It stops taking any more.
-        while before != taken.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(60) {
-            before = taken.load(Ordering::Relaxed);
-            thread::sleep(Duration::from_secs(2));
-        }
+        let rests = comes_to_rest(child);
         let (peak, taken) = (peak(child), taken.load(Ordering::Relaxed));
         rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::KILL).unwrap();
+        assert!(rests, "{taken} bytes and more");
         assert!(taken < 1 << 20, "{taken} bytes");
         assert!(peak < MOST, "{peak} KiB");
     });

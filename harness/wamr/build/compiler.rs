@@ -44,6 +44,8 @@ pub fn build(core: &Path, target: Target) -> Result<()> {
     let llvm = Llvm::find()?;
     let compile = |cpp| {
         let mut build = config::compile(core, target, cpp);
+        // Its time is spent in LLVM, so it is built quickly rather than well.
+        build.opt_level(1);
         for (name, value) in DEFINES {
             build.define(name, *value);
         }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// A file of the guest that `make guest` builds.
+/// A file of the guest that `make test-guest` builds.
 pub fn guest(name: &str) -> PathBuf {
-    made(&Path::new("guest").join(name), "guest")
+    made(&Path::new("guest").join(name), "test-guest")
 }
 
 /// The folder with the module and the compiler that `make build machine` builds.
