@@ -43,10 +43,12 @@ help:
 	@echo 'make oracle  six million instructions on this processor and on ours: the same results?'
 	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
 	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
+	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
+	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
+	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
+	@echo 'make bench-parts     the parts one by one: the same as cargo bench'
+	@echo '             (each of these writes its figures into docs/figures.md)'
 	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
-	@echo 'make bench   how soon a restored machine answers, and speed beside QEMU'
-	@echo 'make bench-image IMAGE=debian    the same for a container image: its machine, its snapshot, its first answer'
-	@echo 'make bench-sessions  how soon an image out of a registry answers, and what keeping a session takes'
 	@echo 'make hot-ops the list of ops that the dispatcher in WebAssembly has arms for, of counts of what guests run'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
@@ -305,42 +307,57 @@ fuzz-seeds: cargo-fuzz
 	    $(FUZZ_CARGO) run $(FUZZ_FLAGS) $$name fuzz/seeds/$$name $(FUZZ)/corpus/$$name -- -merge=1 -max_len=512 || exit 1; \
 	done
 
+# What measures, and `figures`, which writes what was measured into a section of the page. With OLD=FOLDER, the release folder of an older build, the
+# two versions run in turns and the page stays as it is.
+OLD :=
+PAGE := docs/figures.md
+figure = $(if $(OLD),,$(SHIPPED)/figures --page $(PAGE) --section $(1) --by '$(2)' --)
+
+.PHONY: bench-programs
+bench-programs: packages
+	+@cargo build --quiet --release --package benches --bins
+
 .PHONY: bench
-bench: guest build machine
+bench: guest build machine bench-programs
 	@guest/apt install qemu-system-x86
 	@mkdir -p $(BENCH)
+	@echo 'bench: booting Linux, five times to each snapshot'
+	@$(call figure,boot,make bench) $(SHIPPED)/boot --prebake $(PREBAKE) --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio \
+	    --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap
 	@echo 'bench: a restored machine and its first answer'
-	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/start.wasm
-	@$(PREBAKE) aot --segue $(BENCH)/start.wasm -o $(BENCH)/start.aot
-	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(BENCH)/barrier.snap
-	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio --at idle -o $(BENCH)/prompt.snap
-	+@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
-	    --machine $(BENCH)/start.aot --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap
-	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
 	@guest/initramfs benches/peers/guest $(BENCH)/initramfs.cpio
-	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --append console=ttyS0 -o $(BENCH)/peers.wasm
-	@$(PREBAKE) aot --segue $(BENCH)/peers.wasm -o $(BENCH)/peers.aot
-	+@cargo run --quiet --release --package benches --bin peers -- --prebake $(PREBAKE) --machine $(BENCH)/peers.aot \
-	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c
+	@for version in $(SHIPPED) $(OLD); do \
+	    machine=$(BENCH)/$$([ $$version = $(SHIPPED) ] || echo old-); \
+	    $$version/prebake convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $${machine}start.wasm && \
+	    $$version/prebake aot --segue $${machine}start.wasm -o $${machine}start.aot && \
+	    $$version/prebake convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --append console=ttyS0 -o $${machine}peers.wasm && \
+	    $$version/prebake aot --segue $${machine}peers.wasm -o $${machine}peers.aot || exit 1; \
+	done
+	@$(call figure,start,make bench) $(SHIPPED)/start --prebake $(PREBAKE) --machine $(BENCH)/start.aot \
+	    --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-start.aot)
+	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
+	@$(call figure,workloads,make bench) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/peers.aot --kernel $(GUEST)/vmlinux \
+	    --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-peers.aot)
 
 .PHONY: bench-sessions
-bench-sessions: build machine guest registry test-images
+bench-sessions: build machine guest registry test-images bench-programs
 	@guest/apt install jq
-	@echo 'bench: images out of a registry, and sessions that are kept and go on'
-	@benches/sessions/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox debian
+	@echo 'bench: images in a registry, and sessions that are saved and resumed'
+	@$(call figure,sessions,make bench-sessions) benches/sessions/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox debian
 
-# The same for a container image: one of guest/images/recipes.
-IMAGE := tools
+# The images are some of guest/images/recipes.
+IMAGE := busybox alpine debian
 .PHONY: bench-image
-bench-image: guest build machine
+bench-image: guest build machine bench-programs
 	@mkdir -p $(BENCH) $(IMAGES)
-	@image=$$(guest/images/build $(IMAGE)) && ln -sfn "$$image" $(IMAGES)/$(IMAGE)
-	@echo 'bench: the machine of a container image, its snapshot, and its first answer'
-	@time $(PREBAKE) convert oci:$(IMAGES)/$(IMAGE) -o $(BENCH)/$(IMAGE).wasm
-	@time $(PREBAKE) aot $(BENCH)/$(IMAGE).wasm -o $(BENCH)/$(IMAGE).aot
-	@time $(PREBAKE) bake $(BENCH)/$(IMAGE).aot -o $(BENCH)/$(IMAGE).snap
-	+@cargo run --quiet --release --package benches --bin start -- --prebake $(PREBAKE) \
-	    --machine $(BENCH)/$(IMAGE).aot --barrier $(BENCH)/$(IMAGE).snap
+	@for name in $(IMAGE); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
+	@echo 'bench: machines of container images, their snapshots, and their first answers'
+	@$(call figure,images,make bench-image IMAGE="$(IMAGE)") $(SHIPPED)/images --prebake $(PREBAKE) --output $(BENCH) $(addprefix $(IMAGES)/,$(IMAGE))
+
+.PHONY: bench-parts
+bench-parts: bench-programs
+	+@cargo bench --package benches
+	@$(call figure,parts,make bench-parts) $(SHIPPED)/parts $(TARGET)/criterion
 
 .PHONY: clean
 clean:

@@ -4,7 +4,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use devices::blk::{Blk, CowBackend, MemoryStore, ReadOnlyBackend, ZeroSource};
 use devices::console::{Console, ConsoleSink, Port};
-use devices::rng::{DeterministicStream, Rng};
+use devices::rng::{DeterministicStream, EntropyDevice};
 use devices::virtio::VirtioDevice;
 use driver::{Buffer, Guest};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub fn measure(criterion: &mut Criterion) {
     requests(&mut group, "disk, write 4 KiB", upper, 0, &sectors);
     requests(&mut group, "console, write 64 bytes", Console::new(Nowhere), CONSOLE_OUT, &[Buffer::Readable(&[b'x'; 64])]);
     let stream = DeterministicStream::new([7; 32]);
-    requests(&mut group, "entropy, 64 bytes", Rng::new(stream), 0, &[Buffer::Writable(64)]);
+    requests(&mut group, "entropy, 64 bytes", EntropyDevice::new(stream), 0, &[Buffer::Writable(64)]);
     group.finish();
 }
 

@@ -6,9 +6,9 @@ mod machine;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use benches::median;
 use clap::Parser;
 use machine::{Guest, Run};
 
@@ -27,6 +27,12 @@ struct Options {
     /// The same kernel and initramfs as a machine for WAMR.
     #[arg(long)]
     machine: PathBuf,
+    /// An older program, with a machine of its own for the same guest, to compare with.
+    #[arg(long, requires = "old_machine")]
+    old: Option<PathBuf>,
+    /// The older program's machine.
+    #[arg(long, requires = "old")]
+    old_machine: Option<PathBuf>,
     /// The source of the plugin that counts QEMU's instructions.
     #[arg(long)]
     counter: PathBuf,
@@ -42,22 +48,32 @@ fn main() -> Result<()> {
 
     eprintln!("peers: counting instructions");
     let counted = count_instructions(guest, &options.counter)?;
-    let (mut qemu, mut native, mut wamr) = (Vec::new(), Vec::new(), Vec::new());
+    let (program, machine) = (options.prebake.as_path(), options.machine.as_path());
+    let mut machines = vec![machine_of("QEMU TCG", move || machine::qemu(guest))];
+    machines.push(machine_of("native", move || machine::prebake(program, guest)));
+    machines.push(machine_of("WAMR", move || machine::wamr(program, machine)));
+    if let (Some(program), Some(machine)) = (&options.old, &options.old_machine) {
+        machines.push(machine_of("older native", move || machine::prebake(program, guest)));
+        machines.push(machine_of("older WAMR", move || machine::wamr(program, machine)));
+    }
+    let mut runs: Vec<_> = machines.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for round in 1..=options.rounds {
         eprintln!("peers: round {round} of {}", options.rounds);
-        let machines = [
-            (&mut qemu, machine::qemu(guest)),
-            (&mut native, machine::prebake(&options.prebake, guest)),
-            (&mut wamr, machine::wamr(&options.prebake, &options.machine)),
-        ];
-        for (runs, command) in machines {
-            let run = machine::run(command, || Ok(0))?;
+        for ((_, command), (_, runs)) in machines.iter().zip(&mut runs) {
+            let run = machine::run(command(), || Ok(0))?;
             machine::check_equal(&counted, &run)?;
             runs.push(run);
         }
     }
-    print!("{}", table(&counted, [&qemu, &native, &wamr]));
+    print!("{}", table(&counted, &runs));
     Ok(())
+}
+
+/// A name, and what runs the workloads.
+type Machine<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
+
+fn machine_of<'a>(name: &'static str, command: impl Fn() -> Command + 'a) -> Machine<'a> {
+    (name, Box::new(command))
 }
 
 /// One run under QEMU with a plugin. Its times mean nothing.
@@ -75,38 +91,42 @@ fn count_instructions(guest: Guest<'_>, source: &Path) -> Result<Run> {
     })
 }
 
-/// The figures, as a table in Markdown: QEMU, native, WAMR.
-fn table(counted: &Run, machines: [&[Run]; 3]) -> String {
-    let mut text =
-        "| workload | M instructions | QEMU TCG, MIPS | native, MIPS | WAMR, MIPS | native / QEMU | WAMR / QEMU | WAMR / native |\n"
-            .to_owned();
-    text += "|---|---|---|---|---|---|---|---|\n";
-    let row = |[qemu, native, wamr]: [f64; 3]| {
-        format!("{qemu:.0} | {native:.0} | {wamr:.0} | {:.3} | {:.3} | {:.3} |\n", native / qemu, wamr / qemu, wamr / native)
+/// Which machines are compared, as indices: of the older program's two, if there is one, too.
+const RATIOS: [(usize, usize); 5] = [(1, 0), (2, 0), (2, 1), (1, 3), (2, 4)];
+
+/// The figures, as a table in Markdown: a column of MIPS for each machine, then the ratios.
+fn table(counted: &Run, machines: &[(&str, Vec<Run>)]) -> String {
+    let ratios = || RATIOS.into_iter().filter(|&(above, below)| above.max(below) < machines.len());
+    let mut text = "| workload | M instructions |".to_owned();
+    machines.iter().for_each(|(name, _)| text += &format!(" {name}, MIPS |"));
+    ratios().for_each(|(above, below)| text += &format!(" {} / {} |", machines[above].0, machines[below].0));
+    text += &format!("\n{}|\n", "|---".repeat(2 + machines.len() + ratios().count()));
+    let row = |mips: &[f64]| {
+        let mut row: String = mips.iter().map(|mips| format!(" {mips:.0} |")).collect();
+        ratios().for_each(|(above, below)| row += &format!(" {:.3} |", mips[above] / mips[below]));
+        row + "\n"
     };
-    let mut logs = [0.0; 3];
+    let mut logs = vec![0.0; machines.len()];
     for (index, lap) in counted.laps.iter().enumerate() {
         let millions = lap.instructions as f64 / 1e6;
-        let mips = machines.map(|runs| millions / median(runs.iter().map(|run| run.laps[index].time)).as_secs_f64());
-        logs.iter_mut().zip(mips).for_each(|(sum, mips)| *sum += mips.ln());
-        text += &format!("| {} | {millions:.0} | {}", lap.name, row(mips));
+        let seconds = |runs: &[Run]| median(runs.iter().map(|run| run.laps[index].time.as_secs_f64()));
+        let mips: Vec<f64> = machines.iter().map(|(_, runs)| millions / seconds(runs)).collect();
+        logs.iter_mut().zip(&mips).for_each(|(sum, mips)| *sum += mips.ln());
+        text += &format!("| {} | {millions:.0} |{}", lap.name, row(&mips));
     }
-    text += &format!("| geometric mean | | {}", row(logs.map(|sum| (sum / counted.laps.len() as f64).exp())));
-    let [qemu, native, wamr] = machines.map(|runs| median(runs.iter().map(|run| run.boot)).as_secs_f64());
-    text += &format!("| start to first workload, s | | {qemu:.2} | {native:.2} | {wamr:.2} | | | |\n");
-    text
-}
-
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+    let means: Vec<f64> = logs.iter().map(|sum| (sum / counted.laps.len() as f64).exp()).collect();
+    text += &format!("| geometric mean | |{}", row(&means));
+    let boots = machines.iter().map(|(_, runs)| median(runs.iter().map(|run| run.boot.as_secs_f64())));
+    text += "| start to first workload, s | |";
+    boots.for_each(|seconds| text += &format!(" {seconds:.2} |"));
+    text + &" |".repeat(ratios().count()) + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use machine::Lap;
+    use std::time::Duration;
 
     fn run(result: &str, milliseconds: [u64; 2], millions: u64) -> Run {
         let laps = milliseconds.iter().zip(["a", "b"]).map(|(time, name)| Lap {
@@ -123,10 +143,15 @@ mod tests {
         let qemu = [run("x", [100, 100], 0), run("x", [9000, 9000], 0), run("x", [10, 10], 0)];
         let native = [run("x", [200, 800], 0)];
         let wamr = [run("x", [400, 1600], 0)];
-        let text = table(&run("x", [1, 1], 80), [&qemu, &native, &wamr]);
-        assert!(text.contains("| a | 80 | 800 | 400 | 200 | 0.500 | 0.250 | 0.500 |"), "{text}");
-        assert!(text.contains("| b | 80 | 800 | 100 | 50 | 0.125 | 0.062 | 0.500 |"), "{text}");
-        assert!(text.contains("| geometric mean | | 800 | 200 | 100 | 0.250 | 0.125 | 0.500 |"), "{text}");
+        let mut machines = vec![("QEMU", qemu.into()), ("native", native.into()), ("WAMR", wamr.into())];
+        let text = table(&run("x", [1, 1], 80), &machines);
+        assert!(text.contains("| native / QEMU | WAMR / QEMU | WAMR / native |\n|---|---|---|---|---|---|---|---|\n"), "{text}");
+        assert!(text.contains("| a | 80 | 800 | 400 | 200 | 0.500 | 0.250 | 0.500 |\n"), "{text}");
+        assert!(text.contains("| b | 80 | 800 | 100 | 50 | 0.125 | 0.062 | 0.500 |\n"), "{text}");
+        assert!(text.contains("| geometric mean | | 800 | 200 | 100 | 0.250 | 0.125 | 0.500 |\n"), "{text}");
+        machines.extend([("old native", vec![run("x", [400, 400], 0)]), ("old WAMR", vec![run("x", [400, 400], 0)])]);
+        let text = table(&run("x", [1, 1], 80), &machines);
+        assert!(text.contains("| a | 80 | 800 | 400 | 200 | 200 | 200 | 0.500 | 0.250 | 0.500 | 2.000 | 1.000 |\n"), "{text}");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! How long a restored machine takes to answer: from the start of the process to the first byte of the guest's answer to a command.
 
-mod session;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use benches::session::{Answer, Start, on_streams, on_terminal};
+use benches::{mebibytes, median};
 use clap::Parser;
-use session::{Answer, Start};
 
 /// Measures how soon a restored machine answers.
 #[derive(Debug, Parser)]
@@ -24,6 +23,12 @@ struct Options {
     /// The machine of the snapshots, compiled for WAMR.
     #[arg(long)]
     machine: PathBuf,
+    /// An older program, with a machine of its own for the same snapshots, to compare with.
+    #[arg(long, requires = "old_machine")]
+    old: Option<PathBuf>,
+    /// The older program's machine.
+    #[arg(long, requires = "old")]
+    old_machine: Option<PathBuf>,
     /// How often each is started, in turns; medians are printed.
     #[arg(long, default_value_t = 20)]
     runs: usize,
@@ -32,12 +37,18 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     ensure!(options.runs > 0, "--runs must be at least 1");
-    let start = |engine, restore, snapshot| Start { prebake: &options.prebake, machine: &options.machine, engine, restore, snapshot };
     let mut rows: Vec<(String, Start<'_>, Session)> = Vec::new();
-    for (name, engine, restore) in [("native", "native", "map"), ("WAMR", "wamr", "map"), ("WAMR, reading", "wamr", "read")] {
-        rows.push((format!("{name}, at the barrier"), start(engine, restore, options.barrier.as_path()), session::on_streams));
-        if let Some(prompt) = &options.prompt {
-            rows.push((format!("{name}, at the prompt"), start(engine, restore, prompt), session::on_terminal));
+    let mut versions = vec![("", &options.prebake, &options.machine)];
+    if let (Some(prebake), Some(machine)) = (&options.old, &options.old_machine) {
+        versions.push(("older ", prebake, machine));
+    }
+    for (version, prebake, machine) in versions {
+        let start = |engine, restore, snapshot| Start { prebake, machine, engine, restore, snapshot };
+        for (name, engine, restore) in [("native", "native", "map"), ("WAMR", "wamr", "map"), ("WAMR, reading", "wamr", "read")] {
+            rows.push((format!("{version}{name}, at the barrier"), start(engine, restore, options.barrier.as_path()), on_streams));
+            if let Some(prompt) = &options.prompt {
+                rows.push((format!("{version}{name}, at the prompt"), start(engine, restore, prompt), on_terminal));
+            }
         }
     }
     let mut answers: Vec<_> = rows.iter().map(|(name, ..)| (name.as_str(), Vec::new())).collect();
@@ -66,12 +77,8 @@ fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
     for (name, answers) in rows {
         let mut times: Vec<_> = answers.iter().map(|answer| millis(answer.time)).collect();
         times.sort_by(f64::total_cmp);
-        let middle = |figure: fn(&Answer) -> f64| {
-            let mut figures: Vec<_> = answers.iter().map(figure).collect();
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        };
         let last = answers.last().context("nothing was measured")?;
+        let middle = |figure: fn(&Answer) -> f64| median(answers.iter().map(figure));
         text += &format!(
             "| {name} | {:.1}, {:.1}, {:.1} | {:.2} | {:.0} | {} | {:.1} | {:.1} |\n",
             times[0],
@@ -80,8 +87,8 @@ fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
             middle(|answer| answer.restore_ms),
             middle(|answer| answer.instructions as f64),
             last.mappings,
-            last.snapshot_bytes as f64 / f64::from(1 << 20),
-            last.pages_loaded as f64 / 256.0,
+            mebibytes(last.snapshot_bytes),
+            mebibytes(last.pages_loaded * 4096),
         );
     }
     Ok(text)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::report::Report;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -126,14 +127,13 @@ fn wait_for(user: &mut File, seen: &mut Vec<u8>, text: &str) -> Result<()> {
 fn finish(mut child: Child, time: Duration, report: &Path) -> Result<Answer> {
     let status = child.wait()?;
     ensure!(status.success(), "prebake ended with {status}");
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report)?).context("the report is not JSON")?;
-    let number = |name: &str| report[name].as_u64().with_context(|| format!("the report has no number `{name}`: {report}"));
+    let report = Report::parse(&std::fs::read(report)?)?;
     Ok(Answer {
         time,
-        restore_ms: report["restore_ms"].as_f64().context("the report has no `restore_ms`")?,
-        instructions: number("guest_instructions")?,
-        mappings: number("snapshot_mappings")?,
-        snapshot_bytes: number("snapshot_bytes")?,
-        pages_loaded: number("pages_loaded")?,
+        restore_ms: report.number("/restore_ms")?,
+        instructions: report.count("/guest_instructions")?,
+        mappings: report.count("/snapshot_mappings")?,
+        snapshot_bytes: report.count("/snapshot_bytes")?,
+        pages_loaded: report.count("/pages_loaded")?,
     })
 }
