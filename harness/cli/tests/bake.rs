@@ -107,7 +107,7 @@ fn a_guest_that_waits_is_settled_at_once() {
 #[test]
 fn a_guest_that_never_rests_is_given_up() {
     let forever = "while :; do ls /bin >/dev/null; sleep 1; done";
-    let words = ["had not settled after 60 s", "instructions", "--settle"];
+    let words = ["did not settle within 60 s", "instructions", "--settle"];
     assert_fails(bake_start_up("restless", forever, "idle").args(["--settle", "within=60s"]), "never-settled", &words);
     assert_fails(bake_start_up("busy", "while :; do :; done", "idle").args(["--settle", "within=1s"]), "never-settled", &[]);
 }

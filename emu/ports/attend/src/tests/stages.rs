@@ -34,6 +34,7 @@ fn a_person_reaches_every_beginning_too() {
             let mut host = Host::new(typed(), begin, Guest { busy, ..guest });
             host.attendant.handle(Event::Input(b"ls\x03"));
             host.until(|guest| guest.read == b"ls\x03");
+            assert!(host.guest.count < 10 * SLICE, "it was kept waiting: {:?}", host.guest);
             host.attendant.handle(Event::Input(b"exit\n"));
             assert_eq!(host.finish(), Ok(Ending::Exited(7)), "{begin:?}, busy: {busy}");
         }
@@ -55,10 +56,14 @@ fn the_barrier_is_answered_once_and_never_shown() {
 fn a_row_that_goes_on_is_not_the_barrier() {
     let mut host = Host::new(piped(), Begin::PowerOn, Guest::new(Init::Prebake, Phase::Boots(u32::MAX)).busy());
     for _ in 0..5 {
-        host.output.console(Port::Tty, b"==========");
+        host.guest.written.push((Port::Tty, b"==========".to_vec()));
         assert_eq!(host.step(), None);
         assert!(host.done.is_empty(), "{:?}", host.done);
     }
+    // Whatever else, it is the barrier once nothing follows.
+    host.guest.written.push((Port::Tty, b"\n==========".to_vec()));
+    (0..3).for_each(|_| assert_eq!(host.step(), None));
+    assert!(!host.done.is_empty());
 }
 
 #[test]
