@@ -40,23 +40,23 @@ help:
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
 	@echo 'make nightly what takes longer: oracle, hosts, distros and fuzz, one after the other'
-	@echo 'make oracle  six million instructions on this processor and on ours: the same results?'
-	@echo 'make hosts   the same bytes on more hosts, and machines in a stock WASI runtime'
-	@echo 'make distros programs of Debian and Alpine in the guest and on this host, with equal results'
+	@echo 'make oracle  compare six million instructions with this processor'
+	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
+	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
 	@echo 'make bench-parts     the parts one by one: the same as cargo bench'
 	@echo '             (each of these writes its figures into docs/figures.md)'
-	@echo 'make fuzz    hostile input, found by coverage: FUZZ_TARGETS for FUZZ_SECONDS each; fuzz/README.md'
-	@echo 'make hot-ops the list of ops that the dispatcher in WebAssembly has arms for, of counts of what guests run'
+	@echo 'make fuzz    fuzz FUZZ_TARGETS for FUZZ_SECONDS each; see fuzz/README.md'
+	@echo 'make hot-ops measure which ops guests run most, for the dispatcher in WebAssembly'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
-	@echo 'make guest   kernel and root file system: $(GUEST); those for container images, beside the program'
+	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
 	@echo 'make recording  the terminal recording of the README: docs/recording.svg'
 	@echo 'make images  container images for the tests: $(IMAGES)'
-	@echo 'make clean   remove $(TARGET); what is slow to make again stays in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
+	@echo 'make clean   remove $(TARGET); slow results stay in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
 .PHONY: packages
 packages:
@@ -246,9 +246,8 @@ hot-ops: guest
 
 # The terminal of the README.
 .PHONY: recording
-recording: build machine guest
+recording: build machine code guest
 	@guest/apt install python3
-	@$(PREBAKE) aot $(SHIPPED)/machine.wasm -o $(TARGET)/machine.aot
 	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" docs/recording.svg
 
 # What real distributions are put to, Python's own tests too.
