@@ -15,11 +15,11 @@ use super::{elsewhere, generate};
 const HEAD: &str = "\
 # Instructions
 
-Every instruction form that is implemented, by the file of `src/exec/` that its row stands in. Made by `make instructions`; a test compares.
+All implemented instruction forms, grouped by the file in `src/exec/` with their row. `make instructions` writes this page, and a test checks that it is current.
 
-The figures are cases that `make oracle` compares with the host's processor: of the form that names registers alone, and of the form with a
-memory operand (`–`: there is no such form). An instruction that user code may not execute is compared as the exception that this raises;
-what it does, and what has no cases for a reason that `tests/oracle/generate.rs` gives, is tested by what the last column names.
+The figures count the cases that `make oracle` compares with the host's CPU, for the form with registers only and for the form with a memory operand
+(`–`: no such form). For an instruction that user code may not execute, the oracle compares the exception. The last column names the test of its effect, and
+the test of each form without cases (`tests/oracle/generate.rs` gives the reasons).
 ";
 
 fn package() -> &'static Path {

@@ -1,4 +1,4 @@
-//! The documents of an artifact: index, manifests and configurations, as REGISTRY.md lays them out.
+//! The documents of an artifact: index, manifests and configurations, as `docs/registry.md` lays them out.
 
 use super::digest::Sha256;
 use super::error::OciError;

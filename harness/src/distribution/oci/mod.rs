@@ -1,4 +1,4 @@
-//! Registries: machines and snapshots as OCI artifacts, laid out as `REGISTRY.md` says.
+//! Registries: machines and snapshots as OCI artifacts, laid out as `docs/registry.md` says.
 //!
 //! [`Destination::push`] sends files, [`ensure`] makes sure that what a reference names is in the store. `registry` is the connection and `blob` what goes
 //! through it, `document` is what the blobs say, `host` what of it can be used here, `signatures` who stands for it.
