@@ -53,7 +53,7 @@ fn layer() -> Vec<u8> {
     for (count, size) in FILES {
         for number in 0..count {
             let path = Path::new("usr/share").join((number % 50).to_string()).join(format!("{number}-{size}"));
-            let content: Vec<u8> = (0..size).map(|at| (at * at >> 7 ^ number) as u8).collect();
+            let content: Vec<u8> = (0..size).map(|at| (((at * at) >> 7) ^ number) as u8).collect();
             append(&mut builder, &path, &content);
         }
     }

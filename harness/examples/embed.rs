@@ -41,7 +41,8 @@ fn main() -> Result<()> {
     let request = Request { keep: Keep::Session("embed".into()), ..Request::new(what) };
     let (console, mut ends) = console(Terminal::default())?;
     let vm = Vm::start(context, request, console)?;
-    let typed = ends.stdin.write_all(b"echo $((count=count+1)) times\n");
+    // The echo of this line has quotes, which the answer has not.
+    let typed = ends.stdin.write_all(b"echo $((count=count+1)) 'times'\n");
     let mut shown = Vec::new();
     while typed.is_ok() && !String::from_utf8_lossy(&shown).contains(" times\r\n") {
         let mut bytes = [0; 4096];

@@ -542,7 +542,9 @@ fn debugger_stops_before_its_addresses_and_the_guest_cannot_tell() {
 #[test]
 fn breakpoint_of_mov_ss_is_told_of_once_whatever_comes_behind() {
     const HANDLER: u64 = 0x90;
-    let cases: [(&str, &[u8], &[(u64, u64)], u64); 6] = [
+    /// DR6 and RIP of each debug exception.
+    type Logged<'a> = &'a [(u64, u64)];
+    let cases: [(&str, &[u8], Logged<'_>, u64); 6] = [
         ("nop", &[0x90, 0xf4], &[(1, CODE + 3)], CODE + 4),
         ("int1", &[0xf1, 0xf4], &[(1, CODE + 3)], CODE + 4),
         ("int3", &[0xcc], &[(1, handler(3))], handler(3) + 1),

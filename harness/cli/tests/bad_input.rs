@@ -37,7 +37,7 @@ fn a_snapshot_that_is_something_else() {
     fs::write(&path, "#!/bin/sh\necho hello\n").unwrap();
     assert_fails(&mut run_of(&path), "not-a-snapshot", &["#!/bin/s", "prebake bake"]);
     fs::write(&path, "").unwrap();
-    assert_fails(&mut run_of(&path), "truncated", &["0 bytes"]);
+    assert_fails(&mut run_of(&path), "truncated", &["0 of 256 bytes"]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub enum InvalidVolume {
     Root,
     #[error("the path in the guest contains a control character")]
     Control,
-    #[error("two volumes are mounted at /{guest} in the guest; leave one out")]
+    #[error("two volumes are mounted at /{guest} in the guest; omit one")]
     Twice { guest: String },
 }
 

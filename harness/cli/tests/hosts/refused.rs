@@ -53,7 +53,7 @@ fn code_for_another_processor_is_refused_though_it_is_trusted() {
     let mark = cache.path().join(format!("code/{}.trusted", Digest::of(&code).to_string().trim_start_matches("blake3:")));
     fs::create_dir(cache.path().join("code")).unwrap();
     fs::write(mark, "x86_64:x86-64-v2").unwrap();
-    assert_fails(&mut run_of(&foreign, cache.path()), "module", &["an .aot for riscv64", std::env::consts::ARCH, "compile the module"]);
+    assert_fails(&mut run_of(&foreign, cache.path()), "module", &["the .aot is for riscv64", std::env::consts::ARCH, "compile the module"]);
 }
 
 #[test]

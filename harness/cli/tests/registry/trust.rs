@@ -104,7 +104,7 @@ fn what_a_key_must_have_signed_is_not_fetched_without() {
     refused(&mut pull(&["--verify-key", &public]), &["is not signed by the key sha256:", "has no signatures"]);
     assert!(files_below(&world.store()).is_empty());
     world.push_signed("demo:1", &files, &key);
-    refused(&mut pull(&["--verify-key", &other]), &["is not signed by the key sha256:", "of others"]);
+    refused(&mut pull(&["--verify-key", &other]), &["is not signed by the key sha256:", "only by other keys"]);
     assert!(files_below(&world.store()).is_empty());
     let pulled = paths(&succeed(&mut pull(&["--verify-key", &public])));
     assert!(same(&files[0], &pulled[0]) && same(&files[1], &pulled[1]));
@@ -138,7 +138,7 @@ fn a_signature_of_something_else_is_none() {
     assert!(world.said("demo:1", &[]).contains(TRUSTED));
     assert!(!world.said("demo:2", &[]).contains(TRUSTED));
     let mut pull = world.pull(&world.reference("demo:2"));
-    refused(pull.args(["--verify-key", &public]), &["is not signed by the key", "of others"]);
+    refused(pull.args(["--verify-key", &public]), &["is not signed by the key", "only by other keys"]);
     // What is no list of signatures is none.
     put(&world.registry.address, &format!("/v2/demo/manifests/{}", tag("demo:2")), &document_bytes(&world, "demo", "1"));
     assert!(!world.said("demo:2", &[]).contains(TRUSTED));
@@ -206,7 +206,7 @@ fn a_key_may_be_encrypted_or_in_the_environment() {
     succeed(world.prebake().args(["key", "generate", "-o", &name]).env("PREBAKE_KEY_PASSWORD", "secret"));
     let (key, public) = (format!("{name}.key"), format!("{name}.pub"));
     assert!(fs::read_to_string(&key).unwrap().starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
-    refused(world.prebake().args(["key", "generate", "-o", &name]), &["is there already"]);
+    refused(world.prebake().args(["key", "generate", "-o", &name]), &["already exists"]);
     let printed = succeed(world.prebake().args(["key", "public", &key]).env("PREBAKE_KEY_PASSWORD", "secret")).stdout;
     assert_eq!(text(&printed), fs::read_to_string(&public).unwrap());
     let push = |key: &str| {
@@ -216,7 +216,7 @@ fn a_key_may_be_encrypted_or_in_the_environment() {
     };
     refused(&mut push(&key), &["is encrypted", "PREBAKE_KEY_PASSWORD"]);
     refused(push(&key).env("PREBAKE_KEY_PASSWORD", "wrong"), &["the password is wrong"]);
-    refused(&mut push(&public), &["is no private key", "`PUBLIC KEY`"]);
+    refused(&mut push(&public), &["is not a private key", "`PUBLIC KEY`"]);
     refused(&mut push("env://NO_SUCH_KEY"), &["NO_SUCH_KEY"]);
     succeed(push("env://SIGNING_KEY").env("SIGNING_KEY", fs::read_to_string(&key).unwrap()).env("PREBAKE_KEY_PASSWORD", "secret"));
     succeed(world.pull(&world.reference("demo:1")).args(["--verify-key", &public]));
