@@ -82,6 +82,12 @@ impl Builder {
                 return true;
             }
             decoder.decode_out(&mut instruction);
+            if instruction.code() == Code::Pause {
+                let encoding = &bytes[usize::from(offset)..][..instruction.len()];
+                if let Some(exchange) = exchange_in_pauses_place(encoding, self.size, offset.into()) {
+                    instruction = exchange;
+                }
+            }
             let mut op = lower(&instruction, self.size, offset, retired);
             if instruction.code() == Code::INVALID {
                 let available = bytes.len() - usize::from(offset);
@@ -140,6 +146,18 @@ impl Builder {
         let leaves_page = self.page_offset + u64::from(offset) >= PAGE_SIZE;
         self.ops.push(Op::end_of_block(offset, retired, self.size == CodeSize::Bits64, leaves_page));
     }
+}
+
+/// F3 90 is PAUSE, but with REX.B it is XCHG of R8, of which the decoder knows nothing.
+fn exchange_in_pauses_place(encoding: &[u8], size: CodeSize, ip: u64) -> Option<Instruction> {
+    const CS_OVERRIDE: u8 = 0x2e;
+    let [prefixes @ .., rex, _] = encoding else { return None };
+    if size != CodeSize::Bits64 || rex & 0xf1 != 0x41 {
+        return None;
+    }
+    let without_repeat = prefixes.iter().map(|&byte| if matches!(byte, 0xf2 | 0xf3) { CS_OVERRIDE } else { byte });
+    let encoding: Vec<u8> = without_repeat.chain([*rex, 0x90]).collect();
+    Some(Decoder::with_ip(size as u32, &encoding, ip, OPTIONS).decode())
 }
 
 /// Whether an invalid instruction is so because of its length alone. The decoder does not tell: so it is asked about the same without the prefixes that

@@ -59,7 +59,7 @@ fn suits(instruction: &Instruction, bytes: &[u8], prefixes: usize, bits: u32) ->
     if instruction.is_invalid() {
         // With many prefixes it may be that its length alone makes it invalid. Of what is no instruction anyway, each processor counts another length.
         const FEW: usize = 4;
-        return if prefixes <= FEW { is_unknown(bytes, bits) } else { is_known(&without_prefixes(bytes), bits) };
+        return if prefixes <= FEW { is_unknown(bytes, bits) } else { is_known(&without_prefixes(bytes, bits), bits) };
     }
     is_known(bytes, bits)
 }
@@ -68,12 +68,27 @@ fn suits(instruction: &Instruction, bytes: &[u8], prefixes: usize, bits: u32) ->
 fn is_unknown(bytes: &[u8], bits: u32) -> bool {
     const OTHERS: [u32; 3] = [DecoderOptions::AMD, DecoderOptions::MPX | DecoderOptions::UMOV | DecoderOptions::XBTS, DecoderOptions::KNC];
     let vector = bytes.iter().any(|byte| matches!(byte, 0x62 | 0xc4 | 0xc5 | 0x8f | 0xd5));
+    // AMD looks at the operand of LOCK VERR before it refuses the prefix.
     let reserved = |pair: &[u8]| {
         matches!(
             pair,
             [
                 0x0f,
-                0x01 | 0x0d..=0x0f | 0x18..=0x1f | 0x24..=0x27 | 0x36..=0x3a | 0x78 | 0x79 | 0xa6 | 0xa7 | 0xae | 0xb8 | 0xb9 | 0xc7 | 0xff,
+                0x00
+                | 0x01
+                | 0x0d..=0x0f
+                | 0x18..=0x1f
+                | 0x24..=0x27
+                | 0x36..=0x3a
+                | 0x78
+                | 0x79
+                | 0xa6
+                | 0xa7
+                | 0xae
+                | 0xb8
+                | 0xb9
+                | 0xc7
+                | 0xff,
             ]
         )
     };
@@ -81,8 +96,11 @@ fn is_unknown(bytes: &[u8], bits: u32) -> bool {
 }
 
 /// What does not change an instruction's length is left out.
-fn without_prefixes(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().copied().filter(|byte| !matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3)).collect()
+fn without_prefixes(bytes: &[u8], bits: u32) -> Vec<u8> {
+    let is_prefix = |byte: &&u8| PREFIXES.contains(byte) || bits == 64 && matches!(byte, 0x40..=0x4f);
+    let count = bytes.iter().take_while(is_prefix).count();
+    let (prefixes, rest) = bytes.split_at(count);
+    prefixes.iter().filter(|byte| matches!(byte, 0x66 | 0x67 | 0x40..=0x4f)).chain(rest).copied().collect()
 }
 
 fn is_known(bytes: &[u8], bits: u32) -> bool {
