@@ -149,17 +149,16 @@ images test-images:
 	@mkdir -p $(IMAGES)
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 
-# The machine's code, compiled by LLVM on one processor; here it has company. What it is compiled to is cached.
+# The demo's machine. All machines have the same code: LLVM compiles it once, on one processor, and the tests find it in the cache.
 .PHONY: code
-code: build machine
-	@$(PREBAKE) aot $(SHIPPED)/machine.wasm -o $(TARGET)/machine.aot
-
-.PHONY: demo
-demo: machine build code guest
+code: build machine guest
 	@mkdir -p $(DEMO)
 	@echo 'demo: packing kernel and root file system into a module, and compiling that: $(DEMO)/demo.wasm, $(DEMO)/demo.aot'
 	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.wasm
 	@$(PREBAKE) aot $(DEMO)/demo.wasm -o $(DEMO)/demo.aot
+
+.PHONY: demo
+demo: code
 	@echo 'demo: booting Linux and saving a snapshot of it: $(DEMO)/demo.snap'
 	@$(PREBAKE) bake --kernel $(GUEST)/vmlinux --initrd $(GUEST)/initramfs.cpio -o $(DEMO)/demo.snap
 	@if [ -t 0 ]; then \
@@ -246,7 +245,7 @@ hot-ops: guest
 
 # The terminal of the README.
 .PHONY: recording
-recording: build machine code guest
+recording: code
 	@guest/apt install python3
 	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" docs/recording.svg
 
