@@ -73,6 +73,9 @@ fn docker_archive(layer: &[u8]) -> Vec<u8> {
 
 fn append(builder: &mut Builder<Vec<u8>>, path: &Path, content: &[u8]) {
     let mut header = Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
     builder.append_data(&mut header, path, content).unwrap();
