@@ -169,15 +169,14 @@ demo: code
 	    printf '%s\n' 'uname -srm' 'echo "6 * 7 = $$((6 * 7))"' 'free -m' | $(PREBAKE) run --stats $(DEMO)/demo.aot --snapshot $(DEMO)/demo.snap; \
 	fi
 
-# Tests are built in the program's profile and run the program, so nothing is compiled twice.
-CARGO_TEST := cargo test --quiet --release
+CARGO_TEST := cargo test --quiet
 
 .PHONY: lints
 lints: packages
 	@echo 'test: formatting'
 	@cargo fmt --all --check
 	@echo 'test: lints'
-	+@cargo clippy --quiet --release --workspace --all-targets -- -D warnings
+	+@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@echo 'test: what the library may depend on, and links in the documents'
 	@harness/check-layers
 	@docs/check-links
