@@ -46,7 +46,7 @@ impl Way {
         let mut engine = Host::Native.restore(snapshot, &listener);
         let log = Recording::new(&mut *engine, &listener).script(lines);
         let said = listener.said().clone();
-        assert_eq!((said.on(Port::Control), said.on(Port::Stderr)), ("exit 0\n", ""));
+        assert_eq!((said.on(Port::Control), said.on(Port::Stderr)), ("started\nexit 0\n", ""));
         Self { log, said, end: save(&mut *engine) }
     }
 
