@@ -30,7 +30,12 @@ impl Observer for Printed {
 
 fn main() -> Result<()> {
     let [folder, kernel, initramfs] = [1, 2, 3].map(|n| PathBuf::from(std::env::args_os().nth(n).unwrap_or_default()));
-    let context = Context::new(Folders::below(&folder, Path::new("")), Arc::new(Printed));
+    run(&folder, kernel, initramfs)
+}
+
+/// Everything that is written lies in `folder`.
+pub fn run(folder: &Path, kernel: PathBuf, initramfs: PathBuf) -> Result<()> {
+    let context = Context::new(Folders::below(folder, Path::new("")), Arc::new(Printed));
     let snapshot = folder.join("demo.snap");
     if !snapshot.exists() {
         let kernel = Source::Kernel(kernel, Cold { initrd: Some(initramfs), ..Cold::default() });

@@ -1,20 +1,36 @@
 //! The example program, as its users run it.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::path::Path;
+#[allow(dead_code, reason = "its main is not this program's")]
+#[path = "../examples/embed.rs"]
+mod example;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Names the folder of the process that is the example.
+const FOLDER: &str = "PREBAKE_TEST_EMBED";
+
+fn guest(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")).join("guest").join(name)
+}
+
+#[test]
+#[ignore = "run by the other test, in a process of its own"]
+fn example_alone() {
+    let folder = std::env::var_os(FOLDER).unwrap();
+    example::run(Path::new(&folder), guest("vmlinux"), guest("initramfs.cpio")).unwrap();
+}
 
 #[test]
 fn the_example_runs_a_machine_in_its_own_folder_and_says_nothing_on_standard_error() {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), Into::into);
     let folder = tempfile::tempdir().unwrap();
-    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "prebake", "--example", "embed"]).status().unwrap();
-    assert!(built.success());
     let run = || {
-        let mut example = Command::new(target.join("debug/examples/embed"));
+        let mut example = Command::new(std::env::current_exe().unwrap());
         // Nothing of the user's is used: there is no home, and no other folder in the environment.
-        example.env_clear().arg(folder.path()).args(["vmlinux", "initramfs.cpio"].map(|name| target.join("guest").join(name)));
+        example.env_clear().env(FOLDER, folder.path()).args(["--ignored", "--exact", "--nocapture", "example_alone"]);
+        example.envs(std::env::vars_os().filter(|(name, _)| name == "CARGO_TARGET_DIR"));
         let output = example.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
