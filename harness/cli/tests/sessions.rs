@@ -251,6 +251,21 @@ fn what_a_session_cannot_be_is_refused() {
     assert_eq!(fs::read_dir(home.0.join("sessions")).unwrap().count(), 0);
 }
 
+/// What is done is kept, whoever goes away.
+#[test]
+fn a_session_whose_output_nobody_reads_is_kept() {
+    let home = Home::new("broken-pipe");
+    let mut shell = Shell::start(&mut home.run(&["--session", "work"], &at_prompt()));
+    shell.ask("word=one; echo $word", "one");
+    drop(shell.child.stdout.take());
+    shell.stdin.write_all(b"echo nobody sees this\n").unwrap();
+    assert_eq!(shell.child.wait().unwrap().code(), Some(128 + 13));
+    assert!(shell.complaints().contains("saved session work"));
+    let mut shell = Shell::start(home.prebake().args(["run", "--session", "work"]));
+    shell.ask("echo $word", "one");
+    shell.end_by(Signal::TERM);
+}
+
 /// Whatever is written when, the state that was complete last is there.
 #[test]
 fn a_process_that_is_killed_while_it_keeps_loses_nothing_that_was_kept() {

@@ -3,6 +3,8 @@
 //! One thread does everything. While the guest works, the outside is looked at between slices; while it is halted, the process waits for input, a
 //! signal or the guest's next timer.
 
+pub use attend::Ending;
+
 use super::console::{Command, Control, Input, InputSource};
 use super::drive::{Drive, SLICE};
 use super::output::{HostOutput, OutputFailure};
@@ -20,29 +22,6 @@ use signal_hook::consts::SIGHUP;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The guest's program, or the guest as a whole, with this status.
-    Exited(u8),
-    /// The user left.
-    Left,
-    /// A signal to this process.
-    Signalled(i32),
-    /// Nobody reads the guest's output any more.
-    BrokenPipe,
-}
-
-impl From<attend::Ending> for Ending {
-    fn from(ending: attend::Ending) -> Self {
-        match ending {
-            attend::Ending::Exited(status) => Self::Exited(status),
-            attend::Ending::Left => Self::Left,
-            attend::Ending::Signalled(number) => Self::Signalled(number),
-        }
-    }
-}
 
 /// How a machine is attended.
 pub struct AttendOptions {
@@ -161,9 +140,7 @@ impl Attended {
                 Action::Notify(notice) => self.notify(notice),
                 Action::End(end) => return self.end(end),
             }
-            if let Some(ending) = self.output_failure()? {
-                return Ok(ending);
-            }
+            self.look_at_output()?;
         }
     }
 
@@ -225,21 +202,22 @@ impl Attended {
         }
     }
 
-    /// What to do if output cannot be written.
-    fn output_failure(&self) -> Result<Option<Ending>> {
-        let Some(OutputFailure { stream, source }) = self.output.take_failure() else { return Ok(None) };
-        match source.kind() {
-            io::ErrorKind::BrokenPipe => Ok(Some(Ending::BrokenPipe)),
-            _ if self.stdin.is_terminal() && is_hang_up(&source) => Ok(Some(Ending::Signalled(SIGHUP))),
-            _ => Err(Error::Output { stream, source }),
-        }
+    /// Passes on that output cannot be written.
+    fn look_at_output(&mut self) -> Result<()> {
+        let Some(OutputFailure { stream, source }) = self.output.take_failure() else { return Ok(()) };
+        self.attendant.handle(match source.kind() {
+            io::ErrorKind::BrokenPipe => Event::BrokenPipe,
+            _ if self.stdin.is_terminal() && is_hang_up(&source) => Event::HangUp,
+            _ => return Err(Error::Output { stream, source }),
+        });
+        Ok(())
     }
 
-    fn end(&mut self, end: std::result::Result<attend::Ending, Failure>) -> Result<Ending> {
+    fn end(&mut self, end: std::result::Result<Ending, Failure>) -> Result<Ending> {
         match (end, self.unsaved.take()) {
             (Err(Failure::NotSaved), Some(error)) => Err(error),
             (Err(failure), _) => Err(failure.into()),
-            (Ok(ending), _) => Ok(ending.into()),
+            (Ok(ending), _) => Ok(ending),
         }
     }
 }

@@ -150,6 +150,7 @@ impl Attendant {
                 self.feeder.end();
                 self.commands.push_back(Command::End(Ending::Signalled(SIGHUP)));
             }
+            Event::BrokenPipe => self.commands.push_back(Command::End(Ending::BrokenPipe)),
             Event::Signal(number) => self.commands.push_back(Command::Signal(number)),
             Event::Resize(window) => self.commands.push_back(Command::Resize(window)),
             Event::Save => self.commands.push_back(Command::Save),

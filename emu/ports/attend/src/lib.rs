@@ -157,6 +157,8 @@ pub enum Event<'a> {
     EndOfInput,
     /// The user's terminal is gone.
     HangUp,
+    /// Nobody reads the guest's output any more.
+    BrokenPipe,
     /// The host's process got a signal.
     Signal(i32),
     /// The user's terminal has another size.
@@ -257,6 +259,8 @@ pub enum Ending {
     Left,
     /// A signal to the host's process ended it.
     Signalled(i32),
+    /// Nobody reads the guest's output any more.
+    BrokenPipe,
 }
 
 /// Why a guest cannot be attended any further.

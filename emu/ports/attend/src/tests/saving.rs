@@ -23,6 +23,7 @@ fn leaving_saves_a_program_that_runs() {
             (Event::Signal(15), Ending::Signalled(15)),
             (Event::Signal(1), Ending::Signalled(1)),
             (Event::HangUp, Ending::Signalled(1)),
+            (Event::BrokenPipe, Ending::BrokenPipe),
             (Event::EndOfInput, Ending::Signalled(1)),
         ] {
             let mut host = attached(typed(), Guest { busy, ticks: true, ..Guest::running() });

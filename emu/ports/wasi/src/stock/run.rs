@@ -116,7 +116,7 @@ impl Attended {
                 }
                 Action::Close(port) => self.machine.close_input(port),
                 Action::End(Ok(Ending::Exited(status))) => return Ok(status.into()),
-                Action::End(Ok(Ending::Left | Ending::Signalled(_))) => return Ok(0),
+                Action::End(Ok(Ending::Left | Ending::Signalled(_) | Ending::BrokenPipe)) => return Ok(0),
                 Action::End(Err(failure)) => return Err(failure.into()),
                 // There is no terminal, no virtual clock, and nothing is saved.
                 Action::Show { .. } | Action::Resize(_) | Action::SkipTo(_) => {}
