@@ -169,7 +169,9 @@ fn is_too_long(bytes: &[u8], size: CodeSize) -> bool {
     let is_repeat = |byte: u8| matches!(byte, 0xf2 | 0xf3);
     let is_prefix = |byte: u8| is_segment(byte) || is_repeat(byte) || is_rex(byte) || matches!(byte, 0x66 | 0x67 | 0xf0);
     let count = longest.iter().take_while(|&&byte| is_prefix(byte)).count();
-    let (prefixes, rest) = longest.split_at(count);
+    let prefixes = &longest[..count];
+    // What a processor would have to fetch to know the length is looked at if it is there.
+    let rest = &bytes[count..bytes.len().min(count + MAX_INSTRUCTION_BYTES)];
     // The length counts also where a prefix makes an instruction invalid.
     let length = [(true, true), (false, true), (true, false), (false, false)].into_iter().find_map(|(with_repeat, with_size)| {
         let kept = prefixes.iter().enumerate().filter(|&(place, &byte)| match byte {
@@ -179,11 +181,12 @@ fn is_too_long(bytes: &[u8], size: CodeSize) -> bool {
             _ if is_repeat(byte) => with_repeat && !prefixes[place + 1..].iter().any(|&byte| is_repeat(byte)),
             _ => false,
         });
-        let kept: Vec<u8> = kept.map(|(_, &byte)| byte).chain(rest.iter().copied()).collect();
-        let mut shorter = [0; MAX_INSTRUCTION_BYTES];
-        shorter[..kept.len()].copy_from_slice(&kept);
+        let mut shorter: Vec<u8> = kept.map(|(_, &byte)| byte).collect();
+        let dropped = count - shorter.len();
+        shorter.extend(rest);
+        shorter.resize(MAX_INSTRUCTION_BYTES.max(shorter.len()), 0);
         let instruction = Decoder::with_ip(size as u32, &shorter, 0, OPTIONS).decode();
-        (instruction.code() != Code::INVALID).then_some(longest.len() - kept.len() + instruction.len())
+        (instruction.code() != Code::INVALID).then_some(dropped + instruction.len())
     });
     length.is_some_and(|length| length > MAX_INSTRUCTION_BYTES)
 }

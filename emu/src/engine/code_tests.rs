@@ -36,19 +36,18 @@ fn instruction_on_two_pages_does_not_outlive_the_second() {
 #[test]
 fn instruction_on_two_pages_is_read_anew_when_the_second_is_another() {
     let mut cx = long_mode();
-    // jmp rel32, to a HLT; on another page in the second's place its distance is larger by 1.
-    let (jump, other) = (ROUTINE, BEHIND + 0x1000);
-    store(&mut cx, jump, &[0xe9, 0x10, 0, 0, 0]);
-    store(&mut cx, other, &[0x11, 0, 0, 0]);
-    store(&mut cx, jump + 5 + 0x10, &[0xc3]);
-    store(&mut cx, other + 4 + 0x11, &[0xf4]);
-    cx.regs[slot::RSI] = jump;
+    // jmp rel32, to a RET on a third page; on another page in the second's place its distance is larger by 1, and leads to a HLT.
+    let (other, target) = (BEHIND + 0x1000, ROUTINE + 5 + 0x2010);
+    store(&mut cx, ROUTINE, &[0xe9, 0x10, 0x20, 0, 0]);
+    store(&mut cx, other, &[0x11, 0x20, 0, 0]);
+    store(&mut cx, target, &[0xc3, 0xf4]);
+    cx.regs[slot::RSI] = ROUTINE;
     cx.regs[slot::RBX] = BEHIND;
     cx.regs[slot::RDI] = TABLES + BEHIND / 4096 * 8;
     cx.regs[slot::RAX] = other | PRESENT | WRITE;
     let program = [0xff, 0xd6, 0xff, 0xd6, 0xff, 0xd6, 0x48, 0x89, 0x07, 0x0f, 0x01, 0x3b, 0xff, 0xd6, 0x0f, 0x0b];
     assert_eq!(run(&mut cx, &program), VcpuExit::Halted);
-    assert_eq!(cx.rip, jump + 5 + 0x11 + 1);
+    assert_eq!(cx.rip, target + 2);
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub fn open(undefined: &mut Undefined, instruction: &Instruction, known: Before,
     }
 }
 
+const STACK_FAULT: u32 = 12;
+const PROTECTION: u32 = 13;
 const PAGE_FAULT: u32 = 14;
 const ALIGNMENT: u32 = 17;
 const OUT_OF_RANGE: u32 = 5;
@@ -199,7 +201,7 @@ pub const ROWS: &[Row] = &[
         applies: |instruction| instruction.mnemonic() == M::Bound,
         open: |undefined, _, _, done| {
             if !done {
-                undefined.instead = Some((&[PAGE_FAULT], Instead::Raises(OUT_OF_RANGE)));
+                undefined.instead = Some((&[STACK_FAULT, PROTECTION, PAGE_FAULT, ALIGNMENT], Instead::Raises(OUT_OF_RANGE)));
             }
         },
     },
