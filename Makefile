@@ -39,7 +39,8 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: oracle, hosts, distros and fuzz, one after the other'
+	@echo 'make nightly what takes longer: stack, oracle, hosts, distros and fuzz, one after the other'
+	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
 	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
@@ -216,12 +217,17 @@ test: lints programs-test $(SCRIPTS)
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := oracle hosts distros fuzz
+NIGHTLY := stack oracle hosts distros fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
 	    [ -z "$$failed" ] || { echo "nightly: FAILED $$failed"; exit 1; }
 	@echo 'nightly: passed'
+
+# The program's own profile: do its handlers end in jumps, too? With other optimisations some would not, and the stack would grow.
+.PHONY: stack
+stack: packages
+	+@$(CARGO_TEST) --release --package emu --lib exec::tests
 
 # All instructions with many more operands than `make test` tries.
 .PHONY: oracle
