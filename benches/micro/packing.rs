@@ -1,9 +1,9 @@
 //! From a container image to the file of a machine: reading its layers, writing the root file system, packing.
 
 use criterion::{Criterion, Throughput};
+use prebake::artifact::{MachineSize, PartInput, PartKind, pack};
 use prebake::context::{Context, Folders};
 use prebake::distribution::oci::Sha256;
-use prebake::make::artifact::{MachineSize, PartInput, PartKind, pack};
 use prebake::make::image::{Name, erofs, limits::Limits, read};
 use std::io::{Cursor, copy, sink};
 use std::path::Path;
@@ -31,11 +31,11 @@ pub fn measure(criterion: &mut Criterion) {
     let image = image();
     group.bench_function("write the root file system", |bencher| {
         bencher.iter(|| {
-            let root = erofs::Image::of(&image.tree, u64::MAX).unwrap();
+            let root = erofs::Filesystem::of(&image.tree, u64::MAX).unwrap();
             copy(&mut root.reader(&image.spool), &mut sink()).unwrap()
         });
     });
-    let root = erofs::Image::of(&image.tree, u64::MAX).unwrap();
+    let root = erofs::Filesystem::of(&image.tree, u64::MAX).unwrap();
     group.bench_function("pack a machine", |bencher| {
         bencher.iter(|| {
             let part = PartInput::new(PartKind::Root, root.length(), root.reader(&image.spool));

@@ -6,12 +6,12 @@
 
 use prebake::context::{Context, Folders};
 use prebake::error::Result;
-use prebake::machine::boot::Cold;
+use prebake::machine::boot::KernelOptions;
 use prebake::make::bake::{Bake, Source, bake};
 use prebake::observer::{Notice, Observer, Progress};
 use prebake::report::Report;
 use prebake::run::console::Terminal;
-use prebake::run::{Keep, Request, What};
+use prebake::run::{RunRequest, RunTarget, SessionPolicy};
 use prebake::service::{Vm, console};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -38,12 +38,12 @@ pub fn run(folder: &Path, kernel: PathBuf, initramfs: PathBuf) -> Result<()> {
     let context = Context::new(Folders::below(folder, Path::new("")), Arc::new(Printed));
     let snapshot = folder.join("demo.snap");
     if !snapshot.exists() {
-        let kernel = Source::Kernel(kernel, Cold { initrd: Some(initramfs), ..Cold::default() });
+        let kernel = Source::Kernel(kernel, KernelOptions { initrd: Some(initramfs), ..KernelOptions::default() });
         bake(&context, &Bake::new(kernel, &snapshot), || None, &mut Report::of("bake"))?;
     }
 
-    let what = What::Files { machine: None, snapshot: Some(snapshot) };
-    let request = Request { keep: Keep::Session("embed".into()), ..Request::new(what) };
+    let what = RunTarget::Files { machine: None, snapshot: Some(snapshot) };
+    let request = RunRequest { session: SessionPolicy::Named("embed".into()), ..RunRequest::new(what) };
     let (console, mut ends) = console(Terminal::default())?;
     let vm = Vm::start(context, request, console)?;
     // The echo of this line has quotes, which the answer has not.

@@ -1,10 +1,8 @@
 //! What the library is handed before it does anything: where files lie, and who hears of its work.
 
-use crate::distribution::store::Store;
 use crate::error::{Error, Result};
 use crate::host::file::ledger::Ledger;
 use crate::host::file::private_folder;
-use crate::make::code::CodeCache;
 use crate::observer::{Notice, Observer, Silent};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -123,11 +121,6 @@ impl Context {
         Ok(folder)
     }
 
-    /// The store.
-    pub fn store(&self) -> Result<Store> {
-        Store::open(self)
-    }
-
     /// What is known of files that were verified.
     pub fn ledger(&self) -> Ledger {
         Ledger::at(self.folders.cache("verified"))
@@ -136,11 +129,6 @@ impl Context {
     /// The same of artifacts, of which the digest of their code is remembered instead.
     pub fn code_ledger(&self) -> Ledger {
         Ledger::at(self.folders.cache("verified-code"))
-    }
-
-    /// Code that was compiled here.
-    pub fn code_cache(&self) -> Result<CodeCache> {
-        CodeCache::open(self)
     }
 
     /// What came of something that takes a while: an error after a cancellation is the cancellation.

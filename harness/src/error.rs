@@ -1,8 +1,8 @@
 //! What can go wrong, and what it is called in scripts.
 
+use crate::artifact::ArtifactError;
 use crate::distribution::oci::OciError;
 use crate::distribution::trust::TrustError;
-use crate::make::artifact::ArtifactError;
 use crate::make::image::ImageError;
 use emu::machine::MachineError;
 use std::io;
@@ -310,10 +310,10 @@ pub enum Error {
     },
     /// What is done in this run is not kept.
     #[error("this run is not saved; interactive runs of a reference are, and runs with --session")]
-    KeepsNothing,
+    NoSessionToSave,
     /// The guest's program is not there yet.
     #[error("nothing to save yet: the guest is still starting")]
-    NothingToKeep,
+    NothingToSave,
     /// A machine was spoken to that is no more.
     #[error("the machine has ended")]
     MachineEnded,
@@ -413,8 +413,8 @@ impl Error {
             Self::NotInSession { .. } => "not-in-session",
             Self::SessionBase { .. } => "session-base",
             Self::SessionFile { .. } => "session-file",
-            Self::KeepsNothing => "keeps-nothing",
-            Self::NothingToKeep => "nothing-to-keep",
+            Self::NoSessionToSave => "keeps-nothing",
+            Self::NothingToSave => "nothing-to-keep",
             Self::MachineEnded => "machine-ended",
             Self::NoSafePoint { .. } => "no-safe-point",
             Self::Interrupted { .. } => "interrupted",

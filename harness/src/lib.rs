@@ -4,6 +4,7 @@
 //! snapshot of it; `distribution` has registries, the store of what was pulled, and whose code is run; `session` what was done in machines and
 //! kept; `run` finds out what is to be run, starts it and attends it; `host` is what this host gives: files, clocks, entropy, directories.
 
+pub mod artifact;
 pub mod context;
 pub mod distribution;
 pub mod error;

@@ -3,7 +3,7 @@
 use crate::distribution::oci::OciError;
 use crate::error::{Error, Result};
 use crate::machine::record::Point;
-use crate::session::Kept;
+use crate::session::Checkpoint;
 use emu::machine::Verdict;
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -194,7 +194,7 @@ pub enum Notice<'a> {
         session: &'a str,
     },
     /// A session was saved, because that was asked for.
-    SessionSaved(&'a Kept),
+    SessionSaved(&'a Checkpoint),
     /// A session could not be saved.
     SessionNotSaved(&'a Error),
     /// The guest ended without waiting to be saved: the session stays as it was saved last.

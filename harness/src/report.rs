@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
-use crate::run::drive::Drive;
-use crate::session::Kept;
+use crate::machine::drive::Drive;
+use crate::session::Checkpoint;
 use emu::machine::Verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub struct Report {
     /// The session that was run.
     pub session: Option<String>,
     /// What was kept of it when its user left.
-    pub kept: Option<KeptFigures>,
+    pub kept: Option<SavedFigures>,
     /// Instructions that the guest met and the machine lacks, with how often.
     pub unimplemented_instructions: BTreeMap<String, u64>,
     /// What went wrong.
@@ -53,7 +53,7 @@ pub struct Report {
 
 /// See [`Report::kept`].
 #[derive(Debug, Serialize)]
-pub struct KeptFigures {
+pub struct SavedFigures {
     /// Pages that differ from the snapshot that the session began with.
     pub pages: u64,
     /// Bytes of them.
@@ -62,9 +62,9 @@ pub struct KeptFigures {
     pub milliseconds: f64,
 }
 
-impl From<&Kept> for KeptFigures {
-    fn from(kept: &Kept) -> Self {
-        Self { pages: kept.pages, bytes: kept.bytes, milliseconds: kept.took.as_secs_f64() * 1e3 }
+impl From<&Checkpoint> for SavedFigures {
+    fn from(saved: &Checkpoint) -> Self {
+        Self { pages: saved.pages, bytes: saved.bytes, milliseconds: saved.took.as_secs_f64() * 1e3 }
     }
 }
 

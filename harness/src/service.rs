@@ -1,6 +1,6 @@
-//! Machines for programs: started, kept and stopped by calls, with their console on whatever streams the program gives them.
+//! Machines for programs: started, saved and stopped by calls, with their console on whatever streams the program gives them.
 //!
-//! A [`Vm`] is a machine that runs in a thread of its own. It is what `prebake run` is, less the command line: the same [`Request`] says what
+//! A [`Vm`] is a machine that runs in a thread of its own. It is what `prebake run` is, less the command line: the same [`RunRequest`] says what
 //! is to be run, and the same sessions keep what is done. All that crosses the border are streams, numbers and text, so that an interface
 //! for C or for another language is a matter of passing them on.
 //!
@@ -10,9 +10,9 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observer::{Notice, Observer, Progress};
 use crate::report::Report;
-use crate::run::console::{Command, Console, Control, InputSource, Terminal};
-use crate::run::{self, Outcome, Request};
-use crate::session::Kept;
+use crate::run::console::{Console, Control, ControlCommand, InputSource, Terminal};
+use crate::run::{self, Outcome, RunRequest};
+use crate::session::Checkpoint;
 use devices::console::WindowSize;
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use wamr::Runtime;
 
-/// A machine that runs. Dropping it ends the machine; what was done in a session is kept.
+/// A machine that runs. Dropping it ends the machine; what was done in a session is saved.
 #[derive(Debug)]
 pub struct Vm {
     mailbox: Arc<Mailbox>,
@@ -38,7 +38,7 @@ pub struct Vm {
 /// How a machine ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The guest's status and what was kept, or why it failed.
+    /// The guest's status and what was saved, or why it failed.
     pub outcome: Result<Outcome>,
     /// Figures of the run.
     pub report: Report,
@@ -47,7 +47,7 @@ pub struct Ended {
 impl Vm {
     /// Starts what `request` asks for, with its console on `console`: fetches it if need be, restores it, gives it a fresh seed. All that is done in
     /// the machine's own thread, so this returns at once, and [`Self::wait`] tells if it failed.
-    pub fn start(context: Context, request: Request, console: Console) -> Result<Self> {
+    pub fn start(context: Context, request: RunRequest, console: Console) -> Result<Self> {
         let error = |source| Error::Host { what: "start a machine's thread", source };
         let (wake, waker) = UnixStream::pair().map_err(error)?;
         wake.set_nonblocking(true).map_err(error)?;
@@ -69,27 +69,27 @@ impl Vm {
         Ok(Self { mailbox, stopped, thread: Some(thread) })
     }
 
-    /// Keeps what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
-    pub fn checkpoint(&self) -> Result<Kept> {
-        let (sender, receiver): (_, Receiver<Result<Kept>>) = channel();
-        self.mailbox.post(Letter { command: Command::Keep, answer: Some(sender) });
+    /// Saves what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let (sender, receiver): (_, Receiver<Result<Checkpoint>>) = channel();
+        self.mailbox.post(Letter { command: ControlCommand::Save, answer: Some(sender) });
         receiver.recv().unwrap_or(Err(Error::MachineEnded))
     }
 
-    /// Keeps what the guest has done, if it is in a session, and ends the machine: its user has gone.
+    /// Saves what the guest has done, if it is in a session, and ends the machine: its user has gone.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        self.post(Command::Leave);
+        self.post(ControlCommand::Leave);
     }
 
     /// Tells the guest the size of its terminal.
     pub fn resize(&self, window: WindowSize) {
-        self.post(Command::Resize(window));
+        self.post(ControlCommand::Resize(window));
     }
 
     /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine.
     pub fn signal(&self, number: i32) {
-        self.post(Command::Signal(number));
+        self.post(ControlCommand::Signal(number));
     }
 
     /// Whether the machine has ended.
@@ -108,7 +108,7 @@ impl Vm {
         Ended { outcome, report }
     }
 
-    fn post(&self, command: Command) {
+    fn post(&self, command: ControlCommand) {
         self.mailbox.post(Letter { command, answer: None });
     }
 }
@@ -145,8 +145,8 @@ impl Observer for Stoppable {
 
 #[derive(Debug)]
 struct Letter {
-    command: Command,
-    answer: Option<Sender<Result<Kept>>>,
+    command: ControlCommand,
+    answer: Option<Sender<Result<Checkpoint>>>,
 }
 
 /// What was said to a machine and not yet taken; nothing any more once it has ended.
@@ -175,7 +175,7 @@ struct Inbox {
     mailbox: Arc<Mailbox>,
     wake: UnixStream,
     /// Who waits for answers, in order.
-    waiting: VecDeque<Sender<Result<Kept>>>,
+    waiting: VecDeque<Sender<Result<Checkpoint>>>,
 }
 
 impl Control for Inbox {
@@ -183,7 +183,7 @@ impl Control for Inbox {
         self.wake.as_fd()
     }
 
-    fn take(&mut self) -> Option<Command> {
+    fn take(&mut self) -> Option<ControlCommand> {
         // Emptied before the letters are looked at, so that none is missed.
         let mut bytes = [0; 64];
         while matches!((&self.wake).read(&mut bytes), Ok(1..)) {}
@@ -192,14 +192,14 @@ impl Control for Inbox {
         Some(letter.command)
     }
 
-    fn answer(&mut self, kept: Result<Kept>) -> Option<Result<Kept>> {
+    fn answer(&mut self, checkpoint: Result<Checkpoint>) -> Option<Result<Checkpoint>> {
         match self.waiting.pop_front() {
             Some(waiting) => {
                 // Who does not wait any more does not want to know.
-                let _ = waiting.send(kept);
+                let _ = waiting.send(checkpoint);
                 None
             }
-            None => Some(kept),
+            None => Some(checkpoint),
         }
     }
 }
@@ -213,7 +213,7 @@ impl Drop for Inbox {
 
 /// The program's side of a console.
 #[derive(Debug)]
-pub struct Ends {
+pub struct ConsoleEnds {
     /// What is written here, the guest reads. To close it is to go away.
     pub stdin: PipeWriter,
     /// What the guest writes.
@@ -223,11 +223,11 @@ pub struct Ends {
 }
 
 /// A console on three new pipes, for a person whom the program stands in for: with a terminal of this size.
-pub fn console(terminal: Terminal) -> Result<(Console, Ends)> {
+pub fn console(terminal: Terminal) -> Result<(Console, ConsoleEnds)> {
     let pipes = || Ok([io::pipe()?, io::pipe()?, io::pipe()?]);
     let pipes: io::Result<_> = pipes();
     let [input, output, errors] = pipes.map_err(|source| Error::Host { what: "make pipes", source })?;
     let console =
         Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), source: InputSource::RemoteTerminal, terminal };
-    Ok((console, Ends { stdin: input.1, stdout: output.0, stderr: errors.0 }))
+    Ok((console, ConsoleEnds { stdin: input.1, stdout: output.0, stderr: errors.0 }))
 }

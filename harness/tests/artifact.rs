@@ -1,9 +1,7 @@
 //! Artifacts: what goes in comes out, and what is not right is an error with a name.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use prebake::make::artifact::{
-    Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack,
-};
+use prebake::artifact::{Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack};
 use proptest::prelude::*;
 use snapshot::Digest;
 use std::io::{Cursor, Read};

@@ -266,11 +266,11 @@ macro_rules! requests {
     ($($number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })+) => {
         /// A request, decoded. The names and fields are those of the protocol.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub(super) enum Request<'a> {
+        pub(super) enum TMessage<'a> {
             $($name { $($field: $type),* },)+
         }
 
-        impl<'a> Request<'a> {
+        impl<'a> TMessage<'a> {
             /// Decodes a whole message: as long as it says, without a byte left over. `Ok(None)` is a type that is not known.
             pub fn decode(message: &'a [u8]) -> Result<Option<Self>, Malformed> {
                 let mut body = Body(message);

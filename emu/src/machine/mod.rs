@@ -31,7 +31,7 @@ pub use entropy::{Entropy, EntropyPort};
 pub use error::MachineError;
 pub use settle::*;
 pub use share::Share;
-use slots::{Origin, Parts, VirtioSlots};
+use slots::{Backends, Origin, VirtioSlots};
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
 use crate::bus::{PageError, Ram};
@@ -117,7 +117,7 @@ impl Machine {
         let mut entropy = config.entropy.at_power_on();
         let mut seed = [0; boot::SEED_LENGTH];
         entropy.fill_bytes(&mut seed);
-        let parts = Parts { console: config.console, entropy, shares: config.shares, disks: config.disks };
+        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks };
         let slots = VirtioSlots::new(parts, &mut Origin::PowerOn)?;
         let words = model::virtio_words(slots.occupied());
         let board = PcBoard {
@@ -140,7 +140,7 @@ impl Machine {
     pub fn restore(config: Config, ram: Ram, sections: &mut Sections<'_>) -> Result<Self, MachineError> {
         check_ram_size(ram.size())?;
         let entropy = config.entropy.restored(sections)?;
-        let parts = Parts { console: config.console, entropy, shares: config.shares, disks: config.disks };
+        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks };
         let slots = VirtioSlots::new(parts, &mut Origin::Snapshot(sections))?;
         let interrupts = sections.take::<InterruptState>(0)?;
         let board = PcBoard {

@@ -19,7 +19,7 @@ use super::plug::{Pluggable, Plugged};
 use super::share::{Share, ShareDevice};
 
 /// What the devices of a machine are made of.
-pub struct Parts {
+pub struct Backends {
     pub console: Box<dyn ConsoleSink>,
     pub entropy: EntropyPort,
     pub shares: Vec<Share>,
@@ -39,7 +39,7 @@ pub struct VirtioSlots([Option<Box<dyn Plugged>>; model::VIRTIO_IRQS.len()]);
 
 impl VirtioSlots {
     /// Puts all devices into their slots: a line for each kind.
-    pub fn new(parts: Parts, origin: &mut Origin<'_, '_>) -> Result<Self, MachineError> {
+    pub fn new(parts: Backends, origin: &mut Origin<'_, '_>) -> Result<Self, MachineError> {
         let mut slots = Self(std::array::from_fn(|_| None));
         slots.plug::<ConsoleDevice>([parts.console], origin)?;
         slots.plug::<EntropyDevice<EntropyPort>>([parts.entropy], origin)?;

@@ -125,12 +125,12 @@ pub fn text(code: &[Instruction]) -> String {
 /// What of `expected` is not so in `got`, which a case left behind that started in `before` and whose code has `len` bytes.
 pub fn unmet(expected: &Expected, before: &World, len: usize, got: &World) -> Vec<String> {
     let mut out = Vec::new();
-    let stop = expected.stop.unwrap_or(Stop { vector: 13, ..Stop::default() });
+    let stop = expected.stop.unwrap_or(CaseExit { vector: 13, ..CaseExit::default() });
     if got.stop != stop {
         out.push(format!("stop: {} / {}", stop.describe(), got.stop.describe()));
     }
     let end = if expected.stop.is_some() { before.state.rip } else { before.state.rip + len as u64 };
-    let open = stop.vector == Stop::SYSTEM_CALL || expected.fields.iter().any(|(field, _)| *field == Field::Rip);
+    let open = stop.vector == CaseExit::SYSTEM_CALL || expected.fields.iter().any(|(field, _)| *field == Field::Rip);
     let rip = (!open).then_some((Field::Rip, end.into()));
     for (field, value) in expected.fields.iter().copied().chain(rip) {
         let mut wanted = got.state;

@@ -291,7 +291,7 @@ unsafe extern "C" fn stopped(context: *const libc::ucontext_t) -> ! {
         state.segments[seg::SS] = (selectors >> 48) as u16;
         state.fx = Fx::from_bytes(&*(*context).uc_mcontext.fpregs.cast::<[u8; 512]>());
         world.stop =
-            Stop { vector: register(libc::REG_TRAPNO) as u32, error: register(libc::REG_ERR) as u32, cr2: register(libc::REG_CR2) };
+            CaseExit { vector: register(libc::REG_TRAPNO) as u32, error: register(libc::REG_ERR) as u32, cr2: register(libc::REG_CR2) };
         if world.stop.vector != 14 {
             world.stop.cr2 = 0;
         }

@@ -42,7 +42,7 @@ fn does(instead: Instead, expected: &World, got: &World) -> bool {
 }
 
 /// Linux hides which of its own pages are present: it sets P in the error code of every #PF beyond user space.
-fn same_stop(a: Stop, b: Stop, undefined: &Undefined) -> bool {
+fn same_stop(a: CaseExit, b: CaseExit, undefined: &Undefined) -> bool {
     let hidden = if a.vector == 14 && a.cr2 >= USER_SPACE { 1 } else { 0 };
     let known = if undefined.fault_offset { !0xfff } else { u64::MAX };
     (a.vector, a.error | hidden, a.cr2 & known) == (b.vector, b.error | hidden, b.cr2 & known)
@@ -50,9 +50,9 @@ fn same_stop(a: Stop, b: Stop, undefined: &Undefined) -> bool {
 
 /// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical or not
 /// aligned. The address may be one of 32 bits.
-fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
+fn either_string(a: CaseExit, b: CaseExit, rdi: u64) -> bool {
     const LONGEST: u32 = 8;
-    let is_there = |stop: Stop| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
+    let is_there = |stop: CaseExit| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
     match (a.vector, b.vector) {
         (14, 14) => a.error == b.error && (is_there(a) || is_there(b)),
         (14, 13 | 17) => b.error == 0,
@@ -62,7 +62,7 @@ fn either_string(a: Stop, b: Stop, rdi: u64) -> bool {
 }
 
 /// Whether one stop is #AC and the other #GP.
-fn misaligned(a: Stop, b: Stop) -> bool {
+fn misaligned(a: CaseExit, b: CaseExit) -> bool {
     matches!([a.vector, b.vector], [17, 13] | [13, 17])
 }
 

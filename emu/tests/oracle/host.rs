@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::child;
-use super::world::{Stop, USER_SPACE, World};
+use super::world::{CaseExit, USER_SPACE, World};
 
 /// Cases in one exchange with the child.
 pub const BATCH: usize = 64;
@@ -85,7 +85,7 @@ impl Host {
                 self.end_child();
                 let lost = self.counters().0.fetch_add(1, Ordering::AcqRel) as usize;
                 // SAFETY: the child has ended, and `lost` was below the batch's length.
-                unsafe { (*self.shared).worlds[lost].stop = Stop { vector: reason, ..Stop::default() } };
+                unsafe { (*self.shared).worlds[lost].stop = CaseExit { vector: reason, ..CaseExit::default() } };
             }
         }
         for (at, world) in batch.iter_mut().enumerate() {
@@ -106,7 +106,7 @@ impl Host {
         let mut byte = 0u8;
         // SAFETY: one byte from a local variable.
         if unsafe { libc::send(line, (&raw const byte).cast(), 1, libc::MSG_NOSIGNAL) } != 1 {
-            return Err(Stop::DIED);
+            return Err(CaseExit::DIED);
         }
         let mut seen = self.counters().0.load(Ordering::Acquire);
         let mut since = Instant::now();
@@ -116,13 +116,13 @@ impl Host {
             if unsafe { libc::poll(&mut poll, 1, 20) } == 1 {
                 // SAFETY: one byte into a local variable.
                 let got = unsafe { libc::read(line, (&raw mut byte).cast(), 1) };
-                return if got == 1 { Ok(()) } else { Err(Stop::DIED) };
+                return if got == 1 { Ok(()) } else { Err(CaseExit::DIED) };
             }
             let now = self.counters().0.load(Ordering::Acquire);
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if since.elapsed() > self.patience {
-                return Err(Stop::HUNG);
+                return Err(CaseExit::HUNG);
             }
         }
     }

@@ -43,7 +43,7 @@ pub enum Given {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expected {
     /// An exception, otherwise the code runs to its end.
-    pub stop: Option<Stop>,
+    pub stop: Option<CaseExit>,
     pub fields: Vec<(Field, u128)>,
     pub memory: Vec<(u64, Vec<u8>)>,
 }
@@ -129,17 +129,17 @@ fn parse_expected(text: &str) -> Result<Expected, String> {
     Ok(expected)
 }
 
-fn parse_stop(item: &str) -> Result<Stop, String> {
+fn parse_stop(item: &str) -> Result<CaseExit, String> {
     let (name, error) = match item.split_once('(') {
         Some((name, rest)) => (name, rest.strip_suffix(')').ok_or("no `)`")?),
         None => (item, "0"),
     };
     let error = u32::from_str_radix(error, 16).map_err(|_| format!("`{error}` is not an error code"))?;
-    let vector = (0..=Stop::SYSTEM_CALL).find(|vector| {
-        let stop = Stop { vector: *vector, ..Stop::default() };
+    let vector = (0..=CaseExit::SYSTEM_CALL).find(|vector| {
+        let stop = CaseExit { vector: *vector, ..CaseExit::default() };
         stop.describe().split('(').next() == Some(name)
     });
-    Ok(Stop { vector: vector.ok_or_else(|| format!("no exception is called `{name}`"))?, error, cr2: 0 })
+    Ok(CaseExit { vector: vector.ok_or_else(|| format!("no exception is called `{name}`"))?, error, cr2: 0 })
 }
 
 /// `[address]`, or `None` if it is none.
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(line.given[0], Given::Field(Field::Gpr(gpr::RDI), vec![u128::from(GUARD - 4), u128::from(DATA)]));
         assert_eq!(line.given[2], Given::Bytes(DATA + 8, vec![1, 2]));
         let expected = line.expected.as_ref().unwrap();
-        assert_eq!(expected.stop, Some(Stop { vector: 14, error: 4, cr2: GUARD }));
+        assert_eq!(expected.stop, Some(CaseExit { vector: 14, error: 4, cr2: GUARD }));
         assert_eq!(expected.fields, [(Field::Gpr(gpr::RAX), u128::MAX)]);
     }
 

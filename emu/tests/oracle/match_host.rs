@@ -16,7 +16,7 @@ use super::soup;
 use super::suite::{self, Amount, DRIVES};
 use super::undefined::Undefined;
 use super::vendor::Vendor;
-use super::world::{CODE, ENTRY, PAGE, Stop, World, flag};
+use super::world::{CODE, CaseExit, ENTRY, PAGE, World, flag};
 
 /// The cases of each line that the host is asked about.
 fn lines_for_the_host() -> impl Iterator<Item = Vec<Case>> {
@@ -57,7 +57,7 @@ impl Pair {
         self.host.run(&mut expected);
         let mut reports = Vec::new();
         for (case, expected) in cases.iter().zip(&expected) {
-            if matches!(expected.stop.vector, Stop::DIED | Stop::HUNG) {
+            if matches!(expected.stop.vector, CaseExit::DIED | CaseExit::HUNG) {
                 reports.push(case.report(&[format!("not a case for the host: {}", expected.stop.describe())]));
                 continue;
             }

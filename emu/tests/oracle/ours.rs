@@ -85,7 +85,7 @@ impl Ours {
         cpu.control.cr4 = Cr4::PAE | Cr4::PGE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::SMEP | Cr4::SMAP;
         cpu.control.efer = Efer::SCE | Efer::LME | Efer::LMA | Efer::NXE;
         // SYSCALL and SYSENTER go to the handler behind the last vector's.
-        let handler = SYSTEM + physical::HANDLERS + HANDLER * u64::from(Stop::SYSTEM_CALL);
+        let handler = SYSTEM + physical::HANDLERS + HANDLER * u64::from(CaseExit::SYSTEM_CALL);
         cpu.msrs.star = u64::from(KERNEL_CS) << 32;
         cpu.msrs.lstar = handler;
         cpu.msrs.fmask = flag::DF | flag::IF;
@@ -164,9 +164,9 @@ impl Ours {
             let until = if drive == Drive::Stepped { cpu.count() + 1 } else { end };
             match cpu.run(until) {
                 VcpuExit::Due if until < end => {}
-                VcpuExit::Due => return Stop::HUNG,
+                VcpuExit::Due => return CaseExit::HUNG,
                 VcpuExit::Halted => return ((cpu.rip - SYSTEM - physical::HANDLERS) / HANDLER) as u32,
-                VcpuExit::Shutdown | VcpuExit::Board | VcpuExit::Breakpoint | VcpuExit::Unavailable => return Stop::DIED,
+                VcpuExit::Shutdown | VcpuExit::Board | VcpuExit::Breakpoint | VcpuExit::Unavailable => return CaseExit::DIED,
             }
         }
     }
@@ -202,8 +202,8 @@ impl Ours {
     /// What delivery has pushed (SDM vol. 3, 6.14.2). A system call and a case that did not end left no frame.
     fn save_frame(&self, world: &mut World, vector: u32) {
         let (cpu, state) = (&self.0, &mut world.state);
-        world.stop = Stop { vector, ..Stop::default() };
-        if vector >= Stop::SYSTEM_CALL {
+        world.stop = CaseExit { vector, ..CaseExit::default() };
+        if vector >= CaseExit::SYSTEM_CALL {
             (state.rip, state.rflags) = (cpu.rip, cpu.rflags());
             return;
         }
@@ -270,7 +270,7 @@ fn build_memory(ram: &mut [u8]) {
     put(physical::TSS, stack << 32);
     put(physical::TSS + 8, stack >> 32);
     put(physical::TSS + 0x60, 0x68 << 48);
-    put(physical::HANDLERS + HANDLER * u64::from(Stop::SYSTEM_CALL), STOP.into());
+    put(physical::HANDLERS + HANDLER * u64::from(CaseExit::SYSTEM_CALL), STOP.into());
     for vector in 0..256 {
         let handler = SYSTEM + physical::HANDLERS + HANDLER * vector;
         // Breakpoint, overflow and Linux's system call may be called by user code.

@@ -229,14 +229,14 @@ impl State {
 /// How a case stopped: always with an exception.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Stop {
+pub struct CaseExit {
     pub vector: u32,
     pub error: u32,
     /// CR2, for #PF.
     pub cr2: u64,
 }
 
-impl Stop {
+impl CaseExit {
     /// No exception: SYSCALL or SYSENTER entered the kernel.
     pub const SYSTEM_CALL: u32 = 256;
     /// The CPU never came back: the process that ran the case died.
@@ -262,9 +262,9 @@ impl Stop {
             16 => "#MF",
             17 => "#AC",
             19 => "#XM",
-            Stop::SYSTEM_CALL => "#SYSCALL",
-            Stop::DIED => "died",
-            Stop::HUNG => "hung",
+            CaseExit::SYSTEM_CALL => "#SYSCALL",
+            CaseExit::DIED => "died",
+            CaseExit::HUNG => "hung",
             _ => "?",
         };
         match self.vector {
@@ -333,7 +333,7 @@ pub fn read_only_page() -> [u8; PAGE] {
 #[derive(Clone, PartialEq, Eq)]
 pub struct World {
     pub state: State,
-    pub stop: Stop,
+    pub stop: CaseExit,
     pub memory: Memory,
 }
 
@@ -342,7 +342,7 @@ impl World {
     pub fn new(bits: u32) -> Box<World> {
         let mut world = Box::new(World {
             state: State::new(bits),
-            stop: Stop::default(),
+            stop: CaseExit::default(),
             memory: Memory { code: [STOP; WINDOW], data: [0; WINDOW], stack: [0; WINDOW] },
         });
         background(&mut world.memory.data, DATA);

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::termios::Termios;
 
-use crate::control::{Request, Start};
+use crate::control::{HostMessage, Start};
 use crate::error::{Context, Error, Result};
 use crate::terminal::Terminal;
 
@@ -34,8 +34,8 @@ pub fn order() -> Result<Option<Start>> {
 }
 
 fn parse(line: String) -> Result<Start> {
-    match Request::parse(&line) {
-        Some(Request::Start(start)) => Ok(start),
+    match HostMessage::parse(&line) {
+        Some(HostMessage::Start(start)) => Ok(start),
         _ => Err(Error::NotAStart(line)),
     }
 }

@@ -9,7 +9,7 @@ const LINE_MAX: usize = 255;
 
 /// A line from the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum HostMessage {
     /// Start the program.
     Start(Start),
     /// Send this signal to the program.
@@ -57,7 +57,7 @@ pub enum Streams {
     Ports,
 }
 
-impl Request {
+impl HostMessage {
     /// Understands one line, without its `\n`. `None` is anything else.
     pub fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
@@ -159,30 +159,30 @@ mod tests {
         Options { time, waits }
     }
 
-    fn terminal(name: Option<&str>, time: Option<u64>) -> Option<Request> {
-        Some(Request::Start(Start { on: Streams::Terminal { name: name.map(str::to_owned) }, options: options(time, false) }))
+    fn terminal(name: Option<&str>, time: Option<u64>) -> Option<HostMessage> {
+        Some(HostMessage::Start(Start { on: Streams::Terminal { name: name.map(str::to_owned) }, options: options(time, false) }))
     }
 
     #[test]
     fn every_line_of_the_protocol_is_understood() {
-        assert_eq!(Request::parse("start tty"), terminal(None, None));
-        assert_eq!(Request::parse("start tty term=xterm-256color time=17"), terminal(Some("xterm-256color"), Some(17)));
-        assert_eq!(Request::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
-        let streams = |time, waits| Some(Request::Start(Start { on: Streams::Ports, options: options(time, waits) }));
-        assert_eq!(Request::parse("start streams"), streams(None, false));
-        assert_eq!(Request::parse("start streams exit=wait time=3"), streams(Some(3), true));
-        assert_eq!(Request::parse("start streams exit=halt"), streams(None, false));
-        assert_eq!(Request::parse("signal 15"), Some(Request::Signal(15)));
-        assert_eq!(Request::parse("signal 64"), Some(Request::Signal(64)));
-        assert_eq!(Request::parse("stop"), Some(Request::Stop));
-        assert_eq!(Request::parse("resume"), Some(Request::Resume(options(None, false))));
-        assert_eq!(Request::parse("resume later=known time=17 exit=wait"), Some(Request::Resume(options(Some(17), true))));
+        assert_eq!(HostMessage::parse("start tty"), terminal(None, None));
+        assert_eq!(HostMessage::parse("start tty term=xterm-256color time=17"), terminal(Some("xterm-256color"), Some(17)));
+        assert_eq!(HostMessage::parse("start tty time=17 later=known term=vt100"), terminal(Some("vt100"), Some(17)));
+        let streams = |time, waits| Some(HostMessage::Start(Start { on: Streams::Ports, options: options(time, waits) }));
+        assert_eq!(HostMessage::parse("start streams"), streams(None, false));
+        assert_eq!(HostMessage::parse("start streams exit=wait time=3"), streams(Some(3), true));
+        assert_eq!(HostMessage::parse("start streams exit=halt"), streams(None, false));
+        assert_eq!(HostMessage::parse("signal 15"), Some(HostMessage::Signal(15)));
+        assert_eq!(HostMessage::parse("signal 64"), Some(HostMessage::Signal(64)));
+        assert_eq!(HostMessage::parse("stop"), Some(HostMessage::Stop));
+        assert_eq!(HostMessage::parse("resume"), Some(HostMessage::Resume(options(None, false))));
+        assert_eq!(HostMessage::parse("resume later=known time=17 exit=wait"), Some(HostMessage::Resume(options(Some(17), true))));
     }
 
     #[test]
     fn anything_else_is_refused() {
         for line in ["", " ", "start", "start ", "start vga", "start tty 24 80", "start tty time=x", "start tty time=-1", "Start tty"] {
-            assert_eq!(Request::parse(line), None, "{line:?}");
+            assert_eq!(HostMessage::parse(line), None, "{line:?}");
         }
         for line in [
             "resume now",
@@ -198,7 +198,7 @@ mod tests {
             "signal x",
             "exit 3",
         ] {
-            assert_eq!(Request::parse(line), None, "{line:?}");
+            assert_eq!(HostMessage::parse(line), None, "{line:?}");
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
             let mut count = 0;
             while let Some(line) = lines.next_line().unwrap() {
                 prop_assert!(line.len() <= LINE_MAX);
-                let _ = Request::parse(line);
+                let _ = HostMessage::parse(line);
                 count += 1;
             }
             prop_assert_eq!(count, newlines);

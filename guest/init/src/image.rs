@@ -17,7 +17,7 @@ const REAL_TIME: i32 = 34;
 
 /// What an image says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub struct ProgramDefaults {
     /// The program and its first arguments.
     pub entrypoint: Vec<OsString>,
     /// The arguments behind them.
@@ -34,7 +34,7 @@ pub struct Image {
     pub hostname: Option<OsString>,
 }
 
-impl Image {
+impl ProgramDefaults {
     /// What `file` says. Where there is none, there is no image, but a shell.
     pub fn read(file: &Path) -> Result<Self> {
         match std::fs::read(file) {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let written = protocol::Image {
+        let written = protocol::ProgramDefaults {
             entrypoint: list(&["/bin/a b", "c\\"]),
             command: list(&["d", ""]),
             environment: vec![("A".into(), "b\nc".into()), ("B".into(), String::new())],
@@ -138,7 +138,7 @@ mod tests {
             stop_signal: Some("SIGQUIT".into()),
             hostname: Some("box".into()),
         };
-        let read = Image {
+        let read = ProgramDefaults {
             entrypoint: words(&["/bin/a b", "c\\"]),
             command: words(&["d", ""]),
             environment: vec![("A".into(), "b\nc".into()), ("B".into(), "".into())],
@@ -147,7 +147,7 @@ mod tests {
             stop_signal: libc::SIGQUIT,
             hostname: Some("box".into()),
         };
-        assert_eq!(Image::parse(written.to_string().as_bytes()).unwrap(), read);
+        assert_eq!(ProgramDefaults::parse(written.to_string().as_bytes()).unwrap(), read);
     }
 
     #[test]
@@ -159,12 +159,12 @@ mod tests {
         for text in ["", "0", "65", "-1", "SIG", "SIGRT", "SIGRTMIN+", "RTMIN+99", "RTMAX-99", "RTMIN+99999999999", "TERMINATE"] {
             assert_eq!(signal(text), None, "{text}");
         }
-        assert!(Image::parse(b"stop: soon").is_err());
+        assert!(ProgramDefaults::parse(b"stop: soon").is_err());
     }
 
     #[test]
     fn the_host_replaces_the_command_or_everything() {
-        let image = Image { entrypoint: words(&["e", "1"]), command: words(&["c", "2"]), ..Image::empty() };
+        let image = ProgramDefaults { entrypoint: words(&["e", "1"]), command: words(&["c", "2"]), ..ProgramDefaults::empty() };
         let arguments = |entrypoint: Option<&str>, arguments: &[&str]| {
             let info = Info { entrypoint: entrypoint.map(OsString::from), arguments: words(arguments), ..Info::default() };
             image.arguments(&info).unwrap()
@@ -174,18 +174,18 @@ mod tests {
         assert_eq!(arguments(Some("h i"), &[]), words(&["h i"]));
         assert_eq!(arguments(Some("h"), &["x"]), words(&["h", "x"]));
         assert_eq!(arguments(Some(""), &["x"]), words(&["x"]));
-        assert!(matches!(Image::empty().arguments(&Info::default()), Err(Error::NoCommand)));
+        assert!(matches!(ProgramDefaults::empty().arguments(&Info::default()), Err(Error::NoCommand)));
     }
 
     #[test]
     fn without_an_image_there_is_a_shell() {
-        let none = Image::read(Path::new("/nonexistent/image")).unwrap();
+        let none = ProgramDefaults::read(Path::new("/nonexistent/image")).unwrap();
         assert_eq!(none.arguments(&Info::default()).unwrap(), words(&["/bin/sh"]));
     }
 
     #[test]
     fn the_last_word_on_a_variable_is_the_hosts() {
-        let image = Image { environment: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..Image::empty() };
+        let image = ProgramDefaults { environment: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..ProgramDefaults::empty() };
         let info = Info { environment: vec![("A".into(), "3".into())], ..Info::default() };
         assert_eq!(image.variable(&Info::default(), "A"), Some(OsStr::new("2")));
         assert_eq!(image.variable(&info, "A"), Some(OsStr::new("3")));

@@ -27,9 +27,9 @@ use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use container::{Container, Order, Running};
-use control::{Lines, Options, Request, Start, Streams};
+use control::{HostMessage, Lines, Options, Start, Streams};
 use error::{Context, Error, Result};
-use image::Image;
+use image::ProgramDefaults;
 use ports::Ports;
 use terminal::Terminal;
 
@@ -83,7 +83,7 @@ fn live(control: &mut Option<File>) -> Result<u8> {
         sys::bring_up(LOOPBACK).context("bring up", LOOPBACK)?;
     }
     // The container has none of what is opened and mounted from here on.
-    let container = Container::prepare(Image::read(Path::new(IMAGE))?, is_first)?;
+    let container = Container::prepare(ProgramDefaults::read(Path::new(IMAGE))?, is_first)?;
     let mut ports = Ports::open()?;
     *control = ports.control.take();
     let from_host = mounts::host_share(RESERVED_TAG)?;
@@ -179,8 +179,8 @@ fn resume(mut control: &File, seed: Option<&Path>, time: Option<u64>) {
 
 fn first_request(lines: &mut Lines<File>) -> Result<Start> {
     let line = lines.next_line().context("read", "the control port")?.ok_or(Error::NoStart)?;
-    match Request::parse(line) {
-        Some(Request::Start(start)) => Ok(start),
+    match HostMessage::parse(line) {
+        Some(HostMessage::Start(start)) => Ok(start),
         _ => Err(Error::NotAStart(line.to_owned())),
     }
 }

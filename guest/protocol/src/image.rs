@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What an image runs, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Image {
+pub struct ProgramDefaults {
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
     /// The arguments after them, or the program where there is no entry point, unless the host names others.
@@ -22,7 +22,7 @@ pub struct Image {
     pub hostname: Option<String>,
 }
 
-impl fmt::Display for Image {
+impl fmt::Display for ProgramDefaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, list) in [("entrypoint", &self.entrypoint), ("cmd", &self.command)] {
             if !list.is_empty() {
@@ -51,12 +51,12 @@ mod tests {
 
     #[test]
     fn an_image_that_says_nothing_has_no_line() {
-        assert_eq!(Image::default().to_string(), "");
+        assert_eq!(ProgramDefaults::default().to_string(), "");
     }
 
     #[test]
     fn everything_is_one_line_each_in_one_order() {
-        let image = Image {
+        let image = ProgramDefaults {
             entrypoint: list(&["/bin/sh", "-c"]),
             command: list(&["echo a b\\", ""]),
             environment: vec![("PATH".into(), "/bin".into()), ("E".into(), String::new()), ("A".into(), "b\nc\\".into())],

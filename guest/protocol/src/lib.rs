@@ -5,7 +5,7 @@ mod image;
 mod info;
 mod message;
 
-pub use image::Image;
+pub use image::ProgramDefaults;
 pub use info::{Bind, Info};
 pub use message::{AfterExit, GuestMessage, HostMessage, MessageReader, Mode};
 

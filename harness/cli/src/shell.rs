@@ -20,7 +20,7 @@ pub struct Shell {
     /// What the library works with.
     pub context: Context,
     verb: &'static str,
-    voice: Arc<Voice>,
+    reporter: Arc<Reporter>,
 }
 
 impl Shell {
@@ -28,17 +28,17 @@ impl Shell {
     pub fn new(verb: &'static str) -> Self {
         // Beside a guest's output it is not the verb that speaks.
         let name = if matches!(verb, "run" | "boot") { "prebake" } else { verb };
-        let voice = Arc::new(Voice { name, bar: Mutex::new(None) });
+        let reporter = Arc::new(Reporter { name, bar: Mutex::new(None) });
         let login = match (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
             (Some(user), Some(password)) => Some(Login { user, password }),
             _ => None,
         };
-        Self { context: Context::new(folders(), voice.clone()).with_login(login), verb, voice }
+        Self { context: Context::new(folders(), reporter.clone()).with_login(login), verb, reporter }
     }
 
     /// Tells the user something.
     pub fn say(&self, text: impl Display) {
-        self.voice.say(text);
+        self.reporter.say(text);
     }
 
     /// Tells the user why the verb failed.
@@ -93,13 +93,13 @@ fn folders() -> Folders {
 }
 
 /// Draws on standard error what the library tells.
-struct Voice {
+struct Reporter {
     name: &'static str,
     /// Of the task that is under way.
     bar: Mutex<Option<ProgressBar>>,
 }
 
-impl Voice {
+impl Reporter {
     fn say(&self, text: impl Display) {
         let line = || write_line(format_args!("{}: {text}", self.name));
         match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -109,7 +109,7 @@ impl Voice {
     }
 }
 
-impl Observer for Voice {
+impl Observer for Reporter {
     fn notice(&self, notice: &Notice<'_>) {
         wording::notice(notice).iter().for_each(|line| self.say(line));
     }

@@ -4,7 +4,7 @@ use attend::SavePoint;
 use prebake::machine::record::Point;
 use prebake::observer::{Notice, Task};
 use prebake::report::{Hlt, Report, mips};
-use prebake::session::Kept;
+use prebake::session::Checkpoint;
 use std::time::Duration;
 
 /// What is being done.
@@ -72,7 +72,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::SessionInUse { session } => {
             format!("session {session} is in use by another prebake, so this run starts afresh and will not be saved")
         }
-        Notice::SessionSaved(kept) => saved(kept),
+        Notice::SessionSaved(checkpoint) => saved(checkpoint),
         Notice::SessionNotSaved(error) => error.to_string(),
         Notice::ExitNotSaved => "the guest ended without waiting to be saved; the session stays as it was last saved".into(),
         Notice::LeavingLoses => "leaving now loses everything since the session was last saved; leave again to confirm".into(),
@@ -88,8 +88,8 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
 }
 
 /// A session that was saved.
-pub fn saved(kept: &Kept) -> String {
-    let Kept { session, pages, bytes, took, at } = kept;
+pub fn saved(checkpoint: &Checkpoint) -> String {
+    let Checkpoint { session, pages, bytes, took, at } = checkpoint;
     let next = match at {
         SavePoint::Running => "resumes it",
         SavePoint::Exited => "has its files and starts its program anew",

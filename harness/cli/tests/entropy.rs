@@ -12,7 +12,7 @@ use emu::bus::{Ram, VecBacking};
 use emu::cache::Limits;
 use emu::machine::{Config, Entropy, Machine, Share, Stop};
 use emu::vcpu::Clock;
-use prebake::machine::parts::BAKE_EPOCH;
+use prebake::machine::config::BAKE_EPOCH;
 use protocol::{ANSWER, AfterExit, HostMessage, Mode};
 use rand_core::Rng;
 use snapshot::{Snapshot, Space};

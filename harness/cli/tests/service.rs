@@ -8,27 +8,27 @@ use devices::console::WindowSize;
 use prebake::context::Context;
 use prebake::run::attended::Ending;
 use prebake::run::console::Terminal;
-use prebake::run::{Keep, Request, What};
-use prebake::service::{Ends, Vm, console};
+use prebake::run::{RunRequest, RunTarget, SessionPolicy};
+use prebake::service::{ConsoleEnds, Vm, console};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-fn snapshot(path: PathBuf) -> Request {
-    Request::new(What::Files { machine: None, snapshot: Some(path) })
+fn snapshot(path: PathBuf) -> RunRequest {
+    RunRequest::new(RunTarget::Files { machine: None, snapshot: Some(path) })
 }
 
 /// Whoever stands at the machine.
 struct User {
-    ends: Ends,
+    ends: ConsoleEnds,
     seen: String,
 }
 
 impl User {
-    fn start(request: Request) -> (Vm, Self) {
+    fn start(request: RunRequest) -> (Vm, Self) {
         Self::start_in(common::context("alone"), request)
     }
 
-    fn start_in(context: Context, request: Request) -> (Vm, Self) {
+    fn start_in(context: Context, request: RunRequest) -> (Vm, Self) {
         let window = Some(WindowSize { cols: 90, rows: 30 });
         let (console, ends) = console(Terminal { name: Some("vt220".into()), window }).unwrap();
         (Vm::start(context, request, console).unwrap(), Self { ends, seen: String::new() })
@@ -69,7 +69,7 @@ fn a_program_types_and_reads_and_resizes() {
 fn what_is_done_is_kept_and_goes_on() {
     let _ = std::fs::remove_dir_all(common::scratch("home"));
     let start = |request| User::start_in(common::context("home"), request);
-    let kept = || Request { keep: Keep::Session("work".into()), ..snapshot(at_prompt()) };
+    let kept = || RunRequest { session: SessionPolicy::Named("work".into()), ..snapshot(at_prompt()) };
     let (vm, mut user) = start(kept());
     user.wait_for("# ");
     user.ask("word=one; echo $word", "one");
@@ -80,14 +80,14 @@ fn what_is_done_is_kept_and_goes_on() {
     let (other, _user) = start(kept());
     assert_eq!(other.wait().outcome.unwrap_err().kind(), "session-in-use");
     vm.stop();
-    assert!(vm.wait().outcome.unwrap().kept.is_some());
+    assert!(vm.wait().outcome.unwrap().checkpoint.is_some());
 
     let (vm, mut user) = start(kept());
     user.ask("echo $word", "two");
     // To close the input is to go away.
     drop(user.ends.stdin);
     let outcome = vm.wait().outcome.unwrap();
-    assert!(matches!(outcome.ending, Ending::Signalled(_)) && outcome.kept.is_some(), "{outcome:?}");
+    assert!(matches!(outcome.ending, Ending::Signalled(_)) && outcome.checkpoint.is_some(), "{outcome:?}");
     let (vm, mut user) = start(kept());
     user.ask("echo $word", "two");
     user.ends.stdin.write_all(b"exit\n").unwrap();
@@ -104,9 +104,9 @@ fn what_cannot_be_kept_is_said() {
         std::thread::yield_now();
     }
     assert_eq!(vm.checkpoint().unwrap_err().kind(), "machine-ended");
-    assert!(vm.wait().outcome.unwrap().kept.is_none());
-    for nothing in [What::Session, What::Files { machine: None, snapshot: None }] {
-        let (vm, _user) = User::start(Request::new(nothing));
+    assert!(vm.wait().outcome.unwrap().checkpoint.is_none());
+    for nothing in [RunTarget::Session, RunTarget::Files { machine: None, snapshot: None }] {
+        let (vm, _user) = User::start(RunRequest::new(nothing));
         assert_eq!(vm.wait().outcome.unwrap_err().kind(), "nothing-to-run");
     }
     let (vm, _user) = User::start(snapshot("/nonexistent.snap".into()));

@@ -1,22 +1,22 @@
 //! Machines that boot: a kernel, or what a machine's file carries.
 
+use super::config::{ConfigBuilder, Randomness, Seed};
 use super::file::MachineFile;
-use super::parts::{Parts, Randomness, Seed};
 use super::{DebugAid, Engine, native};
 use crate::context::Context;
 use crate::error::Result;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file;
+use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, SharedDirectory};
-use crate::run::output::HostOutput;
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
 use std::path::{Path, PathBuf};
 
 /// What a kernel boots with.
 #[derive(Debug, Clone)]
-pub struct Cold {
+pub struct KernelOptions {
     /// The initramfs: a cpio archive.
     pub initrd: Option<PathBuf>,
     /// The kernel's command line, besides what the machine itself adds.
@@ -30,14 +30,14 @@ pub const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
 /// Memory in MiB, if nothing else is said.
 pub const DEFAULT_MEMORY: u32 = 128;
 
-impl Default for Cold {
+impl Default for KernelOptions {
     fn default() -> Self {
         Self { initrd: None, append: DEFAULT_APPEND.into(), memory: DEFAULT_MEMORY }
     }
 }
 
 /// A machine with this kernel loaded.
-pub fn cold(kernel: &Path, given: &Cold, config: Config) -> Result<Machine> {
+pub fn kernel(kernel: &Path, given: &KernelOptions, config: Config) -> Result<Machine> {
     let ram_size = u64::from(given.memory) << 20;
     check_ram_size(ram_size)?;
     let kernel = file::read("kernel", kernel)?;
@@ -67,7 +67,7 @@ pub struct BootOptions<'a> {
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
-pub fn file(machine: &MachineFile, in_module: bool, parts: &mut Parts, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
+pub fn file(machine: &MachineFile, in_module: bool, parts: &mut ConfigBuilder, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
     let BootOptions { context, output, clock, randomness, seed, shares, program, aid } = *options;
     if in_module {
         parts.require_no_disks()?;

@@ -1,20 +1,20 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
 use super::module::{DiskRoom, FIRST_FOLDER, Loaded, Room};
+use crate::artifact::code_cache::CodeCache;
+use crate::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::context::Context;
-use crate::distribution::trust::Voucher;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
 use crate::host::backend::disk::FileSource;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::Stamp;
-use crate::machine::parts::{BAKE_EPOCH, Randomness, Seed};
+use crate::machine::config::{BAKE_EPOCH, Randomness, Seed};
 use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
-use crate::make::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::observer::Notice;
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
@@ -22,6 +22,15 @@ use payload::{Metadata, RAM_START, UPPER_UNIT};
 use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+/// That someone whom the user trusts stands for a machine's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voucher {
+    /// Digest of the code, as the documents have it that are signed, or that a trusted repository has.
+    pub code: String,
+    /// Who stands for it, for a person.
+    pub by: String,
+}
 
 /// An open machine's file.
 pub struct MachineFile {
@@ -110,7 +119,7 @@ impl MachineFile {
         }
         let digest = self.code_digest()?;
         let is_vouched_for = self.voucher.as_ref().is_some_and(|voucher| voucher.code == digest.to_string());
-        let trusted = is_vouched_for || self.context.code_cache()?.trusts(digest);
+        let trusted = is_vouched_for || CodeCache::open(&self.context)?.trusts(digest);
         if !trusted {
             self.context.notice(Notice::NotTrusted { path: &self.path });
         }

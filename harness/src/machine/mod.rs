@@ -1,12 +1,14 @@
 //! A machine, wherever it runs: as a part of this program, or as a WebAssembly module in WAMR. Whoever drives it cannot tell.
 
 pub mod boot;
+pub mod config;
+pub mod drive;
 pub mod file;
 mod gdb;
 pub mod module;
 mod native;
 mod options;
-pub mod parts;
+pub mod output;
 pub mod program;
 pub mod record;
 pub mod saved;
@@ -18,7 +20,7 @@ use crate::machine::saved::Covered;
 use devices::console::{Port, WindowSize};
 use emu::machine::{Machine, Stats, Stop};
 use gdb::Gdb;
-pub use options::{ClockSource, Devices, DiskFile, SharedDirectory};
+pub use options::{ClockSource, Devices, DiskFile, EngineKind, SharedDirectory};
 use snapshot::{Pages, ReadAt, Snapshot, Space, Writer, Written};
 use std::io::{Seek, Write};
 use std::net::SocketAddr;

@@ -4,6 +4,15 @@ use crate::error::{Error, Result};
 use protocol::RESERVED_TAG;
 use std::path::PathBuf;
 
+/// What runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// WAMR, the module in a machine's file.
+    Wamr,
+    /// This program.
+    Native,
+}
+
 /// Where a machine's time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockSource {

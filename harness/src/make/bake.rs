@@ -8,17 +8,17 @@ use crate::host::backend::disk::Verify;
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::ledger::Stamp;
-use crate::machine::boot::{self, BootOptions, Cold};
+use crate::machine::EngineKind;
+use crate::machine::boot::{self, BootOptions, KernelOptions};
+use crate::machine::config::{ConfigBuilder, Randomness, seed};
+use crate::machine::drive::Drive;
 use crate::machine::file::MachineFile;
-use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::{ClockSource, Devices, Engine};
 use crate::observer::{Notice, Task, Tracker};
 use crate::report::{Boot, Report};
-use crate::run::EngineKind;
-use crate::run::drive::Drive;
-use crate::run::output::HostOutput;
 use emu::machine::Thresholds;
 use snapshot::{Snapshot, Written};
 use std::fs::File;
@@ -48,7 +48,7 @@ pub enum Source {
     /// A container image. A machine of it is made first, beside the snapshot.
     Image(String),
     /// A kernel, and what it boots with.
-    Kernel(PathBuf, Cold),
+    Kernel(PathBuf, KernelOptions),
 }
 
 /// A bake.
@@ -108,7 +108,7 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     let (output, point) = (&bake.output, bake.point);
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(output)?;
-    let mut parts = Parts::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program)?;
+    let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program)?;
     let guest_output = HostOutput::silent(true);
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
@@ -170,14 +170,14 @@ fn machine_file(context: &Context, source: &Source, output: &Path) -> Result<Opt
 fn boot_source<'a>(
     bake: &'a Bake,
     machine: Option<&'a Path>,
-    parts: &mut Parts,
+    parts: &mut ConfigBuilder,
     options: &BootOptions<'_>,
     report: &mut Report,
 ) -> Result<(Box<dyn Engine>, &'a Path, u64)> {
     match (machine, &bake.source) {
         (None, Source::Kernel(kernel, cold)) => {
             let config = parts.take_config(options.output, options.clock, options.randomness, options.seed)?;
-            Ok((Box::new(boot::cold(kernel, cold, config)?), kernel, cold.memory.into()))
+            Ok((Box::new(boot::kernel(kernel, cold, config)?), kernel, cold.memory.into()))
         }
         (Some(path), _) => {
             let machine = MachineFile::open(options.context, path)?;

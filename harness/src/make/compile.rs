@@ -1,6 +1,7 @@
 //! A machine's code compiled for a host, with the machine's payload.
 
-use super::artifact::{Artifact, Kind, PartInput, pack};
+use crate::artifact::code_cache::CodeCache;
+use crate::artifact::{Artifact, Kind, PartInput, pack};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
@@ -22,7 +23,7 @@ pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options)
     }
     let mut new = AtomicFile::create(output)?;
     let code = wasm.code().map_err(error)?;
-    let compiled = context.code_cache()?.compiled(&code, options, || {
+    let compiled = CodeCache::open(context)?.compiled(&code, options, || {
         context.notice(Notice::Compiling { baseline: options.baseline });
     })?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();

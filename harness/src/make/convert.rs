@@ -1,14 +1,14 @@
 //! What a machine boots, packed into the machine itself.
 
+use super::shipped;
+use crate::artifact::{MAX_FILE_LEN, MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::{self, HostFile};
 use crate::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
-use crate::make::artifact::{MAX_FILE_LEN, MEMORY_PAGE, MachineSize, PartInput, PartKind, link, pack};
-use crate::make::code;
-use crate::make::image::{self, Image, Name, cpio, erofs, for_init, limits::Limits};
+use crate::make::image::{self, ContainerImage, Name, cpio, erofs, for_init, limits::Limits};
 use crate::observer::{Notice, Task, Tracked};
 use emu::machine::check_ram_size;
 use payload::{Metadata, RAM_START};
@@ -78,7 +78,7 @@ struct Contents {
 /// A machine's first disk.
 enum Root {
     File(PathBuf),
-    Image(Box<Image>, erofs::Image),
+    Image(Box<ContainerImage>, erofs::Filesystem),
 }
 
 /// Makes it. Returns the bytes of its file.
@@ -94,7 +94,7 @@ fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
     let error = |source| Error::Artifact { path: args.output.clone(), source };
 
     let mut file = AtomicFile::create(&args.output)?;
-    let module = code::machine_module(context.folders())?;
+    let module = shipped::machine_module(context.folders())?;
     let code = link(&module).map_err(error)?;
     let contents = contents(args, upper, code.len() as u64, context)?;
     let metadata = contents.metadata.encode();
@@ -139,8 +139,8 @@ fn contents(args: &Conversion, upper: u64, code: u64, context: &Context) -> Resu
 }
 
 fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), context: &Context) -> Result<Contents> {
-    let kernel = args.kernel.clone().unwrap_or_else(|| code::kernel(context.folders()));
-    let mut initramfs = read_initramfs(&args.initrd.clone().unwrap_or_else(|| code::initramfs(context.folders())))?;
+    let kernel = args.kernel.clone().unwrap_or_else(|| shipped::kernel(context.folders()));
+    let mut initramfs = read_initramfs(&args.initrd.clone().unwrap_or_else(|| shipped::initramfs(context.folders())))?;
     let kernel_len = HostFile::open("kernel", &kernel)?.byte_len();
 
     let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -154,7 +154,7 @@ fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), c
     let metadata = Metadata { append: format!("{} {words}", args.append), upper, image: Some(image.origin.clone()) };
 
     let others = code + kernel_len + initramfs.len() as u64 + metadata.encode().len() as u64 + FRAME;
-    let root = erofs::Image::of(&image.tree, MAX_FILE_LEN.saturating_sub(others))?;
+    let root = erofs::Filesystem::of(&image.tree, MAX_FILE_LEN.saturating_sub(others))?;
     if image.dropped > 0 {
         context.notice(Notice::AttributesLeftOut { count: image.dropped });
     }

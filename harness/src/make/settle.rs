@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::host::file::atomic::AtomicFile;
+use crate::machine::drive::{Drive, SLICE};
+use crate::machine::output::HostOutput;
 use crate::machine::record::{BakeState, Point};
 use crate::make::bake::SettleOptions;
-use crate::run::drive::{Drive, SLICE};
-use crate::run::output::HostOutput;
 use attend::{Action, Settler};
 use emu::machine::Verdict;
 use snapshot::Written;

@@ -5,15 +5,15 @@
 
 pub use attend::Ending;
 
-use super::console::{Command, Control, Input, InputSource};
-use super::drive::{Drive, SLICE};
-use super::output::{HostOutput, OutputFailure};
+use super::console::{Control, ControlCommand, Input, InputSource};
 use super::stdin::{Arrival, Stdin};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::machine::drive::{Drive, SLICE};
+use crate::machine::output::{HostOutput, OutputFailure};
 use crate::machine::{ClockSource, Engine};
 use crate::observer::Notice;
-use crate::session::{Keeper, Kept};
+use crate::session::{Checkpoint, Saver};
 use crate::terminal::RawMode;
 use attend::{Action, Attendant, Begin, Clock, Decline, Event, Failure, SavePoint, Settings, Source};
 use protocol::Mode;
@@ -34,7 +34,7 @@ pub struct AttendOptions {
     /// Counts that it may run for.
     pub limit: Option<u64>,
     /// What saves it, if anything does.
-    pub keeper: Option<Keeper>,
+    pub saver: Option<Saver>,
 }
 
 /// A machine, and all that attending it takes.
@@ -47,9 +47,9 @@ pub struct Attended {
     control: Box<dyn Control>,
     /// The user's terminal is raw while the machine runs.
     raw: bool,
-    keeper: Option<Keeper>,
+    saver: Option<Saver>,
     /// What was saved last, if that was for the end.
-    kept: Option<Kept>,
+    checkpoint: Option<Checkpoint>,
     /// Why saving failed last.
     unsaved: Option<Error>,
 }
@@ -63,7 +63,7 @@ impl Attended {
         control: Box<dyn Control>,
         options: AttendOptions,
     ) -> Self {
-        let AttendOptions { begin, clock, mode, limit, keeper } = options;
+        let AttendOptions { begin, clock, mode, limit, saver } = options;
         let mut drive = Drive::new(machine);
         let settings = Settings {
             clock: match clock {
@@ -78,7 +78,7 @@ impl Attended {
             escape_keys: source == InputSource::LocalTerminal,
             term: terminal.name,
             window: terminal.window,
-            can_save: keeper.is_some(),
+            can_save: saver.is_some(),
             slice: SLICE,
             limit,
         };
@@ -90,15 +90,15 @@ impl Attended {
             raw: mode == Mode::Tty && source == InputSource::LocalTerminal,
             stdin: Stdin::new(stdin, source),
             control,
-            keeper,
-            kept: None,
+            saver,
+            checkpoint: None,
             unsaved: None,
         }
     }
 
     /// What was saved when the user left or the program ended.
-    pub fn kept(&self) -> Option<&Kept> {
-        self.kept.as_ref()
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
     }
 
     /// The machine and its figures.
@@ -135,8 +135,8 @@ impl Attended {
                 Action::Resize(window) => self.drive.machine().resize(window),
                 Action::Show { stream, bytes } => self.output.show(stream, &bytes),
                 Action::Save { at, within, requested } => self.save(at, within, requested),
-                Action::Decline(Decline::CannotSave) => self.answer(Err(Error::KeepsNothing)),
-                Action::Decline(Decline::NothingNew) => self.answer(Err(Error::NothingToKeep)),
+                Action::Decline(Decline::CannotSave) => self.answer(Err(Error::NoSessionToSave)),
+                Action::Decline(Decline::NothingNew) => self.answer(Err(Error::NothingToSave)),
                 Action::Notify(notice) => self.notify(notice),
                 Action::End(end) => return self.end(end),
             }
@@ -157,34 +157,34 @@ impl Attended {
         }
         while let Some(command) = self.control.take() {
             self.attendant.handle(match command {
-                Command::Signal(number) => Event::Signal(number),
-                Command::Resize(window) => Event::Resize(window),
-                Command::Keep => Event::Save,
-                Command::Leave => Event::Leave,
+                ControlCommand::Signal(number) => Event::Signal(number),
+                ControlCommand::Resize(window) => Event::Resize(window),
+                ControlCommand::Save => Event::Save,
+                ControlCommand::Leave => Event::Leave,
             });
         }
         Ok(())
     }
 
     fn save(&mut self, at: SavePoint, within: u64, requested: bool) {
-        let kept = match &mut self.keeper {
-            Some(keeper) => keeper.keep(&mut self.drive, &self.output, (at, within)),
-            None => Err(Error::KeepsNothing),
+        let checkpoint = match &mut self.saver {
+            Some(saver) => saver.save(&mut self.drive, &self.output, (at, within)),
+            None => Err(Error::NoSessionToSave),
         };
-        self.attendant.handle(if kept.is_ok() { Event::Saved } else { Event::NotSaved });
+        self.attendant.handle(if checkpoint.is_ok() { Event::Saved } else { Event::NotSaved });
         if requested {
-            return self.answer(kept);
+            return self.answer(checkpoint);
         }
-        match kept {
-            Ok(kept) => self.kept = Some(kept),
+        match checkpoint {
+            Ok(checkpoint) => self.checkpoint = Some(checkpoint),
             Err(error) => self.unsaved = Some(error),
         }
     }
 
     /// Answers a request to save.
-    fn answer(&mut self, kept: Result<Kept>) {
-        match self.control.answer(kept) {
-            Some(Ok(kept)) => self.context.notice(Notice::SessionSaved(&kept)),
+    fn answer(&mut self, checkpoint: Result<Checkpoint>) {
+        match self.control.answer(checkpoint) {
+            Some(Ok(checkpoint)) => self.context.notice(Notice::SessionSaved(&checkpoint)),
             Some(Err(error)) => self.context.notice(Notice::SessionNotSaved(&error)),
             None => {}
         }

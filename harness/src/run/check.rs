@@ -1,6 +1,6 @@
 //! What must fit: the snapshot, and what it is given.
 
-use super::{Keep, Request};
+use super::{RunRequest, SessionPolicy};
 use crate::error::{Error, Result};
 use crate::machine::DebugAid;
 use crate::machine::program::Program;
@@ -10,8 +10,8 @@ use crate::run::RestoreMode;
 use protocol::FILES_TAG;
 use std::path::Path;
 
-/// Refuses what cannot be kept.
-pub fn keeps(request: &Request) -> Result<()> {
+/// Refuses what cannot be saved.
+pub fn can_be_saved(request: &RunRequest) -> Result<()> {
     let options = [
         ("--disk", !request.devices.disks.is_empty()),
         ("--share", !request.devices.shares.is_empty()),
@@ -19,8 +19,8 @@ pub fn keeps(request: &Request) -> Result<()> {
     ];
     let aid = request.aid.as_ref().map(DebugAid::option);
     let option = options.into_iter().find_map(|(option, given)| given.then_some(option)).or(aid);
-    match (option, &request.keep) {
-        (Some(option), Keep::Session(name)) => Err(Error::NotInSession { name: name.clone(), option }),
+    match (option, &request.session) {
+        (Some(option), SessionPolicy::Named(name)) => Err(Error::NotInSession { name: name.clone(), option }),
         _ => Ok(()),
     }
 }

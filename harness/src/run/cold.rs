@@ -1,7 +1,7 @@
 //! A machine that boots: for the one who runs it, or once and for all, for a snapshot of it.
 
 use super::plan::Plan;
-use super::{Outcome, Request, attend};
+use super::{Outcome, RunRequest, attend};
 use crate::context::Context;
 use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, SNAPSHOT_ENDING, Store};
@@ -9,8 +9,10 @@ use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::file::atomic::AtomicFile;
 use crate::machine::boot::{self, BootOptions};
+use crate::machine::config::{ConfigBuilder, Randomness, seed};
+use crate::machine::drive::Drive;
 use crate::machine::file::MachineFile;
-use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::{ClockSource, Devices};
@@ -20,8 +22,6 @@ use crate::observer::Notice;
 use crate::report::Report;
 use crate::run::attended::{AttendOptions, Attended};
 use crate::run::console::{Console, Control};
-use crate::run::drive::Drive;
-use crate::run::output::HostOutput;
 use attend::{Begin, Failure, Routes, Transcript};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub fn run(
     context: &Context,
     plan: Plan,
-    request: &Request,
+    request: &RunRequest,
     in_module: bool,
     (console, control): (Console, Box<dyn Control>),
     (report, start): (&mut Report, Instant),
@@ -39,7 +39,7 @@ pub fn run(
     let (clock, mode) = (request.clock, plan.mode);
     let (input, streams) = console.split();
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
-    let mut parts = Parts::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program)?;
+    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program)?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
@@ -55,14 +55,14 @@ pub fn run(
         aid: request.aid.as_ref(),
     };
     let engine = boot::file(machine, in_module, &mut parts, &made)?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, keeper: None };
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, saver: None };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
     attend(context, &mut attended, &output, (report, start))
 }
 
 /// The snapshot of a machine in the store that came without one. It is made here, the first time that it is wanted: the machine boots under the
 /// virtual clock to the barrier, or to where it has settled, before it has had any input. What keeps it in the store comes with it.
-pub fn checkpoint(context: &Context, store: &Store, machine: &Path) -> Result<(PathBuf, Lock)> {
+pub fn first_boot(context: &Context, store: &Store, machine: &Path) -> Result<(PathBuf, Lock)> {
     let place = machine.with_extension(SNAPSHOT_ENDING);
     let lost = || Error::Read { what: "file of the store", path: place.clone(), source: std::io::ErrorKind::NotFound.into() };
     let layer: Sha256 = machine.file_stem().and_then(|stem| format!("sha256:{}", stem.to_string_lossy()).parse().ok()).ok_or_else(lost)?;
@@ -87,7 +87,7 @@ pub fn checkpoint(context: &Context, store: &Store, machine: &Path) -> Result<(P
 fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let (devices, program) = (Devices::default(), Program::default());
-    let mut parts = Parts::open(context, &devices, Verify::IfChanged)?.for_program(&program)?;
+    let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged)?.for_program(&program)?;
     let output = HostOutput::silent(true);
     let made = BootOptions {
         context,

@@ -1,7 +1,7 @@
 //! The host's side of the guest's console, and what is said to the machine besides.
 
 use crate::error::Result;
-use crate::session::Kept;
+use crate::session::Checkpoint;
 use devices::console::WindowSize;
 use protocol::Mode;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -72,14 +72,14 @@ impl Console {
 
 /// What can be said to a machine that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// A signal has come. The guest's program gets it, unless what it does is kept and the signal says that its user has gone.
+pub enum ControlCommand {
+    /// A signal has come. The guest's program gets it, unless what it does is saved and the signal says that its user has gone.
     Signal(i32),
     /// The guest's terminal has another size.
     Resize(WindowSize),
-    /// Keep what the guest has done, and go on.
-    Keep,
-    /// Keep it, and end.
+    /// Save what the guest has done, and go on.
+    Save,
+    /// Save it, and end.
     Leave,
 }
 
@@ -88,9 +88,9 @@ pub trait Control {
     /// Becomes readable when there is one.
     fn as_fd(&self) -> BorrowedFd<'_>;
     /// The next one.
-    fn take(&mut self) -> Option<Command>;
-    /// Takes what became of a [`Command::Keep`]; gives it back if nobody waits for it, and the user is to be told.
-    fn answer(&mut self, kept: Result<Kept>) -> Option<Result<Kept>> {
-        Some(kept)
+    fn take(&mut self) -> Option<ControlCommand>;
+    /// Takes what became of a [`ControlCommand::Save`]; gives it back if nobody waits for it, and the user is to be told.
+    fn answer(&mut self, checkpoint: Result<Checkpoint>) -> Option<Result<Checkpoint>> {
+        Some(checkpoint)
     }
 }

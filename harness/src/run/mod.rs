@@ -1,4 +1,4 @@
-//! How a machine is started: from a snapshot, from what a session has kept, or cold; what a reference names, or files.
+//! How a machine is started: from a snapshot, from what a session has saved, or cold; what a reference names, or files.
 //!
 //! [`plan`] finds out what is to be run, [`restore`] and [`cold`] make a machine of it, and [`run`] attends it to its end. The program and the
 //! library's [`crate::service`] do this alike.
@@ -7,39 +7,28 @@ pub mod attended;
 mod check;
 mod cold;
 pub mod console;
-pub mod drive;
-pub mod output;
 mod plan;
 mod reference;
 mod restore;
 mod stdin;
 
 use crate::context::Context;
-use crate::distribution::oci::Access;
+use crate::distribution::oci::PullOptions;
 use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
 use crate::machine::DebugAid;
+use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
-use crate::machine::{ClockSource, Devices};
+use crate::machine::{ClockSource, Devices, EngineKind};
 use crate::observer::Notice;
 use crate::report::{Report, millis_between};
 use crate::run::attended::{Attended, Ending};
 use crate::run::console::{Console, Control};
-use crate::run::output::HostOutput;
-use crate::session::Kept;
+use crate::session::Checkpoint;
 use plan::Plan;
 use protocol::Mode;
 use std::path::PathBuf;
 use std::time::Instant;
-
-/// What runs a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineKind {
-    /// WAMR, the module in a machine's file.
-    Wamr,
-    /// This program.
-    Native,
-}
 
 /// How memory comes out of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +41,11 @@ pub enum RestoreMode {
 
 /// What is to be run, and how.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RunRequest {
     /// What.
-    pub what: What,
+    pub target: RunTarget,
     /// What becomes of what the guest does.
-    pub keep: Keep,
+    pub session: SessionPolicy,
     /// What runs the machine; `None` for what is usual.
     pub engine: Option<EngineKind>,
     /// Verify every byte, even of files that are unchanged since they last were.
@@ -78,12 +67,12 @@ pub struct Request {
     /// Who looks on at every instruction.
     pub aid: Option<DebugAid>,
     /// How a reference is looked up.
-    pub access: Access,
+    pub pull: PullOptions,
 }
 
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum RunTarget {
     /// Files: a machine, a snapshot, or a machine out of a snapshot.
     Files {
         /// The machine.
@@ -99,21 +88,21 @@ pub enum What {
 
 /// What becomes of what the guest does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keep {
-    /// A reference that a person runs at a terminal, with nothing said of its program, has a session of its own. Anything else is not kept.
-    Usual,
-    /// It is not kept.
-    Nothing,
-    /// It is kept in the session of this name, which goes on if it was kept before.
-    Session(String),
+pub enum SessionPolicy {
+    /// A reference that a person runs at a terminal, with nothing said of its program, has a session of its own. Anything else is not saved.
+    Automatic,
+    /// It is not saved.
+    Never,
+    /// It is saved in the session of this name, which goes on if it was saved before.
+    Named(String),
 }
 
-impl Request {
-    /// Runs `what` as is usual.
-    pub fn new(what: What) -> Self {
+impl RunRequest {
+    /// Runs `target` as is usual.
+    pub fn new(target: RunTarget) -> Self {
         Self {
-            what,
-            keep: Keep::Usual,
+            target,
+            session: SessionPolicy::Automatic,
             engine: None,
             verify: false,
             restore: RestoreMode::Map,
@@ -124,13 +113,13 @@ impl Request {
             clock: ClockSource::Host,
             limit_instructions: None,
             aid: None,
-            access: Access::default(),
+            pull: PullOptions::default(),
         }
     }
 
     /// Whether WAMR may have to run it.
     pub fn may_need_wamr(&self) -> bool {
-        let no_module = matches!(self.what, What::Files { machine: None, .. });
+        let no_module = matches!(self.target, RunTarget::Files { machine: None, .. });
         !no_module && self.engine != Some(EngineKind::Native)
     }
 }
@@ -140,8 +129,8 @@ impl Request {
 pub struct Outcome {
     /// How.
     pub ending: Ending,
-    /// What was kept of it.
-    pub kept: Option<Kept>,
+    /// What was saved of it.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Outcome {
@@ -159,7 +148,7 @@ impl Outcome {
 /// Runs what was asked for to its end. `control` is called when the machine is about to be made.
 pub fn run(
     context: &Context,
-    request: &Request,
+    request: &RunRequest,
     console: Console,
     control: impl FnOnce() -> Result<Box<dyn Control>>,
     (report, start): (&mut Report, Instant),
@@ -172,14 +161,14 @@ pub fn run(
 /// Runs an attended guest to its end, and takes the figures.
 pub fn attend(context: &Context, attended: &mut Attended, output: &HostOutput, (report, start): (&mut Report, Instant)) -> Result<Outcome> {
     let ending = attended.run();
-    let kept = attended.kept().cloned();
+    let checkpoint = attended.checkpoint().cloned();
     let drive = attended.drive();
     report.take(drive);
     report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
     report.first_output_ms = output.first().map(|first| millis_between(start, first));
-    report.kept = kept.as_ref().map(Into::into);
+    report.kept = checkpoint.as_ref().map(Into::into);
     if drive.machine().disk_was_full() {
         context.notice(Notice::DiskFull);
     }
-    Ok(Outcome { ending: ending?, kept })
+    Ok(Outcome { ending: ending?, checkpoint })
 }

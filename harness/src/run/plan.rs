@@ -1,17 +1,16 @@
-//! What is to be run: a machine, how it stands, and where it is kept.
+//! What is to be run: a machine, how it stands, and where it is saved.
 
-use super::{Keep, Outcome, Request, What, check, cold, reference, restore};
+use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, reference, restore};
 use crate::context::Context;
 use crate::distribution::oci::{self, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
-use crate::distribution::trust::Voucher;
 use crate::error::{Error, Result};
-use crate::machine::file::MachineFile;
+use crate::machine::EngineKind;
+use crate::machine::file::{MachineFile, Voucher};
 use crate::machine::program::Program;
 use crate::machine::record::Point;
 use crate::machine::saved::Saved;
 use crate::report::Report;
-use crate::run::EngineKind;
 use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use protocol::Mode;
@@ -28,7 +27,7 @@ pub struct Plan {
     pub mode: Mode,
     /// Its program runs already, and what the host serves to it was said when the session began.
     pub program: Program,
-    /// Where what it does is kept.
+    /// Where what it does is saved.
     pub session: Option<Session>,
     /// It goes on where the session stands.
     pub resumed: bool,
@@ -64,34 +63,34 @@ pub struct Files {
 
 impl Plan {
     /// Finds out what `request` asks for.
-    pub fn of(context: &Context, request: &Request, source: InputSource) -> Result<Self> {
+    pub fn of(context: &Context, request: &RunRequest, source: InputSource) -> Result<Self> {
         let mode = request.mode.unwrap_or(source.usual_mode());
-        if let Keep::Session(name) = &request.keep {
+        if let SessionPolicy::Named(name) = &request.session {
             if !is_name(name) {
                 return Err(Error::SessionName { name: name.clone() });
             }
-            if let Some(plan) = Self::goes_on(context, request, name, mode)? {
+            if let Some(plan) = Self::resume_named(context, request, name, mode)? {
                 return Ok(plan);
             }
         }
-        match &request.what {
-            What::Session => match &request.keep {
-                Keep::Session(name) => Err(Error::NoSession { name: name.clone() }),
-                Keep::Usual | Keep::Nothing => Err(Error::NothingToRun),
+        match &request.target {
+            RunTarget::Session => match &request.session {
+                SessionPolicy::Named(name) => Err(Error::NoSession { name: name.clone() }),
+                SessionPolicy::Automatic | SessionPolicy::Never => Err(Error::NothingToRun),
             },
-            What::Reference(text) => reference::plan(context, request, text, mode),
-            What::Files { machine, snapshot } => {
+            RunTarget::Reference(text) => reference::plan(context, request, text, mode),
+            RunTarget::Files { machine, snapshot } => {
                 let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
-                match &request.keep {
-                    Keep::Session(name) => Self::begins(context, request, files, mode, (name, None)),
-                    Keep::Usual | Keep::Nothing => Self::keeps_nothing(context, request, files, mode),
+                match &request.session {
+                    SessionPolicy::Named(name) => Self::in_session(context, request, files, mode, (name, None)),
+                    SessionPolicy::Automatic | SessionPolicy::Never => Self::without_session(context, request, files, mode),
                 }
             }
         }
     }
 
-    /// A run of `files` of which nothing is kept.
-    pub fn keeps_nothing(context: &Context, request: &Request, files: Files, mode: Mode) -> Result<Self> {
+    /// A run of `files` of which nothing is saved.
+    pub fn without_session(context: &Context, request: &RunRequest, files: Files, mode: Mode) -> Result<Self> {
         let saved = files.snapshot.as_deref().map(Saved::open).transpose()?;
         let machine = files.machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?;
         Ok(Self {
@@ -105,13 +104,13 @@ impl Plan {
         })
     }
 
-    /// A run of `files` in the session `name`, which begins unless it was kept before. `image` is what they are of.
-    pub fn begins(
+    /// A run of `files` in the session `name`, which begins unless it was saved before. `image` is what they are of.
+    pub fn in_session(
         context: &Context,
-        request: &Request,
+        request: &RunRequest,
         files: Files,
         mode: Mode,
-        (name, image): (&str, Option<&reference::Image>),
+        (name, image): (&str, Option<&reference::Resolved>),
     ) -> Result<Self> {
         let origin = || {
             let place = |path: &Path| match image {
@@ -135,18 +134,18 @@ impl Plan {
                 began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
             })
         };
-        let store = context.store()?;
-        match store.sessions()?.hold(name, origin)? {
-            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::keeps_nothing(context, request, files, mode)? }),
-            Attempt::Kept(session) => Self::resumes(context, session, &store),
+        let store = Store::open(context)?;
+        match Sessions::of(&store)?.hold(name, origin)? {
+            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::without_session(context, request, files, mode)? }),
+            Attempt::Saved(session) => Self::resume(context, session, &store),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }
     }
 
-    /// A run of a session that was named and has been kept.
-    fn goes_on(context: &Context, request: &Request, name: &str, mode: Mode) -> Result<Option<Self>> {
-        let store = context.store()?;
-        let sessions = store.sessions()?;
+    /// A run of a session that was named and has been saved.
+    fn resume_named(context: &Context, request: &RunRequest, name: &str, mode: Mode) -> Result<Option<Self>> {
+        let store = Store::open(context)?;
+        let sessions = Sessions::of(&store)?;
         let Some(origin) = sessions.origin(name)? else { return Ok(None) };
         check_origin(request, name, &origin)?;
         if let Some(option) = request.program.given() {
@@ -161,13 +160,13 @@ impl Plan {
 
     fn hold(context: &Context, name: &str, store: &Store, sessions: &Sessions) -> Result<Self> {
         match sessions.hold(name, || Err(Error::NoSession { name: name.into() }))? {
-            Attempt::Kept(session) | Attempt::New(session) => Self::resumes(context, session, store),
+            Attempt::Saved(session) | Attempt::New(session) => Self::resume(context, session, store),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }
     }
 
     /// A session that is held goes on where it stands.
-    fn resumes(context: &Context, session: Session, store: &Store) -> Result<Self> {
+    fn resume(context: &Context, session: Session, store: &Store) -> Result<Self> {
         let _shared = store.share()?;
         let mut pins = Pins::default();
         let origin = session.origin().clone();
@@ -205,7 +204,7 @@ impl Plan {
     pub fn run(
         self,
         context: &Context,
-        request: &Request,
+        request: &RunRequest,
         console: Console,
         control: Box<dyn Control>,
         figures: (&mut Report, Instant),
@@ -217,7 +216,7 @@ impl Plan {
             machine.verify()?;
         }
         if self.session.is_some() {
-            check::keeps(request)?;
+            check::can_be_saved(request)?;
         }
         let in_module = match &self.machine {
             Some(machine) if self.engine(request) == EngineKind::Wamr => match &request.aid {
@@ -233,9 +232,9 @@ impl Plan {
     }
 
     /// What is to run it. A module that was not compiled is only interpreted, so one that was made here runs natively unless it is asked for.
-    fn engine(&self, request: &Request) -> EngineKind {
-        let usual = match (&request.what, &self.machine) {
-            (What::Files { .. }, _) => EngineKind::Wamr,
+    fn engine(&self, request: &RunRequest) -> EngineKind {
+        let usual = match (&request.target, &self.machine) {
+            (RunTarget::Files { .. }, _) => EngineKind::Wamr,
             (_, Some(machine)) if machine.is_compiled() => EngineKind::Wamr,
             _ => EngineKind::Native,
         };
@@ -244,7 +243,7 @@ impl Plan {
 }
 
 /// What the program is connected to: how the machine stands decides that, if it runs already.
-fn mode_of(request: &Request, saved: Option<&Saved>, wanted: Mode) -> Result<Mode> {
+fn mode_of(request: &RunRequest, saved: Option<&Saved>, wanted: Mode) -> Result<Mode> {
     match saved {
         // What is wrong with it is told when it is restored.
         Some(saved) if saved.baked().is_ok_and(|baked| baked.point == Point::Idle) => match request.mode {
@@ -256,7 +255,7 @@ fn mode_of(request: &Request, saved: Option<&Saved>, wanted: Mode) -> Result<Mod
 }
 
 /// Refuses a session that is of something else than what was to be run.
-fn check_origin(request: &Request, name: &str, origin: &Origin) -> Result<()> {
+fn check_origin(request: &RunRequest, name: &str, origin: &Origin) -> Result<()> {
     let other = |found: String, wanted: String| Err(Error::OtherSession { name: name.into(), found, wanted });
     let shown = |file: &FileRef| match file {
         FileRef::Store(name) => format!("{name} in the store"),
@@ -264,13 +263,13 @@ fn check_origin(request: &Request, name: &str, origin: &Origin) -> Result<()> {
     };
     let is = |file: &FileRef, path: &Path| matches!(file, FileRef::Path(own) if path.canonicalize().is_ok_and(|path| path == *own));
     let found = origin.reference.clone().unwrap_or_else(|| shown(origin.machine.as_ref().unwrap_or(&origin.base)));
-    match &request.what {
-        What::Session => Ok(()),
-        What::Reference(text) => {
+    match &request.target {
+        RunTarget::Session => Ok(()),
+        RunTarget::Reference(text) => {
             let wanted = oci::reference(text)?.whole();
             if origin.reference.as_ref() == Some(&wanted) { Ok(()) } else { other(found, wanted) }
         }
-        What::Files { machine, snapshot } => {
+        RunTarget::Files { machine, snapshot } => {
             let same_machine = match (machine, &origin.machine) {
                 (Some(path), Some(file)) => is(file, path),
                 (None, None) => true,

@@ -1,13 +1,14 @@
-//! A machine out of a snapshot, or out of what a session has kept.
+//! A machine out of a snapshot, or out of what a session has saved.
 
 use super::plan::Plan;
-use super::{Outcome, Request, attend, check};
+use super::{Outcome, RunRequest, attend, check};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
+use crate::machine::config::{ConfigBuilder, Randomness, seed};
 use crate::machine::file::MachineFile;
-use crate::machine::parts::{Parts, Randomness, seed};
+use crate::machine::output::HostOutput;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
 use crate::machine::saved::Saved;
 use crate::machine::{Engine, native};
@@ -15,8 +16,7 @@ use crate::report::{Report, millis_between};
 use crate::run::RestoreMode;
 use crate::run::attended::{AttendOptions, Attended};
 use crate::run::console::{Console, Control};
-use crate::run::output::HostOutput;
-use crate::session::Keeper;
+use crate::session::Saver;
 use attend::{Begin, Routes, Transcript, TranscriptState};
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
@@ -27,7 +27,7 @@ use std::time::Instant;
 pub fn run(
     context: &Context,
     plan: Plan,
-    request: &Request,
+    request: &RunRequest,
     in_module: bool,
     (console, control): (Console, Box<dyn Control>),
     (report, start): (&mut Report, Instant),
@@ -56,7 +56,7 @@ pub fn run(
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
     let devices = check::devices(&request.devices, path, &baked);
-    let parts = Parts::open(context, &devices, verify)?.for_program(&plan.program)?;
+    let parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&plan.program)?;
     if in_module {
         parts.require_no_disks()?;
     }
@@ -94,8 +94,8 @@ pub fn run(
         Point::Exited => Begin::Exited,
     };
     report.session = plan.session.as_ref().map(|session| session.name().into());
-    let keeper = plan.session.map(|session| Keeper::new(session, saved, &baked));
-    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, keeper };
+    let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
+    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
     attend(context, &mut attended, &output, (report, start))
 }
@@ -104,7 +104,7 @@ pub fn run(
 fn in_wamr(
     machine: &MachineFile,
     saved: &Saved,
-    (request, program): (&Request, &crate::machine::program::Program),
+    (request, program): (&RunRequest, &crate::machine::program::Program),
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
@@ -123,8 +123,8 @@ fn natively(
     context: &Context,
     machine: Option<&MachineFile>,
     saved: &Saved,
-    request: &Request,
-    (mut parts, own, sections): (Parts, Vec<DiskRecord>, &mut Sections<'_>),
+    request: &RunRequest,
+    (mut parts, own, sections): (ConfigBuilder, Vec<DiskRecord>, &mut Sections<'_>),
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     if let Some(machine) = machine {

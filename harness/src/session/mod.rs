@@ -1,23 +1,23 @@
-//! Sessions: what was done in a machine, kept from one run to the next.
+//! Sessions: what was done in a machine, saved from one run to the next.
 //!
 //! A session is a folder in the store, held by one process at a time. It has the machine's state as a delta on the snapshot that it began with, and
-//! a note of what that was. The delta is replaced as a whole or not at all, so whatever happens, the last one that was kept is there.
+//! a note of what that was. The delta is replaced as a whole or not at all, so whatever happens, the last one that was saved is there.
 //!
 //! ```text
 //! sessions/NAME/lock            held by who runs it
 //! sessions/NAME/session.json    what it is of; written once
-//! sessions/NAME/state.snap      how it stands; a session without one has not been kept yet
+//! sessions/NAME/state.snap      how it stands; a session without one has not been saved yet
 //! ```
 
-mod keeper;
 mod origin;
+mod saver;
 
-pub use keeper::{Keeper, Kept};
 pub use origin::{FileRef, Origin};
+pub use saver::{Checkpoint, Saver};
 
-use crate::distribution::store::{Lock, Sharing};
+use crate::distribution::store::{Lock, Sharing, Store};
 use crate::error::{Error, Result};
-use crate::host::file::{atomic, private_folder};
+use crate::host::file::atomic;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -40,18 +40,18 @@ pub struct Sessions {
 
 /// What is told of a session to whoever does not run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct SessionInfo {
     /// Its name.
     pub name: String,
     /// What it is of.
     pub origin: Origin,
-    /// When it was kept last.
-    pub kept: SystemTime,
+    /// When it was saved last.
+    pub saved: SystemTime,
     /// Bytes that its state takes on the disk.
     pub bytes: u64,
 }
 
-/// A session that this process holds. One that has never been kept leaves no trace.
+/// A session that this process holds. One that has never been saved leaves no trace.
 #[derive(Debug)]
 pub struct Session {
     name: String,
@@ -65,8 +65,8 @@ pub struct Session {
 /// What became of an attempt to hold a session.
 #[derive(Debug)]
 pub enum Attempt {
-    /// It is held, and was kept before.
-    Kept(Session),
+    /// It is held, and was saved before.
+    Saved(Session),
     /// It is held, and is new.
     New(Session),
     /// Another process holds it.
@@ -80,12 +80,17 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Sessions {
-    /// Those in `folder`, which is made if it is not there.
-    pub fn at(folder: PathBuf) -> Result<Self> {
-        private_folder(folder).map(|folder| Self { folder }).ok_or(Error::NoStore)
+    /// Those of `store`.
+    pub fn of(store: &Store) -> Result<Self> {
+        store.folder("sessions").map(|folder| Self { folder })
     }
 
-    /// What session `name` is of, if it has been kept.
+    /// The names of the store's files that they need.
+    pub fn needed(&self) -> Result<Vec<String>> {
+        Ok(self.list()?.iter().flat_map(|session| session.origin.stored()).map(str::to_owned).collect())
+    }
+
+    /// What session `name` is of, if it has been saved.
     pub fn origin(&self, name: &str) -> Result<Option<Origin>> {
         let folder = self.folder.join(name);
         if !folder.join(STATE).exists() {
@@ -94,7 +99,7 @@ impl Sessions {
         Origin::read(&folder.join(ORIGIN)).map(Some)
     }
 
-    /// Holds session `name`. If it has not been kept yet, it is one of `origin` from now on.
+    /// Holds session `name`. If it has not been saved yet, it is one of `origin` from now on.
     pub fn hold(&self, name: &str, origin: impl FnOnce() -> Result<Origin>) -> Result<Attempt> {
         let folder = self.folder.join(name);
         let error = |source| Error::Write { path: folder.clone(), source };
@@ -103,7 +108,7 @@ impl Sessions {
         atomic::remove_leftovers(&folder);
         let session = |origin| Session { name: name.into(), folder: folder.clone(), origin, ended: false, _held: held };
         match self.origin(name)? {
-            Some(origin) => Ok(Attempt::Kept(session(origin))),
+            Some(origin) => Ok(Attempt::Saved(session(origin))),
             None => match origin().and_then(|origin| origin.write(&folder.join(ORIGIN)).map(|()| origin)) {
                 Ok(origin) => Ok(Attempt::New(session(origin))),
                 Err(error) => {
@@ -114,8 +119,8 @@ impl Sessions {
         }
     }
 
-    /// All that have been kept, by name. One that is not understood is an error: nobody knows what it needs.
-    pub fn list(&self) -> Result<Vec<Listed>> {
+    /// All that have been saved, by name. One that is not understood is an error: nobody knows what it needs.
+    pub fn list(&self) -> Result<Vec<SessionInfo>> {
         let error = |source| Error::Read { what: "store's folder", path: self.folder.clone(), source };
         let mut listed = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(error)? {
@@ -127,8 +132,8 @@ impl Sessions {
                 Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
                 origin => origin?,
             };
-            let kept = state.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            listed.push(Listed { name: name.into(), origin, kept, bytes: state.blocks() * DISK_BLOCK });
+            let saved = state.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            listed.push(SessionInfo { name: name.into(), origin, saved, bytes: state.blocks() * DISK_BLOCK });
         }
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
@@ -141,7 +146,7 @@ impl Sessions {
             return Err(unknown());
         }
         match self.hold(name, || Err(unknown()))? {
-            Attempt::Kept(mut session) | Attempt::New(mut session) => session.end(),
+            Attempt::Saved(mut session) | Attempt::New(mut session) => session.end(),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::window;
 use crate::error::{Error, Result};
-use crate::run::console::{Command, Control};
+use crate::run::console::{Control, ControlCommand};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, ErrorKind, Read};
@@ -90,13 +90,13 @@ impl Control for Signals {
         self.wake.as_fd()
     }
 
-    fn take(&mut self) -> Option<Command> {
+    fn take(&mut self) -> Option<ControlCommand> {
         self.drain();
         if let Some(signal) = take_first(&self.arrived) {
-            return Some(Command::Signal(signal));
+            return Some(ControlCommand::Signal(signal));
         }
         if self.window.swap(false, Ordering::Relaxed) {
-            return window().map(Command::Resize);
+            return window().map(ControlCommand::Resize);
         }
         None
     }
@@ -124,10 +124,10 @@ mod tests {
             raise(signal).unwrap();
         }
         assert!(is_readable(&signals));
-        assert_eq!([(); 3].map(|()| signals.take()), [SIGHUP, SIGUSR1, 64].map(|signal| Some(Command::Signal(signal))));
+        assert_eq!([(); 3].map(|()| signals.take()), [SIGHUP, SIGUSR1, 64].map(|signal| Some(ControlCommand::Signal(signal))));
         // There may be no window.
         assert!(signals.window.load(Ordering::Relaxed));
-        assert!(!matches!(signals.take(), Some(Command::Signal(_))));
+        assert!(!matches!(signals.take(), Some(ControlCommand::Signal(_))));
         assert_eq!(signals.take(), None);
         assert!(!is_readable(&signals));
 
@@ -135,6 +135,6 @@ mod tests {
         raise(SIGTERM).unwrap();
         assert_eq!(signals.take_ending(), Some(SIGTERM));
         assert_eq!(signals.take_ending(), None);
-        assert_eq!(signals.take(), Some(Command::Signal(SIGUSR2)));
+        assert_eq!(signals.take(), Some(ControlCommand::Signal(SIGUSR2)));
     }
 }

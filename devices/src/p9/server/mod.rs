@@ -11,7 +11,7 @@ mod tests;
 use super::fid::{Fid, Fids, Use};
 use super::linked::Linked;
 use super::nodes::{NodeId, Nodes};
-use super::wire::{self, Malformed, NO_FID, Qid, Reply, Request};
+use super::wire::{self, Malformed, NO_FID, Qid, Reply, TMessage};
 use super::{Access, Attributes, Errno, FileSystem, Handle, Name, OpenFlags, RelativePath, Target};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -102,8 +102,8 @@ impl<F: FileSystem> Server<F> {
     }
 
     fn serve(&mut self, message: &[u8], reply: &mut Reply<'_>) -> Result<(), Failure> {
-        let request = Request::decode(message)?.ok_or(Failure::Protocol(Errno::EOPNOTSUPP))?;
-        if let Request::Version { msize, version } = request {
+        let request = TMessage::decode(message)?.ok_or(Failure::Protocol(Errno::EOPNOTSUPP))?;
+        if let TMessage::Version { msize, version } = request {
             return self.version(msize, version, reply);
         }
         let msize = self.msize.ok_or(Failure::Protocol(Errno::EPROTO))? as usize;
@@ -115,8 +115,8 @@ impl<F: FileSystem> Server<F> {
     }
 
     #[rustfmt::skip] // a table
-    fn dispatch(&mut self, request: &Request<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        use Request as R;
+    fn dispatch(&mut self, request: &TMessage<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        use TMessage as R;
         match *request {
             R::Version { .. } | R::Flush { oldtag: _ } => Ok(()), // nothing is ever left to be flushed
             R::Auth { .. } => Err(Errno::EOPNOTSUPP.into()),

@@ -61,7 +61,7 @@ impl Moment {
 
 /// What the host asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Command {
+enum HostCommand {
     Signal(i32),
     Resize(WindowSize),
     Save,
@@ -90,7 +90,7 @@ pub struct Attendant {
     /// Why the machine stopped, until that is dealt with.
     stop: Option<Stop>,
     feeder: Feeder,
-    commands: VecDeque<Command>,
+    commands: VecDeque<HostCommand>,
     /// Signals for a program that is still to be started or resumed.
     held_signals: Vec<i32>,
     /// The program was sent a signal that asks it to end. The next one is for prebake.
@@ -148,13 +148,13 @@ impl Attendant {
             Event::EndOfInput => self.feeder.end(),
             Event::HangUp => {
                 self.feeder.end();
-                self.commands.push_back(Command::End(Ending::Signalled(SIGHUP)));
+                self.commands.push_back(HostCommand::End(Ending::Signalled(SIGHUP)));
             }
-            Event::BrokenPipe => self.commands.push_back(Command::End(Ending::BrokenPipe)),
-            Event::Signal(number) => self.commands.push_back(Command::Signal(number)),
-            Event::Resize(window) => self.commands.push_back(Command::Resize(window)),
-            Event::Save => self.commands.push_back(Command::Save),
-            Event::Leave => self.commands.push_back(Command::End(Ending::Left)),
+            Event::BrokenPipe => self.commands.push_back(HostCommand::End(Ending::BrokenPipe)),
+            Event::Signal(number) => self.commands.push_back(HostCommand::Signal(number)),
+            Event::Resize(window) => self.commands.push_back(HostCommand::Resize(window)),
+            Event::Save => self.commands.push_back(HostCommand::Save),
+            Event::Leave => self.commands.push_back(HostCommand::End(Ending::Left)),
             Event::Saved => {
                 if let Some((_, AfterSave::End(ending))) = self.saving.take() {
                     self.end = Some(Ok(ending));
@@ -312,14 +312,14 @@ impl Attendant {
         self.end = Some(Ok(Ending::Exited(status)));
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: HostCommand) {
         match command {
-            Command::Resize(window) => self.resize(window),
-            Command::Signal(number) => self.signal(number),
-            Command::End(ending) => self.leave(ending),
-            Command::Save if !self.settings.can_save => self.actions.push_back(Action::Decline(Decline::CannotSave)),
-            Command::Save if self.stage != Stage::Attached => self.actions.push_back(Action::Decline(Decline::NothingNew)),
-            Command::Save => self.saving = Some((SavePoint::Running, AfterSave::RunOn)),
+            HostCommand::Resize(window) => self.resize(window),
+            HostCommand::Signal(number) => self.signal(number),
+            HostCommand::End(ending) => self.leave(ending),
+            HostCommand::Save if !self.settings.can_save => self.actions.push_back(Action::Decline(Decline::CannotSave)),
+            HostCommand::Save if self.stage != Stage::Attached => self.actions.push_back(Action::Decline(Decline::NothingNew)),
+            HostCommand::Save => self.saving = Some((SavePoint::Running, AfterSave::RunOn)),
         }
     }
 
@@ -350,7 +350,7 @@ impl Attendant {
     /// the user has gone ends the run.
     fn signal(&mut self, number: i32) {
         if self.settings.can_save && number == SIGUSR1 {
-            return self.obey(Command::Save);
+            return self.obey(HostCommand::Save);
         }
         let asks_to_end = matches!(number, SIGHUP | SIGINT | SIGQUIT | SIGTERM);
         let user_has_gone = self.settings.can_save && matches!(number, SIGHUP | SIGTERM);

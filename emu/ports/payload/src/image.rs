@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Where the root came from. What is not known is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Image {
+pub struct ImageOrigin {
     /// The reference, or the name in the archive that it was in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

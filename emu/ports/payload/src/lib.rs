@@ -9,7 +9,7 @@ mod metadata;
 mod table;
 
 pub use error::{Error, Result};
-pub use image::{Image, ImageConfig};
+pub use image::{ImageConfig, ImageOrigin};
 pub use locator::Locator;
 pub use metadata::{Metadata, UPPER_UNIT};
 pub use table::{HEADER_LEN, MachineSize, Part, PartKind, Table};

@@ -1,6 +1,6 @@
 //! How a packed machine is to be booted: the payload's `metadata`, in JSON.
 
-use super::Image;
+use super::ImageOrigin;
 use serde::{Deserialize, Serialize};
 
 /// What is known.
@@ -13,7 +13,7 @@ pub struct Metadata {
     pub upper: u64,
     /// The container image that the root is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Image>,
+    pub image: Option<ImageOrigin>,
 }
 
 /// The upper disk is a multiple of this many bytes.
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let config = ImageConfig { env: vec!["A=b".into()], labels: [("l".into(), "\n".into())].into(), ..ImageConfig::default() };
-        for image in [None, Some(Image { id: Some("sha256:0".into()), config, ..Image::default() })] {
+        for image in [None, Some(ImageOrigin { id: Some("sha256:0".into()), config, ..ImageOrigin::default() })] {
             let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33, image };
             assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
         }

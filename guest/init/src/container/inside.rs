@@ -10,12 +10,12 @@ use super::root::{self, Root};
 use super::start::{Started, start};
 use super::{READY, Streams, exit_code, warm};
 use crate::error::{Context, Result};
-use crate::image::Image;
+use crate::image::ProgramDefaults;
 use crate::info::Info;
 use crate::sys;
 
 /// Its whole life.
-pub fn live(mut channel: UnixStream, (image, warm): (&Image, bool), streams: Streams) -> ! {
+pub fn live(mut channel: UnixStream, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> ! {
     let status = match prepare_and_start(&mut channel, (image, warm), streams) {
         Ok(Started::Running(program)) => {
             // This is what says that it runs.
@@ -32,7 +32,7 @@ pub fn live(mut channel: UnixStream, (image, warm): (&Image, bool), streams: Str
     std::process::exit(status.into())
 }
 
-fn prepare_and_start(channel: &mut UnixStream, (image, warm): (&Image, bool), streams: Streams) -> Result<Started> {
+fn prepare_and_start(channel: &mut UnixStream, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> Result<Started> {
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
     sys::block_signals().context("block", "signals")?;
     let root = root::enter(image)?;

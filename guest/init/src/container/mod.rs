@@ -20,9 +20,9 @@ use std::thread::{self, JoinHandle};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
-use crate::control::{Lines, Options, Request};
+use crate::control::{HostMessage, Lines, Options};
 use crate::error::{Context, Error, Result};
-use crate::image::Image;
+use crate::image::ProgramDefaults;
 use crate::ports::StreamPorts;
 use crate::sys;
 
@@ -66,7 +66,7 @@ struct Streams {
 impl Container {
     /// Makes the container and waits until it is ready; with `warm`, once what the program's start needs is in memory. This process must not
     /// have another thread, and nothing open that is not the container's to see.
-    pub fn prepare(image: Image, warm: bool) -> Result<Self> {
+    pub fn prepare(image: ProgramDefaults, warm: bool) -> Result<Self> {
         let context = |result: io::Result<_>| result.context("make pipes for", "the program");
         let (stdin, stdin_writer) = context(io::pipe())?;
         let (stdout_reader, stdout) = context(io::pipe())?;
@@ -133,14 +133,14 @@ impl Running {
                 return;
             }
             while let Ok(Some(line)) = requests.next_line() {
-                let signal = match Request::parse(line) {
-                    Some(Request::Signal(number)) => number,
-                    Some(Request::Stop) => stop_signal,
-                    Some(Request::Resume(options)) => {
+                let signal = match HostMessage::parse(line) {
+                    Some(HostMessage::Signal(number)) => number,
+                    Some(HostMessage::Stop) => stop_signal,
+                    Some(HostMessage::Resume(options)) => {
                         resume(options);
                         continue;
                     }
-                    Some(Request::Start(_)) => {
+                    Some(HostMessage::Start(_)) => {
                         start(line.to_owned());
                         continue;
                     }

@@ -16,7 +16,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mou
 use rustix::process::{chdir, chroot, umask};
 
 use crate::error::{Context, Error, Result};
-use crate::image::Image;
+use crate::image::ProgramDefaults;
 use crate::info::Bind;
 use crate::mounts::{self, NOTHING_TO_RUN, make_folder, mount_at, parameter};
 use crate::{sys, terminal, upper};
@@ -65,7 +65,7 @@ pub struct Root {
 }
 
 /// Makes the container's root of what the kernel's command line names (`prebake.root`, `prebake.upper`), or of the initramfs, and enters it.
-pub fn enter(image: &Image) -> Result<Root> {
+pub fn enter(image: &ProgramDefaults) -> Result<Root> {
     let line = fs::read_to_string("/proc/cmdline").context("read", "/proc/cmdline")?;
     let is_image = match parameter(&line, "prebake.root") {
         Some(device) => {

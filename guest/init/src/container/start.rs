@@ -14,7 +14,7 @@ use super::Streams;
 use super::root::Root;
 use super::user::User;
 use crate::error::{Context, Result};
-use crate::image::Image;
+use crate::image::ProgramDefaults;
 use crate::info::Info;
 use crate::sys;
 
@@ -34,7 +34,7 @@ pub enum Started {
 }
 
 /// Starts what `info` makes of `image`: on the terminal, if that has a name, else on these streams.
-pub fn start(root: &Root, image: &Image, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
+pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
     let words = image.arguments(info)?;
     let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
     let user = User::find(&user)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::start::PATH;
-use crate::image::Image;
+use crate::image::ProgramDefaults;
 use crate::info::Info;
 
 /// The shell, which is what many start instead of the image's program.
@@ -25,7 +25,7 @@ const SCRIPTS: usize = 4;
 const HEAD: usize = 4096;
 
 /// Warms the image's program and the shell. What is not there, or is not what it seems, fails when it is started, with a better message.
-pub fn program(image: &Image) {
+pub fn program(image: &ProgramDefaults) {
     let mut warmed = Warmed { left: MAX, files: Vec::new() };
     let words = image.arguments(&Info::default()).unwrap_or_default();
     let path = image.variable(&Info::default(), "PATH").map_or(OsStr::new(PATH), |path| path).to_owned();

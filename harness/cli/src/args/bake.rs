@@ -3,10 +3,10 @@
 use super::value::{BakeTargetArg, PointArg};
 use super::{ColdArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, SettleArg};
 use clap::{Args, ValueEnum};
+use prebake::artifact::is_machine;
+use prebake::machine::EngineKind;
 use prebake::machine::record::Point;
 use prebake::make::bake::{Bake, Source};
-use prebake::make::code::is_machine;
-use prebake::run::EngineKind;
 use std::path::{Path, PathBuf};
 
 pub(super) const BAKE_EXAMPLES: &str = "\
@@ -71,7 +71,7 @@ impl BakeArgs {
             (Some(source), _) if is_machine(Path::new(source)) => Source::Machine(source.into()),
             (Some(source), _) => Source::Image(source.clone()),
             // Without a source it is required.
-            (None, kernel) => Source::Kernel(kernel.clone().unwrap_or_default(), self.cold.cold()),
+            (None, kernel) => Source::Kernel(kernel.clone().unwrap_or_default(), self.cold.kernel()),
         };
         Bake {
             source,

@@ -4,7 +4,7 @@ mod bake;
 mod boot;
 mod convert;
 mod debug;
-mod look;
+mod inspect;
 mod program;
 mod registry;
 mod run;
@@ -15,7 +15,7 @@ pub use bake::BakeArgs;
 pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use debug::DebugArgs;
-pub use look::{DiffArgs, InspectArgs};
+pub use inspect::{DiffArgs, InspectArgs};
 pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
@@ -24,7 +24,7 @@ pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prebake::machine::Devices;
-use prebake::machine::boot::{Cold, DEFAULT_APPEND, DEFAULT_MEMORY};
+use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY, KernelOptions};
 use std::path::PathBuf;
 use value::MODEL;
 pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, RestoreArg, SettleArg, ShareArg};
@@ -161,8 +161,8 @@ pub struct ColdArgs {
 
 impl ColdArgs {
     /// The same for the library.
-    pub fn cold(&self) -> Cold {
-        Cold { initrd: self.initrd.clone(), append: self.append.clone(), memory: self.memory }
+    pub fn kernel(&self) -> KernelOptions {
+        KernelOptions { initrd: self.initrd.clone(), append: self.append.clone(), memory: self.memory }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::value::{MODEL, MachineArg};
 use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
-use prebake::make::code::is_machine;
+use prebake::artifact::is_machine;
 use protocol::FILES_TAG;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;

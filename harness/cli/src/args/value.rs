@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 use emu::machine::Thresholds;
+use prebake::machine::EngineKind;
 use prebake::machine::{ClockSource, DiskFile, SharedDirectory};
 use prebake::make::bake::SettleOptions;
-use prebake::run::{EngineKind, RestoreMode};
+use prebake::run::RestoreMode;
 use std::path::PathBuf;
 use std::str::FromStr;
 

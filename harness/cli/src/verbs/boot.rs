@@ -7,12 +7,12 @@ use crate::shell::Shell;
 use attend::{Begin, Routes, Transcript};
 use prebake::error::Result;
 use prebake::host::backend::disk::Verify;
-use prebake::machine::parts::{Parts, Randomness, seed};
+use prebake::machine::config::{ConfigBuilder, Randomness, seed};
+use prebake::machine::output::HostOutput;
 use prebake::machine::{boot, native};
 use prebake::report::Report;
 use prebake::run::attend;
 use prebake::run::attended::{AttendOptions, Attended};
-use prebake::run::output::HostOutput;
 use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,14 +27,14 @@ pub fn run(shell: &Shell, args: &BootArgs, start: Instant) -> ExitCode {
 
 fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let mut parts = Parts::open(&shell.context, &(&args.cold.devices).into(), Verify::IfChanged)?;
+    let mut parts = ConfigBuilder::open(&shell.context, &(&args.cold.devices).into(), Verify::IfChanged)?;
     let (input, streams) = console::of_process()?.split();
     let (mode, clock) = (mode(&args.console).unwrap_or(input.source.usual_mode()), args.console.clock.into());
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
     let randomness = Randomness::of_boot(clock);
     let config = parts.take_config(&output, clock, randomness, Some(seed(randomness)?))?;
-    let engine = native(&shell.context, boot::cold(&args.kernel, &args.cold.cold(), config)?, args.debug.aid().as_ref())?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, keeper: None };
+    let engine = native(&shell.context, boot::kernel(&args.kernel, &args.cold.kernel(), config)?, args.debug.aid().as_ref())?;
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, saver: None };
     let mut attended = Attended::new(shell.context.clone(), engine, (input, output.clone()), Box::new(signals), options);
     attend(&shell.context, &mut attended, &output, (report, start))?.status()
 }

@@ -3,7 +3,7 @@
 use crate::args::ImagesArgs;
 use crate::shell::Shell;
 use crate::wording::mebibytes;
-use prebake::distribution::store::Entry;
+use prebake::distribution::store::{Entry, Store};
 use prebake::error::Result;
 use serde_json::json;
 use std::io::Write;
@@ -15,7 +15,7 @@ pub fn run(shell: &Shell, args: &ImagesArgs) -> ExitCode {
 }
 
 fn list(shell: &Shell, args: &ImagesArgs) -> Result<()> {
-    let entries = shell.context.store()?.entries()?;
+    let entries = Store::open(&shell.context)?.entries()?;
     let text = if args.json { as_json(&entries) } else { as_text(&entries) };
     // Whoever reads the first lines only has seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -2,7 +2,7 @@
 
 use crate::args::PullArgs;
 use crate::shell::Shell;
-use prebake::distribution::oci::{Access, ensure};
+use prebake::distribution::oci::{PullOptions, ensure};
 use prebake::error::Result;
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,8 +14,8 @@ pub fn run(shell: &Shell, args: &PullArgs) -> ExitCode {
 
 fn fetch(shell: &Shell, args: &PullArgs) -> Result<()> {
     let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
-    let access = Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() };
-    let artifacts = ensure(&shell.context, &args.reference, &access)?;
+    let options = PullOptions { offline: args.offline, connection: args.registry.connection(), verify_key, ..PullOptions::default() };
+    let artifacts = ensure(&shell.context, &args.reference, &options)?;
     if let Some(voucher) = &artifacts.voucher {
         shell.say(format_args!("the native code is trusted: {}", voucher.by));
     }

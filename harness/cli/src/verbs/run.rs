@@ -5,11 +5,11 @@ use crate::args::{RunArgs, RunOperand};
 use crate::console;
 use crate::shell::Shell;
 use crate::wording::saved;
-use prebake::distribution::oci::Access;
+use prebake::artifact::is_machine;
+use prebake::distribution::oci::PullOptions;
 use prebake::error::Result;
-use prebake::make::code::is_machine;
 use prebake::report::Report;
-use prebake::run::{self, Keep, Request, What};
+use prebake::run::{self, RunRequest, RunTarget, SessionPolicy};
 use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,36 +27,38 @@ pub fn run(shell: &Shell, args: RunArgs, start: Instant) -> ExitCode {
     }
 }
 
-fn attempt(shell: &Shell, args: &RunArgs, request: &Request, start: Instant) -> ExitCode {
+fn attempt(shell: &Shell, args: &RunArgs, request: &RunRequest, start: Instant) -> ExitCode {
     let mut report = Report::of("run");
     let result = make_and_attend(shell, request, start, &mut report);
     say_stats(shell, &args.console, &report);
     finish(shell, &args.report, report, result)
 }
 
-fn make_and_attend(shell: &Shell, request: &Request, start: Instant, report: &mut Report) -> Result<u8> {
+fn make_and_attend(shell: &Shell, request: &RunRequest, start: Instant, report: &mut Report) -> Result<u8> {
     let outcome = run::run(&shell.context, request, console::of_process()?, || Ok(Box::new(Signals::catch()?)), (report, start))?;
-    if let Some(kept) = &outcome.kept {
-        shell.say(saved(kept));
+    if let Some(checkpoint) = &outcome.checkpoint {
+        shell.say(saved(checkpoint));
     }
     outcome.status()
 }
 
-fn request(shell: &Shell, args: &RunArgs) -> Result<Request> {
+fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
     let what = match (&args.operand, &args.snapshot) {
-        (None, None) => What::Session,
-        (Some(RunOperand::Reference(reference)), _) => What::Reference(reference.clone()),
+        (None, None) => RunTarget::Session,
+        (Some(RunOperand::Reference(reference)), _) => RunTarget::Reference(reference.clone()),
         (Some(RunOperand::File(file)), snapshot) if is_machine(file) => {
-            What::Files { machine: Some(file.clone()), snapshot: snapshot.clone() }
+            RunTarget::Files { machine: Some(file.clone()), snapshot: snapshot.clone() }
         }
-        (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => What::Files { machine: None, snapshot: Some(snapshot.clone()) },
+        (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => {
+            RunTarget::Files { machine: None, snapshot: Some(snapshot.clone()) }
+        }
     };
     let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
-    Ok(Request {
-        keep: match &args.session {
-            Some(name) => Keep::Session(name.clone()),
-            None if args.fresh => Keep::Nothing,
-            None => Keep::Usual,
+    Ok(RunRequest {
+        session: match &args.session {
+            Some(name) => SessionPolicy::Named(name.clone()),
+            None if args.fresh => SessionPolicy::Never,
+            None => SessionPolicy::Automatic,
         },
         engine: args.engine.map(Into::into),
         verify: args.verify,
@@ -68,7 +70,7 @@ fn request(shell: &Shell, args: &RunArgs) -> Result<Request> {
         clock: args.console.clock.into(),
         limit_instructions: args.report.limit_instructions,
         aid: args.debug.aid(),
-        access: Access { offline: args.offline, connection: args.registry.connection(), verify_key, ..Access::default() },
-        ..Request::new(what)
+        pull: PullOptions { offline: args.offline, connection: args.registry.connection(), verify_key, ..PullOptions::default() },
+        ..RunRequest::new(what)
     })
 }

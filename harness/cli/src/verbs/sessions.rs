@@ -1,10 +1,11 @@
-//! `prebake sessions`: what has been kept.
+//! `prebake sessions`: what has been saved.
 
 use crate::args::SessionsArgs;
 use crate::shell::Shell;
 use crate::wording::mebibytes;
+use prebake::distribution::store::Store;
 use prebake::error::Result;
-use prebake::session::{FileRef, Listed, Origin};
+use prebake::session::{FileRef, Origin, SessionInfo, Sessions};
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ pub fn run(shell: &Shell, args: &SessionsArgs) -> ExitCode {
 }
 
 fn list_or_remove(shell: &Shell, args: &SessionsArgs) -> Result<()> {
-    let sessions = shell.context.store()?.sessions()?;
+    let sessions = Sessions::of(&Store::open(&shell.context)?)?;
     if !args.remove.is_empty() {
         return args.remove.iter().try_for_each(|name| sessions.remove(name));
     }
@@ -40,28 +41,29 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
-fn as_json(listed: &[Listed]) -> String {
-    let entry = |session: &Listed| {
+fn as_json(listed: &[SessionInfo]) -> String {
+    let entry = |session: &SessionInfo| {
         json!({
             "name": session.name,
             "of": subject(&session.origin),
             "image": session.origin.image.map(|digest| digest.to_string()),
             "began": session.origin.began,
-            "kept": seconds(session.kept),
+            "kept": seconds(session.saved),
             "bytes": session.bytes,
         })
     };
     format!("{:#}\n", serde_json::Value::Array(listed.iter().map(entry).collect()))
 }
 
-fn as_text(listed: &[Listed]) -> String {
-    let width =
-        |column: fn(&Listed) -> String, title: &str| listed.iter().map(|session| column(session).len()).max().unwrap_or(0).max(title.len());
+fn as_text(listed: &[SessionInfo]) -> String {
+    let width = |column: fn(&SessionInfo) -> String, title: &str| {
+        listed.iter().map(|session| column(session).len()).max().unwrap_or(0).max(title.len())
+    };
     let (names, subjects) = (width(|session| session.name.clone(), "NAME"), width(|session| subject(&session.origin), "OF"));
     let row = |name: &str, subject: &str, kept: &str, size: &str| format!("{name:names$}  {subject:subjects$}  {kept:>12}  {size:>10}\n");
     let mut text = row("NAME", "OF", "KEPT", "SIZE");
     for session in listed {
-        text += &row(&session.name, &subject(&session.origin), &ago(session.kept), &mebibytes(session.bytes));
+        text += &row(&session.name, &subject(&session.origin), &ago(session.saved), &mebibytes(session.bytes));
     }
     text
 }

@@ -1,9 +1,9 @@
 //! Hosts that are other programs. A folder has what such a program is to do, and then what its machine came to.
 
-use crate::Way;
+use crate::RecordedRun;
 use crate::common::{made, scratch, succeed};
 use crate::host::{packed, packed_for_aarch64};
-use crate::log::Said;
+use crate::log::GuestOutput;
 use crate::machine::{Host, module_config};
 use prebake::context::{Context, Folders};
 use prebake::host::file::HostFile;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder with the calls of a way, one in a line of `log`, and the `snapshot` that it starts from.
-fn folder(name: &str, way: &Way, from: Option<&Path>) -> PathBuf {
+fn folder(name: &str, way: &RecordedRun, from: Option<&Path>) -> PathBuf {
     let folder = scratch(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
@@ -28,8 +28,8 @@ fn folder(name: &str, way: &Way, from: Option<&Path>) -> PathBuf {
 }
 
 /// What the guest wrote on each port: `said.NUMBER`, if it wrote there.
-fn said(folder: &Path) -> Said {
-    let mut said = Said::default();
+fn said(folder: &Path) -> GuestOutput {
+    let mut said = GuestOutput::default();
     for (number, bytes) in said.streams_mut() {
         *bytes = fs::read(folder.join(format!("said.{number}"))).unwrap_or_default();
     }
@@ -37,7 +37,7 @@ fn said(folder: &Path) -> Said {
 }
 
 /// See [`Place::Wasmtime`](crate::host::Place). The Machine ABI is all there is: nothing of `prebake` is in between.
-pub fn go_in_wasmtime(way: &Way, from: Option<&Path>) -> Vec<u8> {
+pub fn go_in_wasmtime(way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let folder = folder("wasmtime", way, from);
     fs::write(folder.join("config"), module_config(&MachineFile::open(&Context::silent(Folders::default()), &packed().wasm).unwrap()))
         .unwrap();
@@ -69,7 +69,7 @@ pub fn go_in_wasmtime(way: &Way, from: Option<&Path>) -> Vec<u8> {
 }
 
 /// See [`Place::Aarch64`](crate::host::Place).
-pub fn go_on_aarch64(host: Host, way: &Way, from: Option<&Path>) -> Vec<u8> {
+pub fn go_on_aarch64(host: Host, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let folder = folder("aarch64", way, from);
     let machine = if host == Host::Interpreter { &packed().wasm } else { packed_for_aarch64() };
     succeed(aarch64("examples/replay").arg(machine).arg(format!("{host:?}")).arg(&folder));

@@ -4,7 +4,7 @@ use crate::common::{guest, machine_folder, scratch, succeed};
 use crate::folder;
 use crate::log::Listener;
 use crate::machine::{Host, on_small_stack, save};
-use crate::{Way, file};
+use crate::{RecordedRun, file};
 use prebake::context::{Context, Folders};
 use prebake::machine::Engine;
 use prebake::machine::file::MachineFile;
@@ -52,7 +52,7 @@ impl Place {
     pub const HERE: [Self; 3] = [Self::Here(Host::Native), Self::Here(Host::Aot), Self::Here(Host::Interpreter)];
 
     /// Goes a way again, from power-on or from a snapshot in a file. Gives the snapshot that the machine comes to.
-    pub fn go(self, way: &Way, from: Option<&Path>) -> Vec<u8> {
+    pub fn go(self, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
         let host = match self {
             Self::Here(host) | Self::Reading(host) => host,
             Self::Wasmtime => return folder::go_in_wasmtime(way, from),
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// Goes a way again, which must end as it did. Leaves the snapshot in a file.
-    pub fn follow(self, way: &Way, from: Option<&Path>, what: &str) -> PathBuf {
+    pub fn follow(self, way: &RecordedRun, from: Option<&Path>, what: &str) -> PathBuf {
         let start = from.and_then(Path::file_name).unwrap_or("power-on".as_ref());
         let saved = self.go(way, from);
         assert_same(&saved, &way.end, &format!("{what} by {self:?} from {} (first) and natively", start.display()));

@@ -16,12 +16,12 @@ const SERIAL: usize = 0xff;
 
 /// What the guest wrote, by port.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct GuestOutput {
     pub ports: [Vec<u8>; Port::ALL.len()],
     pub serial: Vec<u8>,
 }
 
-impl Said {
+impl GuestOutput {
     /// All that was written, by the number of its port in the Machine ABI.
     pub fn streams(&self) -> impl Iterator<Item = (usize, &Vec<u8>)> {
         self.ports.iter().enumerate().chain([(SERIAL, &self.serial)])
@@ -55,10 +55,10 @@ impl Said {
 
 /// Listens to a machine.
 #[derive(Debug, Default, Clone)]
-pub struct Listener(Rc<RefCell<Said>>);
+pub struct Listener(Rc<RefCell<GuestOutput>>);
 
 impl Listener {
-    pub fn said(&self) -> Ref<'_, Said> {
+    pub fn said(&self) -> Ref<'_, GuestOutput> {
         self.0.borrow()
     }
 }

@@ -8,13 +8,13 @@ use prebake::context::{Context, Folders};
 use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
 use prebake::machine::Engine;
+use prebake::machine::config::{ConfigBuilder, Randomness, seed};
 use prebake::machine::file::MachineFile;
 use prebake::machine::module::Loaded;
-use prebake::machine::parts::{Parts, Randomness, seed};
+use prebake::machine::output::HostOutput;
 use prebake::machine::program::Program;
 use prebake::machine::saved::Saved;
 use prebake::machine::{ClockSource, Devices};
-use prebake::run::output::HostOutput;
 use snapshot::Space;
 use std::io::Cursor;
 use std::path::Path;
@@ -74,7 +74,7 @@ impl Host {
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
-    let mut parts = Parts::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
+    let mut parts = ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let seed = seed(Randomness::Published).unwrap();
     let nowhere = HostOutput::silent(false);

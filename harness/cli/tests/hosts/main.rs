@@ -19,19 +19,19 @@ use common::{guest, scratch, succeed, text};
 use devices::console::Port;
 use emu::machine::Stop;
 use host::{Place, assert_same, in_turn};
-use log::{Call, Listener, Recording, Said, replay};
+use log::{Call, GuestOutput, Listener, Recording, replay};
 use machine::{Host, save};
 use prebake::machine::Engine;
 use std::path::{Path, PathBuf};
 
 /// A machine's way: its input, what it said, and what it was at the end.
-struct Way {
+struct RecordedRun {
     log: Vec<Call>,
-    said: Said,
+    said: GuestOutput,
     end: Vec<u8>,
 }
 
-impl Way {
+impl RecordedRun {
     /// From power-on to where the guest has settled, natively.
     fn boot() -> Self {
         let listener = Listener::default();
@@ -77,7 +77,7 @@ impl Way {
         replay(engine, call).unwrap_or_else(|error| panic!("{error}; the guest said\n{}", listener.said().difference(&self.said)));
     }
 
-    fn assert_said(&self, said: &Said) {
+    fn assert_said(&self, said: &GuestOutput) {
         assert!(*said == self.said, "the guest said\n{}", said.difference(&self.said));
     }
 }
@@ -91,9 +91,9 @@ fn file(name: &str, snapshot: &[u8]) -> PathBuf {
 
 /// Every place boots, goes on from what its neighbour saved, is saved amid a script, and finishes what was begun.
 fn assert_all_the_same(places: &[Place], lines: &[&str]) {
-    let boot = Way::boot();
+    let boot = RecordedRun::boot();
     let settled = file("settled", &boot.end);
-    let [first, second] = Way::through(&settled, lines).halves(&settled);
+    let [first, second] = RecordedRun::through(&settled, lines).halves(&settled);
     let settled: Vec<_> = places.iter().map(|place| place.follow(&boot, None, "booted")).collect();
     let neighbours = settled.iter().cycle().skip(1);
     let middles: Vec<_> = places.iter().zip(neighbours).map(|(place, settled)| place.follow(&first, Some(settled), "begun")).collect();
@@ -141,8 +141,8 @@ fn more_hosts_come_to_the_same_bytes_after_all_cases() {
 #[test]
 fn a_machine_may_move_from_host_to_host() {
     in_turn(|| {
-        let barrier = file("before.snap", &Way::boot().end);
-        let way = Way::through(&barrier, &["torture 61\n", disks::COPY, "torture 59\n", disks::CHANGE, disks::READ, "exit 0\n"]);
+        let barrier = file("before.snap", &RecordedRun::boot().end);
+        let way = RecordedRun::through(&barrier, &["torture 61\n", disks::COPY, "torture 59\n", disks::CHANGE, disks::READ, "exit 0\n"]);
         let listener = Listener::default();
         let mut hosts = Host::ALL.iter().cycle();
         let mut engine = hosts.next().unwrap().restore(&barrier, &listener);
@@ -206,8 +206,8 @@ fn floating_point_is_an_intels() {
     let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
     let vendor: Vec<u8> = [leaf.ebx, leaf.edx, leaf.ecx].iter().flat_map(|word| word.to_le_bytes()).collect();
     let here = succeed(&mut std::process::Command::new(guest("tests/bin/torture")));
-    let barrier = file("torture.snap", &Way::boot().end);
-    let there = Way::through(&barrier, &["torture\n", "exit 0\n"]);
+    let barrier = file("torture.snap", &RecordedRun::boot().end);
+    let there = RecordedRun::through(&barrier, &["torture\n", "exit 0\n"]);
     let exact = |output: &str| output.lines().filter(|line| !line.contains('~')).map(str::to_owned).collect::<Vec<_>>();
     let (here, there) = (exact(&text(&here.stdout)), exact(there.said.on(Port::Stdout)));
     assert!(there.len() > 100, "{there:?}");

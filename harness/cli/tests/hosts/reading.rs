@@ -4,7 +4,7 @@ use crate::common::{scratch, text};
 use crate::host::in_turn;
 use crate::log::{Call, Listener};
 use crate::machine::{Host, save};
-use crate::{Way, file};
+use crate::{RecordedRun, file};
 use prebake::machine::Engine;
 use snapshot::{GROUP_SIZE, Snapshot, Space};
 use std::fs;
@@ -27,7 +27,7 @@ fn damaged(snapshot: &Path, groups: impl Fn(u64) -> bool) -> PathBuf {
 }
 
 /// Goes a way as far as the machine does; gives the error that stops it.
-fn follow(way: &Way, engine: &mut dyn Engine, listener: &Listener) -> Option<prebake::error::Error> {
+fn follow(way: &RecordedRun, engine: &mut dyn Engine, listener: &Listener) -> Option<prebake::error::Error> {
     for call in &way.log {
         if let Call::Run { count, .. } = call
             && let Err(error) = engine.run(*count)
@@ -41,7 +41,7 @@ fn follow(way: &Way, engine: &mut dyn Engine, listener: &Listener) -> Option<pre
 }
 
 /// Which of 64 parts of guest RAM, of 1 MiB each, a way touches.
-fn is_touched(host: Host, barrier: &Path, way: &Way, part: u64) -> bool {
+fn is_touched(host: Host, barrier: &Path, way: &RecordedRun, part: u64) -> bool {
     let listener = Listener::default();
     let mut engine = host.restore_by_reading(&damaged(barrier, |group| group / 16 == part), &listener);
     let error = follow(way, &mut *engine, &listener);
@@ -65,8 +65,8 @@ fn is_touched(host: Host, barrier: &Path, way: &Way, part: u64) -> bool {
 #[test]
 fn a_flipped_bit_stops_every_host_where_the_guest_touches_it() {
     in_turn(|| {
-        let barrier = file("whole.snap", &Way::boot().end);
-        let way = Way::through(&barrier, &["exit 0\n"]);
+        let barrier = file("whole.snap", &RecordedRun::boot().end);
+        let way = RecordedRun::through(&barrier, &["exit 0\n"]);
         let touched: Vec<u64> = (0..64).filter(|&part| is_touched(Host::Native, &barrier, &way, part)).collect();
         assert!((2..32).contains(&touched.len()), "{touched:?}");
         let untouched = (0..64).find(|part| !touched.contains(part)).unwrap();
@@ -80,7 +80,7 @@ fn a_flipped_bit_stops_every_host_where_the_guest_touches_it() {
 #[test]
 fn what_was_read_and_not_written_is_not_dirty() {
     in_turn(|| {
-        let barrier = file("clean.snap", &Way::boot().end);
+        let barrier = file("clean.snap", &RecordedRun::boot().end);
         for host in [Host::Native, Host::Aot] {
             let mut engine = host.restore_by_reading(&barrier, &Listener::default());
             // All of it is brought in for this.

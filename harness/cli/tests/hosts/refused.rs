@@ -2,8 +2,8 @@
 
 use crate::common::{assert_fails, bake, report, run, scratch, text};
 use crate::host::packed;
+use prebake::artifact::{Artifact, PartInput, pack};
 use prebake::host::file::HostFile;
-use prebake::make::artifact::{Artifact, PartInput, pack};
 use snapshot::{Digest, MachineId, Model, Pages, Writer};
 use std::fs;
 use std::path::{Path, PathBuf};

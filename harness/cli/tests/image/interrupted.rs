@@ -58,7 +58,7 @@ fn answer(mut stream: &TcpStream, layout: &Layout, image: &Value, fault: Fault, 
 }
 
 /// Reads an image of one layer from a registry with this fault. Returns where the layer was asked for from, each time.
-fn fetch(fault: Fault) -> (prebake::make::image::Result<prebake::make::image::Image>, Vec<u64>, u64) {
+fn fetch(fault: Fault) -> (prebake::make::image::Result<prebake::make::image::ContainerImage>, Vec<u64>, u64) {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(&folder.path().join("image"));
     let noise: String = (0..50_000_u64).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();

@@ -12,7 +12,7 @@ use builder::{Compression, Layer, Layout, archive, compress, docker_archive, lay
 use prebake::context::{Context, Folders};
 use prebake::make::image::limits::Limits;
 use prebake::make::image::tree::{Id, Node, ROOT, Tree};
-use prebake::make::image::{self, Image, ImageError, Name, Result, erofs, for_init};
+use prebake::make::image::{self, ContainerImage, ImageError, Name, Result, erofs, for_init};
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;
@@ -20,15 +20,15 @@ use std::io::{Read, Write};
 use std::path::Path;
 use tar::EntryType;
 
-fn read_with(name: &str, limits: Limits) -> Result<Image> {
+fn read_with(name: &str, limits: Limits) -> Result<ContainerImage> {
     image::read(&Name::parse(name)?, &std::env::temp_dir(), limits, &Context::silent(Folders::default()))
 }
 
-fn read(path: &Path) -> Result<Image> {
+fn read(path: &Path) -> Result<ContainerImage> {
     read_with(path.to_str().unwrap(), Limits::default())
 }
 
-fn read_layers(layers: &[Vec<u8>]) -> Result<Image> {
+fn read_layers(layers: &[Vec<u8>]) -> Result<ContainerImage> {
     let (_folder, layout) = layout(layers);
     read(&layout.0)
 }
@@ -41,7 +41,7 @@ fn find(tree: &Tree, path: &str) -> Option<Id> {
 }
 
 /// All paths, with contents of files and targets of links.
-fn listing(image: &Image) -> Vec<String> {
+fn listing(image: &ContainerImage) -> Vec<String> {
     let mut lines = Vec::new();
     let mut ahead = vec![(String::new(), ROOT)];
     while let Some((path, id)) = ahead.pop() {
@@ -73,9 +73,9 @@ fn files_of(layers: &[Vec<u8>]) -> Vec<String> {
     listing(&read_layers(layers).unwrap_or_else(|error| panic!("{error}")))
 }
 
-fn written(image: &Image) -> Vec<u8> {
+fn written(image: &ContainerImage) -> Vec<u8> {
     let mut bytes = Vec::new();
-    erofs::Image::of(&image.tree, u64::MAX).unwrap().reader(&image.spool).read_to_end(&mut bytes).unwrap();
+    erofs::Filesystem::of(&image.tree, u64::MAX).unwrap().reader(&image.spool).read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -84,7 +84,7 @@ fn refused(layers: &[Vec<u8>], kind: &str, words: &[&str]) {
     is_refused(read_layers(layers), kind, words);
 }
 
-fn is_refused(result: Result<Image>, kind: &str, words: &[&str]) {
+fn is_refused(result: Result<ContainerImage>, kind: &str, words: &[&str]) {
     let error = match result {
         Ok(image) => panic!("{kind} was wanted: {:?}", listing(&image)),
         Err(error) => error,

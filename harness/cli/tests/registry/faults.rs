@@ -1,7 +1,7 @@
 //! What goes wrong on the way is noticed, and the store stays as it was.
 
 use super::files::{files_below, machine, noise};
-use super::proxy::{Fault, Proxy, Request};
+use super::proxy::{Fault, HttpRequest, Proxy};
 use super::{World, paths, refused, run, same, succeed, text};
 use prebake::context::{Context, Folders};
 use prebake::distribution::oci::{Connection, Descriptor, OciError, Registry, Sha256, reference};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A world with `demo:1` in its registry, and a way to it on which these faults lie.
-fn faulty(faults: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static) -> (World, Proxy, [PathBuf; 2], String) {
+fn faulty(faults: impl Fn(&HttpRequest, usize) -> Fault + Send + Sync + 'static) -> (World, Proxy, [PathBuf; 2], String) {
     let world = World::new();
     let files = world.pushed("demo:1");
     let proxy = Proxy::before(&world.registry.address, faults);
@@ -24,7 +24,7 @@ fn store_is_empty(world: &World) -> bool {
 }
 
 /// The layers: what is fetched of them is more than a configuration.
-fn is_layer(request: &Request, before: usize, faults: usize) -> bool {
+fn is_layer(request: &HttpRequest, before: usize, faults: usize) -> bool {
     request.is_blob() && before < faults
 }
 
@@ -117,7 +117,7 @@ fn a_document_that_does_not_end_is_not_read_to_its_end() {
 
 #[test]
 fn a_document_that_is_cut_off_is_asked_for_again() {
-    let is_first = |request: &Request, before| request.is_document() && request.line.starts_with("GET") && before == 0;
+    let is_first = |request: &HttpRequest, before| request.is_document() && request.line.starts_with("GET") && before == 0;
     let (world, _, files, reference) = faulty(move |request, before| if is_first(request, before) { Fault::Cut(50) } else { Fault::None });
     let pulled = paths(&succeed(&mut world.pull(&reference)));
     assert!(same(&files[0], &pulled[0]));

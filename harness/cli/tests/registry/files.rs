@@ -1,7 +1,7 @@
 //! Small machines and snapshots.
 
 use emu::machine::model::MODEL;
-use prebake::make::artifact::{MachineSize, PartInput, PartKind, link, pack};
+use prebake::artifact::{MachineSize, PartInput, PartKind, link, pack};
 use snapshot::{MachineId, Pages, Writer};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

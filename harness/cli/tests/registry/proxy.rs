@@ -34,7 +34,7 @@ impl Fault {
 
 /// A request, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// Method and path.
     pub line: String,
     /// Whether it asks for a part.
@@ -45,7 +45,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl Request {
+impl HttpRequest {
     pub fn is_blob(&self) -> bool {
         self.line.starts_with("GET") && self.line.contains("/blobs/")
     }
@@ -60,21 +60,21 @@ impl Request {
     }
 }
 
-type Faults = dyn Fn(&Request, usize) -> Fault + Send + Sync;
+type Faults = dyn Fn(&HttpRequest, usize) -> Fault + Send + Sync;
 
 /// The server. It listens until the tests end.
 pub struct Proxy {
     /// Host and port.
     pub address: String,
-    seen: Arc<Mutex<Vec<Request>>>,
+    seen: Arc<Mutex<Vec<HttpRequest>>>,
 }
 
 impl Proxy {
     /// Before `registry`. `faults` is asked for each request, with how many of the same there were before.
-    pub fn before(registry: &str, faults: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static) -> Self {
+    pub fn before(registry: &str, faults: impl Fn(&HttpRequest, usize) -> Fault + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (seen, faults): (Arc<Mutex<Vec<Request>>>, Arc<Faults>) = (Arc::default(), Arc::new(faults));
+        let (seen, faults): (Arc<Mutex<Vec<HttpRequest>>>, Arc<Faults>) = (Arc::default(), Arc::new(faults));
         let (registry, log) = (registry.to_owned(), Arc::clone(&seen));
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -87,12 +87,12 @@ impl Proxy {
     }
 
     /// All requests so far.
-    pub fn seen(&self) -> Vec<Request> {
+    pub fn seen(&self) -> Vec<HttpRequest> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<Request>>, faults: &Faults) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<HttpRequest>>, faults: &Faults) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -105,7 +105,7 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<Request>>, fault
     let mut body = vec![0; header("content-length: ").map_or(0, |length| length.parse().unwrap())];
     client.read_exact(&mut body)?;
     let (range, authorization) = (header("range: "), header("authorization: "));
-    let request = Request { line: line.trim_end_matches(" HTTP/1.1").into(), range, authorization, body };
+    let request = HttpRequest { line: line.trim_end_matches(" HTTP/1.1").into(), range, authorization, body };
     let before = {
         let mut log = log.lock().unwrap();
         log.push(request.clone());

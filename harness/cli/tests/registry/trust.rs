@@ -2,11 +2,11 @@
 
 use super::files::{files_below, machine};
 use super::{World, document, get, paths, refused, same, succeed, text};
+use prebake::artifact::{Artifact, MachineSize, PartInput, PartKind, pack};
 use prebake::context::{Context, Folders};
-use prebake::distribution::oci::{Access, ensure};
-use prebake::distribution::trust::{PublicKey, SigningKey, Voucher};
-use prebake::machine::file::MachineFile;
-use prebake::make::artifact::{Artifact, MachineSize, PartInput, PartKind, pack};
+use prebake::distribution::oci::{PullOptions, ensure};
+use prebake::distribution::trust::{PublicKey, SigningKey};
+use prebake::machine::file::{MachineFile, Voucher};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -242,7 +242,7 @@ fn forged_code_is_not_run() {
     key.write(&path, None).unwrap();
     world.push_signed("demo:1", std::slice::from_ref(&file), path.to_str().unwrap());
     let context = Context::silent(Folders::below(&world.registry.at("library"), Path::new("")));
-    let pull = |verify_key| ensure(&context, &world.reference("demo:1"), &Access { verify_key, ..Access::default() });
+    let pull = |verify_key| ensure(&context, &world.reference("demo:1"), &PullOptions { verify_key, ..PullOptions::default() });
     let opened = |voucher: Option<Voucher>| MachineFile::open(&context, &pull(None).unwrap().wasm_file).unwrap().vouched_for(voucher);
 
     // Nobody stands for it; someone does; for other code.

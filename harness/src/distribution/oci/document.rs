@@ -20,6 +20,10 @@ pub const SNAPSHOT_TYPE: &str = "application/vnd.prebake.snapshot.v1+zstd";
 pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// See [`INDEX_TYPE`].
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media types of manifests of any kind …
+pub const MANIFESTS: [&str; 2] = [MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"];
+/// … and of lists of them for several platforms.
+pub const INDEXES: [&str; 2] = [INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"];
 /// The annotation with the name of a layer's file.
 pub const TITLE: &str = "org.opencontainers.image.title";
 

@@ -1,7 +1,7 @@
 //! What can be used on this host: told from a configuration, before anything is fetched.
 
 use super::document::{CodeFormat, Config};
-use crate::make::artifact::{AOT_VERSION, MAX_FILE_LEN, WASM_VERSION};
+use crate::artifact::{AOT_VERSION, MAX_FILE_LEN, WASM_VERSION};
 use emu::machine::model::MODEL;
 use snapshot::FORMAT_VERSION;
 

@@ -17,10 +17,10 @@ mod token;
 
 pub use blob::Sent;
 pub use digest::{NotADigest, Sha256};
-pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, Index, Manifest, Platform, SnapshotConfig};
+pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, INDEXES, Index, Manifest, Platform, SnapshotConfig};
 pub use error::OciError;
 pub use host::Host;
-pub use pull::{Access, VmArtifacts, ensure};
+pub use pull::{PullOptions, VmArtifacts, ensure};
 pub(crate) use pull::{digest_of, ensure_in, intact, voucher};
 pub use push::{Destination, Pushed};
 pub use registry::{Connection, Registry};

@@ -6,13 +6,14 @@ use super::error::OciError;
 use super::host::{Host, Reason};
 use super::meter::Meter;
 use super::registry::{Connection, Registry};
+use crate::artifact::{Artifact, Kind, MAX_FILE_LEN};
 use crate::context::Context;
-use crate::distribution::store::{Entry, Kept, Lock, SNAPSHOT_ENDING, Store};
-use crate::distribution::trust::{Policy, PublicKey, Signature, TrustError, Voucher, repository};
+use crate::distribution::store::{Entry, Lock, SNAPSHOT_ENDING, Store, StoredFile};
+use crate::distribution::trust::{Policy, PublicKey, Signature, TrustError, repository};
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{self, Ledger, Stamp};
-use crate::make::artifact::{Artifact, Kind, MAX_FILE_LEN};
+use crate::machine::file::Voucher;
 use crate::observer::{Notice, Task, Tracker};
 use futures_util::future::try_join_all;
 use oci_client::Reference;
@@ -42,7 +43,7 @@ pub struct VmArtifacts {
 
 /// How a reference is looked up.
 #[derive(Debug, Clone, Copy)]
-pub struct Access {
+pub struct PullOptions {
     /// Nothing is asked of the registry.
     pub offline: bool,
     /// How it is asked otherwise.
@@ -53,7 +54,7 @@ pub struct Access {
     pub verify_key: Option<PublicKey>,
 }
 
-impl Default for Access {
+impl Default for PullOptions {
     fn default() -> Self {
         Self { offline: false, connection: Connection::default(), host: Host::this(), verify_key: None }
     }
@@ -66,12 +67,12 @@ const IMPATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Asks the registry what the reference names now, which is one small question where nothing has changed. What is missing is fetched, and
 /// every byte of it verified. If the registry is down, what there is will do.
-pub fn ensure(context: &Context, reference: &str, access: &Access) -> Result<VmArtifacts> {
-    context.outcome(context.store().and_then(|store| ensure_in(context, &store, reference, access)))
+pub fn ensure(context: &Context, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
+    context.outcome(Store::open(context).and_then(|store| ensure_in(context, &store, reference, options)))
 }
 
 /// The same in a store that is open.
-pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, access: &Access) -> Result<VmArtifacts> {
+pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
     let _shared = store.share()?;
     let known = match store.entry(reference)? {
         Some(_) => super::known_reference(reference),
@@ -86,18 +87,18 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, acces
         }
         None => None,
     };
-    let stand = Standing { policy: Policy::open(context)?, key: access.verify_key, repository: repository(&reference) };
+    let stand = Standing { policy: Policy::open(context)?, key: options.verify_key, repository: repository(&reference) };
     let mut entry = store.entry(&name)?;
     let here = match &entry {
         Some(entry) => files_of(store, entry)?,
         None => None,
     };
     let is_enough = entry.as_ref().is_some_and(|entry| !stand.wants_more(entry));
-    if access.offline || (here.is_some() && fixed.is_some() && is_enough) {
+    if options.offline || (here.is_some() && fixed.is_some() && is_enough) {
         let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
         return stand.judge(artifacts, &entry);
     }
-    let connection = access.connection;
+    let connection = options.connection;
     let hasty = Connection { tries: 1, silence: connection.silence.min(IMPATIENCE), ..connection };
     let asked = Registry::new(context, reference.clone(), if here.is_some() { hasty } else { connection })?;
     let fetch = || {
@@ -106,7 +107,8 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, acces
             None => asked.wait(asked.digest())?,
         };
         let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
-            let pull = Pull { context, store, registry: &Registry::new(context, reference, connection)?, host: access.host, stand: &stand };
+            let pull =
+                Pull { context, store, registry: &Registry::new(context, reference, connection)?, host: options.host, stand: &stand };
             return pull.fetch(digest).map(Some);
         };
         if stand.wants_more(known) {
@@ -296,7 +298,7 @@ impl Pull<'_> {
         let kept = |layer: &Descriptor, place: &Path| {
             let bytes = fs::metadata(place).map(|found| found.len());
             let bytes = bytes.map_err(|source| Error::Read { what: "file of the store", path: place.into(), source })?;
-            Ok::<_, Error>(Kept { layer: layer.digest, bytes })
+            Ok::<_, Error>(StoredFile { layer: layer.digest, bytes })
         };
         let entry = Entry {
             reference: self.registry.name(),

@@ -10,11 +10,12 @@ use super::error::OciError;
 use super::host::architecture;
 use super::meter::Meter;
 use super::registry::{Connection, Registry};
+use crate::artifact::code_cache::CodeCache;
+use crate::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
 use crate::context::Context;
 use crate::distribution::trust::SigningKey;
 use crate::error::{Error, Result};
 use crate::host::file::{HostFile, atomic};
-use crate::make::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
 use crate::observer::{Notice, Task, Tracker};
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
@@ -194,7 +195,7 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Co
     let code = match artifact.kind() {
         Kind::Wasm => Code { format: CodeFormat::Wasm, version: WASM_VERSION, target: None, cpu: None, digest: digest.to_string() },
         Kind::Aot { target } => {
-            let known = context.code_cache()?.baseline(digest).filter(|baseline| baseline.arch() == target);
+            let known = CodeCache::open(context)?.baseline(digest).filter(|baseline| baseline.arch() == target);
             let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == cpu);
             let Some(baseline) = known.or(given) else {
                 let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());

@@ -4,12 +4,11 @@
 //! pass on when a busy registry wants to be asked again.
 
 use super::digest::Sha256;
-use super::document::MAX_DOCUMENT;
+use super::document::{INDEXES, MANIFESTS, MAX_DOCUMENT};
 use super::error::OciError;
 use super::token;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::make::image::{INDEXES, MANIFESTS};
 use crate::observer::Notice;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::client::{ClientConfig, ClientProtocol};

@@ -12,7 +12,7 @@ pub struct Entry {
     /// Digest of the document that it named.
     pub digest: Sha256,
     /// The machine.
-    pub machine: Kept,
+    pub machine: StoredFile,
     /// What kind of machine.
     pub format: CodeFormat,
     /// The processor that its code is for, if it is for one.
@@ -21,7 +21,7 @@ pub struct Entry {
     #[serde(default)]
     pub code: Option<String>,
     /// The snapshot, if there is one.
-    pub snapshot: Option<Kept>,
+    pub snapshot: Option<StoredFile>,
     /// The signatures that the registry had of the document. They are verified when it matters who signed.
     #[serde(default)]
     pub signatures: Vec<Signature>,
@@ -31,7 +31,7 @@ pub struct Entry {
 
 /// A file in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredFile {
     /// The layer that it came as, which names the file. A snapshot is kept unpacked, so its bytes are others.
     pub layer: Sha256,
     /// Bytes of the file.

@@ -16,7 +16,7 @@
 mod entry;
 mod lock;
 
-pub use entry::{Entry, Kept, SNAPSHOT_ENDING, file_name};
+pub use entry::{Entry, SNAPSHOT_ENDING, StoredFile, file_name};
 pub use lock::{Lock, Sharing};
 
 use crate::context::Context;
@@ -25,7 +25,6 @@ use crate::error::{Error, Result};
 use crate::host::file::ledger::{Ledger, Stamp};
 use crate::host::file::{atomic, private_folder};
 use crate::observer::Notice;
-use crate::session::Sessions;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -55,15 +54,16 @@ impl Store {
     /// That of `context`. It is made if it is not there.
     pub fn open(context: &Context) -> Result<Self> {
         let root = context.folders().store.clone().ok_or(Error::NoStore)?;
+        let store = Self { root, ledger: context.ledger(), context: context.clone() };
         for name in ["references", "files", "partial"] {
-            private_folder(root.join(name)).ok_or(Error::NoStore)?;
+            store.folder(name)?;
         }
-        Ok(Self { root, ledger: context.ledger(), context: context.clone() })
+        Ok(store)
     }
 
-    /// The sessions in it.
-    pub fn sessions(&self) -> Result<Sessions> {
-        Sessions::at(self.root.join("sessions"))
+    /// The folder `name` in it, which is made if it is not there.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        private_folder(self.root.join(name)).ok_or(Error::NoStore)
     }
 
     /// What it remembers of files that it has verified.
@@ -180,12 +180,11 @@ impl Store {
         }
     }
 
-    /// Removes what no reference names, no session needs and nobody uses, and what is left of layers that were not fetched to their end.
-    pub fn prune(&self) -> Result<Pruned> {
+    /// Removes files that no reference names and nobody uses, except those that `needed` names, and what is left of layers that were not fetched to
+    /// their end.
+    pub fn prune(&self, needed: impl FnOnce() -> Result<Vec<String>>) -> Result<Pruned> {
         let _alone = self.lock(&self.root.join("lock"), Sharing::Alone, Notice::WaitingForUsers)?;
-        let sessions = self.sessions()?.list()?;
-        let of_sessions = sessions.iter().flat_map(|session| session.origin.stored()).map(str::to_owned);
-        let names = self.entries()?.iter().flat_map(Entry::files).chain(of_sessions).collect::<BTreeSet<String>>();
+        let names = self.entries()?.iter().flat_map(Entry::files).chain(needed()?).collect::<BTreeSet<String>>();
         let named: BTreeSet<PathBuf> = names.into_iter().map(|name| self.root.join("files").join(name)).collect();
         let mut pruned = Pruned::default();
         let unnamed = list(&self.root.join("files"))?.into_iter().filter(|path| !named.contains(path));
@@ -224,7 +223,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Context::silent(Folders::below(folder.path(), Path::new(""))).store().unwrap();
+        let store = Store::open(&Context::silent(Folders::below(folder.path(), Path::new("")))).unwrap();
         (folder, store)
     }
 
@@ -234,7 +233,7 @@ mod tests {
         let place = store.file(layer, "aot");
         fs::write(store.partial(layer), content).unwrap();
         store.admit(&store.partial(layer), &place).unwrap();
-        let machine = Kept { layer, bytes: content.len() as u64 };
+        let machine = StoredFile { layer, bytes: content.len() as u64 };
         let entry = Entry {
             reference: reference.into(),
             digest: layer,
@@ -269,11 +268,11 @@ mod tests {
         fs::write(store.partial(Sha256::of(b"half")), b"ha").unwrap();
         drop(store.claim(Sha256::of(b"half")).unwrap());
         let bytes = b"before the tag moved".len() as u64 + 2;
-        assert_eq!(store.prune().unwrap(), Pruned { files: 2, bytes, in_use: 0 });
+        assert_eq!(store.prune(|| Ok(Vec::new())).unwrap(), Pruned { files: 2, bytes, in_use: 0 });
         assert!(named.exists() && now.exists() && !moved.exists());
         assert!(list(&store.root.join("partial")).unwrap().is_empty());
         assert!(store.forget("r/x:1").unwrap() && !store.forget("r/x:1").unwrap());
-        assert_eq!(store.prune().unwrap().files, 1);
+        assert_eq!(store.prune(|| Ok(Vec::new())).unwrap().files, 1);
         assert!(!named.exists());
     }
 
@@ -283,10 +282,10 @@ mod tests {
         let (_, place) = kept(&store, "r/x:1", b"machine");
         let pins = [store.pin(&place).unwrap().unwrap(), store.pin(&place).unwrap().unwrap()];
         store.forget("r/x:1").unwrap();
-        assert_eq!(store.prune().unwrap(), Pruned { files: 0, bytes: 0, in_use: 1 });
+        assert_eq!(store.prune(|| Ok(Vec::new())).unwrap(), Pruned { files: 0, bytes: 0, in_use: 1 });
         assert!(place.exists());
         drop(pins);
-        assert_eq!(store.prune().unwrap().files, 1);
+        assert_eq!(store.prune(|| Ok(Vec::new())).unwrap().files, 1);
         assert!(store.pin(&place).unwrap().is_none());
     }
 
@@ -296,7 +295,7 @@ mod tests {
         let (entry, _) = kept(&store, "r/x:1", b"machine");
         fs::write(store.entry_path("r/x:1"), "{").unwrap();
         assert_eq!(store.entry("r/x:1").unwrap(), None);
-        assert_eq!(store.prune().unwrap_err().kind(), "unreadable");
+        assert_eq!(store.prune(|| Ok(Vec::new())).unwrap_err().kind(), "unreadable");
         fs::write(store.entry_path("r/x:1"), serde_json::to_vec(&Entry { reference: "other".into(), ..entry }).unwrap()).unwrap();
         assert_eq!(store.entry("r/x:1").unwrap(), None);
     }

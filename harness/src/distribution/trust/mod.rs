@@ -1,6 +1,6 @@
 //! Whose native code is run: keys, what they signed, and what the user trusts.
 //!
-//! Code that `prebake aot` compiled for this user is trusted without more ([`crate::make::code`]). Of what comes from a registry, a [`Voucher`] says
+//! Code that `prebake aot` compiled for this user is trusted without more ([`crate::artifact::code_cache`]). Of what comes from a registry, a [`Voucher`](crate::machine::file::Voucher) says
 //! that someone whom the user trusts stands for it: `key` has the keys, `signature` what is signed, `policy` whom the user trusts.
 
 mod error;
@@ -12,12 +12,3 @@ pub use error::TrustError;
 pub use key::{PublicKey, SigningKey};
 pub use policy::{Policy, Rule, Scope, repository};
 pub use signature::Signature;
-
-/// That someone whom the user trusts stands for a machine's code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Voucher {
-    /// Digest of the code, as the documents have it that are signed, or that a trusted repository has.
-    pub code: String,
-    /// Who stands for it, for a person.
-    pub by: String,
-}

@@ -28,7 +28,7 @@ struct Payload {
 #[derive(Debug, Serialize, Deserialize)]
 struct Critical {
     identity: Identity,
-    image: Image,
+    image: ImageDigest,
     #[serde(rename = "type")]
     kind: String,
 }
@@ -41,7 +41,7 @@ struct Identity {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Image {
+struct ImageDigest {
     docker_manifest_digest: Sha256,
 }
 
@@ -49,7 +49,7 @@ impl Signature {
     /// Signs the document `digest` of `repository`, which is its registry and its name there. Equal arguments give equal bytes.
     pub fn new(key: &SigningKey, repository: &str, digest: Sha256) -> Self {
         let identity = Identity { docker_reference: repository.into() };
-        let image = Image { docker_manifest_digest: digest };
+        let image = ImageDigest { docker_manifest_digest: digest };
         let payload = Payload { critical: Critical { identity, image, kind: KIND.into() }, optional: None };
         // A struct of text has a form in JSON.
         let payload = serde_json::to_string(&payload).unwrap_or_default();

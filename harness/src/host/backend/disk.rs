@@ -1,10 +1,8 @@
 //! Disks in files of the host.
 
-use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
-use crate::host::file::ledger::{Stamp, digest_of};
-use crate::machine::DiskFile;
+use crate::host::file::ledger::{Ledger, Stamp, digest_of};
 use devices::blk::{BLOCK_SIZE, BlockError, BlockSource, BlockStore};
 use emu::machine::{Disk, DiskContent};
 use snapshot::ReadAt;
@@ -24,27 +22,27 @@ pub enum Verify {
     Always,
 }
 
-/// The disk that was asked for. Changes to it go to a temporary file.
-pub fn open(context: &Context, disk: &DiskFile, verify: Verify) -> Result<Disk> {
-    let file = HostFile::open("disk", &disk.path)?;
+/// The disk in the file at `path`. Changes to it go to a temporary file in the folder `changes`; without one it is read-only. `ledger` has what is
+/// known of files that were verified.
+pub fn open(path: &Path, changes: Option<&Path>, (ledger, verify): (&Ledger, Verify)) -> Result<Disk> {
+    let file = HostFile::open("disk", path)?;
     let size = file.byte_len();
-    let source = FileSource::whole(file, &disk.path)?;
+    let source = FileSource::whole(file, path)?;
     let file = &source.file;
-    let ledger = context.ledger();
     let remembered = if verify == Verify::IfChanged { ledger.recall(file.file()) } else { None };
     let digest = match remembered {
         Some(digest) => digest,
         None => {
             let before = Stamp::of(file.file());
-            let digest = digest_of(file.file(), &disk.path)?;
+            let digest = digest_of(file.file(), path)?;
             ledger.remember(file.file(), before, digest);
             digest
         }
     };
     let source = Box::new(source);
-    let content = match disk.read_only {
-        true => DiskContent::ReadOnly(source),
-        false => DiskContent::CopyOnWrite(source, Box::new(FileStore::new(context.temporary()?, size)?)),
+    let content = match changes {
+        None => DiskContent::ReadOnly(source),
+        Some(folder) => DiskContent::CopyOnWrite(source, Box::new(FileStore::new(folder, size)?)),
     };
     Ok(Disk { digest, content })
 }
@@ -131,7 +129,6 @@ impl BlockStore for FileStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::Folders;
     use devices::blk::{BlockBackend, CowBackend};
 
     #[test]
@@ -140,8 +137,7 @@ mod tests {
         let path = folder.path().join("disk");
         let content: Vec<u8> = (0..5 * 4096 + 512).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
-        let context = Context::silent(Folders::below(folder.path(), Path::new("")));
-        let disk = open(&context, &DiskFile { path: path.clone(), read_only: false }, Verify::Always).unwrap();
+        let disk = open(&path, Some(folder.path()), (&Ledger::at(None), Verify::Always)).unwrap();
         assert_eq!(disk.digest, snapshot::Digest::of(&content));
         let DiskContent::CopyOnWrite(source, store) = disk.content else { panic!("read-only") };
         let mut disk = CowBackend::new(source, store);
@@ -157,11 +153,7 @@ mod tests {
     #[test]
     fn what_is_no_disk_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let context = Context::silent(Folders::default());
-        let kind = |path: &std::path::Path| {
-            let disk = DiskFile { path: path.into(), read_only: true };
-            open(&context, &disk, Verify::Always).map(drop).unwrap_err().kind().to_owned()
-        };
+        let kind = |path: &Path| open(path, None, (&Ledger::at(None), Verify::Always)).map(drop).unwrap_err().kind().to_owned();
         assert_eq!(kind(folder.path()), "unreadable");
         assert_eq!(kind(&folder.path().join("none")), "missing");
         let odd = folder.path().join("odd");

@@ -26,16 +26,15 @@ pub use error::{ImageError, Result};
 pub use name::{Doubt, Name};
 
 use crate::context::Context;
-use crate::distribution::oci::Sha256;
+use crate::distribution::oci::{INDEXES, Sha256};
 use crate::observer::{Observer, Task, Tracked};
 use digest::{Digesting, check};
 use layer::Layers;
 use limits::Limits;
-use payload::{Image as Origin, ImageConfig};
+use payload::{ImageConfig, ImageOrigin};
 use registry::Registry;
 use serde::Deserialize;
 use spec::{Configuration, Descriptor, Index, Manifest};
-pub use spec::{INDEXES, MANIFESTS};
 use spool::Spool;
 use std::io::Read;
 use std::path::Path;
@@ -44,13 +43,13 @@ use tree::Tree;
 
 /// An image that has been read.
 #[derive(Debug)]
-pub struct Image {
+pub struct ContainerImage {
     /// Its files.
     pub tree: Tree,
     /// Their contents.
     pub spool: Spool,
     /// What it is, and what it says.
-    pub origin: Origin,
+    pub origin: ImageOrigin,
     /// Extended attributes that were left out because the root file system cannot carry them.
     pub dropped: u64,
 }
@@ -59,7 +58,7 @@ pub struct Image {
 const MAX_INDEXES: usize = 4;
 
 /// Reads the image `name`. What has to be kept meanwhile is kept in `folder`.
-pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Result<Image> {
+pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Result<ContainerImage> {
     let mut reading = Reading { layers: Layers::new(Spool::new(folder, limits)?, limits), limits, observer: context.observer() };
     let origin = match name {
         Name::Registry(reference) => {
@@ -92,11 +91,11 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Re
         Name::DockerArchive(path, tag) => reading.docker_archive(&Members::open(path)?, path, tag.as_deref())?,
         Name::Folder(path) => {
             folder::add(&mut reading.layers, path, reading.observer)?;
-            Origin::default()
+            ImageOrigin::default()
         }
     };
     let Layers { tree, spool, dropped, .. } = reading.layers;
-    Ok(Image { tree, spool, origin, dropped })
+    Ok(ContainerImage { tree, spool, origin, dropped })
 }
 
 /// An image that is being read.
@@ -117,7 +116,7 @@ struct Saved {
 
 impl Reading<'_> {
     /// The image `tag` of a layout with this index, or the one that there is.
-    fn layout(&mut self, store: &mut dyn Store, index: &[u8], path: &Path, tag: Option<&str>) -> Result<Origin> {
+    fn layout(&mut self, store: &mut dyn Store, index: &[u8], path: &Path, tag: Option<&str>) -> Result<ImageOrigin> {
         let index: Index = spec::parse("index.json", index)?;
         let named = |entry: &&Descriptor| tag.is_none() || entry.name() == tag;
         let fitting: Vec<&Descriptor> = index.manifests.iter().filter(named).collect();
@@ -134,7 +133,7 @@ impl Reading<'_> {
     }
 
     /// The image of a manifest, or of the one for this machine in a list of them.
-    fn manifest(&mut self, store: &mut dyn Store, mut bytes: Vec<u8>, name: Option<String>) -> Result<Origin> {
+    fn manifest(&mut self, store: &mut dyn Store, mut bytes: Vec<u8>, name: Option<String>) -> Result<ImageOrigin> {
         /// Tells the documents apart: Docker's and old ones do not all say what they are.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -160,7 +159,7 @@ impl Reading<'_> {
         Ok(bytes)
     }
 
-    fn image(&mut self, store: &mut dyn Store, bytes: &[u8], name: Option<String>) -> Result<Origin> {
+    fn image(&mut self, store: &mut dyn Store, bytes: &[u8], name: Option<String>) -> Result<ImageOrigin> {
         let manifest: Manifest = spec::parse("manifest", bytes)?;
         let config = document(store.open(&manifest.config, "the configuration", self.observer)?, "configuration")?;
         check_document("the configuration", &config, &manifest.config)?;
@@ -184,11 +183,11 @@ impl Reading<'_> {
             check(added?, || format!("{what}, decompressed,"), diff_id)?;
         }
         let id = manifest.config.digest()?.to_string();
-        Ok(Origin { name, manifest: Some(Sha256::of(bytes).to_string()), id: Some(id), config })
+        Ok(ImageOrigin { name, manifest: Some(Sha256::of(bytes).to_string()), id: Some(id), config })
     }
 
     /// The image `tag` of an archive of Docker's, or the one that there is.
-    fn docker_archive(&mut self, members: &Members, path: &Path, tag: Option<&str>) -> Result<Origin> {
+    fn docker_archive(&mut self, members: &Members, path: &Path, tag: Option<&str>) -> Result<ImageOrigin> {
         let saved: Vec<Saved> = spec::parse("manifest.json", &document(members.member("manifest.json")?, "manifest.json")?)?;
         let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
         let mut fitting = saved.iter().filter(|saved| tag.is_none_or(|tag| tags(saved).iter().any(|found| found == tag)));
@@ -212,7 +211,7 @@ impl Reading<'_> {
             check(added, || what, diff_id)?;
         }
         let name = tag.map(str::to_owned).or_else(|| tags(found).into_iter().next());
-        Ok(Origin { name, manifest: None, id: Some(digest.to_string()), config })
+        Ok(ImageOrigin { name, manifest: None, id: Some(digest.to_string()), config })
     }
 
     /// What a configuration says of the program, and the digests of its layers.
@@ -251,11 +250,11 @@ fn choice(path: &Path, tag: Option<&str>, names: impl Iterator<Item = impl Into<
 }
 
 /// What the guest's init is to know of the image.
-pub fn for_init(origin: &Origin) -> protocol::Image {
+pub fn for_init(origin: &ImageOrigin) -> protocol::ProgramDefaults {
     let config = &origin.config;
     // Without a value a variable is taken out of what is inherited, and nothing is.
     let environment = config.env.iter().filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.is_empty());
-    protocol::Image {
+    protocol::ProgramDefaults {
         entrypoint: config.entrypoint.clone(),
         command: config.cmd.clone(),
         environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

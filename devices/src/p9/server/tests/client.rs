@@ -1,7 +1,7 @@
 //! A client: messages as Linux sends them, replies taken apart.
 
 use super::super::Server;
-use crate::p9::wire::{Data, HEADER, NO_FID, Names, Qid, Request, VERSION};
+use crate::p9::wire::{Data, HEADER, NO_FID, Names, Qid, TMessage, VERSION};
 use crate::p9::{Access, Errno, FileSystem, Handle, MemoryFs};
 
 pub(super) const CAPACITY: u64 = 1 << 20;
@@ -81,12 +81,12 @@ impl Client {
     pub fn with(fs: MemoryFs, access: Access) -> Self {
         let mut client = Self { server: Server::new(fs, access) };
         client.version(8192);
-        client.call(Request::Attach { fid: ROOT, afid: NO_FID, uname: b"root", aname: b"", n_uname: 0 }).unwrap();
+        client.call(TMessage::Attach { fid: ROOT, afid: NO_FID, uname: b"root", aname: b"", n_uname: 0 }).unwrap();
         client
     }
 
     pub fn version(&mut self, msize: u32) -> u32 {
-        let mut answer = self.call(Request::Version { msize, version: VERSION }).unwrap();
+        let mut answer = self.call(TMessage::Version { msize, version: VERSION }).unwrap();
         let agreed = answer.u32();
         assert_eq!(answer.0, b"\x08\x009P2000.L");
         agreed
@@ -99,9 +99,9 @@ impl Client {
         reply
     }
 
-    pub fn call_with_room(&mut self, request: Request<'_>, room: usize) -> Answered {
+    pub fn call_with_room(&mut self, request: TMessage<'_>, room: usize) -> Answered {
         let message = request.encode(TAG);
-        assert_eq!(Request::decode(&message), Ok(Some(request)));
+        assert_eq!(TMessage::decode(&message), Ok(Some(request)));
         let reply = self.raw(&message, room);
         assert_eq!(reply[..4], (reply.len() as u32).to_le_bytes());
         assert_eq!(reply[5..HEADER], TAG.to_le_bytes());
@@ -115,13 +115,13 @@ impl Client {
         }
     }
 
-    pub fn call(&mut self, request: Request<'_>) -> Answered {
+    pub fn call(&mut self, request: TMessage<'_>) -> Answered {
         self.call_with_room(request, 1 << 21)
     }
 
     pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Errno> {
         let names = path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes).collect();
-        let mut answer = self.call(Request::Walk { fid, newfid, names: Names(names) })?;
+        let mut answer = self.call(TMessage::Walk { fid, newfid, names: Names(names) })?;
         let count = answer.u16();
         let qids = (0..count).map(|_| answer.qid()).collect();
         assert_eq!(answer.0, b"");
@@ -130,45 +130,45 @@ impl Client {
 
     pub fn open(&mut self, fid: u32, path: &str, flags: u32) -> Result<Qid, Errno> {
         self.walk(ROOT, fid, path)?;
-        self.call(Request::Lopen { fid, flags }).map(|mut answer| answer.qid())
+        self.call(TMessage::Lopen { fid, flags }).map(|mut answer| answer.qid())
     }
 
     pub fn create(&mut self, fid: u32, name: &str) -> Result<Qid, Errno> {
         self.walk(ROOT, fid, "")?;
-        self.call(Request::Lcreate { fid, name: name.as_bytes(), flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o100_644, gid: 7 })
+        self.call(TMessage::Lcreate { fid, name: name.as_bytes(), flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o100_644, gid: 7 })
             .map(|mut answer| answer.qid())
     }
 
     pub fn read(&mut self, fid: u32, offset: u64, count: u32) -> Result<Vec<u8>, Errno> {
-        let mut answer = self.call(Request::Read { fid, offset, count })?;
+        let mut answer = self.call(TMessage::Read { fid, offset, count })?;
         let length = answer.u32();
         assert_eq!(answer.0.len(), length as usize);
         Ok(answer.0)
     }
 
     pub fn write(&mut self, fid: u32, offset: u64, bytes: &[u8]) -> Result<u32, Errno> {
-        self.call(Request::Write { fid, offset, data: Data(bytes) }).map(|mut answer| answer.u32())
+        self.call(TMessage::Write { fid, offset, data: Data(bytes) }).map(|mut answer| answer.u32())
     }
 
     pub fn clunk(&mut self, fid: u32) -> Result<(), Errno> {
-        self.call(Request::Clunk { fid }).map(|answer| assert_eq!(answer.0, b""))
+        self.call(TMessage::Clunk { fid }).map(|answer| assert_eq!(answer.0, b""))
     }
 
     pub fn mkdir(&mut self, name: &str) -> Result<Qid, Errno> {
-        self.call(Request::Mkdir { dfid: ROOT, name: name.as_bytes(), mode: 0o755, gid: 0 }).map(|mut answer| answer.qid())
+        self.call(TMessage::Mkdir { dfid: ROOT, name: name.as_bytes(), mode: 0o755, gid: 0 }).map(|mut answer| answer.qid())
     }
 
     pub fn unlink(&mut self, name: &str) -> Answered {
-        self.call(Request::Unlinkat { dfid: ROOT, name: name.as_bytes(), flags: 0 })
+        self.call(TMessage::Unlinkat { dfid: ROOT, name: name.as_bytes(), flags: 0 })
     }
 
     pub fn rename(&mut self, from: &str, to: &str) -> Answered {
-        self.call(Request::Renameat { olddirfid: ROOT, oldname: from.as_bytes(), newdirfid: ROOT, newname: to.as_bytes() })
+        self.call(TMessage::Renameat { olddirfid: ROOT, oldname: from.as_bytes(), newdirfid: ROOT, newname: to.as_bytes() })
     }
 
     /// Entries as (name, file number, offset, type).
     pub fn readdir(&mut self, fid: u32, offset: u64, count: u32) -> Result<Vec<(String, u64, u64, u8)>, Errno> {
-        let mut answer = self.call(Request::Readdir { fid, offset, count })?;
+        let mut answer = self.call(TMessage::Readdir { fid, offset, count })?;
         assert_eq!(answer.u32() as usize, answer.0.len());
         assert!(answer.0.len() <= count as usize);
         let mut entries = Vec::new();
@@ -185,7 +185,7 @@ impl Client {
 
     /// Mode and size.
     pub fn getattr(&mut self, fid: u32) -> Result<(u32, u64), Errno> {
-        let mut answer = self.call(Request::Getattr { fid, request_mask: 0x7ff })?;
+        let mut answer = self.call(TMessage::Getattr { fid, request_mask: 0x7ff })?;
         assert_eq!(answer.0.len(), 153);
         answer.bytes(8 + Qid::SIZE);
         let mode = answer.u32();

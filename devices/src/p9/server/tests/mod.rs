@@ -14,24 +14,24 @@ fn version_bounds_msize_and_ends_the_session() {
     assert_eq!(client.version(u32::MAX), MAX_MSIZE);
     assert_eq!(client.version(4096), 4096);
     assert_eq!(client.walk(ROOT, 1, ""), Err(Errno::EBADF));
-    let mut answer = client.call(Request::Version { msize: 4096, version: b"9P2000.u" }).unwrap();
+    let mut answer = client.call(TMessage::Version { msize: 4096, version: b"9P2000.u" }).unwrap();
     assert_eq!((answer.u32(), &answer.0[..]), (4096, &b"\x07\0unknown"[..]));
-    assert_eq!(client.call(Request::Clunk { fid: ROOT }), Err(Errno::EPROTO));
-    assert_eq!(client.call(Request::Version { msize: 100, version: VERSION }), Err(Errno::EMSGSIZE));
+    assert_eq!(client.call(TMessage::Clunk { fid: ROOT }), Err(Errno::EPROTO));
+    assert_eq!(client.call(TMessage::Version { msize: 100, version: VERSION }), Err(Errno::EMSGSIZE));
     assert_eq!(client.server.protocol_errors, 3);
 }
 
 #[test]
 fn attach_refuses_what_it_does_not_serve() {
     let mut client = Client::new();
-    let attach = |fid, afid, aname| Request::Attach { fid, afid, uname: b"", aname, n_uname: u32::MAX };
+    let attach = |fid, afid, aname| TMessage::Attach { fid, afid, uname: b"", aname, n_uname: u32::MAX };
     assert_eq!(client.call(attach(1, NO_FID, b"/etc")), Err(Errno::ENOENT));
     assert_eq!(client.call(attach(ROOT, NO_FID, b"")), Err(Errno::EINVAL));
     assert_eq!(client.call(attach(1, 5, b"")), Err(Errno::EINVAL));
-    assert_eq!(client.call(Request::Auth { afid: 1, uname: b"", aname: b"", n_uname: 0 }), Err(Errno::EOPNOTSUPP));
+    assert_eq!(client.call(TMessage::Auth { afid: 1, uname: b"", aname: b"", n_uname: 0 }), Err(Errno::EOPNOTSUPP));
     let qid = client.call(attach(1, NO_FID, b"/")).unwrap().qid();
     assert_eq!((qid.kind, qid.path), (0x80, 1));
-    assert_eq!(client.call(Request::Flush { oldtag: 9 }), Ok(Answer(vec![])));
+    assert_eq!(client.call(TMessage::Flush { oldtag: 9 }), Ok(Answer(vec![])));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn walk_stops_where_the_path_does() {
     let many = "d/../".repeat(8) + "d";
     assert_eq!(
         client
-            .call(Request::Walk { fid: ROOT, newfid: 3, names: Names(many.split('/').take(16).map(str::as_bytes).collect()) })
+            .call(TMessage::Walk { fid: ROOT, newfid: 3, names: Names(many.split('/').take(16).map(str::as_bytes).collect()) })
             .unwrap()
             .u16(),
         16
@@ -87,23 +87,23 @@ fn dot_dot_stays_in_the_mount() {
     assert_eq!(root[0].path, 1);
     assert_eq!(client.walk(ROOT, 2, "../../..").unwrap(), vec![root[0]; 3]);
     for name in [&b".."[..], b".", b"a/b", b"../x", b"a\0"] {
-        let mkdir = Request::Mkdir { dfid: ROOT, name, mode: 0o755, gid: 0 };
+        let mkdir = TMessage::Mkdir { dfid: ROOT, name, mode: 0o755, gid: 0 };
         assert_eq!(client.call(mkdir), Err(Errno::EINVAL), "{name:?}");
     }
-    assert_eq!(client.call(Request::Walk { fid: ROOT, newfid: 3, names: Names(vec![b"a/.."]) }), Err(Errno::EINVAL));
+    assert_eq!(client.call(TMessage::Walk { fid: ROOT, newfid: 3, names: Names(vec![b"a/.."]) }), Err(Errno::EINVAL));
 }
 
 #[test]
 fn symbolic_links_are_told_not_followed() {
     let mut client = Client::new();
     client.mkdir("d").unwrap();
-    let mut made = client.call(Request::Symlink { fid: ROOT, name: b"l", text: b"d/../../etc", gid: 0 }).unwrap();
+    let mut made = client.call(TMessage::Symlink { fid: ROOT, name: b"l", text: b"d/../../etc", gid: 0 }).unwrap();
     assert_eq!(made.qid().kind, 2);
     assert_eq!(client.walk(ROOT, 1, "l/x").unwrap().len(), 1);
     client.walk(ROOT, 1, "l").unwrap();
-    assert_eq!(client.call(Request::Readlink { fid: 1 }).unwrap().0, b"\x0b\0d/../../etc");
-    assert_eq!(client.call(Request::Lopen { fid: 1, flags: 0 }), Err(Errno::ELOOP));
-    assert_eq!(client.call(Request::Readlink { fid: ROOT }), Err(Errno::EINVAL));
+    assert_eq!(client.call(TMessage::Readlink { fid: 1 }).unwrap().0, b"\x0b\0d/../../etc");
+    assert_eq!(client.call(TMessage::Lopen { fid: 1, flags: 0 }), Err(Errno::ELOOP));
+    assert_eq!(client.call(TMessage::Readlink { fid: ROOT }), Err(Errno::EINVAL));
 }
 
 #[test]
@@ -201,18 +201,18 @@ fn unlinked_open_files_keep_working() {
     // Linux asks by the fid of the name as well.
     assert_eq!(client.getattr(2), Ok((0o100_644, 5)));
     let changes = Changes { valid: 8, size: 2, ..Changes::default() };
-    client.call(Request::Setattr { fid: 2, changes }).unwrap();
+    client.call(TMessage::Setattr { fid: 2, changes }).unwrap();
     assert_eq!(client.read(1, 0, 10), Ok(b"st".to_vec()));
     // It opens the file once more to write back what was mapped.
     client.walk(2, 3, "").unwrap();
-    client.call(Request::Lopen { fid: 3, flags: O_RDWR }).unwrap();
+    client.call(TMessage::Lopen { fid: 3, flags: O_RDWR }).unwrap();
     assert_eq!(client.write(3, 2, b"ays"), Ok(3));
     client.clunk(1).unwrap();
     assert_eq!(client.read(3, 0, 10), Ok(b"stays".to_vec()));
     let empty = MemoryFs::new(CAPACITY).statistics().unwrap().blocks_free;
     client.clunk(3).unwrap();
     assert_eq!(client.getattr(2), Err(Errno::ESTALE));
-    assert_eq!(client.call(Request::Lopen { fid: 2, flags: 0 }), Err(Errno::ESTALE));
+    assert_eq!(client.call(TMessage::Lopen { fid: 2, flags: 0 }), Err(Errno::ESTALE));
     assert_eq!(client.server.fs.statistics().unwrap().blocks_free, empty, "the last fid ends it");
 }
 
@@ -224,7 +224,7 @@ fn a_removed_directory_that_is_open_has_no_entries() {
     client.open(1, "d", 0).unwrap();
     client.open(2, "d", 0).unwrap();
     assert_eq!(client.names(1), [".", ".."]);
-    client.call(Request::Unlinkat { dfid: ROOT, name: b"d", flags: 0x200 }).unwrap();
+    client.call(TMessage::Unlinkat { dfid: ROOT, name: b"d", flags: 0x200 }).unwrap();
     for fid in [1, 2] {
         assert_eq!(client.readdir(fid, 0, 1000), Err(Errno::ENOENT), "fid {fid}");
         client.clunk(fid).unwrap();
@@ -236,12 +236,12 @@ fn fids_follow_a_rename_of_what_is_above_them() {
     let mut client = Client::new();
     client.mkdir("d").unwrap();
     client.walk(ROOT, 1, "d").unwrap();
-    client.call(Request::Lcreate { fid: 1, name: b"f", flags: O_RDWR, mode: 0o600, gid: 0 }).unwrap();
+    client.call(TMessage::Lcreate { fid: 1, name: b"f", flags: O_RDWR, mode: 0o600, gid: 0 }).unwrap();
     client.walk(ROOT, 2, "d/f").unwrap();
     client.mkdir("to").unwrap();
     client.walk(ROOT, 3, "to").unwrap();
     client.walk(ROOT, 4, "d").unwrap();
-    client.call(Request::Rename { fid: 4, dfid: 3, name: b"e" }).unwrap();
+    client.call(TMessage::Rename { fid: 4, dfid: 3, name: b"e" }).unwrap();
     client.write(1, 0, b"abc").unwrap();
     assert_eq!(client.getattr(2), Ok((0o100_600, 3)));
     let mut client = client.restored_without_handles();
@@ -256,14 +256,14 @@ fn renames_that_cannot_be_change_nothing() {
     client.mkdir("d").unwrap();
     client.create(1, "f").unwrap();
     client.walk(ROOT, 2, "d").unwrap();
-    let into_itself = Request::Renameat { olddirfid: ROOT, oldname: b"d", newdirfid: 2, newname: b"x" };
+    let into_itself = TMessage::Renameat { olddirfid: ROOT, oldname: b"d", newdirfid: 2, newname: b"x" };
     assert_eq!(client.call(into_itself), Err(Errno::EINVAL));
     assert_eq!(client.rename("d", "f"), Err(Errno::ENOTDIR));
     assert_eq!(client.rename("f", "d"), Err(Errno::EISDIR));
     assert_eq!(client.rename("nothing", "x"), Err(Errno::ENOENT));
-    assert_eq!(client.call(Request::Rename { fid: ROOT, dfid: ROOT, name: b"x" }), Err(Errno::EBUSY));
+    assert_eq!(client.call(TMessage::Rename { fid: ROOT, dfid: ROOT, name: b"x" }), Err(Errno::EBUSY));
     client.rename("f", "f").unwrap();
-    client.call(Request::Link { dfid: 2, fid: 1, name: b"f" }).unwrap();
+    client.call(TMessage::Link { dfid: 2, fid: 1, name: b"f" }).unwrap();
     client.mkdir("e").unwrap();
     assert_eq!(client.rename("e", "d"), Err(Errno::ENOTEMPTY));
     client.rename("d", "e").unwrap();
@@ -275,12 +275,12 @@ fn renames_that_cannot_be_change_nothing() {
 fn links_share_one_content() {
     let mut client = Client::new();
     client.create(1, "a").unwrap();
-    client.call(Request::Link { dfid: ROOT, fid: 1, name: b"b" }).unwrap();
-    assert_eq!(client.call(Request::Link { dfid: ROOT, fid: 1, name: b"b" }), Err(Errno::EEXIST));
+    client.call(TMessage::Link { dfid: ROOT, fid: 1, name: b"b" }).unwrap();
+    assert_eq!(client.call(TMessage::Link { dfid: ROOT, fid: 1, name: b"b" }), Err(Errno::EEXIST));
     client.write(1, 0, b"both").unwrap();
     client.unlink("a").unwrap();
     assert_eq!(client.server.fs.read_file("b"), Ok(&b"both"[..]));
-    assert_eq!(client.call(Request::Link { dfid: ROOT, fid: ROOT, name: b"c" }), Err(Errno::EPERM));
+    assert_eq!(client.call(TMessage::Link { dfid: ROOT, fid: ROOT, name: b"c" }), Err(Errno::EPERM));
 }
 
 #[test]
@@ -289,13 +289,13 @@ fn removal_asks_for_the_right_kind() {
     client.mkdir("d").unwrap();
     client.create(1, "f").unwrap();
     assert_eq!(client.unlink("d"), Err(Errno::EISDIR));
-    let rmdir = |name| Request::Unlinkat { dfid: ROOT, name, flags: AT_REMOVEDIR };
+    let rmdir = |name| TMessage::Unlinkat { dfid: ROOT, name, flags: AT_REMOVEDIR };
     assert_eq!(client.call(rmdir(b"f")), Err(Errno::ENOTDIR));
-    assert_eq!(client.call(Request::Unlinkat { dfid: ROOT, name: b"f", flags: 1 }), Err(Errno::EINVAL));
+    assert_eq!(client.call(TMessage::Unlinkat { dfid: ROOT, name: b"f", flags: 1 }), Err(Errno::EINVAL));
     client.call(rmdir(b"d")).unwrap();
-    client.call(Request::Remove { fid: 1 }).unwrap();
+    client.call(TMessage::Remove { fid: 1 }).unwrap();
     assert_eq!(client.clunk(1), Err(Errno::EBADF));
-    assert_eq!(client.call(Request::Remove { fid: ROOT }), Err(Errno::EBUSY));
+    assert_eq!(client.call(TMessage::Remove { fid: ROOT }), Err(Errno::EBUSY));
     assert_eq!(client.clunk(ROOT), Err(Errno::EBADF), "a remove ends the fid even if it fails");
 }
 
@@ -305,7 +305,7 @@ fn attributes_are_set_one_by_one() {
     client.create(1, "f").unwrap();
     let set = |valid| {
         let changes = Changes { valid, mode: 0o7_640, uid: 3, gid: 4, size: 5, atime_sec: 6, atime_nsec: 7, mtime_sec: 8, mtime_nsec: 9 };
-        Request::Setattr { fid: 1, changes }
+        TMessage::Setattr { fid: 1, changes }
     };
     let attributes = |client: &mut Client| client.server.attributes_at(RelativePath::parse("f").unwrap()).unwrap();
     let before = attributes(&mut client);
@@ -318,18 +318,18 @@ fn attributes_are_set_one_by_one() {
     assert_eq!(after.accessed, Timestamp { seconds: 6, nanoseconds: 7 });
     assert_eq!(after.modified, Timestamp { seconds: 100, nanoseconds: 0 });
     let changes = Changes { valid: 0x90, atime_nsec: 1_000_000_000, ..Changes::default() };
-    assert_eq!(client.call(Request::Setattr { fid: 1, changes }), Err(Errno::EINVAL));
+    assert_eq!(client.call(TMessage::Setattr { fid: 1, changes }), Err(Errno::EINVAL));
 }
 
 #[test]
 fn special_files_are_the_guests_to_open() {
     let mut client = Client::new();
-    let mknod = |mode| Request::Mknod { dfid: ROOT, name: b"n", mode, major: 1, minor: 3, gid: 0 };
+    let mknod = |mode| TMessage::Mknod { dfid: ROOT, name: b"n", mode, major: 1, minor: 3, gid: 0 };
     assert_eq!(client.call(mknod(0o040_755)), Err(Errno::EINVAL));
     client.call(mknod(0o020_666)).unwrap();
     client.walk(ROOT, 1, "n").unwrap();
     assert_eq!(client.getattr(1), Ok((0o020_666, 0)));
-    assert_eq!(client.call(Request::Lopen { fid: 1, flags: 0 }), Err(Errno::ENXIO));
+    assert_eq!(client.call(TMessage::Lopen { fid: 1, flags: 0 }), Err(Errno::ENXIO));
 }
 
 #[test]
@@ -339,19 +339,19 @@ fn a_read_only_mount_refuses_every_change() {
     let mut client = Client::with(fs, Access::ReadOnly);
     client.walk(ROOT, 1, "f").unwrap();
     for request in [
-        Request::Lopen { fid: 1, flags: O_RDWR },
-        Request::Lopen { fid: 1, flags: 0o1000 },
-        Request::Lcreate { fid: ROOT, name: b"x", flags: O_RDWR, mode: 0o644, gid: 0 },
-        Request::Mkdir { dfid: ROOT, name: b"x", mode: 0o755, gid: 0 },
-        Request::Symlink { fid: ROOT, name: b"x", text: b"y", gid: 0 },
-        Request::Mknod { dfid: ROOT, name: b"x", mode: 0o100_644, major: 0, minor: 0, gid: 0 },
-        Request::Link { dfid: ROOT, fid: 1, name: b"x" },
-        Request::Rename { fid: 1, dfid: ROOT, name: b"x" },
-        Request::Renameat { olddirfid: ROOT, oldname: b"f", newdirfid: ROOT, newname: b"x" },
-        Request::Unlinkat { dfid: ROOT, name: b"f", flags: 0 },
-        Request::Setattr { fid: 1, changes: Changes { valid: 1, ..Changes::default() } },
-        Request::Xattrcreate { fid: 1, name: b"user.a", size: 1, flags: 0 },
-        Request::Remove { fid: 1 },
+        TMessage::Lopen { fid: 1, flags: O_RDWR },
+        TMessage::Lopen { fid: 1, flags: 0o1000 },
+        TMessage::Lcreate { fid: ROOT, name: b"x", flags: O_RDWR, mode: 0o644, gid: 0 },
+        TMessage::Mkdir { dfid: ROOT, name: b"x", mode: 0o755, gid: 0 },
+        TMessage::Symlink { fid: ROOT, name: b"x", text: b"y", gid: 0 },
+        TMessage::Mknod { dfid: ROOT, name: b"x", mode: 0o100_644, major: 0, minor: 0, gid: 0 },
+        TMessage::Link { dfid: ROOT, fid: 1, name: b"x" },
+        TMessage::Rename { fid: 1, dfid: ROOT, name: b"x" },
+        TMessage::Renameat { olddirfid: ROOT, oldname: b"f", newdirfid: ROOT, newname: b"x" },
+        TMessage::Unlinkat { dfid: ROOT, name: b"f", flags: 0 },
+        TMessage::Setattr { fid: 1, changes: Changes { valid: 1, ..Changes::default() } },
+        TMessage::Xattrcreate { fid: 1, name: b"user.a", size: 1, flags: 0 },
+        TMessage::Remove { fid: 1 },
     ] {
         assert_eq!(client.call(request.clone()), Err(Errno::EROFS), "{request:?}");
     }
@@ -365,7 +365,7 @@ fn extended_attributes_are_set_listed_and_removed() {
     client.create(1, "f").unwrap();
     let set = |client: &mut Client, name: &[u8], flags, value: &[u8]| {
         client.walk(ROOT, 2, "f").unwrap();
-        client.call(Request::Xattrcreate { fid: 2, name, size: value.len() as u64, flags }).unwrap();
+        client.call(TMessage::Xattrcreate { fid: 2, name, size: value.len() as u64, flags }).unwrap();
         for (offset, byte) in value.iter().enumerate() {
             client.write(2, offset as u64, &[*byte]).unwrap();
             *client = client.restored();
@@ -373,7 +373,7 @@ fn extended_attributes_are_set_listed_and_removed() {
         client.clunk(2)
     };
     let get = |client: &mut Client, name: &[u8]| {
-        let size = client.call(Request::Xattrwalk { fid: 1, newfid: 3, name })?.u64();
+        let size = client.call(TMessage::Xattrwalk { fid: 1, newfid: 3, name })?.u64();
         let mut client = client.restored();
         let value = client.read(3, 0, 100)?;
         assert_eq!(value.len() as u64, size);
@@ -392,7 +392,7 @@ fn extended_attributes_are_set_listed_and_removed() {
     set(&mut client, b"user.b", 2, b"").unwrap();
     assert_eq!(get(&mut client, b"user.b"), Err(Errno::ENODATA));
     client.walk(ROOT, 2, "f").unwrap();
-    let create = |size| Request::Xattrcreate { fid: 2, name: b"user.d", size, flags: 0 };
+    let create = |size| TMessage::Xattrcreate { fid: 2, name: b"user.d", size, flags: 0 };
     assert_eq!(client.call(create(65537)), Err(Errno::ERANGE));
     client.call(create(4)).unwrap();
     assert_eq!(client.write(2, 2, b"xyz"), Err(Errno::ENOSPC));
@@ -403,13 +403,13 @@ fn extended_attributes_are_set_listed_and_removed() {
 fn locks_are_granted_to_the_only_client() {
     let mut client = Client::new();
     client.create(1, "f").unwrap();
-    let lock = |kind| Request::Lock { fid: 1, kind, flags: 1, start: 0, length: 0, proc_id: 5, client_id: b"box" };
+    let lock = |kind| TMessage::Lock { fid: 1, kind, flags: 1, start: 0, length: 0, proc_id: 5, client_id: b"box" };
     assert_eq!(client.call(lock(1)).unwrap().0, [0]);
     assert_eq!(client.call(lock(3)), Err(Errno::EINVAL));
-    let mut answer = client.call(Request::Getlock { fid: 1, kind: 1, start: 2, length: 3, proc_id: 5, client_id: b"box" }).unwrap();
+    let mut answer = client.call(TMessage::Getlock { fid: 1, kind: 1, start: 2, length: 3, proc_id: 5, client_id: b"box" }).unwrap();
     assert_eq!((answer.take(), answer.u64(), answer.u64(), answer.u32(), &answer.0[..]), ([2], 2, 3, 5, &b"\x03\0box"[..]));
-    client.call(Request::Fsync { fid: 1, datasync: 1 }).unwrap();
-    assert_eq!(client.call(Request::Statfs { fid: 1 }).unwrap().0.len(), 60);
+    client.call(TMessage::Fsync { fid: 1, datasync: 1 }).unwrap();
+    assert_eq!(client.call(TMessage::Statfs { fid: 1 }).unwrap().0.len(), 60);
 }
 
 #[test]
@@ -503,22 +503,22 @@ fn replies_fit_into_what_the_client_gives() {
     let mut client = Client::new();
     client.create(1, "f").unwrap();
     client.write(1, 0, &[7; 1000]).unwrap();
-    let read = Request::Read { fid: 1, offset: 0, count: 1000 };
+    let read = TMessage::Read { fid: 1, offset: 0, count: 1000 };
     assert_eq!(client.call_with_room(read.clone(), 111).unwrap().0.len(), 104);
     assert_eq!(client.call_with_room(read.clone(), 11).unwrap().0, [0; 4]);
     assert!(client.raw(&read.encode(TAG), 10).is_empty());
-    assert_eq!(client.call_with_room(Request::Getattr { fid: 1, request_mask: 0 }, 100), Err(Errno::ERANGE));
+    assert_eq!(client.call_with_room(TMessage::Getattr { fid: 1, request_mask: 0 }, 100), Err(Errno::ERANGE));
     client.version(256);
-    client.call(Request::Attach { fid: ROOT, afid: NO_FID, uname: b"", aname: b"", n_uname: 0 }).unwrap();
+    client.call(TMessage::Attach { fid: ROOT, afid: NO_FID, uname: b"", aname: b"", n_uname: 0 }).unwrap();
     client.open(1, "f", 0).unwrap();
     assert_eq!(client.read(1, 0, 1000).unwrap().len(), 256 - 11);
-    assert_eq!(client.call(Request::Symlink { fid: ROOT, name: b"l", text: &[b'x'; 300], gid: 0 }), Err(Errno::EMSGSIZE));
+    assert_eq!(client.call(TMessage::Symlink { fid: ROOT, name: b"l", text: &[b'x'; 300], gid: 0 }), Err(Errno::EMSGSIZE));
 }
 
 #[test]
 fn what_is_no_message_is_answered_and_counted() {
     let mut client = Client::new();
-    let clunk = Request::Clunk { fid: 5 }.encode(TAG);
+    let clunk = TMessage::Clunk { fid: 5 }.encode(TAG);
     let mut bad: Vec<Vec<u8>> = (0..clunk.len()).map(|length| clunk[..length].to_vec()).collect();
     bad.push([&clunk[..], b"x"].concat());
     bad.push({
@@ -547,7 +547,7 @@ fn the_capacity_is_the_limit_of_what_a_guest_can_store() {
     let full = (0..).find(|index| client.write(1, index * 4096, &chunk).is_err()).unwrap();
     assert!(full * 4096 <= CAPACITY && (full + 2) * 4096 > CAPACITY - 4096);
     let changes = Changes { valid: 8, size: u64::MAX, ..Changes::default() };
-    assert_eq!(client.call(Request::Setattr { fid: 1, changes }), Err(Errno::ENOSPC));
+    assert_eq!(client.call(TMessage::Setattr { fid: 1, changes }), Err(Errno::ENOSPC));
     let made = (0..100_000).find(|index| client.mkdir(&index.to_string()).is_err()).unwrap();
     assert!(made < 100);
 }

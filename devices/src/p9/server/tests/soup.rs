@@ -1,7 +1,7 @@
 //! Any bytes, and any requests in any order.
 
 use super::client::{Client, TAG};
-use crate::p9::wire::{Changes, Data, HEADER, NO_FID, Names, Request};
+use crate::p9::wire::{Changes, Data, HEADER, NO_FID, Names, TMessage};
 use proptest::prelude::*;
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
@@ -24,35 +24,35 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             let (flags, mode) = (u32::from(noise[1] & 3) | u32::from(noise[1] & 4) << 7, u32::from(noise[2]) << 9 | 0o644);
             let offset = if noise[3] & 0x40 == 0 { u64::from(noise[3] & 7) } else { u64::from_le_bytes(noise) };
             let request = match kind {
-                8 => Request::Statfs { fid: fid(0) },
-                12 => Request::Lopen { fid: fid(0), flags },
-                14 => Request::Lcreate { fid: fid(0), name: name(0), flags: flags | u32::from(noise[2] & 2) << 6, mode, gid: 0 },
-                16 => Request::Symlink { fid: fid(0), name: name(0), text: name(1), gid: 0 },
-                18 => Request::Mknod { dfid: fid(0), name: name(0), mode, major: 1, minor: 2, gid: 0 },
-                20 => Request::Rename { fid: fid(0), dfid: fid(1), name: name(0) },
-                22 => Request::Readlink { fid: fid(0) },
-                24 => Request::Getattr { fid: fid(0), request_mask: 0 },
+                8 => TMessage::Statfs { fid: fid(0) },
+                12 => TMessage::Lopen { fid: fid(0), flags },
+                14 => TMessage::Lcreate { fid: fid(0), name: name(0), flags: flags | u32::from(noise[2] & 2) << 6, mode, gid: 0 },
+                16 => TMessage::Symlink { fid: fid(0), name: name(0), text: name(1), gid: 0 },
+                18 => TMessage::Mknod { dfid: fid(0), name: name(0), mode, major: 1, minor: 2, gid: 0 },
+                20 => TMessage::Rename { fid: fid(0), dfid: fid(1), name: name(0) },
+                22 => TMessage::Readlink { fid: fid(0) },
+                24 => TMessage::Getattr { fid: fid(0), request_mask: 0 },
                 26 => {
                     let changes = Changes { valid: u32::from(noise[4]), mode, size: offset, atime_sec: offset, ..Changes::default() };
-                    Request::Setattr { fid: fid(0), changes }
+                    TMessage::Setattr { fid: fid(0), changes }
                 }
-                30 => Request::Xattrwalk { fid: fid(0), newfid: fid(1), name: name(0) },
-                32 => Request::Xattrcreate { fid: fid(0), name: name(0), size: offset, flags: u32::from(noise[5] & 3) },
-                40 => Request::Readdir { fid: fid(0), offset, count: number },
-                50 => Request::Fsync { fid: fid(0), datasync: 0 },
-                52 => Request::Lock { fid: fid(0), kind: noise[6], flags: 0, start: 0, length: 0, proc_id: 0, client_id: b"" },
-                54 => Request::Getlock { fid: fid(0), kind: noise[6], start: 0, length: 0, proc_id: 0, client_id: name(0) },
-                70 => Request::Link { dfid: fid(0), fid: fid(1), name: name(0) },
-                72 => Request::Mkdir { dfid: fid(0), name: name(0), mode, gid: 0 },
-                74 => Request::Renameat { olddirfid: fid(0), oldname: name(0), newdirfid: fid(1), newname: name(1) },
-                76 => Request::Unlinkat { dfid: fid(0), name: name(0), flags: u32::from(noise[5] & 1) << 9 },
-                104 => Request::Attach { fid: fid(0), afid: NO_FID, uname: b"", aname: b"", n_uname: 0 },
-                108 => Request::Flush { oldtag: 0 },
-                110 => Request::Walk { fid: fid(0), newfid: fid(1), names: Names(parts[2].2.iter().map(|name| &name[..]).collect()) },
-                116 => Request::Read { fid: fid(0), offset, count: number },
-                118 => Request::Write { fid: fid(0), offset, data: Data(name(0)) },
-                120 => Request::Clunk { fid: fid(0) },
-                _ => Request::Remove { fid: fid(0) },
+                30 => TMessage::Xattrwalk { fid: fid(0), newfid: fid(1), name: name(0) },
+                32 => TMessage::Xattrcreate { fid: fid(0), name: name(0), size: offset, flags: u32::from(noise[5] & 3) },
+                40 => TMessage::Readdir { fid: fid(0), offset, count: number },
+                50 => TMessage::Fsync { fid: fid(0), datasync: 0 },
+                52 => TMessage::Lock { fid: fid(0), kind: noise[6], flags: 0, start: 0, length: 0, proc_id: 0, client_id: b"" },
+                54 => TMessage::Getlock { fid: fid(0), kind: noise[6], start: 0, length: 0, proc_id: 0, client_id: name(0) },
+                70 => TMessage::Link { dfid: fid(0), fid: fid(1), name: name(0) },
+                72 => TMessage::Mkdir { dfid: fid(0), name: name(0), mode, gid: 0 },
+                74 => TMessage::Renameat { olddirfid: fid(0), oldname: name(0), newdirfid: fid(1), newname: name(1) },
+                76 => TMessage::Unlinkat { dfid: fid(0), name: name(0), flags: u32::from(noise[5] & 1) << 9 },
+                104 => TMessage::Attach { fid: fid(0), afid: NO_FID, uname: b"", aname: b"", n_uname: 0 },
+                108 => TMessage::Flush { oldtag: 0 },
+                110 => TMessage::Walk { fid: fid(0), newfid: fid(1), names: Names(parts[2].2.iter().map(|name| &name[..]).collect()) },
+                116 => TMessage::Read { fid: fid(0), offset, count: number },
+                118 => TMessage::Write { fid: fid(0), offset, data: Data(name(0)) },
+                120 => TMessage::Clunk { fid: fid(0) },
+                _ => TMessage::Remove { fid: fid(0) },
             };
             request.encode(TAG)
         },

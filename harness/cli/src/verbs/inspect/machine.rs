@@ -2,10 +2,10 @@
 
 use crate::args::InspectArgs;
 use crate::wording::{grouped, mebibytes};
-use payload::{Image, Metadata};
+use payload::{ImageOrigin, Metadata};
+use prebake::artifact::{Artifact, Kind, PartKind};
 use prebake::error::{Error, Result};
 use prebake::host::file::HostFile;
-use prebake::make::artifact::{Artifact, Kind, PartKind};
 use prebake::text::printable;
 use serde_json::{Value, json};
 use snapshot::ReadAt;
@@ -69,7 +69,7 @@ fn as_text(args: &InspectArgs, artifact: &Artifact<HostFile>, metadata: &Metadat
 }
 
 /// What is known of the image, in lines.
-fn image(image: &Image) -> Vec<String> {
+fn image(image: &ImageOrigin) -> Vec<String> {
     let config = &image.config;
     let one = |value: &Option<String>| value.iter().cloned().collect::<Vec<_>>();
     let words = |words: &[String]| {

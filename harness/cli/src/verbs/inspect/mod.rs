@@ -5,7 +5,7 @@ mod snapshot;
 
 use crate::args::InspectArgs;
 use crate::shell::Shell;
-use prebake::make::code::is_machine;
+use prebake::artifact::is_machine;
 use serde_json::json;
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -40,7 +40,7 @@ const FIRST_INODE: u64 = (SUPERBLOCK + SUPERBLOCK_LEN) as u64;
 
 /// A root file system, ready to be written.
 #[derive(Debug)]
-pub struct Image {
+pub struct Filesystem {
     /// All but the files' contents.
     head: Vec<u8>,
     /// The files' contents.
@@ -86,7 +86,7 @@ impl Order {
     }
 }
 
-impl Image {
+impl Filesystem {
     /// That of `tree`, if it has no more than `limit` bytes.
     pub fn of(tree: &Tree, limit: u64) -> Result<Self> {
         let order = Order::of(tree);

@@ -17,7 +17,7 @@ fn spool() -> Spool {
 }
 
 fn written(tree: &Tree, spool: &Spool) -> Vec<u8> {
-    let image = Image::of(tree, u64::MAX).unwrap();
+    let image = Filesystem::of(tree, u64::MAX).unwrap();
     let mut bytes = Vec::new();
     image.reader(spool).read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, image.length());
@@ -133,7 +133,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
 }
 
 #[derive(Debug, Clone)]
-enum Made {
+enum GeneratedNode {
     Folder,
     /// Runs of a byte.
     File(Vec<(u8, usize)>),
@@ -142,16 +142,16 @@ enum Made {
     Link(prop::sample::Index),
 }
 
-fn made() -> impl Strategy<Value = Made> {
+fn made() -> impl Strategy<Value = GeneratedNode> {
     let run = (prop::sample::select(vec![0_u8, 0, 1]), 0..150_000_usize);
     prop_oneof![
-        3 => Just(Made::Folder),
-        3 => prop::collection::vec(run, 0..4).prop_map(Made::File),
-        2 => prop::collection::vec(1..=255_u8, 1..3000).prop_map(|target| Made::Node(Node::Symlink(target))),
-        1 => (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| Made::Node(Node::Character(major, minor))),
-        1 => (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| Made::Node(Node::Block(major, minor))),
-        1 => prop::sample::select(vec![Node::Fifo, Node::Socket]).prop_map(Made::Node),
-        2 => any::<prop::sample::Index>().prop_map(Made::Link),
+        3 => Just(GeneratedNode::Folder),
+        3 => prop::collection::vec(run, 0..4).prop_map(GeneratedNode::File),
+        2 => prop::collection::vec(1..=255_u8, 1..3000).prop_map(|target| GeneratedNode::Node(Node::Symlink(target))),
+        1 => (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| GeneratedNode::Node(Node::Character(major, minor))),
+        1 => (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| GeneratedNode::Node(Node::Block(major, minor))),
+        1 => prop::sample::select(vec![Node::Fifo, Node::Socket]).prop_map(GeneratedNode::Node),
+        2 => any::<prop::sample::Index>().prop_map(GeneratedNode::Link),
     ]
 }
 
@@ -161,12 +161,12 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
         .prop_filter("a name", |name| name != b"." && name != b"..")
 }
 
-fn trees() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<u8>, Attributes, Made)>> {
+fn trees() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<u8>, Attributes, GeneratedNode)>> {
     prop::collection::vec((any::<prop::sample::Index>(), name(), attributes(), made()), 0..40)
 }
 
 /// Builds a tree; what cannot be is left out.
-fn grow(steps: &[(prop::sample::Index, Vec<u8>, Attributes, Made)], spool: &mut Spool) -> Tree {
+fn grow(steps: &[(prop::sample::Index, Vec<u8>, Attributes, GeneratedNode)], spool: &mut Spool) -> Tree {
     let mut tree = Tree::default();
     let mut folders = vec![Vec::new()];
     let mut files: Vec<Vec<u8>> = Vec::new();
@@ -177,20 +177,20 @@ fn grow(steps: &[(prop::sample::Index, Vec<u8>, Attributes, Made)], spool: &mut 
             continue;
         }
         let node = match made {
-            Made::Link(target) => {
+            GeneratedNode::Link(target) => {
                 if !files.is_empty() {
                     tree.link(&path, target.get(&files).as_slice()).unwrap();
                     files.push(path);
                 }
                 continue;
             }
-            Made::Folder => Node::Folder(BTreeMap::new()),
-            Made::File(runs) => {
+            GeneratedNode::Folder => Node::Folder(BTreeMap::new()),
+            GeneratedNode::File(runs) => {
                 let bytes: Vec<u8> = runs.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
                 let whole = [Segment { offset: 0, length: bytes.len() as u64 }];
                 Node::File(spool.add(bytes.len() as u64, &whole, &mut bytes.as_slice()).unwrap())
             }
-            Made::Node(node) => node.clone(),
+            GeneratedNode::Node(node) => node.clone(),
         };
         if matches!(node, Node::Folder(_)) {
             folders.push(path.clone())
@@ -265,9 +265,9 @@ fn what_is_too_large_is_known_before_it_is_written() {
     let (mut tree, mut spool) = (Tree::default(), spool());
     let node = file(&mut spool, 1 << 20, &[Segment { offset: 0, length: 1 << 20 }]);
     put(&mut tree, "f", node);
-    let length = Image::of(&tree, u64::MAX).unwrap().length();
-    assert!(Image::of(&tree, length).is_ok());
-    let error = Image::of(&tree, length - 1).unwrap_err();
+    let length = Filesystem::of(&tree, u64::MAX).unwrap().length();
+    assert!(Filesystem::of(&tree, length).is_ok());
+    let error = Filesystem::of(&tree, length - 1).unwrap_err();
     assert_eq!(error.kind(), "image-too-large");
     assert!(error.to_string().contains(&length.to_string()), "{error}");
 }

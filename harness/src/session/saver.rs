@@ -5,18 +5,18 @@ use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
 use crate::machine::Engine;
+use crate::machine::drive::Drive;
+use crate::machine::output::HostOutput;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::saved::{Covered, Saved};
-use crate::run::drive::Drive;
-use crate::run::output::HostOutput;
 use attend::SavePoint;
 use snapshot::{Snapshot, Written};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Keeps what a guest does as the state of a session.
+/// Saves what a guest does as the state of a session.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Saver {
     session: Session,
     base: Rc<Snapshot<HostFile>>,
     /// What the state covered when the machine was restored. What was written since, the machine knows.
@@ -25,9 +25,9 @@ pub struct Keeper {
     record: BakeState,
 }
 
-/// A state that was kept.
+/// A state that was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct Checkpoint {
     /// The session's name.
     pub session: String,
     /// Pages that it has.
@@ -40,8 +40,8 @@ pub struct Kept {
     pub at: SavePoint,
 }
 
-impl Keeper {
-    /// Keeps a machine that was restored from `saved`, which says `baked` of itself, as the state of `session`.
+impl Saver {
+    /// Saves a machine that was restored from `saved`, which says `baked` of itself, as the state of `session`.
     pub fn new(session: Session, saved: &Saved, baked: &BakeState) -> Self {
         Self { session, base: saved.snapshot().clone(), covered: saved.covered(), record: baked.clone() }
     }
@@ -51,9 +51,9 @@ impl Keeper {
         &self.session
     }
 
-    /// Keeps the machine as it stands, or as it stands a little later, where copies of it can be told apart. Whatever was kept before stays until
+    /// Saves the machine as it stands, or as it stands a little later, where copies of it can be told apart. Whatever was saved before stays until
     /// this is complete and on the disk.
-    pub fn keep(&mut self, drive: &mut Drive, output: &HostOutput, (at, within): (SavePoint, u64)) -> Result<Kept> {
+    pub fn save(&mut self, drive: &mut Drive, output: &HostOutput, (at, within): (SavePoint, u64)) -> Result<Checkpoint> {
         let start = Instant::now();
         let machine = drive.machine();
         let until = machine.count().saturating_add(within);
@@ -67,7 +67,7 @@ impl Keeper {
         file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;
         let bytes = written.pages * snapshot::PAGE_SIZE as u64;
-        Ok(Kept { session: self.session.name().into(), pages: written.pages, bytes, took: start.elapsed(), at })
+        Ok(Checkpoint { session: self.session.name().into(), pages: written.pages, bytes, took: start.elapsed(), at })
     }
 
     fn write(&self, machine: &mut dyn Engine, (output, at): (&HostOutput, SavePoint), file: &mut AtomicFile) -> Result<Written> {

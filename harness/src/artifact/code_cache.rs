@@ -1,42 +1,18 @@
-//! What this prebake is shipped with: the machine's module, and what it was compiled to here; the guest's kernel and init.
-//!
-//! They lie in one folder, [`Folders::shipped`].
+//! Code that was compiled on this host.
 
-use crate::context::{Context, Folders};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
 use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use wamr::{Baseline, Compiler, Options};
 
-/// The module's file, in the folder of the program.
-const MODULE: &str = "machine.wasm";
-/// The guest's kernel …
-const KERNEL: &str = "vmlinux";
-/// … and its first file system, with init alone.
-const INITRAMFS: &str = "initramfs.cpio";
 /// The compiler.
 const COMPILER: &str = "prebake-wamrc";
 /// The folder of compiled code in the user's cache.
 const FOLDER: &str = "code";
-
-/// The machine's module that this program is shipped with.
-pub fn machine_module(folders: &Folders) -> Result<Vec<u8>> {
-    let path = folders.shipped.join(MODULE);
-    fs::read(&path).map_err(|source| Error::Read { what: "machine module", path, source })
-}
-
-/// The kernel for machines that are made of container images.
-pub fn kernel(folders: &Folders) -> PathBuf {
-    folders.shipped.join(KERNEL)
-}
-
-/// The initramfs for them.
-pub fn initramfs(folders: &Folders) -> PathBuf {
-    folders.shipped.join(INITRAMFS)
-}
 
 /// Code that was compiled on this host: an `.aot` for each code file, compiler and options, and a mark for each `.aot` that may be run.
 #[derive(Debug)]
@@ -106,11 +82,6 @@ fn hex(digest: Digest) -> String {
     digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a path names a machine rather than a snapshot.
-pub fn is_machine(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "aot" || extension == "wasm")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +108,5 @@ mod tests {
             key(b"code", b"compiler", &Options::new(Baseline::Aarch64)),
         ];
         assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{keys:?}");
-    }
-
-    #[test]
-    fn a_machine_is_told_by_its_name() {
-        assert!(is_machine(Path::new("a.aot")) && is_machine(Path::new("b/a.wasm")));
-        assert!(!is_machine(Path::new("a.snap")) && !is_machine(Path::new("aot")));
     }
 }

@@ -7,9 +7,9 @@ use crate::host::backend::clock::{MonotonicClock, since_1970};
 use crate::host::backend::disk::{self, Verify};
 use crate::host::backend::entropy::OsEntropy;
 use crate::host::backend::hostdir::HostDir;
+use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, SharedDirectory};
-use crate::run::output::HostOutput;
 use devices::p9::{Access, MemoryFs, Tree};
 use devices::rng::DeterministicStream;
 use emu::cache::Limits;
@@ -49,7 +49,7 @@ impl Randomness {
 }
 
 /// Disks and shares, and what a snapshot says of them.
-pub struct Parts {
+pub struct ConfigBuilder {
     disks: Vec<Disk>,
     shares: Vec<Share>,
     files: Tree<HostDir>,
@@ -60,13 +60,14 @@ pub struct Parts {
     pub share_records: Vec<ShareRecord>,
 }
 
-impl Parts {
+impl ConfigBuilder {
     /// Opens what was asked for.
     pub fn open(context: &Context, devices: &Devices, verify: Verify) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
         let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
         for arg in &devices.disks {
-            let disk = disk::open(context, arg, verify)?;
+            let changes = if arg.read_only { None } else { Some(context.temporary()?) };
+            let disk = disk::open(&arg.path, changes, (&context.ledger(), verify))?;
             parts.disk_records.push(DiskRecord {
                 kind: DiskKind::File,
                 name: arg.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

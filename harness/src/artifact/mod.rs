@@ -5,6 +5,7 @@
 //! that its digest says whether the code can be trusted.
 
 mod aot;
+pub mod code_cache;
 mod error;
 mod format;
 mod link;
@@ -20,3 +21,21 @@ pub use payload::{Error as PayloadError, MachineSize, Part, PartKind};
 pub use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PART_ALIGNMENT};
 pub use reader::{Artifact, Kind, PartReader};
 pub use wasm::VERSION as WASM_VERSION;
+
+use std::path::Path;
+
+/// Whether a path names a machine rather than a snapshot.
+pub fn is_machine(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "aot" || extension == "wasm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_told_by_its_name() {
+        assert!(is_machine(Path::new("a.aot")) && is_machine(Path::new("b/a.wasm")));
+        assert!(!is_machine(Path::new("a.snap")) && !is_machine(Path::new("aot")));
+    }
+}
