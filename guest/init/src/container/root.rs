@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 
 use protocol::FILES_TAG;
@@ -133,9 +133,20 @@ fn make_overlay(image: &str, upper: Option<&str>) -> Result<()> {
         }
         None => mount_at("tmpfs", "/upper", "tmpfs", MountFlags::empty(), "mode=755")?,
     }
+    let is_new = !Path::new("/upper/upper").exists();
     make_folder("/upper/upper")?;
     make_folder("/upper/work")?;
+    if is_new {
+        copy_attributes("/lower", "/upper/upper").context("give the container's root", "its owner and mode")?;
+    }
     mount_at("overlay", "/merged", "overlay", MountFlags::empty(), "lowerdir=/lower,upperdir=/upper/upper,workdir=/upper/work")
+}
+
+/// An overlay's root has the attributes of its upper directory, whatever those below have.
+fn copy_attributes(from: &str, to: &str) -> std::io::Result<()> {
+    let found = fs::metadata(from)?;
+    chown(to, Some(found.uid()), Some(found.gid()))?;
+    fs::set_permissions(to, found.permissions())
 }
 
 /// Mounts the device `image` as the first of [`ROOT_TYPES`] that it is.

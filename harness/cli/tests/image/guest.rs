@@ -35,6 +35,8 @@ fn the_kernel_finds_what_the_image_has() {
     let size = ((2_u64 << 30) + 4).to_string();
     let map = format!("{},4", 2_u64 << 30);
     let mut layer = Layer::new()
+        .pax(&[("uid", b"1000"), ("gid", b"2000")])
+        .folder("./", 0o1751)
         .entry(EntryType::Regular, b"bin/busybox", b"", 0o755, &busybox)
         .folder("proc", 0o755)
         .folder("sys", 0o755)
@@ -62,6 +64,7 @@ fn the_kernel_finds_what_the_image_has() {
     let script = "cat /link; echo\n\
         [ \"$(stat -c '%h %i' /a/first)\" = \"$(stat -c '%h %i' /b/second)\" ] && echo one file\n\
         stat -c '%n %a %h %u %Y %F %t:%T' /setuid /pax /null /a/first\n\
+        stat -c '%n %a %u %g' /\n\
         stat -c '%s' /big; tail -c 4 /big; echo\n\
         cat /$(printf '\\377\\376'); echo; readlink /link; find /many -type f | wc -l\n";
     let mut command = prebake_cold("boot");
@@ -69,6 +72,6 @@ fn the_kernel_finds_what_the_image_has() {
     command.arg("--disk").arg(format!("{}:ro", disk.display()));
     let output = run(&mut command, script.as_bytes());
     let wanted = "linked\none file\n/setuid 4755 1 0 1 regular empty file 0:0\n/pax 644 1 4000000000 -1 regular file 0:0\n\
-        /null 666 1 0 1 character special file 1:3\n/a/first 644 2 0 1 regular file 0:0\n2147483652\ntail\nodd\nb/second\n1999\n";
+        /null 666 1 0 1 character special file 1:3\n/a/first 644 2 0 1 regular file 0:0\n/ 1751 1000 2000\n2147483652\ntail\nodd\nb/second\n1999\n";
     assert_eq!(text(&output.stdout), wanted, "{}", text(&output.stderr));
 }
