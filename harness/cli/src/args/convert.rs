@@ -14,10 +14,11 @@ Examples:
   prebake convert ./layout -o alpine.wasm                 an OCI layout, or a root folder
   prebake convert oci:images.tar:3.20 -o alpine.wasm      one of several in an archive
   prebake convert docker-archive:saved.tar -o alpine.wasm
+  docker save alpine | prebake convert - -o alpine.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio -o demo.wasm
   prebake convert --kernel vmlinux --initrd initramfs.cpio --root root.img --upper 1024 -o image.wasm
 
-A name that begins with / or ./ or ends in .tar is a path; any other is a reference. The same image gives the same machine,
+A name that begins with / or ./ or ends as archives do (.tar, .tar.gz, …) is a path; any other is a reference. The same image gives the same machine,
 byte for byte.";
 
 pub(super) const AOT_EXAMPLES: &str = "\
@@ -30,7 +31,7 @@ All machines share the same code: it is compiled once for each kind of host and 
 /// `prebake convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A container image: a reference, an OCI layout (a folder or an archive), an archive made by `docker save`, or a root folder
+    /// A container image: a reference, an OCI layout (a folder or an archive), an archive made by `docker save` (`-` for standard input), or a root folder
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub image: Option<String>,
     /// The machine file. It is replaced only when the new one is complete

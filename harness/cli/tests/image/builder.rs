@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tar::{EntryType, Header};
 
 /// A layer that is being made.
@@ -82,7 +83,14 @@ pub enum Compression {
     None,
     Gzip,
     Zstd,
+    /// Behind a frame that readers skip, as `pzstd` writes it.
+    ZstdBehindAnother,
+    Xz,
+    Bzip2,
 }
+
+pub const COMPRESSIONS: [Compression; 6] =
+    [Compression::None, Compression::Gzip, Compression::Zstd, Compression::ZstdBehindAnother, Compression::Xz, Compression::Bzip2];
 
 pub fn compress(bytes: &[u8], compression: Compression) -> Vec<u8> {
     match compression {
@@ -93,6 +101,20 @@ pub fn compress(bytes: &[u8], compression: Compression) -> Vec<u8> {
             encoder.finish().unwrap()
         }
         Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+        Compression::ZstdBehindAnother => {
+            let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+            [skipped, zstd::encode_all(bytes, 1).unwrap()].concat()
+        }
+        Compression::Xz => {
+            let output = super::common::run(Command::new("xz").arg("--stdout"), bytes);
+            assert!(output.status.success());
+            output.stdout
+        }
+        Compression::Bzip2 => {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
     }
 }
 

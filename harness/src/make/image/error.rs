@@ -101,13 +101,29 @@ pub enum ImageError {
         /// Which part.
         what: String,
     },
-    /// A layer cannot be decompressed.
-    #[error("cannot decompress layer {layer}: {source}; fetch the image again")]
+    /// A layer or an archive cannot be decompressed.
+    #[error("cannot decompress {what}: {source}; fetch the image again")]
     Compression {
-        /// Which layer, from 1 on.
-        layer: usize,
+        /// Which layer or archive.
+        what: String,
         /// What the decompressor says.
         source: io::Error,
+    },
+    /// A layer or an archive is compressed in a way that is not known here.
+    #[error("{what} is compressed with {form}, which prebake cannot read; compress it with gzip, zstd, xz or bzip2")]
+    UnknownCompression {
+        /// Which layer or archive.
+        what: String,
+        /// How it is compressed.
+        form: &'static str,
+    },
+    /// What should be an archive is something else.
+    #[error("{what} is not a tar archive: it is {found}")]
+    NotAnArchive {
+        /// Which layer or archive.
+        what: String,
+        /// What it is.
+        found: String,
     },
     /// An archive ends too early.
     #[error("{archive} is truncated: it ends in {place}; fetch the image again")]
@@ -173,7 +189,8 @@ impl ImageError {
             Self::WrongDigest { .. } => "image-digest",
             Self::WrongLength { .. } => "image-length",
             Self::Missing { .. } => "image-missing",
-            Self::Compression { .. } => "image-compression",
+            Self::Compression { .. } | Self::UnknownCompression { .. } => "image-compression",
+            Self::NotAnArchive { .. } => "not-an-image",
             Self::Truncated { .. } => "image-truncated",
             Self::Archive { .. } => "image-archive",
             Self::Entry { .. } => "image-entry",

@@ -1,13 +1,14 @@
 //! Puts a layer over the tree of those below it.
 
 use super::archive::{Archive, Entry, Kind, Stream};
+use super::compression::{Bounded, decompressed};
 use super::digest::Digesting;
 use super::error::{ImageError, Result};
 use super::limits::Limits;
 use super::spool::Spool;
 use super::tree::{Attributes, Inode, Node, Tree};
 use crate::distribution::oci::Sha256;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 /// A name that begins so takes away what layers below have under the rest of it …
 const WHITEOUT: &[u8] = b".wh.";
@@ -15,13 +16,6 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// … and those that begin so, which are notes of a file system that some builders use.
 const NOTES: &[u8] = b".wh..wh.";
-
-/// First bytes of gzip's …
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// … and of zstd's form.
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Bytes that zstd may look back by, as a power of two: as much as its own program takes unasked.
-const ZSTD_WINDOW: u32 = 27;
 
 /// Takes layers, from the lowest on.
 pub struct Layers {
@@ -47,15 +41,15 @@ impl Layers {
     pub fn add(&mut self, blob: impl Read) -> Result<Sha256> {
         self.layer += 1;
         self.tree.begin_layer();
-        let layer = self.layer;
-        let broken = |source: io::Error| source.downcast().unwrap_or_else(|source| ImageError::Compression { layer, source });
+        let name = format!("layer {}", self.layer);
+        let broken = |source: io::Error| source.downcast().unwrap_or_else(|source| ImageError::Compression { what: name.clone(), source });
         let bounded = Bounded {
-            inner: decompressed(BufReader::with_capacity(1 << 16, blob), layer).map_err(broken)?,
+            inner: decompressed(BufReader::with_capacity(1 << 16, blob), &name).map_err(broken)?,
             left: self.limits.unpacked.saturating_sub(self.unpacked),
             limit: self.limits.unpacked,
         };
         let mut digesting = Digesting::new(bounded);
-        let mut archive = Archive::new(format!("layer {layer}"), Stream(&mut digesting));
+        let mut archive = Archive::new(name.clone(), Stream(&mut digesting));
         while let Some(entry) = archive.next()? {
             self.entries += 1;
             if self.entries > self.limits.entries {
@@ -103,50 +97,5 @@ impl Layers {
         self.dropped += attributes.drop_foreign();
         self.tree.put(&entry.path, Inode { attributes, node }).map_err(problem)?;
         Ok(())
-    }
-}
-
-/// Decompresses a layer. What it begins with says how, for media types have been known to be wrong.
-fn decompressed<'a>(mut blob: impl BufRead + 'a, layer: usize) -> io::Result<Box<dyn Read + 'a>> {
-    let start = blob.fill_buf()?;
-    if start.starts_with(&GZIP) {
-        return Ok(Box::new(Named { inner: flate2::bufread::MultiGzDecoder::new(blob), layer }));
-    }
-    if start.starts_with(&ZSTD) {
-        let mut decoder = zstd::Decoder::with_buffer(blob)?;
-        decoder.window_log_max(ZSTD_WINDOW)?;
-        return Ok(Box::new(Named { inner: decoder, layer }));
-    }
-    Ok(Box::new(blob))
-}
-
-/// Says of a decompressor's errors whose they are.
-struct Named<R> {
-    inner: R,
-    layer: usize,
-}
-
-impl<R: Read> Read for Named<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| match error.downcast::<ImageError>() {
-            Ok(error) => error.into(),
-            Err(source) if source.kind() == io::ErrorKind::Interrupted => source,
-            Err(source) => ImageError::Compression { layer: self.layer, source }.into(),
-        })
-    }
-}
-
-/// Passes on no more than what is left of what all layers may have.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-    limit: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or(ImageError::TooMuch { what: "bytes in layers", limit: self.limit })?;
-        Ok(count)
     }
 }

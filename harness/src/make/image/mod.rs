@@ -7,6 +7,7 @@
 //! `archive` and `spool`, makes the tree; `erofs` writes it.
 
 mod archive;
+mod compression;
 pub mod cpio;
 mod digest;
 pub mod erofs;
@@ -15,6 +16,7 @@ mod folder;
 mod layer;
 pub mod limits;
 mod name;
+mod recognised;
 mod registry;
 mod spec;
 pub mod spool;
@@ -24,6 +26,7 @@ pub mod tree;
 
 pub use error::{ImageError, Result};
 pub use name::{Doubt, Name};
+pub use store::Place;
 
 use crate::context::Context;
 use crate::distribution::oci::{INDEXES, Sha256};
@@ -34,11 +37,13 @@ use limits::Limits;
 use payload::{ImageConfig, ImageOrigin};
 use registry::Registry;
 use serde::Deserialize;
-use spec::{Configuration, Descriptor, Index, Manifest};
+use spec::{Configuration, Descriptor, Index, Manifest, Saved};
 use spool::Spool;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use store::{LayoutFolder, Members, Store, document};
+use text::Quoted;
 use tree::Tree;
 
 /// An image that has been read.
@@ -71,30 +76,33 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Re
             let name = Some(registry.name());
             reading.manifest(&mut registry, document, name)?
         }
-        Name::Layout(path, tag) if path.is_dir() => {
+        Name::Layout(path, tag) => {
             let mut layout = LayoutFolder(path.clone());
             let index = document(layout.file("index.json")?, "index.json")?;
-            reading.layout(&mut layout, &index, path, tag.as_deref())?
+            reading.layout(&mut layout, &index, &path.display().to_string(), tag.as_deref())?
         }
-        Name::Layout(path, tag) => {
-            let mut members = Members::open(path)?;
+        Name::Archive(place, tag) => {
+            let mut members = Members::open(place, folder, limits.unpacked)?;
             if members.has("index.json") {
                 let index = document(members.member("index.json")?, "index.json")?;
-                reading.layout(&mut members, &index, path, tag.as_deref())?
-            } else if members.has("manifest.json") {
-                reading.docker_archive(&members, path, tag.as_deref())?
+                reading.layout(&mut members, &index, &place.to_string(), tag.as_deref())?
             } else {
-                let problem = "it has neither an index.json nor a manifest.json".into();
-                return Err(ImageError::NotAnImage { name: path.display().to_string(), problem });
+                reading.docker_archive(&members, tag.as_deref())?
             }
         }
-        Name::DockerArchive(path, tag) => reading.docker_archive(&Members::open(path)?, path, tag.as_deref())?,
+        Name::DockerArchive(place, tag) => reading.docker_archive(&Members::open(place, folder, limits.unpacked)?, tag.as_deref())?,
         Name::Folder(path) => {
             folder::add(&mut reading.layers, path, reading.observer)?;
             ImageOrigin::default()
         }
     };
-    let Layers { tree, spool, dropped, .. } = reading.layers;
+    let Layers { mut tree, spool, dropped, .. } = reading.layers;
+    for volume in &origin.config.volumes {
+        tree.make_folder(volume.as_bytes()).map_err(|problem| ImageError::Document {
+            what: "configuration",
+            problem: format!("cannot make its volume {}: {problem}", Quoted(volume.as_bytes())),
+        })?;
+    }
     Ok(ContainerImage { tree, spool, origin, dropped })
 }
 
@@ -105,25 +113,14 @@ struct Reading<'a> {
     observer: &'a dyn Observer,
 }
 
-/// An image in an archive of Docker's.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Saved {
-    config: String,
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
-}
-
 impl Reading<'_> {
-    /// The image `tag` of a layout with this index, or the one that there is.
-    fn layout(&mut self, store: &mut dyn Store, index: &[u8], path: &Path, tag: Option<&str>) -> Result<ImageOrigin> {
+    /// The image `tag` of the layout `place` with this index, or the one that there is.
+    fn layout(&mut self, store: &mut dyn Store, index: &[u8], place: &str, tag: Option<&str>) -> Result<ImageOrigin> {
         let index: Index = spec::parse("index.json", index)?;
-        let named = |entry: &&Descriptor| tag.is_none() || entry.name() == tag;
-        let fitting: Vec<&Descriptor> = index.manifests.iter().filter(named).collect();
-        let mut names: Vec<&str> = fitting.iter().filter_map(|entry| entry.name()).collect();
-        names.dedup();
-        if fitting.is_empty() || (tag.is_none() && names.len() > 1) {
-            return Err(choice(path, tag, index.manifests.iter().filter_map(Descriptor::name)));
+        let fitting = chosen(&index.manifests, tag, Descriptor::is_called);
+        let names: BTreeSet<&str> = fitting.iter().filter_map(|entry| entry.name()).collect();
+        if fitting.is_empty() || names.len() > 1 {
+            return Err(choice(place, tag, index.manifests.iter().filter_map(Descriptor::name)));
         }
         let name = names.first().map(|name| (*name).to_owned());
         let fitting = Index { manifests: fitting.into_iter().cloned().collect() };
@@ -166,9 +163,8 @@ impl Reading<'_> {
         let (config, diff_ids) = self.configuration(&config, manifest.layers.len())?;
         let count = manifest.layers.len();
         for (number, (layer, diff_id)) in (1..).zip(manifest.layers.iter().zip(diff_ids)) {
-            layer.check_layer()?;
             let what = format!("layer {number} of {count}");
-            let blob = store.open(layer, &what, self.observer)?;
+            let blob = store.open(layer, &what, self.observer).map_err(|error| layer.unopened(error))?;
             let blob = Tracked::new(blob, self.observer, Task::ReadImage { what: &what }, layer.size);
             // One byte more shows that there are too many.
             let mut blob = Digesting::new(blob.take(layer.size.saturating_add(1)));
@@ -187,18 +183,24 @@ impl Reading<'_> {
     }
 
     /// The image `tag` of an archive of Docker's, or the one that there is.
-    fn docker_archive(&mut self, members: &Members, path: &Path, tag: Option<&str>) -> Result<ImageOrigin> {
+    fn docker_archive(&mut self, members: &Members, tag: Option<&str>) -> Result<ImageOrigin> {
+        if !members.has("manifest.json") {
+            let problem = match () {
+                () if members.is_root() => "it is the archive of a root file system; unpack it and pass the folder",
+                () if members.has("repositories") => "it was saved by a Docker before version 1.10; save it with a newer one",
+                () => "it has neither an index.json nor a manifest.json",
+            };
+            return Err(ImageError::NotAnImage { name: members.name().into(), problem: problem.into() });
+        }
         let saved: Vec<Saved> = spec::parse("manifest.json", &document(members.member("manifest.json")?, "manifest.json")?)?;
-        let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
-        let mut fitting = saved.iter().filter(|saved| tag.is_none_or(|tag| tags(saved).iter().any(|found| found == tag)));
-        let (Some(found), None) = (fitting.next(), fitting.next()) else {
-            return Err(choice(path, tag, saved.iter().flat_map(tags)));
+        let fitting = chosen(&saved, tag, Saved::is_called);
+        let [found] = fitting.as_slice() else {
+            return Err(choice(members.name(), tag, saved.iter().flat_map(Saved::names)));
         };
         let config = document(members.member(&found.config)?, "configuration")?;
         let digest = Sha256::of(&config);
         // The file is named by its digest.
-        let digits = found.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
-        if let Ok(wanted) = format!("sha256:{digits}").parse() {
+        if let Ok(wanted) = format!("sha256:{}", found.digits()).parse() {
             check(digest, || "the configuration".into(), wanted)?;
         }
         let count = found.layers.len();
@@ -210,7 +212,8 @@ impl Reading<'_> {
             let added = self.layers.add(Tracked::new(member, self.observer, Task::ReadImage { what: &what }, total))?;
             check(added, || what, diff_id)?;
         }
-        let name = tag.map(str::to_owned).or_else(|| tags(found).into_iter().next());
+        let is_meant = |name: &&String| tag.is_some_and(|tag| spec::same_name(name, tag));
+        let name = found.repo_tags.iter().find(is_meant).or(found.repo_tags.first()).cloned();
         Ok(ImageOrigin { name, manifest: None, id: Some(digest.to_string()), config })
     }
 
@@ -239,14 +242,23 @@ fn check_length(what: &str, found: u64, wanted: u64) -> Result<()> {
     if found == wanted { Ok(()) } else { Err(ImageError::WrongLength { what: what.into(), found, wanted }) }
 }
 
-fn choice(path: &Path, tag: Option<&str>, names: impl Iterator<Item = impl Into<String>>) -> ImageError {
-    let name = path.display().to_string();
+/// Those of several images that a user means: by a name, or by their number from 0 on (`@1`).
+fn chosen<'a, T>(images: &'a [T], tag: Option<&str>, is_called: impl Fn(&T, &str) -> bool) -> Vec<&'a T> {
+    let number = tag.and_then(|tag| tag.strip_prefix('@')).and_then(|number| number.parse::<usize>().ok());
+    match (tag, number) {
+        (None, _) => images.iter().collect(),
+        (_, Some(number)) => images.get(number).into_iter().collect(),
+        (Some(tag), None) => images.iter().filter(|image| is_called(image, tag)).collect(),
+    }
+}
+
+fn choice(place: &str, tag: Option<&str>, names: impl Iterator<Item = impl Into<String>>) -> ImageError {
     let problem = match tag {
-        Some(tag) => format!("has no image {}", tag.escape_debug()),
-        None => format!("has more than one image, or none; choose one with oci:{name}:TAG or docker-archive:{name}:TAG"),
+        Some(tag) => format!("has no image {}, or more than one", tag.escape_debug()),
+        None => format!("has more than one image, or none; choose one with oci:{place}:TAG or docker-archive:{place}:TAG"),
     };
     let names = names.map(|name| name.into().escape_debug().to_string()).collect();
-    ImageError::Choice { name, problem, names }
+    ImageError::Choice { name: place.into(), problem, names }
 }
 
 /// What the guest's init is to know of the image.

@@ -1,14 +1,17 @@
 //! Where the documents and layers of an image are: a folder, an archive, or a registry.
 
 use super::archive::{Archive, Kind};
+use super::compression::{Bounded, Compression, decompressed};
 use super::error::{ImageError, Result};
 use super::limits::MAX_DOCUMENT;
 use super::spec::Descriptor;
 use super::text::Quoted;
 use crate::observer::Observer;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -78,11 +81,67 @@ const MAX_MEMBERS: usize = 100_000;
 /// Links to links.
 const MAX_LINKS: usize = 8;
 
+/// Where an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file.
+    Path(PathBuf),
+    /// What is written to this process.
+    StandardInput,
+}
+
+impl Place {
+    fn open(&self) -> io::Result<File> {
+        match self {
+            Self::Path(path) => File::open(path),
+            Self::StandardInput if io::stdin().is_terminal() => {
+                Err(io::Error::other("standard input is a terminal; pipe an archive into it"))
+            }
+            Self::StandardInput => Ok(io::stdin().as_fd().try_clone_to_owned()?.into()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::StandardInput => f.write_str("standard input"),
+        }
+    }
+}
+
+/// The archive at `place` as a file that can be read here and there: itself, or a file without a name in `folder` with what is in a pipe, or in
+/// it when it is decompressed, at most `limit` bytes.
+fn seekable(place: &Place, folder: &Path, limit: u64) -> Result<File> {
+    let name = place.to_string();
+    let opening = || ImageError::io(format!("open the image {name}"));
+    let mut file = place.open().map_err(opening())?;
+    let kind = file.metadata().map_err(opening())?.file_type();
+    if kind.is_dir() {
+        return Err(ImageError::NotAnImage { name, problem: "it is a folder, not an archive".into() });
+    }
+    // What has been read of it already does not come again.
+    let is_whole = kind.is_file() && file.stream_position().map_err(opening())? == 0;
+    let reading = || ImageError::io(format!("read the image {name}"));
+    let mut start = BufReader::with_capacity(1 << 16, &file);
+    if is_whole && Compression::of(start.fill_buf().map_err(reading())?) == Compression::None {
+        file.rewind().map_err(reading())?;
+        return Ok(file);
+    }
+    let broken = |source: io::Error| source.downcast().unwrap_or_else(|source| ImageError::Compression { what: name.clone(), source });
+    let inner = decompressed(start, &name).map_err(broken)?;
+    let mut copy = tempfile::tempfile_in(folder).map_err(ImageError::io(format!("make a temporary file in {}", folder.display())))?;
+    io::copy(&mut Bounded { inner, left: limit, limit }, &mut copy).map_err(ImageError::io(format!("unpack {name} beside the machine")))?;
+    copy.rewind().map_err(reading())?;
+    Ok(copy)
+}
+
 impl Members {
-    /// Reads the headers of the archive at `path`.
-    pub fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(ImageError::io(format!("open the image {name}")))?;
+    /// Reads the headers of the archive at `place`, compressed or not. What has to be kept meanwhile is kept in `folder`, at most `limit` bytes.
+    pub fn open(place: &Place, folder: &Path, limit: u64) -> Result<Self> {
+        let name = place.to_string();
+        let file = seekable(place, folder, limit)?;
         let mut archive = Archive::new(&name, &file);
         let mut members = BTreeMap::new();
         while let Some(entry) = archive.next()? {
@@ -108,6 +167,16 @@ impl Members {
     /// Whether there is a member of that name.
     pub fn has(&self, path: &str) -> bool {
         self.members.contains_key(path.as_bytes())
+    }
+
+    /// The archive, for errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it looks like a root file system.
+    pub fn is_root(&self) -> bool {
+        self.members.keys().any(|path| [&b"bin/"[..], b"etc/", b"usr/"].iter().any(|folder| path.starts_with(folder)))
     }
 
     /// Reads a member.

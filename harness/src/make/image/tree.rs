@@ -193,6 +193,18 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes the directory at `path`, and what is missing on the way to it. Links are followed, and what is there stays as it is.
+    pub fn make_folder(&mut self, path: &[u8]) -> Result<()> {
+        let Some((parent, name)) = self.place(path)? else { return Ok(()) };
+        match self.lookup(parent, &name).map(|id| &self.inode(id).node) {
+            None | Some(Node::Symlink(_)) => {
+                let components = components(path)?;
+                self.walk(&components).map(drop)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Removes what layers below have at `path`.
     pub fn remove_below(&mut self, path: &[u8]) -> Result<()> {
         let Some((parent, name)) = self.place(path)? else { return Err("the root cannot be removed".into()) };

@@ -10,6 +10,7 @@ mod tests;
 
 use super::error::{ImageError, Result};
 use super::limits::MAX_EXTENSION;
+use super::recognised::{describe, recognise};
 use pax::Extensions;
 use sparse::{Holes, MAX_SEGMENTS};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use tar::{EntryType, Header};
 
 /// Bytes of a block, of which headers and contents are made.
 const BLOCK: usize = 512;
+/// Where a header since POSIX says that it is one, and how.
+const MAGIC: (usize, &[u8]) = (257, b"ustar");
 
 /// What an archive is read from.
 pub trait Source: Read {
@@ -268,17 +271,28 @@ impl<S: Source> Archive<S> {
         // What is behind the last content is not missed.
         self.source.pass(padding).map_err(doing())?;
         self.offset = self.offset.saturating_add(remaining).saturating_add(padding);
+        let is_first = self.offset == 0;
         let mut header = Header::new_old();
-        if !self.fill_or_end(header.as_mut_bytes(), "a header")? || header.as_bytes().iter().all(|byte| *byte == 0) {
+        let filled = self.fill_as_far(header.as_mut_bytes())?;
+        if filled == 0 || header.as_bytes().iter().all(|byte| *byte == 0) {
             return Ok(None);
+        }
+        if filled < BLOCK {
+            let found = recognise(&header.as_bytes()[..filled]).filter(|_| is_first);
+            return Err(found.map_or_else(|| self.truncated("a header"), |found| self.no_archive(found)));
         }
         // The sum is over the header with blanks in the sum's place. Some programs have summed signed bytes.
         let (sum, signed) = header.as_bytes().iter().enumerate().fold((0, 0), |(sum, signed), (at, byte)| {
             let byte = if (148..156).contains(&at) { b' ' } else { *byte };
             (sum + u32::from(byte), signed + i32::from(byte.cast_signed()))
         });
-        let wanted = self.field(&[], header.cksum())?;
-        if wanted != sum && i32::try_from(wanted) != Ok(signed) {
+        let wanted = header.cksum();
+        let is_sum = wanted.as_ref().is_ok_and(|wanted| *wanted == sum || i32::try_from(*wanted) == Ok(signed));
+        if !is_sum && is_first && header.as_bytes()[MAGIC.0..][..MAGIC.1.len()] != *MAGIC.1 {
+            return Err(self.no_archive(describe(header.as_bytes())));
+        }
+        let wanted = self.field(&[], wanted)?;
+        if !is_sum {
             return Err(self.malformed(&[], format!("a header has the checksum {sum}, expected {wanted}")));
         }
         Ok(Some(header))
@@ -303,23 +317,22 @@ impl<S: Source> Archive<S> {
     }
 
     fn fill(&mut self, buffer: &mut [u8], place: &'static str) -> Result<()> {
-        if self.fill_or_end(buffer, place)? || buffer.is_empty() { Ok(()) } else { Err(self.truncated(place)) }
+        if self.fill_as_far(buffer)? == buffer.len() { Ok(()) } else { Err(self.truncated(place)) }
     }
 
-    /// Whether there was anything to fill `buffer` with.
-    fn fill_or_end(&mut self, buffer: &mut [u8], place: &'static str) -> Result<bool> {
+    /// Fills `buffer` as far as there is something to fill it with.
+    fn fill_as_far(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.source.read(&mut buffer[filled..]) {
-                Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(self.truncated(place)),
+                Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ImageError::io(format!("read {}", self.name))(error)),
             }
         }
         self.offset += filled as u64;
-        Ok(true)
+        Ok(filled)
     }
 
     fn field<T>(&self, path: &[u8], field: io::Result<T>) -> Result<T> {
@@ -328,6 +341,10 @@ impl<S: Source> Archive<S> {
 
     fn truncated(&self, place: &'static str) -> ImageError {
         ImageError::Truncated { archive: self.name.clone(), place }
+    }
+
+    fn no_archive(&self, found: String) -> ImageError {
+        ImageError::NotAnArchive { what: self.name.clone(), found }
     }
 
     fn malformed(&self, path: &[u8], problem: impl Into<String>) -> ImageError {
