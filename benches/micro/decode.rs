@@ -1,10 +1,10 @@
-//! Bytes to ops, apart from the block cache around them.
+//! Bytes to ops and their slots, apart from the block cache around them.
 
 use crate::guest::{DATA, assemble};
 use criterion::{Criterion, Throughput};
 use emu::cpu::{CodeSize, Cr0, Cr4};
 use emu::decode::{Mode, decode_block};
-use emu::exec::form;
+use emu::exec::Slots;
 use iced_x86::code_asm::*;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use std::hint::black_box;
@@ -17,7 +17,11 @@ const COUNT: usize = 12 * ROUNDS;
 pub fn measure(criterion: &mut Criterion) {
     let code = code();
     let mode = Mode::new(CodeSize::Bits64, false, Cr0::PE | Cr0::PG, Cr4::PAE | Cr4::OSFXSR);
-    let block = || decode_block(black_box(&code), mode, 0, COUNT, form).unwrap();
+    let block = || {
+        let mut slots = Slots::for_instructions(COUNT);
+        assert!(decode_block(black_box(&code), mode, 0, COUNT, &mut slots));
+        slots.into_vec()
+    };
     // What ends the block comes behind.
     assert_eq!(block().len(), COUNT + 1);
 
@@ -33,7 +37,7 @@ pub fn measure(criterion: &mut Criterion) {
             }
         });
     });
-    group.bench_function("a block of ops", |bencher| bencher.iter(block));
+    group.bench_function("a block of slots", |bencher| bencher.iter(block));
     group.finish();
 }
 

@@ -1,6 +1,6 @@
 //! Bytes of guest code to the ops of a block.
 
-use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Register};
 
 use super::{MAX_INSTRUCTION_BYTES, Op, Opcode, lower};
 use crate::bus::PAGE_SIZE;
@@ -51,101 +51,88 @@ pub enum Form {
     Last,
 }
 
-/// Says which forms of instructions are implemented: `None` for those that are not, and for what is no instruction.
-pub type Forms = fn(Opcode) -> Option<Form>;
+/// What is made of a block's ops.
+pub trait Block {
+    /// How a form of an instruction is implemented: `None` for those that are not, and for what is no instruction.
+    fn form(code: Opcode) -> Option<Form>;
+
+    /// Takes the next op.
+    fn push(&mut self, op: Op);
+}
 
 /// Decodes at most `limit` instructions from the start of `bytes`, which lie `page_offset` bytes into their page and end with it at the latest.
-/// The last op leaves the block. `None` if the first instruction continues behind `bytes`.
-pub fn decode_block(bytes: &[u8], mode: Mode, page_offset: u64, limit: usize, forms: Forms) -> Option<Vec<Op>> {
-    let mut builder = Builder { mode, size: mode.size(), page_offset, forms, ops: Vec::with_capacity(limit + 1) };
-    builder.decode(bytes, limit).then_some(builder.ops)
+/// The last op leaves the block. False, and no op, if the first instruction continues behind `bytes`.
+pub fn decode_block<B: Block>(bytes: &[u8], mode: Mode, page_offset: u64, limit: usize, block: &mut B) -> bool {
+    let size = mode.size();
+    let mut decoder = Decoder::with_ip(size as u32, bytes, 0, OPTIONS);
+    let mut instruction = Instruction::default();
+    for retired in 0.. {
+        let offset = decoder.ip() as u16;
+        let end = || Op::end_of_block(offset, retired, size == CodeSize::Bits64, page_offset + u64::from(offset) >= PAGE_SIZE);
+        if usize::from(retired) == limit || !decoder.can_decode() {
+            block.push(end());
+            break;
+        }
+        decoder.decode_out(&mut instruction);
+        if instruction.code() == Code::Pause {
+            let encoding = &bytes[usize::from(offset)..][..instruction.len()];
+            if let Some(exchange) = exchange_in_pauses_place(encoding, size, offset.into()) {
+                instruction = exchange;
+            }
+        }
+        let mut op = lower(&instruction, size, offset, retired);
+        let form = if instruction.code() == Code::INVALID {
+            let available = bytes.len() - usize::from(offset);
+            if decoder.last_error() == DecoderError::NoMoreBytes && available < MAX_INSTRUCTION_BYTES {
+                if retired == 0 {
+                    return false;
+                }
+                block.push(end());
+                break;
+            }
+            if is_too_long(&bytes[usize::from(offset)..], size) {
+                op.code = Opcode::TOO_LONG;
+            }
+            None
+        } else {
+            executable::<B>(&instruction, &mut op, mode)
+        };
+        if form == Some(Form::Last) && op.code.is_direct_branch() {
+            place_branch(&mut op, size, page_offset);
+        }
+        block.push(op);
+        if form != Some(Form::Inside) {
+            break;
+        }
+    }
+    true
 }
 
-struct Builder {
-    mode: Mode,
-    size: CodeSize,
-    page_offset: u64,
-    forms: Forms,
-    ops: Vec<Op>,
+/// How an op is implemented. What cannot be executed is replaced: what is not implemented, or works on registers that are switched off.
+#[inline(always)]
+fn executable<B: Block>(instruction: &Instruction, op: &mut Op, mode: Mode) -> Option<Form> {
+    let form = B::form(op.code);
+    if form.is_none() {
+        op.code = Opcode::UNIMPLEMENTED;
+        op.immediate = instruction.code() as u64;
+        return None;
+    }
+    if mode.0 & (Mode::NO_SSE | Mode::NO_MMX) != 0 {
+        let has = |kind: fn(Register) -> bool| (0..instruction.op_count()).any(|operand| kind(instruction.op_register(operand)));
+        let sse = mode.0 & Mode::NO_SSE != 0 && has(Register::is_xmm);
+        if sse || mode.0 & Mode::NO_MMX != 0 && has(Register::is_mm) {
+            op.code = Opcode::UNAVAILABLE;
+            op.a = u8::from(sse);
+            return None;
+        }
+    }
+    form
 }
 
-impl Builder {
-    /// Whether the first instruction ends within `bytes`.
-    fn decode(&mut self, bytes: &[u8], limit: usize) -> bool {
-        let mut decoder = Decoder::with_ip(self.size as u32, bytes, 0, OPTIONS);
-        let mut instruction = Instruction::default();
-        loop {
-            let retired = self.ops.len() as u8;
-            let offset = decoder.ip() as u16;
-            if self.ops.len() == limit || !decoder.can_decode() {
-                self.end(offset, retired);
-                return true;
-            }
-            decoder.decode_out(&mut instruction);
-            if instruction.code() == Code::Pause {
-                let encoding = &bytes[usize::from(offset)..][..instruction.len()];
-                if let Some(exchange) = exchange_in_pauses_place(encoding, self.size, offset.into()) {
-                    instruction = exchange;
-                }
-            }
-            let mut op = lower(&instruction, self.size, offset, retired);
-            if instruction.code() == Code::INVALID {
-                let available = bytes.len() - usize::from(offset);
-                if decoder.last_error() == DecoderError::NoMoreBytes && available < MAX_INSTRUCTION_BYTES {
-                    if self.ops.is_empty() {
-                        return false;
-                    }
-                    self.end(offset, retired);
-                    return true;
-                }
-                if is_too_long(&bytes[usize::from(offset)..], self.size) {
-                    op.code = Opcode::TOO_LONG;
-                }
-            } else {
-                self.restrict(&instruction, &mut op);
-            }
-            let last = (self.forms)(op.code) != Some(Form::Inside);
-            if last && op.code.is_direct_branch() {
-                self.place_branch(&mut op);
-            }
-            self.ops.push(op);
-            if last {
-                return true;
-            }
-        }
-    }
-
-    /// Replaces what cannot be executed: not implemented, or on registers that are switched off.
-    fn restrict(&self, instruction: &Instruction, op: &mut Op) {
-        let registers = (0..instruction.op_count()).map(|operand| instruction.op_register(operand));
-        let (mut sse, mut mmx) = (false, false);
-        for register in registers {
-            sse |= register.is_xmm();
-            mmx |= register.is_mm();
-        }
-        if (self.forms)(op.code).is_none() {
-            op.code = Opcode::UNIMPLEMENTED;
-            op.immediate = instruction.code() as u64;
-        } else if sse && self.mode.0 & Mode::NO_SSE != 0 {
-            op.code = Opcode::UNAVAILABLE;
-            op.a = 1;
-        } else if mmx && self.mode.0 & Mode::NO_MMX != 0 {
-            op.code = Opcode::UNAVAILABLE;
-            op.a = 0;
-        }
-    }
-
-    /// Tells a direct branch which of its ways stay on the page.
-    fn place_branch(&self, op: &mut Op) {
-        let leaves = |delta: u64| self.page_offset.wrapping_add(delta) / PAGE_SIZE != 0;
-        op.set_leaves_page(leaves(sign_extend(op.branch().target(), self.size)), leaves(op.end()));
-    }
-
-    /// Ends a block whose last instruction is no branch.
-    fn end(&mut self, offset: u16, retired: u8) {
-        let leaves_page = self.page_offset + u64::from(offset) >= PAGE_SIZE;
-        self.ops.push(Op::end_of_block(offset, retired, self.size == CodeSize::Bits64, leaves_page));
-    }
+/// Tells a direct branch which of its ways stay on the page.
+fn place_branch(op: &mut Op, size: CodeSize, page_offset: u64) {
+    let leaves = |delta: u64| page_offset.wrapping_add(delta) / PAGE_SIZE != 0;
+    op.set_leaves_page(leaves(sign_extend(op.branch().target(), size)), leaves(op.end()));
 }
 
 /// F3 90 is PAUSE, but with REX.B it is XCHG of R8, of which the decoder knows nothing.

@@ -4,7 +4,7 @@ use crate::bus::PAGE_SIZE;
 use crate::cache::Slot;
 use crate::cpu::{CodeSize, Exception};
 use crate::decode::{MAX_INSTRUCTION_BYTES, decode_block};
-use crate::exec::{form, slots};
+use crate::exec::Slots;
 use crate::vcpu::Vcpu;
 
 /// A block before it is cached.
@@ -36,8 +36,9 @@ impl Vcpu {
         let page_offset = address % PAGE_SIZE;
         let page_left = (PAGE_SIZE - page_offset) as usize;
         let bytes = self.code_bytes(address, page_left.min(room));
-        if let Some(ops) = decode_block(bytes, mode, page_offset, limit, form) {
-            return Ok(Built { slots: slots(&ops), second_page: None });
+        let mut slots = Slots::for_instructions(limit);
+        if decode_block(bytes, mode, page_offset, limit, &mut slots) {
+            return Ok(Built { slots: slots.into_vec(), second_page: None });
         }
         if room <= page_left {
             return Err(Exception::GP0);
@@ -46,10 +47,10 @@ impl Vcpu {
         both[..page_left].copy_from_slice(bytes);
         let (second, _) = self.translate_fetch(self.next_page(linear))?;
         both[page_left..].copy_from_slice(self.code_bytes(second, MAX_INSTRUCTION_BYTES - page_left));
-        let Some(ops) = decode_block(&both[..room.min(MAX_INSTRUCTION_BYTES)], mode, page_offset, 1, form) else {
+        if !decode_block(&both[..room.min(MAX_INSTRUCTION_BYTES)], mode, page_offset, 1, &mut slots) {
             return Err(Exception::GP0);
-        };
+        }
         let second_page = self.mmu.ram().contains(second, PAGE_SIZE).then_some((second / PAGE_SIZE) as u32);
-        Ok(Built { slots: slots(&ops), second_page })
+        Ok(Built { slots: slots.into_vec(), second_page })
     }
 }

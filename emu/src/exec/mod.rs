@@ -58,8 +58,8 @@ mod table;
 mod tests;
 mod x87;
 
-pub use lookup::{catalogue, form, implemented, implements};
+pub use lookup::{catalogue, implemented, implements};
 pub use retire::wrap;
 #[cfg(feature = "count-ops")]
 pub use run::take_counts;
-pub use run::{enter, slots};
+pub use run::{Slots, enter};

@@ -25,6 +25,6 @@ use tail::arm_of;
 pub use counted::{enter, take_counts};
 #[cfg(all(any(target_family = "wasm", feature = "loop-dispatch"), not(feature = "count-ops")))]
 pub use looped::enter;
-pub use slots::slots;
+pub use slots::Slots;
 #[cfg(not(any(target_family = "wasm", feature = "loop-dispatch")))]
 pub use tail::enter;

@@ -2,10 +2,10 @@
 
 use super::arm_of;
 use crate::cache::{Arm, Run, Slot};
-use crate::decode::Op;
+use crate::decode::{Block, Form, Op, Opcode};
 use crate::exec::dispatch::{Handler, erase};
 use crate::exec::flow::condition;
-use crate::exec::lookup::{fused_handler, handler};
+use crate::exec::lookup::{form, fused_handler, handler};
 
 impl Slot {
     /// An op with its handler.
@@ -28,10 +28,31 @@ impl Slot {
 }
 
 /// The slots of a block's ops.
-pub fn slots(ops: &[Op]) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = ops.iter().map(|&op| Slot::new(op)).collect();
-    for (slot, second) in slots.iter_mut().zip(ops.iter().skip(1)) {
-        slot.fuse(second);
+pub struct Slots(Vec<Slot>);
+
+impl Slots {
+    /// None yet, and room for `limit` instructions and the end of the block.
+    pub fn for_instructions(limit: usize) -> Self {
+        Self(Vec::with_capacity(limit + 1))
     }
-    slots
+
+    /// What the block is cached as.
+    pub fn into_vec(self) -> Vec<Slot> {
+        self.0
+    }
+}
+
+impl Block for Slots {
+    #[inline(always)]
+    fn form(code: Opcode) -> Option<Form> {
+        form(code)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, op: Op) {
+        if let Some(first) = self.0.last_mut() {
+            first.fuse(&op);
+        }
+        self.0.push(Slot::new(op));
+    }
 }
