@@ -16,5 +16,4 @@ pub mod report;
 pub mod run;
 pub mod service;
 pub mod session;
-pub mod terminal;
 pub mod text;

@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::host::file::atomic;
 use crate::machine::drive::Drive;
-use crate::session::Checkpoint;
 use emu::machine::Verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -60,12 +59,6 @@ pub struct SavedFigures {
     pub bytes: u64,
     /// Milliseconds that it took until they were on the disk.
     pub milliseconds: f64,
-}
-
-impl From<&Checkpoint> for SavedFigures {
-    fn from(saved: &Checkpoint) -> Self {
-        Self { pages: saved.pages, bytes: saved.bytes, milliseconds: saved.took.as_secs_f64() * 1e3 }
-    }
 }
 
 /// See [`Report::hlt`].

@@ -1,9 +1,9 @@
 //! The console of this process.
 
+use crate::terminal;
 use devices::console::WindowSize;
 use prebake::error::{Error, Result};
 use prebake::run::console::{Console, InputSource, Terminal};
-use prebake::terminal;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 

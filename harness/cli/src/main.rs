@@ -3,11 +3,11 @@
 mod args;
 mod console;
 mod shell;
+mod terminal;
 mod verbs;
 mod wording;
 
 use args::Command;
-use prebake::terminal;
 use shell::Shell;
 use std::process::ExitCode;
 use std::time::Instant;

@@ -19,13 +19,14 @@ use prebake::machine::record::BakeState;
 use prebake::machine::saved::Saved;
 use prebake::machine::{ClockSource, Devices};
 use prebake::run::attended::{AttendOptions, Attended, Ending};
-use prebake::run::console::{Input, InputSource, Terminal};
-use prebake::terminal::signals::Signals;
+use prebake::run::console::{Control, ControlCommand, Input, InputSource, Terminal};
 use proptest::prelude::*;
 use protocol::{ANSWER, AfterExit, GuestMessage, HostMessage, Mode};
 use snapshot::{GROUP_SIZE, ReadAt, Snapshot, Space};
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -243,6 +244,29 @@ fn how_blocks_are_cut_changes_nothing() {
     assert_equal(&Scripted::boot(limits).finish().0, "a small cache");
 }
 
+/// A user who says nothing.
+struct NoCommands {
+    ours: UnixStream,
+    _theirs: UnixStream,
+}
+
+impl NoCommands {
+    fn new() -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        Self { ours, _theirs: theirs }
+    }
+}
+
+impl Control for NoCommands {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ours.as_fd()
+    }
+
+    fn take(&mut self) -> Option<ControlCommand> {
+        None
+    }
+}
+
 /// Restores the baked snapshot as `run` does, but for randomness, lets it execute `script` under the virtual clock, and saves it.
 fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     let saved = Saved::open(&at_barrier()).unwrap();
@@ -262,8 +286,8 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     let input = Input { stdin: input.into(), source: InputSource::Pipe, terminal: Terminal::default() };
     let (clock, mode) = (ClockSource::Virtual, Mode::Streams);
     let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, saver: None };
-    let (context, signals) = (Context::silent(Folders::default()), Box::new(Signals::catch().unwrap()));
-    let mut attended = Attended::new(context, Box::new(machine), (input, output), signals, options);
+    let (context, control) = (Context::silent(Folders::default()), Box::new(NoCommands::new()));
+    let mut attended = Attended::new(context, Box::new(machine), (input, output), control, options);
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));
     save(attended.drive().machine())
 }

@@ -22,7 +22,6 @@ use gdbstub_arch::x86::X86_64_SSE;
 use gdbstub_arch::x86::reg::X86_64CoreRegs;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use signal_hook::consts::SIGKILL;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -144,7 +143,7 @@ impl Gdb {
                     interrupted.interrupt_handled(debugged, Some(SingleThreadStopReason::Signal(Signal::SIGINT))).ok()
                 }
                 GdbStubStateMachine::Disconnected(gone) if gone.get_reason() == DisconnectReason::Kill => {
-                    return Err(Error::Interrupted { signal: SIGKILL });
+                    return Err(Error::Interrupted { signal: rustix::process::Signal::KILL.as_raw() });
                 }
                 GdbStubStateMachine::Disconnected(_) => None,
             };

@@ -14,11 +14,10 @@ use crate::machine::output::{HostOutput, OutputFailure};
 use crate::machine::{ClockSource, Engine};
 use crate::observer::Notice;
 use crate::session::{Checkpoint, Saver};
-use crate::terminal::RawMode;
 use attend::{Action, Attendant, Begin, Clock, Decline, Event, Failure, SavePoint, Settings, Source};
 use protocol::Mode;
 use rustix::io::Errno;
-use signal_hook::consts::SIGHUP;
+use rustix::process::Signal;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -108,9 +107,9 @@ impl Attended {
 
     /// Runs the guest to its end.
     pub fn run(&mut self) -> Result<Ending> {
-        let raw = self.raw.then(RawMode::enter).transpose();
+        let raw = self.raw.then(|| self.control.raw_mode()).transpose();
         let _raw = match raw {
-            Err(source) if is_hang_up(&source) => return Ok(Ending::Signalled(SIGHUP)),
+            Err(source) if is_hang_up(&source) => return Ok(Ending::Signalled(Signal::HUP.as_raw())),
             raw => raw.map_err(|source| Error::Host { what: "change the settings of the terminal", source })?,
         };
         self.look_outside(Some(Duration::ZERO))?;

@@ -4,6 +4,8 @@ use crate::error::Result;
 use crate::session::Checkpoint;
 use devices::console::WindowSize;
 use protocol::Mode;
+use std::any::Any;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The three streams that the guest's program, or its terminal, is connected to.
@@ -37,7 +39,7 @@ pub enum InputSource {
     Pipe,
     /// A person at a terminal elsewhere. Its end means that the person has gone.
     RemoteTerminal,
-    /// A person at the terminal of this process, which is made raw and has keys that are prebake's.
+    /// A person at the terminal of this process, which [`Control::raw_mode`] makes raw, and which has keys that are prebake's.
     LocalTerminal,
 }
 
@@ -83,7 +85,7 @@ pub enum ControlCommand {
     Leave,
 }
 
-/// Where commands come from.
+/// What a machine's user controls it by: commands come from it, and it has the terminal, if there is one.
 pub trait Control {
     /// Becomes readable when there is one.
     fn as_fd(&self) -> BorrowedFd<'_>;
@@ -92,5 +94,9 @@ pub trait Control {
     /// Takes what became of a [`ControlCommand::Save`]; gives it back if nobody waits for it, and the user is to be told.
     fn answer(&mut self, checkpoint: Result<Checkpoint>) -> Option<Result<Checkpoint>> {
         Some(checkpoint)
+    }
+    /// Passes every key of the [local terminal](InputSource::LocalTerminal) to the guest until the result is dropped.
+    fn raw_mode(&mut self) -> io::Result<Option<Box<dyn Any>>> {
+        Ok(None)
     }
 }

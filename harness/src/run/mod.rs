@@ -27,6 +27,7 @@ use crate::run::console::{Console, Control};
 use crate::session::Checkpoint;
 use plan::Plan;
 use protocol::Mode;
+use rustix::process::Signal;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -140,7 +141,7 @@ impl Outcome {
             Ending::Exited(status) => Ok(status),
             Ending::Left => Ok(0),
             Ending::Signalled(signal) => Err(Error::Interrupted { signal }),
-            Ending::BrokenPipe => Ok(exit::of_signal(signal_hook::consts::SIGPIPE)),
+            Ending::BrokenPipe => Ok(exit::of_signal(Signal::PIPE.as_raw())),
         }
     }
 }

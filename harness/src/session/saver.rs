@@ -1,4 +1,4 @@
-//! Who keeps what a guest does.
+//! Saving what a guest does as the state of a session.
 
 use super::Session;
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::machine::drive::Drive;
 use crate::machine::output::HostOutput;
 use crate::machine::record::{BakeState, Point};
 use crate::machine::saved::{Covered, Saved};
+use crate::report::SavedFigures;
 use attend::SavePoint;
 use snapshot::{Snapshot, Written};
 use std::rc::Rc;
@@ -38,6 +39,12 @@ pub struct Checkpoint {
     pub took: Duration,
     /// What its program was doing.
     pub at: SavePoint,
+}
+
+impl From<&Checkpoint> for SavedFigures {
+    fn from(saved: &Checkpoint) -> Self {
+        Self { pages: saved.pages, bytes: saved.bytes, milliseconds: saved.took.as_secs_f64() * 1e3 }
+    }
 }
 
 impl Saver {

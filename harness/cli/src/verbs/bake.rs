@@ -4,12 +4,12 @@ use super::publish::Publication;
 use super::{finish, on_thread_for_wamr};
 use crate::args::BakeArgs;
 use crate::shell::Shell;
+use crate::terminal::Signals;
 use crate::wording::{grouped, mebibytes};
 use prebake::error::Result;
 use prebake::machine::record::Point;
 use prebake::make::bake::{self, Bake};
 use prebake::report::Report;
-use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 
 /// Runs the verb.

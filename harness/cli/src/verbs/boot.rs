@@ -4,6 +4,7 @@ use super::{finish, mode, say_stats};
 use crate::args::BootArgs;
 use crate::console;
 use crate::shell::Shell;
+use crate::terminal::Signals;
 use attend::{Begin, Routes, Transcript};
 use prebake::error::Result;
 use prebake::host::backend::disk::Verify;
@@ -13,7 +14,6 @@ use prebake::machine::{boot, native};
 use prebake::report::Report;
 use prebake::run::attend;
 use prebake::run::attended::{AttendOptions, Attended};
-use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 use std::time::Instant;
 

@@ -4,13 +4,13 @@ use super::{finish, mode, on_thread_for_wamr, say_stats};
 use crate::args::{RunArgs, RunOperand};
 use crate::console;
 use crate::shell::Shell;
+use crate::terminal::Signals;
 use crate::wording::saved;
 use prebake::artifact::is_machine;
 use prebake::distribution::oci::PullOptions;
 use prebake::error::Result;
 use prebake::report::Report;
 use prebake::run::{self, RunRequest, RunTarget, SessionPolicy};
-use prebake::terminal::signals::Signals;
 use std::process::ExitCode;
 use std::time::Instant;
 

@@ -1,9 +1,10 @@
 //! The user's terminal.
 
 mod raw;
-pub mod signals;
+mod signals;
 
 pub use raw::{RawMode, restore_on_panic};
+pub use signals::Signals;
 
 use devices::console::WindowSize;
 use rustix::termios::{Winsize, tcgetwinsize};

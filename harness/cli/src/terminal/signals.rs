@@ -1,10 +1,11 @@
 //! Signals, as something to poll for.
 
-use super::window;
-use crate::error::{Error, Result};
-use crate::run::console::{Control, ControlCommand};
+use super::{RawMode, window};
+use prebake::error::{Error, Result};
+use prebake::run::console::{Control, ControlCommand};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
+use std::any::Any;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -99,6 +100,9 @@ impl Control for Signals {
             return window().map(ControlCommand::Resize);
         }
         None
+    }
+    fn raw_mode(&mut self) -> io::Result<Option<Box<dyn Any>>> {
+        Ok(Some(Box::new(RawMode::enter()?)))
     }
 }
 
