@@ -33,6 +33,7 @@ fn config() -> Config {
     Config {
         disks: Vec::new(),
         shares: Vec::new(),
+        network: None,
         entropy: Entropy::Published,
         console: Box::new(Nowhere),
         serial: Box::new(Nowhere),

@@ -66,6 +66,7 @@ fn run(kernel: &[u8], initramfs: &[u8], command_line: &str, serial: Marks) -> Re
     let config = Config {
         disks: Vec::new(),
         shares: Vec::new(),
+        network: None,
         entropy: Entropy::Published,
         console: Box::new(Nowhere),
         serial: Box::new(serial),

@@ -5,6 +5,7 @@ use crate::p9::filesystem;
 use crate::snapshots::common::reseal;
 use devices::blk::{MemoryStore, ZeroSource};
 use devices::console::{ConsoleSink, Port};
+use devices::net::wire::Header;
 use devices::p9::Access;
 use devices::serial::SerialSink;
 use emu::bus::{Ram, RamBacking};
@@ -54,6 +55,7 @@ fn config() -> Config {
     Config {
         disks: vec![Disk { digest: Digest::of(b"fuzzed"), content }],
         shares: vec![Share { tag: "share".into(), filesystem: Box::new(filesystem()), access: Access::ReadWrite }],
+        network: Some([2, 0, 0, 0, 0, 1]),
         entropy: Entropy::Published,
         console: Box::new(Nowhere),
         serial: Box::new(Nowhere),
@@ -153,6 +155,7 @@ fn exercise(machine: &mut Machine) {
     for round in 1..=6 {
         machine.push_input(Port::Tty, b"input");
         machine.push_serial(b"input");
+        machine.push_frame(Header::default(), &[7; 60]);
         match machine.run(start.saturating_add(round * BUDGET / 6)) {
             Ok(Stop::Halted { deadline: Some(deadline) }) => machine.skip_to(deadline),
             Ok(Stop::Due) => {}

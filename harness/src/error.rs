@@ -196,6 +196,31 @@ pub enum Error {
         /// What was found, what was wanted and what to do.
         problem: String,
     },
+    /// A port of the host cannot lead to the guest.
+    #[error("cannot publish {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; stop what uses it, or publish another port" } else { "" })]
+    Publish {
+        /// The host's address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no process to send frames to.
+    #[error("cannot connect the guest's network to {place}: {source}")]
+    Relay {
+        /// Where it was to be.
+        place: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A network is asked for that the machine has no device for.
+    #[error("{} has no network device; convert and bake the image again, or omit --net and -p", path.display())]
+    NoNetworkDevice {
+        /// The machine or snapshot.
+        path: PathBuf,
+    },
+    /// A network is asked for under the virtual clock.
+    #[error("a network needs the host's clock; omit --clock virtual, or --net and -p")]
+    NetworkInVirtualTime,
     /// The guest's program runs already.
     #[error("the program in {} is already running, so {option} has no effect; omit it, or bake with --at barrier", path.display())]
     AlreadyStarted {
@@ -397,6 +422,10 @@ impl Error {
             Self::DiskSize { .. } => "disk-size",
             Self::WrongDisk { .. } => "wrong-disk",
             Self::WrongShare { .. } => "wrong-share",
+            Self::Publish { .. } => "publish",
+            Self::Relay { .. } => "relay",
+            Self::NoNetworkDevice { .. } => "no-network-device",
+            Self::NetworkInVirtualTime => "network-in-virtual-time",
             Self::AlreadyStarted { .. } => "already-started",
             Self::NoInit { .. } => "no-init",
             Self::Volume { .. } => "volume",

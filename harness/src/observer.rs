@@ -208,6 +208,15 @@ pub enum Notice<'a> {
     },
     /// The guest's writes to a disk failed: there is no room left for changed blocks.
     DiskFull,
+    /// A port of the guest is published on a free port of the host.
+    Published {
+        /// The host's address.
+        address: SocketAddr,
+        /// The guest's port.
+        guest: u16,
+    },
+    /// The guest has a network while it is baked.
+    BakedWithNetwork,
     /// The machine waits for a debugger.
     WaitingForDebugger {
         /// Where.

@@ -1,5 +1,6 @@
 //! What a network is like: its addresses, its names, what a guest may reach, and the bounds on what it may take.
 
+use protocol::network::{GATEWAY, GATEWAY_NAME, GUEST, GUEST_MAC, HOST, HOST_NAMES, MTU, PREFIX};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -60,22 +61,17 @@ pub struct Config {
 impl Default for Config {
     /// container2wasm's addresses.
     fn default() -> Self {
-        let host = Ipv4Addr::new(192, 168, 127, 254);
-        let gateway = Ipv4Addr::new(192, 168, 127, 1);
+        let own = HOST_NAMES.map(|name| (name.to_owned(), HOST));
         Self {
-            guest_mac: [2, 0, 0, 0, 0, 1],
+            guest_mac: GUEST_MAC,
             gateway_mac: [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xdd],
-            guest: Ipv4Addr::new(192, 168, 127, 3),
-            gateway,
-            host,
-            prefix: 24,
-            mtu: 1500,
+            guest: GUEST,
+            gateway: GATEWAY,
+            host: HOST,
+            prefix: PREFIX,
+            mtu: MTU,
             host_reachable: false,
-            names: vec![
-                ("gateway.containers.internal".into(), gateway),
-                ("host.containers.internal".into(), host),
-                ("host.docker.internal".into(), host),
-            ],
+            names: own.into_iter().chain([(GATEWAY_NAME.into(), GATEWAY)]).collect(),
             search: Vec::new(),
             buffer: 128 << 10,
             seed: 0,

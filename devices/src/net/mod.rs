@@ -4,9 +4,11 @@
 //! stays with the host, so the device neither drops nor keeps any. Checksums and long TCP segments (TSO) are left to the host, which mostly
 //! has no use for either.
 
+mod queue;
 mod state;
 pub mod wire;
 
+pub use queue::{FrameQueue, QUEUE_CAPACITY};
 pub use state::NetState;
 
 use crate::virtio::spec::device_id;
@@ -44,12 +46,6 @@ const FEATURES: u64 = VIRTIO_NET_F_CSUM
 pub trait FrameSink {
     /// Takes a frame, from its Ethernet header on.
     fn send(&mut self, header: Header, frame: &[u8]);
-}
-
-impl<S: FrameSink + ?Sized> FrameSink for Box<S> {
-    fn send(&mut self, header: Header, frame: &[u8]) {
-        (**self).send(header, frame);
-    }
 }
 
 /// What the driver does itself, so that whoever makes frames for it need not.

@@ -10,6 +10,7 @@ mod error;
 mod input;
 mod memory_disk;
 pub mod model;
+mod network;
 mod plug;
 mod settle;
 mod share;
@@ -20,6 +21,7 @@ use std::any::Any;
 
 use devices::cmos::{Cmos, CmosState};
 use devices::console::ConsoleSink;
+use devices::net::Mac;
 use devices::platform::{GuestMemory, Presence};
 use devices::serial::{Serial, SerialSink, SerialState};
 use rand_core::Rng;
@@ -48,6 +50,8 @@ pub struct Config {
     pub disks: Vec<Disk>,
     /// 9P mounts.
     pub shares: Vec<Share>,
+    /// The address of the network device, if there is one. A restored device keeps its own.
+    pub network: Option<Mac>,
     /// Random bytes.
     pub entropy: Entropy,
     /// Where the console's output goes.
@@ -90,7 +94,7 @@ pub struct Stats {
     pub retired: u64,
     /// HLT instructions since power-on.
     pub halts: u64,
-    /// Requests that console, shares and disks have completed since this machine was made.
+    /// Requests that console, shares, disks and network have completed since this machine was made.
     pub device_work: u64,
     /// Instructions that are not implemented and were met, with how often.
     pub gaps: Vec<(String, u64)>,
@@ -117,7 +121,7 @@ impl Machine {
         let mut entropy = config.entropy.at_power_on();
         let mut seed = [0; boot::SEED_LENGTH];
         entropy.fill_bytes(&mut seed);
-        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks };
+        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks, network: config.network };
         let slots = VirtioSlots::new(parts, &mut Origin::PowerOn)?;
         let words = model::virtio_words(slots.occupied());
         let board = PcBoard {
@@ -140,7 +144,7 @@ impl Machine {
     pub fn restore(config: Config, ram: Ram, sections: &mut Sections<'_>) -> Result<Self, MachineError> {
         check_ram_size(ram.size())?;
         let entropy = config.entropy.restored(sections)?;
-        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks };
+        let parts = Backends { console: config.console, entropy, shares: config.shares, disks: config.disks, network: config.network };
         let slots = VirtioSlots::new(parts, &mut Origin::Snapshot(sections))?;
         let interrupts = sections.take::<InterruptState>(0)?;
         let board = PcBoard {

@@ -3,7 +3,7 @@
 //! | address | what |
 //! |---|---|
 //! | memory 0 | RAM |
-//! | memory 0xfeb00000 + 4096 × slot | virtio-mmio: slot 0 console, 1 entropy, 2 to 5 shares, 6 to 9 disks |
+//! | memory 0xfeb00000 + 4096 × slot | virtio-mmio: slot 0 console, 1 entropy, 2 to 5 shares, 6 to 9 disks, 10 network |
 //! | memory 0xfee00000 | local APIC |
 //! | ports 0x20, 0xa0, 0x4d0 | pair of 8259s |
 //! | port 0x70 | CMOS clock |
@@ -33,7 +33,7 @@ pub const VIRTIO_STRIDE: u64 = 0x1000;
 /// Bytes of a virtio-mmio device's registers.
 pub const VIRTIO_SIZE: u64 = 0x200;
 /// Interrupt lines of the virtio slots.
-pub const VIRTIO_IRQS: [u8; 10] = [5, 6, 9, 10, 11, 12, 14, 15, 3, 7];
+pub const VIRTIO_IRQS: [u8; 11] = [5, 6, 9, 10, 11, 12, 14, 15, 3, 7, 1];
 /// The virtio slots of one kind of device.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotRange {
@@ -53,6 +53,14 @@ pub const ENTROPY: SlotRange = SlotRange { what: "entropy devices", first: 1, co
 pub const SHARES: SlotRange = SlotRange { what: "shares", first: 2, count: 4 };
 /// Slots of disks.
 pub const DISKS: SlotRange = SlotRange { what: "disks", first: 6, count: 4 };
+/// Slot of the network device.
+pub const NETWORK: SlotRange = SlotRange { what: "network devices", first: 10, count: 1 };
+/// Whether there is a network device among the devices of a snapshot.
+pub const fn has_network(devices: u32) -> bool {
+    devices >> NETWORK.first & 1 != 0
+}
+/// Largest MTU of the network device.
+pub const MAX_MTU: u16 = 65_520;
 
 /// Interrupt line of the serial port.
 pub const SERIAL_IRQ: u8 = 4;

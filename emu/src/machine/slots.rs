@@ -6,6 +6,7 @@
 use std::any::Any;
 
 use devices::console::ConsoleSink;
+use devices::net::Mac;
 use devices::rng::EntropyDevice;
 use devices::virtio::{MmioTransport, TransportState};
 use snapshot::{Sections, Writer};
@@ -15,6 +16,7 @@ use super::disk::{Disk, DiskDevice};
 use super::entropy::EntropyPort;
 use super::error::MachineError;
 use super::model::{self, SlotRange};
+use super::network::NetworkDevice;
 use super::plug::{Pluggable, Plugged};
 use super::share::{Share, ShareDevice};
 
@@ -24,6 +26,7 @@ pub struct Backends {
     pub entropy: EntropyPort,
     pub shares: Vec<Share>,
     pub disks: Vec<Disk>,
+    pub network: Option<Mac>,
 }
 
 /// Where devices come from.
@@ -45,6 +48,7 @@ impl VirtioSlots {
         slots.plug::<EntropyDevice<EntropyPort>>([parts.entropy], origin)?;
         slots.plug::<ShareDevice>(parts.shares, origin)?;
         slots.plug::<DiskDevice>(parts.disks, origin)?;
+        slots.plug::<NetworkDevice>(parts.network, origin)?;
         Ok(slots)
     }
 

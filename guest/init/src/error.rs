@@ -45,6 +45,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The host asks for a network that the machine has no device for.
+    #[error("the machine has no network interface eth0")]
+    NoNetwork,
     /// Neither the host nor the image says what to run.
     #[error("the image has no command of its own, and none was given")]
     NoCommand,

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::error::Result;
+use crate::network::Network;
 use crate::text::{self, Problem, Variable};
 
 /// What the host wants to be run, and how.
@@ -22,6 +24,10 @@ pub struct Info {
     pub folder: Option<PathBuf>,
     /// The host's clock, in seconds since 1970.
     pub time: Option<u64>,
+    /// There is a network.
+    pub has_network: bool,
+    /// What the host says of the network, whether there is one or not.
+    pub network: Network,
     /// Files and folders of the share `wasi0` that are to appear at the same path from the root on.
     pub binds: Vec<Bind>,
 }
@@ -54,12 +60,44 @@ impl Info {
                 let seconds = text::whole(value);
                 self.time = Some(seconds.to_str().and_then(|text| text.trim().parse().ok()).ok_or("it must be a number of seconds")?);
             }
+            b"n" => {
+                self.has_network = true;
+                let mac = text::whole(value);
+                if !mac.is_empty() {
+                    self.network.mac = Some(parse_mac(mac.as_bytes()).ok_or("it must be empty or an Ethernet address of one interface")?);
+                }
+            }
+            b"mtu" => self.network.mtu = Some(parse(value).filter(|mtu| *mtu >= 68).ok_or("it must be a number from 68 to 65535")?),
+            b"search" => {
+                let domains = text::whole(value).into_string().map_err(|_| "it must be names of domains")?;
+                self.network.search = domains.split_ascii_whitespace().map(str::to_owned).collect();
+            }
+            b"host" => {
+                let line = text::whole(value).into_string().unwrap_or_default();
+                let mut words = line.split_ascii_whitespace();
+                let (address, name) = (words.next().and_then(|word| word.parse().ok()), words.next());
+                let name = name.filter(|_| words.next().is_none()).map(str::to_owned);
+                self.network.names.push(name.zip(address).ok_or("it must be an address and a name")?);
+            }
             b"m" => self.binds.push(Bind { path: inside(text::whole(value).as_bytes())?, read_only: false }),
             b"mr" => self.binds.push(Bind { path: inside(text::whole(value).as_bytes())?, read_only: true }),
             _ => {}
         }
         Ok(())
     }
+}
+
+fn parse<T: FromStr>(value: &[u8]) -> Option<T> {
+    text::whole(value).to_str()?.trim().parse().ok()
+}
+
+/// Six bytes, in hexadecimal with colons between them.
+fn parse_mac(text: &[u8]) -> Option<[u8; 6]> {
+    let byte = |digits: &[u8]| {
+        str::from_utf8(digits).ok().filter(|digits| digits.len() == 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
+    };
+    let bytes: Option<Vec<u8>> = text.trim_ascii().split(|&byte| byte == b':').map(byte).collect();
+    bytes?.try_into().ok().filter(|[first, ..]: &[u8; 6]| first & 1 == 0)
 }
 
 /// A path that stays inside the folder that it is taken from.
@@ -83,18 +121,40 @@ mod tests {
 
     #[test]
     fn every_key_is_understood_and_others_are_ignored() {
-        let text = b"e: /bin/a b\nc: x\nenv: A=b=c\nenv: B=\nn: 02:00\nhello\nt: 17\nm: /a/./b\nmr: c\nw: /tmp\nu: a:b\n";
+        let text = b"e: /bin/a b\nc: x\nenv: A=b=c\nenv: B=\nn: 02:00:00:00:ab:01\nmtu: 9000\nsearch: lan  b\nhost: 10.0.0.7 db\nhello\nt: 17\nm: /a/./b\nmr: c\nw: /tmp\nu: a:b\n";
         let info = Info::parse(text).unwrap();
         assert_eq!((info.entrypoint, info.arguments), (Some("/bin/a b".into()), vec!["x".into()]));
         assert_eq!(info.environment, [("A".into(), "b=c".into()), ("B".into(), "".into())]);
         assert_eq!((info.time, info.folder, info.user), (Some(17), Some("/tmp".into()), Some("a:b".into())));
         assert_eq!(info.binds, [Bind { path: "a/b".into(), read_only: false }, Bind { path: "c".into(), read_only: true }]);
+        let names = vec![("db".to_owned(), [10, 0, 0, 7].into())];
+        let network = Network { mac: Some([2, 0, 0, 0, 0xab, 1]), mtu: Some(9000), search: vec!["lan".into(), "b".into()], names };
+        assert_eq!((info.has_network, info.network), (true, network));
+        let bare = Info::parse(b"n:\n").unwrap();
+        assert_eq!((bare.has_network, bare.network), (true, Network::default()));
         assert_eq!(Info::parse(b"").unwrap(), Info::default());
     }
 
     #[test]
     fn what_would_leave_the_share_or_means_nothing_is_refused() {
-        for text in ["m: ..", "m: a/../b", "mr: /..", "m: ", "m: /./", "t: soon", "t: -1", "env: A", "env: =b"] {
+        for text in [
+            "m: ..",
+            "m: a/../b",
+            "mr: /..",
+            "m: ",
+            "m: /./",
+            "t: soon",
+            "t: -1",
+            "env: A",
+            "env: =b",
+            "n: 02:00",
+            "n: 01:00:00:00:00:00",
+            "n: 2:0:0:0:0:0",
+            "mtu: 67",
+            "mtu: x",
+            "host: db 10.0.0.7",
+            "host: 10.0.0.7",
+        ] {
             let error = Info::parse(text.as_bytes()).unwrap_err();
             assert!(matches!(error, Error::Line { .. }), "{text}");
         }
@@ -130,6 +190,7 @@ mod tests {
                 environment: values.iter().map(|value| ("N".to_owned(), value.clone())).collect(),
                 user: single.clone(),
                 folder: single.clone(),
+                network: Some(protocol::network::NetworkInfo { mtu: Some(1400), ..Default::default() }),
                 time: Some(5),
                 binds: vec![protocol::Bind { path: "a b".into(), read_only: true }],
             };
@@ -142,6 +203,8 @@ mod tests {
                 user: single.clone(),
                 folder: single.map(PathBuf::from),
                 time: Some(5),
+                has_network: true,
+                network: Network { mtu: Some(1400), ..Network::default() },
                 binds: vec![Bind { path: "a b".into(), read_only: true }],
             });
         }

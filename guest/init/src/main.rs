@@ -10,6 +10,7 @@ mod error;
 mod image;
 mod info;
 mod mounts;
+mod network;
 mod ports;
 mod sys;
 mod terminal;

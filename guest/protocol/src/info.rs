@@ -1,5 +1,6 @@
 //! `info`: what the guest's init is to run, as text in the share `wasi1`.
 
+use crate::network::NetworkInfo;
 use std::fmt;
 
 /// What to run.
@@ -17,6 +18,8 @@ pub struct Info {
     pub folder: Option<String>,
     /// The host's clock, in seconds since 1970.
     pub time: Option<u64>,
+    /// The network, if there is one.
+    pub network: Option<NetworkInfo>,
     /// What of the share `wasi0` to bind to the same path from the root on.
     pub binds: Vec<Bind>,
 }
@@ -47,6 +50,9 @@ impl fmt::Display for Info {
         }
         if let Some(folder) = &self.folder {
             writeln!(f, "w: {}", whole(folder))?;
+        }
+        if let Some(network) = &self.network {
+            write!(f, "{network}")?;
         }
         if let Some(time) = self.time {
             writeln!(f, "t: {time}")?;
@@ -100,6 +106,7 @@ mod tests {
     fn the_rest_is_one_line_each() {
         let info = Info {
             environment: vec![("A".into(), "b c\nd".into()), ("E".into(), String::new())],
+            network: Some(NetworkInfo::default()),
             time: Some(17),
             entrypoint: Some("/bin/a b".into()),
             user: Some("a:b".into()),
@@ -107,7 +114,7 @@ mod tests {
             binds: [("mapped/a b", false), ("c", true)].map(|(path, read_only)| Bind { path: path.into(), read_only }).into(),
             ..Info::default()
         };
-        let text = "e: /bin/a b\nenv: A=b c\\\nd\nenv: E=\nu: a:b\nw: /w\nt: 17\nm: mapped/a b\nmr: c\n";
+        let text = "e: /bin/a b\nenv: A=b c\\\nd\nenv: E=\nu: a:b\nw: /w\nn:\nt: 17\nm: mapped/a b\nmr: c\n";
         assert_eq!(info.to_string(), text);
     }
 }

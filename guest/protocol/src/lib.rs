@@ -4,6 +4,7 @@
 mod image;
 mod info;
 mod message;
+pub mod network;
 
 pub use image::ProgramDefaults;
 pub use info::{Bind, Info};

@@ -85,6 +85,7 @@ fn config(output: &HostOutput, limits: Limits) -> Config {
     Config {
         disks: Vec::new(),
         shares: Vec::new(),
+        network: None,
         entropy: Entropy::Published,
         console: Box::new(output.clone()),
         serial: Box::new(output.clone()),
@@ -285,7 +286,7 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     input.rewind().unwrap();
     let input = Input { stdin: input.into(), source: InputSource::Pipe, terminal: Terminal::default() };
     let (clock, mode) = (ClockSource::Virtual, Mode::Streams);
-    let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, saver: None };
+    let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, saver: None, network: None };
     let (context, control) = (Context::silent(Folders::default()), Box::new(NoCommands::new()));
     let mut attended = Attended::new(context, Box::new(machine), (input, output), control, options);
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));

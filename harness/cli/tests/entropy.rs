@@ -83,6 +83,7 @@ fn config(heard: &Heard, given: Given, entropy: Entropy) -> Config {
     Config {
         disks: Vec::new(),
         shares: vec![Share { tag: "wasi1".into(), filesystem: Box::new(files), access: Access::ReadWrite }],
+        network: None,
         entropy,
         console: Box::new(heard.clone()),
         serial: Box::new(heard.clone()),

@@ -12,6 +12,7 @@ use crate::machine::program::Program;
 use crate::machine::{ClockSource, SharedDirectory};
 use emu::bus::Ram;
 use emu::machine::{Config, Machine, check_ram_size};
+use protocol::network::NetworkInfo;
 use std::path::{Path, PathBuf};
 
 /// What a kernel boots with.
@@ -62,17 +63,20 @@ pub struct BootOptions<'a> {
     pub shares: &'a [SharedDirectory],
     /// What its program gets.
     pub program: &'a Program,
+    /// The network that its init is to bring up.
+    pub network: Option<&'a NetworkInfo>,
     /// What observes each instruction.
     pub aid: Option<&'a DebugAid>,
 }
 
 /// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
 pub fn file(machine: &MachineFile, in_module: bool, parts: &mut ConfigBuilder, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
-    let BootOptions { context, output, clock, randomness, seed, shares, program, aid } = *options;
+    let BootOptions { context, output, clock, randomness, seed, shares, program, network, aid } = *options;
+    parts.network = machine.has_network();
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
-        let config = machine.config(clock, randomness, seed, shares, program);
+        let config = machine.config(clock, randomness, seed, shares, (program, network));
         return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, output.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);

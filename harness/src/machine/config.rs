@@ -15,6 +15,7 @@ use devices::rng::DeterministicStream;
 use emu::cache::Limits;
 use emu::machine::{Config, Disk, Entropy, Share};
 use emu::vcpu::Clock;
+use protocol::network::{GUEST_MAC, NetworkInfo};
 use protocol::{FILES_TAG, INFO_FILE, RESERVED_TAG, SEED_FILE, SEED_LEN};
 use rand_core::Rng;
 
@@ -54,6 +55,8 @@ pub struct ConfigBuilder {
     shares: Vec<Share>,
     files: Tree<HostDir>,
     info: String,
+    /// There is a network device.
+    pub network: bool,
     /// The disks, for a snapshot.
     pub disk_records: Vec<DiskRecord>,
     /// The shares, for a snapshot, without the two that every machine has.
@@ -64,7 +67,8 @@ impl ConfigBuilder {
     /// Opens what was asked for.
     pub fn open(context: &Context, devices: &Devices, verify: Verify) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
-        let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), disk_records, share_records };
+        let network = devices.network;
+        let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), network, disk_records, share_records };
         for arg in &devices.disks {
             let changes = if arg.read_only { None } else { Some(context.temporary()?) };
             let disk = disk::open(&arg.path, changes, (&context.ledger(), verify))?;
@@ -87,9 +91,9 @@ impl ConfigBuilder {
         Ok(parts)
     }
 
-    /// With what the guest's program gets.
-    pub fn for_program(self, program: &Program) -> Result<Self> {
-        Ok(Self { files: program.files()?, info: program.info(), ..self })
+    /// With what the guest's program gets, and this network.
+    pub fn for_program(self, program: &Program, network: Option<&NetworkInfo>) -> Result<Self> {
+        Ok(Self { files: program.files()?, info: program.info(network), ..self })
     }
 
     /// No disks, for a module, which has its own alone.
@@ -124,6 +128,7 @@ impl ConfigBuilder {
         Ok(Config {
             disks: std::mem::take(&mut self.disks),
             shares: [reserved, files].into_iter().chain(shares).collect(),
+            network: self.network.then_some(GUEST_MAC),
             entropy: match randomness {
                 Randomness::Host => Entropy::Host(Box::new(OsEntropy::open()?)),
                 Randomness::Published => Entropy::Published,

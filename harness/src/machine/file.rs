@@ -19,6 +19,7 @@ use crate::observer::Notice;
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
+use protocol::network::{GUEST_MAC, NetworkInfo};
 use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,21 @@ impl MachineFile {
         if found == u64::from(mebibytes) { Ok(()) } else { Err(Error::MachineMemory { path: self.path.clone(), found, wanted: mebibytes }) }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It has a network device.
+    pub const fn has_network(&self) -> bool {
+        self.metadata.network
+    }
+
+    /// The ports that its image exposes, as `80/tcp`.
+    pub fn exposed_ports(&self) -> &[String] {
+        self.metadata.image.as_ref().map_or(&[], |image| &image.config.exposed_ports)
+    }
+
     /// Bytes of guest RAM.
     pub fn ram_size(&self) -> u64 {
         self.artifact.size().ram_size
@@ -169,7 +185,7 @@ impl MachineFile {
         randomness: Randomness,
         seed: Option<Seed>,
         shares: &[SharedDirectory],
-        program: &Program,
+        (program, network): (&Program, Option<&NetworkInfo>),
     ) -> String {
         let (clock, epoch) = match clock {
             ClockSource::Virtual => ("virtual", BAKE_EPOCH),
@@ -182,6 +198,9 @@ impl MachineFile {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let upper = self.metadata.upper;
         let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nram={}\nupper={upper}\n", self.ram_size());
+        if self.has_network() {
+            let _ = writeln!(text, "network={}", hex(&GUEST_MAC));
+        }
         if let Some(seed) = seed {
             let _ = writeln!(text, "seed={}", hex(&seed));
         }
@@ -196,7 +215,7 @@ impl MachineFile {
             let access = if share.read_only { ",ro" } else { "" };
             let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
         }
-        text += &program.config(FIRST_FOLDER + shares.len());
+        text += &program.config(FIRST_FOLDER + shares.len(), network);
         let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
         text
     }

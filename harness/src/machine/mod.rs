@@ -16,6 +16,7 @@ mod trace;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::host::net::Cable;
 use crate::machine::saved::Covered;
 use devices::console::{Port, WindowSize};
 use emu::machine::{Machine, Stats, Stop};
@@ -31,7 +32,7 @@ use trace::Traced;
 /// A machine. It stands at an instruction boundary between any two calls.
 ///
 /// What cannot be asked of a module that has failed gives nothing; [`Engine::run`] says why it failed.
-pub trait Engine {
+pub trait Engine: Cable {
     /// Runs until the count reaches `until`, or something else stops the machine. What the guest has written is passed on before this returns.
     fn run(&mut self, until: u64) -> Result<Stop>;
     /// Runs on to the next safe point, which may be here, or as far as [`Engine::run`] does.

@@ -2,8 +2,11 @@
 
 use super::{DiskMemory, Engine, Memory};
 use crate::error::{Error, Result};
+use crate::host::net::Cable;
 use crate::machine::saved::Saved;
 use devices::console::{ConsoleSink, Port, WindowSize};
+use devices::net::wire::{HEADER_SIZE, Header};
+use devices::net::{Offload, Pushed};
 use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
 use snapshot::{PAGE_SIZE, Run, SectionId, SectionName, Snapshot, Space, Writer};
@@ -50,6 +53,24 @@ struct Exports {
     dirty_pages: TypedFunc<(), u32>,
     disk: TypedFunc<u32, u32>,
     dirty_blocks: TypedFunc<u32, u32>,
+    network: Option<NetworkExports>,
+}
+
+/// What modules have that know the network device.
+struct NetworkExports {
+    network: TypedFunc<(), u32>,
+    take_frames: TypedFunc<(), u32>,
+    push_frame: TypedFunc<u32, u32>,
+}
+
+impl NetworkExports {
+    fn of(instance: &mut Instance) -> wamr::Result<Self> {
+        Ok(Self {
+            network: instance.typed_func("pb_network")?,
+            take_frames: instance.typed_func("pb_take_frames")?,
+            push_frame: instance.typed_func("pb_push_frame")?,
+        })
+    }
 }
 
 impl Exports {
@@ -79,6 +100,8 @@ impl Exports {
             dirty_pages: instance.typed_func("pb_dirty_pages")?,
             disk: instance.typed_func("pb_disk")?,
             dirty_blocks: instance.typed_func("pb_dirty_blocks")?,
+            // A module that was made before there were network devices has none.
+            network: NetworkExports::of(instance).ok(),
         })
     }
 }
@@ -299,6 +322,46 @@ impl<S: Sink> ModuleMachine<S> {
             3 => Stop::PowerOff { status: detail as u32 },
             _ => Stop::Reset,
         })
+    }
+}
+
+impl<S: Sink> Cable for ModuleMachine<S> {
+    fn network(&mut self) -> Option<Offload> {
+        let bits = self.call(|module| match &module.exports.network {
+            Some(exports) => exports.network.call(&mut module.instance, ()),
+            None => Ok(0),
+        });
+        (bits & 1 != 0).then_some(Offload { checksum: bits & 2 != 0, segmentation: bits & 4 != 0 })
+    }
+    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)> {
+        let answer = self.call(|module| match &module.exports.network {
+            Some(exports) if exports.take_frames.call(&mut module.instance, ())? != 0 => module.answer(),
+            _ => Ok(Vec::new()),
+        });
+        let (mut rest, mut frames) = (answer.as_slice(), Vec::new());
+        while let Some((&length, tail)) = rest.split_first_chunk()
+            && let Some((&header, tail)) = tail.split_first_chunk::<HEADER_SIZE>()
+        {
+            let (frame, tail) = tail.split_at((u32::from_le_bytes(length) as usize).min(tail.len()));
+            rest = tail;
+            frames.extend(Header::parse(header, u64::MAX).map(|header| (header, frame.to_vec())));
+        }
+        frames
+    }
+    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed {
+        let bytes = [&header.to_bytes(frame, 0)[..], frame].concat();
+        let pushed = self.call(|module| {
+            let length = module.give(&bytes)?;
+            match &module.exports.network {
+                Some(exports) => exports.push_frame.call(&mut module.instance, length),
+                None => Ok(2),
+            }
+        });
+        match pushed {
+            0 => Pushed::Delivered,
+            1 => Pushed::NoRoom,
+            _ => Pushed::Refused,
+        }
     }
 }
 

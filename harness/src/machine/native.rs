@@ -2,7 +2,10 @@
 
 use super::{DiskMemory, Engine, Memory};
 use crate::error::Result;
+use crate::host::net::Cable;
 use devices::console::{Port, WindowSize};
+use devices::net::wire::Header;
+use devices::net::{Offload, Pushed};
 use emu::machine::{Machine, Stats, Stop, model};
 use snapshot::Writer;
 use std::os::fd::BorrowedFd;
@@ -25,6 +28,18 @@ impl Native for Machine {
     }
     fn run(&mut self, until: u64) -> Result<Stop> {
         Ok(Self::run(self, until)?)
+    }
+}
+
+impl<N: Native> Cable for N {
+    fn network(&mut self) -> Option<Offload> {
+        self.machine().network()
+    }
+    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)> {
+        self.machine().take_frames()
+    }
+    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed {
+        self.machine().push_frame(header, frame)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Devices {
     pub disks: Vec<DiskFile>,
     /// In the order of their mount tags.
     pub shares: Vec<SharedDirectory>,
+    /// A network device. A machine's file has its own, or none.
+    pub network: bool,
 }
 
 /// A file of the host that the guest sees as a disk. It is never written: changes are kept apart.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::host::backend::hostdir::HostDir;
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
+use protocol::network::NetworkInfo;
 use protocol::{Bind, Info};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -131,8 +132,8 @@ impl Program {
         options.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 
-    /// The text for init; empty if there is nothing to say.
-    pub fn info(&self) -> String {
+    /// The text for init, which is to bring up this network; empty if there is nothing to say.
+    pub fn info(&self, network: Option<&NetworkInfo>) -> String {
         let mut volumes: Vec<&Volume> = self.volumes.iter().collect();
         // What is inside of another comes after it.
         volumes.sort_by_key(|volume| volume.guest.matches('/').count());
@@ -142,6 +143,7 @@ impl Program {
             environment: self.environment.clone(),
             user: self.user.clone(),
             folder: self.folder.clone(),
+            network: network.cloned(),
             time: None,
             binds: volumes.iter().map(|volume| Bind { path: volume.guest.clone(), read_only: volume.read_only }).collect(),
         }
@@ -171,9 +173,9 @@ impl Program {
     }
 
     /// What a module is to be told: the info, and the volumes, whose directories are its descriptors from `first` on.
-    pub fn config(&self, first: usize) -> String {
+    pub fn config(&self, first: usize, network: Option<&NetworkInfo>) -> String {
         let mut text = String::new();
-        let info = self.info();
+        let info = self.info(network);
         if !info.is_empty() {
             let hex = info.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             let _ = writeln!(text, "info={hex}");
@@ -215,10 +217,10 @@ mod tests {
             entrypoint: Some("/e x".into()),
             arguments: vec!["a b".into()],
         };
-        assert_eq!(program.info(), "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nm: a\nmr: b/c\n");
-        assert_eq!(program.config(5).lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "bind=6,rw,a"]);
+        assert_eq!(program.info(None), "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nm: a\nmr: b/c\n");
+        assert_eq!(program.config(5, None).lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "bind=6,rw,a"]);
         assert_eq!((program.given(), program.check()), (Some("-e"), Ok(())));
-        assert_eq!((Program::default().info(), Program::default().config(3)), (String::new(), String::new()));
+        assert_eq!((Program::default().info(None), Program::default().config(3, None)), (String::new(), String::new()));
     }
 
     #[test]

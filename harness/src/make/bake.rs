@@ -5,9 +5,11 @@ use super::settle::{Moment, Settled, save, settle};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
+use crate::host::backend::entropy::OsEntropy;
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::ledger::Stamp;
+use crate::host::net::{Network, NetworkOptions};
 use crate::machine::EngineKind;
 use crate::machine::boot::{self, BootOptions, KernelOptions};
 use crate::machine::config::{ConfigBuilder, Randomness, seed};
@@ -66,6 +68,8 @@ pub struct Bake {
     pub engine: EngineKind,
     /// Disks and shares.
     pub devices: Devices,
+    /// The network that the guest has meanwhile, if it is to have one.
+    pub network: Option<NetworkOptions>,
     /// The program, if the guest is to start it.
     pub program: Program,
     /// Give up after this many guest instructions.
@@ -82,6 +86,7 @@ impl Bake {
             settle: SettleOptions::default(),
             engine: EngineKind::Native,
             devices: Devices::default(),
+            network: None,
             program: Program::default(),
             limit_instructions: None,
         }
@@ -108,7 +113,10 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     let (output, point) = (&bake.output, bake.point);
     // Begun first, so that a place that cannot be written is told before the work.
     let mut file = AtomicFile::create(output)?;
-    let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program)?;
+    let mut network = network(bake)?;
+    let info = network.as_ref().map(Network::info);
+    let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program, info.as_ref())?;
+    parts.network = network.is_some();
     let guest_output = HostOutput::silent(true);
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.
     let seed = if point == Point::Idle { Some(seed(Randomness::Published)?) } else { None };
@@ -120,6 +128,7 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
         seed,
         shares: &bake.devices.shares,
         program: &bake.program,
+        network: info.as_ref(),
         aid: None,
     };
     let machine_file = machine_file(context, &bake.source, output)?;
@@ -127,9 +136,12 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     let mut drive = Drive::new(machine);
 
     context.notice(Notice::Booting { path, memory });
+    if network.is_some() {
+        context.notice(Notice::BakedWithNetwork);
+    }
     let tracker = tracker(context);
     let wanted = (point, bake.settle, bake.limit_instructions);
-    let settled = settle(&mut drive, &guest_output, wanted, interrupted, |moment| self::report(&tracker, moment));
+    let settled = settle(&mut drive, &guest_output, network.as_mut(), wanted, interrupted, |moment| self::report(&tracker, moment));
     drop(tracker);
     report.take(&mut drive);
     let Settled { booted, judged, verdict, control } = settled?;
@@ -151,6 +163,14 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     report.snapshot_mappings = Some(written.runs);
     read_back(context, output, &file, &written)?;
     Ok(Baked { machine: machine_file, written, control })
+}
+
+/// The network that the guest has meanwhile.
+fn network(bake: &Bake) -> Result<Option<Network>> {
+    match &bake.network {
+        Some(options) => Network::open(options, &mut OsEntropy::open()?),
+        None => Ok(None),
+    }
 }
 
 /// The machine's file of `source`, or the one that is made of its image, beside the snapshot at `output`.
@@ -181,6 +201,9 @@ fn boot_source<'a>(
         }
         (Some(path), _) => {
             let machine = MachineFile::open(options.context, path)?;
+            if options.network.is_some() && !machine.has_network() {
+                return Err(Error::NoNetworkDevice { path: path.into() });
+            }
             let in_module = bake.engine == EngineKind::Wamr && machine.is_trusted()?;
             if in_module {
                 report.engine = machine.engine();

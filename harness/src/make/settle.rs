@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::host::file::atomic::AtomicFile;
+use crate::host::net::Network;
+use crate::machine::Engine;
 use crate::machine::drive::{Drive, SLICE};
 use crate::machine::output::HostOutput;
 use crate::machine::record::{BakeState, Point};
@@ -10,7 +12,7 @@ use attend::{Action, Settler};
 use emu::machine::Verdict;
 use snapshot::Written;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A moment of a bake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +43,7 @@ pub struct Settled {
 pub fn settle(
     drive: &mut Drive,
     output: &HostOutput,
+    mut network: Option<&mut Network>,
     (point, options, limit): (Point, SettleOptions, Option<u64>),
     mut interrupted: impl FnMut() -> Option<i32>,
     mut progress: impl FnMut(Moment) -> Result<()>,
@@ -59,6 +62,9 @@ pub fn settle(
                 if let Some(signal) = interrupted() {
                     return Err(Error::Interrupted { signal });
                 }
+                if let Some(network) = &mut network {
+                    network.work(drive.machine())?;
+                }
                 let stop = drive.run(until)?;
                 let status = drive.status();
                 judged = Moment { instructions: drive.instructions(), elapsed: drive.elapsed(), now: status.now };
@@ -68,7 +74,12 @@ pub fn settle(
             Action::Push { port, bytes } => {
                 drive.machine().push_input(port, &bytes);
             }
-            Action::SkipTo(tick) => drive.machine().skip_to(tick),
+            Action::SkipTo(tick) => {
+                let answered = network.as_mut().map(|network| wait(network, drive.machine(), tick)).transpose()?;
+                if answered != Some(true) {
+                    drive.machine().skip_to(tick);
+                }
+            }
             Action::End(end) => {
                 let attend::Settled { verdict, control } = end?;
                 return Ok(Settled { booted, judged, verdict, control });
@@ -77,6 +88,22 @@ pub fn settle(
             Action::Show { .. } | Action::Close(_) | Action::Resize(_) | Action::Wait { .. } => {}
             Action::Save { .. } | Action::Decline(_) | Action::Notify(_) => {}
         }
+    }
+}
+
+/// Where the halted guest waits for the network, its time passes as ours does, up to `tick`: its timers would expire before any answer came. Whether
+/// something came.
+fn wait(network: &mut Network, machine: &mut dyn Engine, tick: u64) -> Result<bool> {
+    let end = Instant::now() + Duration::from_nanos(tick.saturating_sub(machine.now()));
+    loop {
+        if network.work(machine)? {
+            return Ok(true);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || !network.may_wake() {
+            return Ok(false);
+        }
+        network.wait(left).map_err(|source| Error::Host { what: "wait for the network", source })?;
     }
 }
 

@@ -9,6 +9,7 @@ use super::console::{Control, ControlCommand, Input, InputSource};
 use super::stdin::{Arrival, Stdin};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::host::net::Network;
 use crate::machine::drive::{Drive, SLICE};
 use crate::machine::output::{HostOutput, OutputFailure};
 use crate::machine::{ClockSource, Engine};
@@ -22,6 +23,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+/// Counts between two looks at the network while something goes on there: some hundred microseconds.
+const NETWORK_SLICE: u64 = 100_000;
+
 /// How a machine is attended.
 pub struct AttendOptions {
     /// How it stands at first.
@@ -34,6 +38,8 @@ pub struct AttendOptions {
     pub limit: Option<u64>,
     /// What saves it, if anything does.
     pub saver: Option<Saver>,
+    /// Its network, if it has one.
+    pub network: Option<Network>,
 }
 
 /// A machine, and all that attending it takes.
@@ -47,6 +53,7 @@ pub struct Attended {
     /// The user's terminal is raw while the machine runs.
     raw: bool,
     saver: Option<Saver>,
+    network: Option<Network>,
     /// What was saved last, if that was for the end.
     checkpoint: Option<Checkpoint>,
     /// Why saving failed last.
@@ -62,7 +69,7 @@ impl Attended {
         control: Box<dyn Control>,
         options: AttendOptions,
     ) -> Self {
-        let AttendOptions { begin, clock, mode, limit, saver } = options;
+        let AttendOptions { begin, clock, mode, limit, saver, network } = options;
         let mut drive = Drive::new(machine);
         let settings = Settings {
             clock: match clock {
@@ -90,6 +97,7 @@ impl Attended {
             stdin: Stdin::new(stdin, source),
             control,
             saver,
+            network,
             checkpoint: None,
             unsaved: None,
         }
@@ -117,13 +125,19 @@ impl Attended {
             let action = self.attendant.next(&mut self.output.look());
             match action {
                 Action::Run { until } => {
+                    self.work_network()?;
+                    let until = self.reach(until);
                     let stop = self.drive.run(until)?;
+                    self.attendant.set_can_be_woken(self.network.as_ref().is_some_and(Network::may_wake));
                     let status = self.drive.status();
                     self.attendant.handle(Event::Stopped { stop, status });
                     self.look_outside(Some(Duration::ZERO))?;
                 }
                 Action::Wait { until } => {
+                    // The guest may have sent something before it halted, and what it is given now wakes it.
+                    let stirred = self.work_network()?;
                     let now = self.drive.machine().now();
+                    let until = if stirred { Some(now) } else { until };
                     self.look_outside(until.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))?;
                 }
                 Action::SkipTo(tick) => self.drive.machine().skip_to(tick),
@@ -143,10 +157,29 @@ impl Attended {
         }
     }
 
+    /// How far to run at once. Where somebody waits for a frame of the guest, they do not wait for the end of a long slice.
+    fn reach(&mut self, until: u64) -> u64 {
+        match &self.network {
+            Some(network) if network.is_busy() => until.min(self.drive.machine().count().saturating_add(NETWORK_SLICE)),
+            _ => until,
+        }
+    }
+
+    /// Moves frames. Whether the guest was given any.
+    fn work_network(&mut self) -> Result<bool> {
+        match &mut self.network {
+            Some(network) => network.work(self.drive.machine()),
+            None => Ok(false),
+        }
+    }
+
     /// Passes on what has come from outside, or comes within `timeout`.
     fn look_outside(&mut self, timeout: Option<Duration>) -> Result<()> {
         let debugger = self.drive.machine().waits_on();
-        let wake: Vec<_> = [self.control.as_fd()].into_iter().chain(debugger).collect();
+        let network = self.network.as_ref().map(Network::as_fd);
+        let wake: Vec<_> = [self.control.as_fd()].into_iter().chain(debugger).chain(network).collect();
+        let timers = self.network.as_ref().and_then(Network::timeout);
+        let timeout = [timeout, timers].into_iter().flatten().min();
         let arrival = self.stdin.wait(self.attendant.wants_input(), &wake, timeout);
         match arrival.map_err(|source| Error::Host { what: "read standard input", source })? {
             Arrival::Nothing => {}
@@ -167,7 +200,7 @@ impl Attended {
 
     fn save(&mut self, at: SavePoint, within: u64, requested: bool) {
         let checkpoint = match &mut self.saver {
-            Some(saver) => saver.save(&mut self.drive, &self.output, (at, within)),
+            Some(saver) => saver.save(&mut self.drive, &self.output, self.network.as_ref(), (at, within)),
             None => Err(Error::NoSessionToSave),
         };
         self.attendant.handle(if checkpoint.is_ok() { Event::Saved } else { Event::NotSaved });

@@ -33,7 +33,7 @@ pub fn devices(given: &Devices, snapshot: &Path, baked: &BakeState) -> Devices {
         DiskFile { path: snapshot.with_file_name(name), read_only: disk.read_only }
     };
     let missing = baked.disks.iter().filter(|disk| disk.kind == DiskKind::File).skip(given.disks.len()).map(beside);
-    Devices { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone() }
+    Devices { disks: given.disks.iter().cloned().chain(missing).collect(), shares: given.shares.clone(), network: given.network }
 }
 
 /// The disks that a machine's file brings, if there is one.

@@ -1,13 +1,14 @@
 //! A machine that boots: for the one who runs it, or once and for all, for a snapshot of it.
 
 use super::plan::Plan;
-use super::{Outcome, RunRequest, attend};
+use super::{Outcome, RunRequest, attend, network};
 use crate::context::Context;
 use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, SNAPSHOT_ENDING, Store};
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::file::atomic::AtomicFile;
+use crate::host::net::Network;
 use crate::machine::boot::{self, BootOptions};
 use crate::machine::config::{ConfigBuilder, Randomness, seed};
 use crate::machine::drive::Drive;
@@ -39,7 +40,9 @@ pub fn run(
     let (clock, mode) = (request.clock, plan.mode);
     let (input, streams) = console.split();
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
-    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program)?;
+    let network = network::open(context, request, Some(machine), (machine.has_network(), machine.path()))?;
+    let network_info = network.as_ref().map(Network::info);
+    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program, network_info.as_ref())?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
@@ -52,10 +55,11 @@ pub fn run(
         seed: Some(seed(randomness)?),
         shares: &request.devices.shares,
         program: &plan.program,
+        network: network_info.as_ref(),
         aid: request.aid.as_ref(),
     };
     let engine = boot::file(machine, in_module, &mut parts, &made)?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, saver: None };
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, saver: None, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
     attend(context, &mut attended, &output, (report, start))
 }
@@ -87,7 +91,7 @@ pub fn first_boot(context: &Context, store: &Store, machine: &Path) -> Result<(P
 fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let (devices, program) = (Devices::default(), Program::default());
-    let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged)?.for_program(&program)?;
+    let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged)?.for_program(&program, None)?;
     let output = HostOutput::silent(true);
     let made = BootOptions {
         context,
@@ -97,12 +101,14 @@ fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Resul
         seed: None,
         shares: &[],
         program: &program,
+        network: None,
         aid: None,
     };
     let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?);
     let tracker = bake::tracker(context);
-    let mut settle_at =
-        |point| settle(&mut drive, &output, (point, SettleOptions::default(), None), || None, |moment| bake::report(&tracker, moment));
+    let mut settle_at = |point| {
+        settle(&mut drive, &output, None, (point, SettleOptions::default(), None), || None, |moment| bake::report(&tracker, moment))
+    };
     let (point, settled) = match settle_at(Point::Barrier) {
         // A guest with an init of its own has no barrier.
         Err(Error::Guest(Failure::NoBarrier { .. })) => (Point::Idle, settle_at(Point::Idle)?),

@@ -7,6 +7,7 @@ pub mod attended;
 mod check;
 mod cold;
 pub mod console;
+mod network;
 mod plan;
 mod reference;
 mod restore;
@@ -16,6 +17,7 @@ use crate::context::Context;
 use crate::distribution::oci::PullOptions;
 use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
+use crate::host::net::NetworkOptions;
 use crate::machine::DebugAid;
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
@@ -59,6 +61,8 @@ pub struct RunRequest {
     pub program: Program,
     /// Disks and shares.
     pub devices: Devices,
+    /// The network, if one was asked for, or none. Otherwise a machine with a network device has the usual one.
+    pub network: Option<NetworkOptions>,
     /// What the program is connected to, if that was said; otherwise, to a terminal if someone types what it reads.
     pub mode: Option<Mode>,
     /// Where the guest's time comes from.
@@ -110,6 +114,7 @@ impl RunRequest {
             memory: None,
             program: Program::default(),
             devices: Devices::default(),
+            network: None,
             mode: None,
             clock: ClockSource::Host,
             limit_instructions: None,

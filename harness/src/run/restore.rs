@@ -1,14 +1,16 @@
 //! A machine out of a snapshot, or out of what a session has saved.
 
 use super::plan::Plan;
-use super::{Outcome, RunRequest, attend, check};
+use super::{Outcome, RunRequest, attend, check, network};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
+use crate::host::net::{ConnectionsState, Network};
 use crate::machine::config::{ConfigBuilder, Randomness, seed};
 use crate::machine::file::MachineFile;
 use crate::machine::output::HostOutput;
+use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
 use crate::machine::saved::Saved;
 use crate::machine::{Engine, native};
@@ -20,6 +22,7 @@ use crate::session::Saver;
 use attend::{Begin, Routes, Transcript, TranscriptState};
 use emu::bus::Ram;
 use emu::machine::{Machine, model};
+use protocol::network::NetworkInfo;
 use snapshot::{MachineId, Record, Sections, Space};
 use std::time::Instant;
 
@@ -48,6 +51,7 @@ pub fn run(
     found.require(&wanted).map_err(|source| saved.error(source))?;
     let mut sections = saved.sections();
     let baked: BakeState = sections.take(0).map_err(|source| saved.error(source))?;
+    let connections: Option<ConnectionsState> = sections.take_if_present(0).map_err(|source| saved.error(source))?;
     let transcript: Option<TranscriptState> = sections.take_if_present(0).map_err(|source| saved.error(source))?;
 
     if !plan.resumed {
@@ -56,7 +60,11 @@ pub fn run(
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
     let devices = check::devices(&request.devices, path, &baked);
-    let parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&plan.program)?;
+    let has_network = model::has_network(found.devices);
+    let mut network = network::open(context, request, machine, (has_network, path))?;
+    let network_info = network.as_ref().map(Network::info);
+    let mut parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&plan.program, network_info.as_ref())?;
+    parts.network = has_network;
     if in_module {
         parts.require_no_disks()?;
     }
@@ -77,7 +85,7 @@ pub fn run(
     let engine = match machine {
         Some(machine) if in_module => {
             report.engine = machine.engine();
-            in_wamr(machine, saved, (request, &plan.program), &output)?
+            in_wamr(machine, saved, (request, &plan.program, network_info.as_ref()), &output)?
         }
         machine => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
     };
@@ -88,6 +96,9 @@ pub fn run(
     report.snapshot_bytes = Some(saved.file_length());
     report.snapshot_mappings = Some(if request.restore == RestoreMode::Map { saved.mappings() } else { 0 });
 
+    if let (Some(network), Some(connections)) = (&mut network, &connections) {
+        network.reset_connections(&connections.connections());
+    }
     let begin = match baked.point {
         Point::Barrier => Begin::Barrier,
         Point::Idle => Begin::Running,
@@ -95,7 +106,7 @@ pub fn run(
     };
     report.session = plan.session.as_ref().map(|session| session.name().into());
     let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
-    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver };
+    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
     attend(context, &mut attended, &output, (report, start))
 }
@@ -104,11 +115,11 @@ pub fn run(
 fn in_wamr(
     machine: &MachineFile,
     saved: &Saved,
-    (request, program): (&RunRequest, &crate::machine::program::Program),
+    (request, program, network): (&RunRequest, &Program, Option<&NetworkInfo>),
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
-    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, program);
+    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, (program, network));
     let load = |snapshot| machine.load(shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {

@@ -4,6 +4,7 @@ use super::Session;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
+use crate::host::net::{ConnectionsState, Network};
 use crate::machine::Engine;
 use crate::machine::drive::Drive;
 use crate::machine::output::HostOutput;
@@ -60,7 +61,13 @@ impl Saver {
 
     /// Saves the machine as it stands, or as it stands a little later, where copies of it can be told apart. Whatever was saved before stays until
     /// this is complete and on the disk.
-    pub fn save(&mut self, drive: &mut Drive, output: &HostOutput, (at, within): (SavePoint, u64)) -> Result<Checkpoint> {
+    pub fn save(
+        &mut self,
+        drive: &mut Drive,
+        output: &HostOutput,
+        network: Option<&Network>,
+        (at, within): (SavePoint, u64),
+    ) -> Result<Checkpoint> {
         let start = Instant::now();
         let machine = drive.machine();
         let until = machine.count().saturating_add(within);
@@ -70,14 +77,19 @@ impl Saver {
         }
         let path = self.session.state();
         let mut file = AtomicFile::create(&path)?;
-        let written = self.write(machine, (output, at), &mut file)?;
+        let written = self.write(machine, (output, network, at), &mut file)?;
         file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;
         let bytes = written.pages * snapshot::PAGE_SIZE as u64;
         Ok(Checkpoint { session: self.session.name().into(), pages: written.pages, bytes, took: start.elapsed(), at })
     }
 
-    fn write(&self, machine: &mut dyn Engine, (output, at): (&HostOutput, SavePoint), file: &mut AtomicFile) -> Result<Written> {
+    fn write(
+        &self,
+        machine: &mut dyn Engine,
+        (output, network, at): (&HostOutput, Option<&Network>, SavePoint),
+        file: &mut AtomicFile,
+    ) -> Result<Written> {
         let path = self.session.state();
         let error = |source| match source {
             snapshot::Error::Io { doing: _, source } => Error::Write { path: path.clone(), source },
@@ -90,6 +102,9 @@ impl Saver {
         };
         writer.add(0, &BakeState { point, ..self.record.clone() }).map_err(error)?;
         writer.add(0, &output.look().terminal().save()).map_err(error)?;
+        if let Some(connections) = network.and_then(ConnectionsState::of) {
+            writer.add(0, &connections).map_err(error)?;
+        }
         machine.memory().save_delta(&writer, (&self.base, &self.covered), file.file()).map_err(error)
     }
 }

@@ -99,6 +99,8 @@ pub struct Attendant {
     saving: Option<(SavePoint, AfterSave)>,
     /// The user knows that leaving would lose work.
     warned: bool,
+    /// Something other than input and timers may wake the guest.
+    can_be_woken: bool,
     actions: VecDeque<Action>,
     end: Option<Result<Ending, Failure>>,
 }
@@ -121,9 +123,16 @@ impl Attendant {
             asked_to_end: false,
             saving: None,
             warned: false,
+            can_be_woken: false,
             actions: VecDeque::new(),
             end: None,
         }
+    }
+
+    /// Whether something other than input and timers may wake the guest: a network. Without, a guest that halts with no timer, after the end of its input,
+    /// is stuck.
+    pub fn set_can_be_woken(&mut self, can_be_woken: bool) {
+        self.can_be_woken = can_be_woken;
     }
 
     /// Whether there is room for more input.
@@ -440,7 +449,7 @@ impl Attendant {
                 self.actions.push_back(Action::SkipTo(tick));
             }
             (Clock::Virtual, None) => self.end = Some(Err(Failure::Stuck)),
-            (Clock::Host, None) if self.feeder.is_over() => self.end = Some(Err(Failure::Stuck)),
+            (Clock::Host, None) if self.feeder.is_over() && !self.can_be_woken => self.end = Some(Err(Failure::Stuck)),
             (Clock::Host, until) => self.actions.push_back(Action::Wait { until }),
         }
     }

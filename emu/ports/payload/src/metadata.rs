@@ -11,6 +11,9 @@ pub struct Metadata {
     /// Bytes of the upper disk: writable memory, zero at power-on. 0 if there is none, else a multiple of [`UPPER_UNIT`].
     #[serde(default)]
     pub upper: u64,
+    /// The machine has a network device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
     /// The container image that the root is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageOrigin>,
@@ -40,11 +43,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let config = ImageConfig { env: vec!["A=b".into()], labels: [("l".into(), "\n".into())].into(), ..ImageConfig::default() };
-        for image in [None, Some(ImageOrigin { id: Some("sha256:0".into()), config, ..ImageOrigin::default() })] {
-            let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33, image };
+        let images = [None, Some(ImageOrigin { id: Some("sha256:0".into()), config, ..ImageOrigin::default() })];
+        for (image, network) in images.into_iter().zip([false, true]) {
+            let metadata = Metadata { append: "quiet \"x\"".into(), upper: 1 << 33, network, image };
             assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
         }
-        assert_eq!(Metadata::decode(b"{\"append\":\"\"}").unwrap(), Metadata { append: String::new(), upper: 0, image: None });
+        let least = Metadata { append: String::new(), upper: 0, network: false, image: None };
+        assert_eq!(Metadata::decode(b"{\"append\":\"\"}").unwrap(), least);
+        assert_eq!(least.encode(), b"{\"append\":\"\",\"upper\":0}");
         for wrong in [&b""[..], b"{}", b"{\"append\":1}", b"{\"append\":\"\",\"upper\":-1}", b"\xff"] {
             assert!(Metadata::decode(wrong).is_err());
         }

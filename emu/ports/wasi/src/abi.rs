@@ -8,6 +8,8 @@ use crate::ram;
 use crate::save::{self, Head};
 use crate::sink::Output;
 use devices::console::{Port, WindowSize};
+use devices::net::wire::{HEADER_SIZE, Header};
+use devices::net::{Offload, Pushed};
 use emu::machine::{Machine, MachineError, Stop};
 use std::cell::RefCell;
 
@@ -266,6 +268,48 @@ extern "C" fn pb_take_output() -> u32 {
 extern "C" fn pb_resize(cols: u32, rows: u32) {
     let limit = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     with_machine((), |machine| machine.resize(WindowSize { cols: limit(cols), rows: limit(rows) }));
+}
+
+/// What there is of a network device: 0 none; else bit 0, with bit 1 if the guest takes partial checksums, and bit 2 if it takes long segments.
+#[unsafe(no_mangle)]
+extern "C" fn pb_network() -> u32 {
+    with_machine(0, |machine| {
+        let bits = |offload: Offload| 1 | u32::from(offload.checksum) << 1 | u32::from(offload.segmentation) << 2;
+        machine.network().map_or(0, bits)
+    })
+}
+
+/// The answer is what the guest has sent since the last call, as records: the frame's length (4 bytes, little-endian), its virtio header (12
+/// bytes), the frame. Returns the answer's length.
+#[unsafe(no_mangle)]
+extern "C" fn pb_take_frames() -> u32 {
+    with(|state| {
+        let mut answer = Vec::new();
+        for (header, frame) in state.machine.as_mut().map(Machine::take_frames).unwrap_or_default() {
+            answer.extend((frame.len() as u32).to_le_bytes());
+            answer.extend(header.to_bytes(&frame, 0));
+            answer.extend(frame);
+        }
+        state.exchange.answer(answer) as u32
+    })
+}
+
+/// Gives the guest a frame: `length` bytes, of which the first 12 are its virtio header. Returns 0 if the guest has it, 1 if it has no buffers
+/// for it now, 2 if it will never take it.
+#[unsafe(no_mangle)]
+extern "C" fn pb_push_frame(length: u32) -> u32 {
+    with(|state| {
+        let bytes = state.exchange.taken(length as usize);
+        let Some((header, frame)) = bytes.split_first_chunk::<HEADER_SIZE>() else { return 2 };
+        match (Header::parse(*header, u64::MAX), &mut state.machine) {
+            (Some(header), Some(machine)) => match machine.push_frame(header, frame) {
+                Pushed::Delivered => 0,
+                Pushed::NoRoom => 1,
+                Pushed::Refused => 2,
+            },
+            _ => 2,
+        }
+    })
 }
 
 /// The answer is what the machine has done: retired instructions and HLTs since power-on, and requests that devices have completed since it

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::payload::Place;
+use devices::net::Mac;
 use devices::p9::RelativePath;
 use snapshot::Digest;
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub root: Option<Root>,
     /// `upper=BYTES`: the upper disk, which is what the module's memory has behind guest RAM. 0 if there is none.
     pub upper: u64,
+    /// `network=HEX`: a network device with this address.
+    pub network: Option<Mac>,
     /// `info=HEX`: the text of `info` for the guest's init.
     pub info: Vec<u8>,
     /// `bind=FD,rw,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the guest.
@@ -121,6 +124,7 @@ impl Config {
             "initramfs" => self.initramfs = Some(parse_place(value)?),
             "root" => self.root = Some(parse_root(value)?),
             "upper" => self.upper = value.parse().ok()?,
+            "network" => self.network = Some(parse_hex(value)?.try_into().ok().filter(|[first, ..]: &Mac| first & 1 == 0)?),
             "info" => self.info = parse_hex(value)?,
             "bind" => self.binds.push(parse_bind(value)?),
             "snapshot" => self.snapshot = Some(parse_snapshot(value)?),

@@ -55,6 +55,7 @@ pub unsafe fn parts(
     let parts = machine::Config {
         disks,
         shares: std::iter::once(reserved).chain(files).chain(folders.into_iter().filter_map(open)).collect(),
+        network: config.network,
         entropy: if config.host_entropy { Entropy::Host(Box::new(WasiEntropy)) } else { Entropy::Published },
         console: Box::new(output.clone()),
         serial: Box::new(output.clone()),

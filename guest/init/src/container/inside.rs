@@ -55,6 +55,10 @@ fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
     if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
         crate::set_clock(seconds.saturating_mul(crate::SECOND))?;
     }
+    if info.has_network {
+        info.network.set_up()?;
+        root::write_network(&info.network)?;
+    }
     info.binds.iter().try_for_each(|bind| root.bind(bind))
 }
 

@@ -19,8 +19,12 @@ use crate::error::{Context, Error, Result};
 use crate::image::ProgramDefaults;
 use crate::info::Bind;
 use crate::mounts::{self, NOTHING_TO_RUN, make_folder, mount_at, parameter};
+use crate::network::Network;
 use crate::{sys, terminal, upper};
 
+/// Where programs find the names of machines, and who knows others.
+const HOSTS: &str = "/etc/hosts";
+const RESOLVERS: &str = "/etc/resolv.conf";
 /// The terminal in a `/dev` of the container's own.
 const CONSOLE: &str = "/dev/console";
 
@@ -200,17 +204,31 @@ fn write_names(hostname: &OsStr) -> Result<()> {
     let hostname = hostname.to_string_lossy();
     make_folder("/etc")?;
     let hosts = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback {hostname}\n");
-    for (path, content) in [("/etc/hostname", format!("{hostname}\n")), ("/etc/hosts", hosts)] {
+    for (path, content) in [("/etc/hostname", format!("{hostname}\n")), (HOSTS, hosts)] {
         // A link would lead to a file of another purpose.
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("replace", path),
             _ => fs::write(path, content).context("write", path)?,
         }
     }
-    match fs::symlink_metadata("/etc/resolv.conf") {
+    match fs::symlink_metadata(RESOLVERS) {
         Ok(_) => Ok(()),
-        Err(_) => fs::write("/etc/resolv.conf", "").context("write", "/etc/resolv.conf"),
+        Err(_) => fs::write(RESOLVERS, "").context("write", RESOLVERS),
     }
+}
+
+/// Says where names are looked up, and which are known.
+pub fn write_network(network: &Network) -> Result<()> {
+    make_folder("/etc")?;
+    // A link would lead to a file of another purpose.
+    match fs::remove_file(RESOLVERS) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("replace", RESOLVERS),
+        _ => fs::write(RESOLVERS, network.resolver_file()).context("write", RESOLVERS)?,
+    }
+    let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
+    let new: String =
+        network.hosts().lines().filter(|line| !hosts.lines().any(|own| own == *line)).map(|line| format!("{line}\n")).collect();
+    fs::write(HOSTS, hosts + &new).context("write", HOSTS)
 }
 
 impl Root {

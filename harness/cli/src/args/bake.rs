@@ -1,7 +1,7 @@
 //! `prebake bake`.
 
 use super::value::{BakeTargetArg, PointArg};
-use super::{ColdArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, SettleArg};
+use super::{ColdArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportArgs, SettleArg};
 use clap::{Args, ValueEnum};
 use prebake::artifact::is_machine;
 use prebake::machine::EngineKind;
@@ -18,7 +18,8 @@ Examples:
   prebake bake python.aot -o repl.snap --at idle -- python3 -q
   prebake bake alpine:3.20 --push registry.example/alpine:3.20 --sign prebake.key
 
-Baking is deterministic: the same files give the same snapshot, byte for byte, on any host.";
+Baking is deterministic: the same files give the same snapshot, byte for byte, on any host. The guest has no network meanwhile, unless --net is given;
+then what comes by the network is in the snapshot, too.";
 
 /// `prebake bake`.
 #[derive(Debug, Args)]
@@ -56,6 +57,9 @@ pub struct BakeArgs {
     /// The machine to boot.
     #[command(flatten)]
     pub cold: ColdArgs,
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// What the program gets.
     #[command(flatten)]
     pub program: ProgramArgs,
@@ -83,6 +87,7 @@ impl BakeArgs {
             settle: self.settle.into(),
             engine: if self.in_module() { EngineKind::Wamr } else { EngineKind::Native },
             devices: (&self.cold.devices).into(),
+            network: self.network.options(),
             program: (&self.program).into(),
             limit_instructions: self.report.limit_instructions,
         }
@@ -119,7 +124,7 @@ impl BakeArgs {
             Some(option) if self.at == PointArg::Barrier => Err(format!(
                 "{option} has no effect at the barrier, where the program has not started; pass it to `run`, or bake --at idle"
             )),
-            _ => Ok(()),
+            _ => self.network.check(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `prebake boot`.
 
-use super::{ColdArgs, ConsoleArgs, DebugArgs, ReportArgs};
+use super::{ColdArgs, ConsoleArgs, DebugArgs, NetworkArgs, ReportArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -19,6 +19,9 @@ pub struct BootArgs {
     /// The machine to boot.
     #[command(flatten)]
     pub cold: ColdArgs,
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// The console.
     #[command(flatten)]
     pub console: ConsoleArgs,

@@ -5,6 +5,7 @@ mod boot;
 mod convert;
 mod debug;
 mod inspect;
+mod network;
 mod program;
 mod registry;
 mod run;
@@ -16,6 +17,7 @@ pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use debug::DebugArgs;
 pub use inspect::{DiffArgs, InspectArgs};
+pub use network::NetworkArgs;
 pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
@@ -134,7 +136,7 @@ pub struct DeviceArgs {
 
 impl From<&DeviceArgs> for Devices {
     fn from(args: &DeviceArgs) -> Self {
-        Self { disks: args.disks.iter().map(Into::into).collect(), shares: args.shares.iter().map(Into::into).collect() }
+        Self { disks: args.disks.iter().map(Into::into).collect(), shares: args.shares.iter().map(Into::into).collect(), network: false }
     }
 }
 
@@ -201,6 +203,7 @@ pub fn parse() -> Cli {
     let cli = Cli::parse();
     let checked = match &cli.command {
         Command::Run(args) => args.check(),
+        Command::Boot(args) => args.network.check(),
         Command::Bake(args) => args.check(),
         Command::Convert(args) => args.check(),
         _ => Ok(()),

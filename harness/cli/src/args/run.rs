@@ -1,7 +1,7 @@
 //! `prebake run`.
 
 use super::value::{MODEL, MachineArg};
-use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
+use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
 use prebake::artifact::is_machine;
 use protocol::FILES_TAG;
@@ -85,6 +85,9 @@ pub struct RunArgs {
     /// Disks and shares.
     #[command(flatten)]
     pub devices: DeviceArgs,
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// The console.
     #[command(flatten)]
     pub console: ConsoleArgs,
@@ -112,7 +115,7 @@ impl RunArgs {
             _ if !self.program.volumes.is_empty() && self.devices.shares.iter().any(|share| share.tag == FILES_TAG) => {
                 Err(format!("-v and --share both use the share {FILES_TAG}; pass everything with -v"))
             }
-            _ => self.program.check(),
+            _ => self.program.check().and_then(|()| self.network.check()),
         }
     }
 }

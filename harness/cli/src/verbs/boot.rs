@@ -8,8 +8,12 @@ use crate::terminal::Signals;
 use attend::{Begin, Routes, Transcript};
 use prebake::error::Result;
 use prebake::host::backend::disk::Verify;
+use prebake::host::backend::entropy::OsEntropy;
+use prebake::host::net::Network;
+use prebake::machine::Devices;
 use prebake::machine::config::{ConfigBuilder, Randomness, seed};
 use prebake::machine::output::HostOutput;
+use prebake::machine::program::Program;
 use prebake::machine::{boot, native};
 use prebake::report::Report;
 use prebake::run::attend;
@@ -27,14 +31,17 @@ pub fn run(shell: &Shell, args: &BootArgs, start: Instant) -> ExitCode {
 
 fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let mut parts = ConfigBuilder::open(&shell.context, &(&args.cold.devices).into(), Verify::IfChanged)?;
+    let network = args.network.options().map(|options| Network::open(&options, &mut OsEntropy::open()?)).transpose()?.flatten();
+    let devices = Devices { network: network.is_some(), ..(&args.cold.devices).into() };
+    let mut parts = ConfigBuilder::open(&shell.context, &devices, Verify::IfChanged)?
+        .for_program(&Program::default(), network.as_ref().map(Network::info).as_ref())?;
     let (input, streams) = console::of_process()?.split();
     let (mode, clock) = (mode(&args.console).unwrap_or(input.source.usual_mode()), args.console.clock.into());
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
     let randomness = Randomness::of_boot(clock);
     let config = parts.take_config(&output, clock, randomness, Some(seed(randomness)?))?;
     let engine = native(&shell.context, boot::kernel(&args.kernel, &args.cold.kernel(), config)?, args.debug.aid().as_ref())?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, saver: None };
+    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, saver: None, network };
     let mut attended = Attended::new(shell.context.clone(), engine, (input, output.clone()), Box::new(signals), options);
     attend(&shell.context, &mut attended, &output, (report, start))?.status()
 }

@@ -66,6 +66,7 @@ fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
         memory: args.memory,
         program: (&args.program).into(),
         devices: (&args.devices).into(),
+        network: args.network.options(),
         mode: mode(&args.console),
         clock: args.console.clock.into(),
         limit_instructions: args.report.limit_instructions,

@@ -205,6 +205,17 @@ fn a_guest_that_waits_for_nothing_is_stuck() {
 }
 
 #[test]
+fn a_guest_that_a_network_may_wake_waits() {
+    let guest = Guest { reads: false, ..Guest::running() };
+    let mut host = Host::new(settings(Clock::Host, Mode::Streams, Source::Pipe), Begin::Running, guest);
+    host.attendant.set_can_be_woken(true);
+    host.attendant.handle(Event::EndOfInput);
+    host.until_waiting();
+    host.attendant.set_can_be_woken(false);
+    assert_eq!(host.finish(), Err(Failure::Stuck));
+}
+
+#[test]
 fn the_end_stays_the_end() {
     let mut host = Host::new(piped(), Begin::Running, Guest::running().does(0, Deed::Exit(3)));
     let end = host.finish();

@@ -4,6 +4,7 @@ use super::error::Failure;
 use crate::config::{Config, Root};
 use crate::payload::{Place, read};
 use payload::{Error, HEADER_LEN, Metadata, PartKind, Table};
+use protocol::network::GUEST_MAC;
 
 /// The part of a configuration that the payload decides.
 pub fn config() -> Result<Config, Failure> {
@@ -27,6 +28,7 @@ pub fn config() -> Result<Config, Failure> {
         kernel: Some(place(PartKind::Kernel)?),
         root,
         upper: metadata.upper,
+        network: metadata.network.then_some(GUEST_MAC),
         initramfs: has_initramfs.then(|| place(PartKind::Initramfs)).transpose()?,
         ..Config::default()
     })

@@ -1,0 +1,189 @@
+//! The other end of a guest's cable on this host: a network in this process, or a socket to another one. Nothing here waits: what is to be
+//! waited for is one descriptor and one deadline.
+
+mod options;
+mod poller;
+mod relay;
+mod resolver;
+mod socket;
+mod state;
+mod user;
+
+pub use state::ConnectionsState;
+
+pub use options::{Link, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
+
+use crate::error::Result;
+use devices::net::Pushed;
+use devices::net::wire::{Header, PartialChecksum};
+use net::{Connection, Frame};
+use protocol::network::{MTU, NetworkInfo};
+use rand_core::Rng;
+use relay::Relay;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+use user::UserNetwork;
+
+/// A guest's end of the cable.
+pub trait Cable {
+    /// Takes the frames that the guest has sent.
+    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)>;
+    /// Gives the guest a frame.
+    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed;
+    /// What the guest's driver takes, if the guest has a network device.
+    fn network(&mut self) -> Option<devices::net::Offload>;
+}
+
+enum End {
+    User(Box<UserNetwork>),
+    Relay(Relay),
+}
+
+/// A guest's network.
+pub struct Network {
+    end: End,
+    info: NetworkInfo,
+    started: Instant,
+    /// The frame that the guest has no buffers for.
+    hand: Option<Frame>,
+}
+
+impl Network {
+    /// The network that is asked for, if one is. Its ports are open when this returns.
+    pub fn open(options: &NetworkOptions, random: &mut dyn Rng) -> Result<Option<Self>> {
+        let end = match &options.link {
+            Link::None => return Ok(None),
+            Link::User { host, mtu } => End::User(Box::new(UserNetwork::open(options, (*host, *mtu), Duration::ZERO, random)?)),
+            Link::Socket(place) => End::Relay(Relay::connect(place)?),
+        };
+        let (mtu, search) = match &end {
+            End::User(network) => (network.mtu(), network.search().to_vec()),
+            End::Relay(_) => (MTU, options.search.clone()),
+        };
+        let names = options.names.iter().map(|(name, named)| (name.clone(), named.address())).collect();
+        let info = NetworkInfo { mac: options.mac, mtu: Some(mtu).filter(|mtu| *mtu != MTU), search, names };
+        Ok(Some(Self { end, info, started: Instant::now(), hand: None }))
+    }
+
+    /// What the guest is told.
+    pub fn info(&self) -> NetworkInfo {
+        self.info.clone()
+    }
+
+    /// Where the published ports are.
+    pub fn addresses(&self) -> Vec<io::Result<SocketAddr>> {
+        match &self.end {
+            End::User(network) => network.addresses(),
+            End::Relay(_) => Vec::new(),
+        }
+    }
+
+    /// Moves all that can be moved between the guest and the outside. Whether the guest was given any.
+    pub fn work<C: Cable + ?Sized>(&mut self, cable: &mut C) -> Result<bool> {
+        let Some(offload) = cable.network() else { return Ok(false) };
+        for (header, bytes) in cable.take_frames() {
+            match &mut self.end {
+                End::User(network) => network.receive(&bytes),
+                End::Relay(relay) => of_driver(header, bytes).into_plain().iter().for_each(|frame| relay.send(frame)),
+            }
+        }
+        match &mut self.end {
+            End::User(network) => {
+                network.set_offload(net::Offload { checksum: offload.checksum, segmentation: offload.segmentation });
+                network.work(self.started.elapsed())?;
+            }
+            End::Relay(relay) => relay.work()?,
+        }
+        let mut stirred = false;
+        while let Some(frame) = self.hand.take().or_else(|| self.next_frame()) {
+            match cable.push_frame(header_of(&frame), &frame.bytes) {
+                Pushed::Delivered => stirred = true,
+                Pushed::NoRoom => {
+                    self.hand = Some(frame);
+                    break;
+                }
+                Pushed::Refused => {}
+            }
+        }
+        Ok(stirred)
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        match &mut self.end {
+            End::User(network) => network.frame(),
+            End::Relay(relay) => relay.frame().map(|bytes| Frame { bytes, checksum: None, segment: None }),
+        }
+    }
+
+    /// What wakes whoever waits for something to do.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.end {
+            End::User(network) => network.poller().as_fd(),
+            End::Relay(relay) => relay.poller().as_fd(),
+        }
+    }
+
+    /// Waits until there is something to do, or the time is over.
+    pub fn wait(&self, time: Duration) -> io::Result<()> {
+        let time = self.timeout().map_or(time, |timeout| timeout.min(time));
+        let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+        match poll(&mut [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)], Some(&time)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long there is nothing to do, if nothing happens.
+    pub fn timeout(&self) -> Option<Duration> {
+        match &self.end {
+            End::User(network) => network.deadline().map(|deadline| deadline.saturating_sub(self.started.elapsed())),
+            End::Relay(_) => None,
+        }
+    }
+
+    /// Somebody may be waiting for the guest, or the guest for somebody.
+    pub fn is_busy(&self) -> bool {
+        match &self.end {
+            End::User(network) => network.is_busy(),
+            End::Relay(relay) => !relay.has_ended(),
+        }
+    }
+
+    /// Something may come from outside although nobody inside asked for it, or because somebody did.
+    pub fn may_wake(&self) -> bool {
+        match &self.end {
+            End::User(network) => network.is_busy() || network.is_published(),
+            End::Relay(relay) => !relay.has_ended(),
+        }
+    }
+
+    /// The guest's open connections, which a restored guest must be told are gone.
+    pub fn connections(&self) -> Vec<Connection> {
+        match &self.end {
+            End::User(network) => network.connections(),
+            End::Relay(_) => Vec::new(),
+        }
+    }
+
+    /// The guest was restored with these connections.
+    pub fn reset_connections(&mut self, connections: &[Connection]) {
+        if let End::User(network) = &mut self.end {
+            network.reset_connections(connections);
+        }
+    }
+}
+
+fn header_of(frame: &Frame) -> Header {
+    let checksum = frame.checksum.map(|checksum| PartialChecksum { start: checksum.start, offset: checksum.offset });
+    Header { checksum, segment: frame.segment }
+}
+
+fn of_driver(header: Header, bytes: Vec<u8>) -> Frame {
+    let checksum = header.checksum.map(|checksum| net::PartialChecksum { start: checksum.start, offset: checksum.offset });
+    Frame { bytes, checksum, segment: header.segment }
+}
