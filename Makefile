@@ -197,10 +197,10 @@ programs-test: test-packages lints test-guest build machine code registry
 	+@set -o pipefail; $(CARGO_TEST) --workspace 2>&1 | tee $(TARGET)/test.log
 
 # What people do, in scripts.
-SCRIPTS := test-boot test-image test-containers test-publish
+SCRIPTS := test-boot test-image test-containers test-publish test-network
 .PHONY: $(SCRIPTS)
 $(SCRIPTS): test-packages guest build machine code
-test-containers test-publish: test-images
+test-containers test-publish test-network: test-images
 test-publish: registry
 test-boot:
 	@guest/tests/boot $(PREBAKE) $(GUEST)
@@ -208,6 +208,8 @@ test-image:
 	@guest/tests/image $(PREBAKE) $(GUEST)
 test-containers:
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
+test-network:
+	@guest/tests/network $(PREBAKE) $(IMAGES)
 test-publish:
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
