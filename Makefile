@@ -32,7 +32,7 @@ INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-
 
 TEST_IMAGES := busybox alpine debian nobody layers server
 PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils patch cpio llvm-22-dev
-TEST_PACKAGES := e2fsprogs erofs-utils gdb jq openssl python3 skopeo
+TEST_PACKAGES := e2fsprogs erofs-utils gdb iproute2 jq openssl python3 skopeo
 
 .PHONY: help
 help:

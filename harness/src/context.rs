@@ -1,12 +1,14 @@
-//! What the library is handed before it does anything: where files lie, and who hears of its work.
+//! What the library is handed before it does anything: where files lie, how registries are reached, and who hears of its work.
 
 use crate::error::{Error, Result};
 use crate::host::file::ledger::Ledger;
 use crate::host::file::private_folder;
+use crate::network::Network;
 use crate::observer::{Notice, Observer, Silent};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where files lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,8 +23,6 @@ pub struct Folders {
     pub shipped: PathBuf,
     /// Files that go with the process.
     pub temporary: PathBuf,
-    /// Docker's configuration, with the credentials for registries.
-    pub docker: Option<PathBuf>,
 }
 
 impl Folders {
@@ -34,7 +34,6 @@ impl Folders {
             configuration: Some(root.join("configuration")),
             shipped: shipped.into(),
             temporary: root.join("temporary"),
-            docker: None,
         }
     }
 
@@ -44,27 +43,14 @@ impl Folders {
     }
 }
 
-/// Name and password for a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The name.
-    pub user: String,
-    /// The password.
-    pub password: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
 /// What everything is done with. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
     folders: Arc<Folders>,
     observer: Arc<dyn Observer>,
-    login: Option<Login>,
+    network: Arc<Network>,
+    /// What has been told once, and is not to be told again.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl fmt::Debug for Context {
@@ -76,7 +62,7 @@ impl fmt::Debug for Context {
 impl Context {
     /// Works in these folders, and tells this observer.
     pub fn new(folders: Folders, observer: Arc<dyn Observer>) -> Self {
-        Self { folders: Arc::new(folders), observer, login: None }
+        Self { folders: Arc::new(folders), observer, network: Arc::default(), told: Arc::default() }
     }
 
     /// The same, and tells nobody.
@@ -84,9 +70,9 @@ impl Context {
         Self::new(folders, Arc::new(Silent))
     }
 
-    /// The same with a name and a password for registries, in place of those that docker knows.
-    pub fn with_login(self, login: Option<Login>) -> Self {
-        Self { login, ..self }
+    /// The same, and reaches registries like this.
+    pub fn with_network(self, network: Network) -> Self {
+        Self { network: Arc::new(network), ..self }
     }
 
     /// The same with another observer, made of the one that there is.
@@ -104,14 +90,21 @@ impl Context {
         &*self.observer
     }
 
-    /// The name and the password for registries.
-    pub const fn login(&self) -> Option<&Login> {
-        self.login.as_ref()
+    /// How registries are reached.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Tells the observer.
     pub fn notice(&self, notice: Notice<'_>) {
         self.observer.notice(&notice);
+    }
+
+    /// Tells the observer, unless it has been told the same before.
+    pub(crate) fn notice_once(&self, what: &str, notice: Notice<'_>) {
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned()) {
+            self.notice(notice);
+        }
     }
 
     /// The folder for files that go with the process. It is made if it is not there.

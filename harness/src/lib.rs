@@ -11,6 +11,7 @@ pub mod error;
 pub mod host;
 pub mod machine;
 pub mod make;
+pub mod network;
 pub mod observer;
 pub mod report;
 pub mod run;

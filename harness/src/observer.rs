@@ -163,6 +163,13 @@ pub enum Notice<'a> {
         /// When.
         after: Duration,
     },
+    /// Credentials that the user may have for a registry cannot be read. It matters only if the registry wants some.
+    CredentialsUnread {
+        /// The registry.
+        registry: &'a str,
+        /// What cannot be read, and why.
+        problem: &'a str,
+    },
     /// Another process removes files from the store; this one waits for it.
     WaitingForPrune,
     /// Other processes use the store; removing files waits for them.

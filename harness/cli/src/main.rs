@@ -2,6 +2,7 @@
 
 mod args;
 mod console;
+mod network;
 mod shell;
 mod terminal;
 mod verbs;
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     terminal::restore_on_panic();
     let command = args::parse().command;
-    let shell = Shell::new(command.name());
+    let shell = Shell::new(command.name(), command.registry());
     match command {
         Command::Boot(args) => verbs::boot::run(&shell, &args, start),
         Command::Bake(args) => verbs::bake::run(&shell, &args),

@@ -1,8 +1,9 @@
 //! What every verb is given: the library's context, and the user's ear.
 
-use crate::wording;
+use crate::args::RegistryArgs;
+use crate::{network, wording};
 use indicatif::{ProgressBar, ProgressStyle};
-use prebake::context::{Context, Folders, Login};
+use prebake::context::{Context, Folders};
 use prebake::distribution::trust::{PublicKey, SigningKey, TrustError};
 use prebake::error::{Error, Result};
 use prebake::observer::{Notice, Observer, Progress, Task};
@@ -25,15 +26,11 @@ pub struct Shell {
 
 impl Shell {
     /// For a verb, with the user's folders.
-    pub fn new(verb: &'static str) -> Self {
+    pub fn new(verb: &'static str, registry: Option<&RegistryArgs>) -> Self {
         // Beside a guest's output it is not the verb that speaks.
         let name = if matches!(verb, "run" | "boot") { "prebake" } else { verb };
         let reporter = Arc::new(Reporter { name, bar: Mutex::new(None) });
-        let login = match (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
-            (Some(user), Some(password)) => Some(Login { user, password }),
-            _ => None,
-        };
-        Self { context: Context::new(folders(), reporter.clone()).with_login(login), verb, reporter }
+        Self { context: Context::new(folders(), reporter.clone()).with_network(network::of(registry)), verb, reporter }
     }
 
     /// Tells the user something.
@@ -69,16 +66,21 @@ fn key_text(name: &str) -> Result<String> {
     std::fs::read_to_string(name).map_err(|source| Error::Read { what: "key", path: name.into(), source })
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment, unless it is empty.
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The same of a path.
+pub fn path_in(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The user's folders, by the usual variables.
 fn folders() -> Folders {
-    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = path("HOME");
+    let home = path_in("HOME");
     let folder = |own, usual, below| {
-        path(own).or_else(|| path(usual).map(|folder| folder.join("prebake"))).or_else(|| home.as_ref().map(|home| home.join(below)))
+        path_in(own).or_else(|| path_in(usual).map(|folder| folder.join("prebake"))).or_else(|| home.as_ref().map(|home| home.join(below)))
     };
     // Tests are built apart from what prebake is shipped with.
     let beside = || std::env::current_exe().ok().and_then(|program| program.parent().map(PathBuf::from));
@@ -86,9 +88,8 @@ fn folders() -> Folders {
         store: folder("PREBAKE_HOME", "XDG_DATA_HOME", ".local/share/prebake"),
         cache: folder("PREBAKE_CACHE", "XDG_CACHE_HOME", ".cache/prebake"),
         configuration: folder("PREBAKE_CONFIG", "XDG_CONFIG_HOME", ".config/prebake"),
-        shipped: path("PREBAKE_MACHINE").or_else(beside).unwrap_or_default(),
+        shipped: path_in("PREBAKE_MACHINE").or_else(beside).unwrap_or_default(),
         temporary: std::env::temp_dir(),
-        docker: path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker"))),
     }
 }
 

@@ -60,6 +60,9 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         }
         Notice::RegistryDown { error } => format!("warning: {error}; using what was pulled before"),
         Notice::Retrying { error, after } => format!("{error}; trying again in {} s", after.as_secs()),
+        Notice::CredentialsUnread { registry, problem } => {
+            format!("note: the credentials for {registry} cannot be read: {problem}; asking without them")
+        }
         Notice::WaitingForPrune => "waiting for another prebake, which is removing files from the store".into(),
         Notice::WaitingForUsers => "waiting for other prebakes, which are using the store".into(),
         Notice::WaitingForOther => "waiting for another prebake, which is fetching the same".into(),

@@ -89,7 +89,7 @@ fn tell_of_earlier(context: &Context, store: &Store, image: &Resolved) -> Result
 fn ensure(context: &Context, request: &RunRequest, store: &Store, text: &str) -> Result<(Resolved, VmArtifacts)> {
     let artifacts = match oci::ensure_in(context, store, text, &request.pull) {
         Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
-            convert_image(context, request, store, text)?;
+            convert_image(context, store, text)?;
             let options = oci::PullOptions { offline: true, ..request.pull };
             oci::ensure_in(context, store, text, &options)?
         }
@@ -102,11 +102,11 @@ fn ensure(context: &Context, request: &RunRequest, store: &Store, text: &str) ->
 }
 
 /// Makes a machine of an ordinary container image, and puts it into the store as what the reference names.
-fn convert_image(context: &Context, request: &RunRequest, store: &Store, text: &str) -> Result<()> {
+fn convert_image(context: &Context, store: &Store, text: &str) -> Result<()> {
     let _shared = store.share()?;
     let reference = oci::reference(text)?;
     let name = reference.whole();
-    let digest = oci::digest_of(context, &reference, request.pull.connection)?;
+    let digest = oci::digest_of(context, &reference)?;
     context.notice(Notice::OrdinaryImage { reference: &name });
     // Others who want the same wait here, and find it made.
     let _claim: Lock = store.claim(digest)?;

@@ -1,5 +1,6 @@
 //! The verbs that make machines: `convert`, `aot`.
 
+use super::RegistryArgs;
 use super::value::TargetArg;
 use clap::Args;
 use prebake::error::Error;
@@ -55,6 +56,9 @@ pub struct ConvertArgs {
     /// Memory in MiB; it cannot be changed later
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
     pub memory: u32,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 impl ConvertArgs {

@@ -99,6 +99,27 @@ pub enum Command {
 }
 
 impl Command {
+    /// What is said of registries, by a verb that may talk to one.
+    pub const fn registry(&self) -> Option<&RegistryArgs> {
+        match self {
+            Self::Bake(args) => Some(&args.registry),
+            Self::Run(args) => Some(&args.registry),
+            Self::Convert(args) => Some(&args.registry),
+            Self::Push(args) => Some(&args.registry),
+            Self::Pull(args) => Some(&args.registry),
+            Self::Boot(_)
+            | Self::Aot(_)
+            | Self::Images(_)
+            | Self::Sessions(_)
+            | Self::Prune(_)
+            | Self::Unpack(_)
+            | Self::Key(_)
+            | Self::Trust(_)
+            | Self::Inspect(_)
+            | Self::Diff(_) => None,
+        }
+    }
+
     /// The verb.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -1,7 +1,6 @@
 //! The verbs that have to do with registries and the store: `push`, `pull`, `images`, `prune`, `unpack`.
 
 use clap::Args;
-use prebake::distribution::oci::Connection;
 use std::path::PathBuf;
 
 pub(super) const PUSH_EXAMPLES: &str = "\
@@ -10,8 +9,8 @@ Examples:
   prebake push registry.example/demo:1 demo.aot demo-arm.aot demo.wasm demo.snap
   prebake push registry.example/demo:1 demo.aot demo.snap --sign prebake.key
 
-Credentials come from the docker configuration ($DOCKER_CONFIG or ~/.docker, with credential helpers), or from
-PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD.";
+Credentials come from the files and helpers of docker and podman, or from PREBAKE_REGISTRY_USER and
+PREBAKE_REGISTRY_PASSWORD. HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are followed.";
 
 pub(super) const PULL_EXAMPLES: &str = "\
 Examples:
@@ -21,20 +20,16 @@ Examples:
 
 Interrupted downloads resume. If the registry is down, pull uses what was pulled before.";
 
-/// How a registry is talked to.
+/// How registries are reached.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistryArgs {
-    /// Use plain HTTP. Registries on this host always use it
+    /// Use plain HTTP. Registries on this host need no option for it
     #[arg(long)]
     pub plain_http: bool,
-}
-
-impl RegistryArgs {
-    /// The same for those who talk.
-    pub fn connection(&self) -> Connection {
-        Connection { plain_http: self.plain_http, ..Connection::default() }
-    }
+    /// Trust the certificates in this file (PEM) besides this host's; may be repeated. So are those in /etc/docker/certs.d and /etc/containers/certs.d
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Vec<PathBuf>,
 }
 
 /// `prebake push`.

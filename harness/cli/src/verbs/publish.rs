@@ -37,7 +37,7 @@ impl<'a> Publication<'a> {
             true => Path::new(source).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             false => Name::parse(source)?.short(),
         };
-        let destination = Destination::of(&shell.context, reference, args.registry.connection())?;
+        let destination = Destination::of(&shell.context, reference)?;
         // Large files: they belong beside what is kept.
         let beside = args.output.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
         let place = beside.map_or_else(std::env::temp_dir, Path::to_path_buf);

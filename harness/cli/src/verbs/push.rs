@@ -16,7 +16,7 @@ pub fn run(shell: &Shell, args: &PushArgs) -> ExitCode {
 
 fn send(shell: &Shell, args: &PushArgs) -> Result<()> {
     let key = args.sign.as_deref().map(|key| shell.signing_key(key)).transpose()?;
-    let destination = Destination::of(&shell.context, &args.reference, args.registry.connection())?;
+    let destination = Destination::of(&shell.context, &args.reference)?;
     let pushed = destination.push(&args.files, args.host_cpu.as_deref(), key.as_ref())?;
     say(shell, &args.reference, &pushed, key.as_ref());
     Ok(())

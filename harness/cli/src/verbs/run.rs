@@ -71,7 +71,7 @@ fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
         clock: args.console.clock.into(),
         limit_instructions: args.report.limit_instructions,
         aid: args.debug.aid(),
-        pull: PullOptions { offline: args.offline, connection: args.registry.connection(), verify_key, ..PullOptions::default() },
+        pull: PullOptions { offline: args.offline, verify_key, ..PullOptions::default() },
         ..RunRequest::new(what)
     })
 }

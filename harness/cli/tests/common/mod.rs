@@ -125,6 +125,22 @@ pub fn report(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// Has the test `name` run in a network of its own, which has the addresses 192.0.2.10 and 2001:db8::10 besides its loopback, and nothing else.
+/// Returns whether this is there.
+pub fn in_own_network(name: &str) -> bool {
+    const VARIABLE: &str = "PREBAKE_TEST_NETWORK";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let script =
+        "ip link set lo up && ip address add 192.0.2.10/32 dev lo && ip address add 2001:db8::10/128 dev lo nodad && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    let status = command.args([name, "--exact", "--nocapture"]).env(VARIABLE, "").status().unwrap();
+    assert!(status.success(), "{name} failed in a network of its own (it needs unshare and ip: util-linux, iproute2)");
+    false
+}
+
 /// Checks that a command failed as prebake itself does, with an error of this `kind` whose message holds all of `words`.
 pub fn assert_fails(command: &mut Command, kind: &str, words: &[&str]) {
     let json = scratch(&format!("{kind}-{:?}.json", std::thread::current().id()));

@@ -59,9 +59,14 @@ impl Drop for Server {
 impl Registry {
     /// Begins to listen.
     pub fn start(with_password: bool) -> Self {
+        Self::start_at("127.0.0.1", with_password)
+    }
+
+    /// Begins to listen at this address of this host.
+    pub fn start_at(host: &str, with_password: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
+        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
+        let address = format!("{host}:{port}");
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut config = json!({
             "version": "0.1",
@@ -77,6 +82,15 @@ impl Registry {
         let auth = if with_password { RegistryAuth::Basic(USER.into(), PASSWORD.into()) } else { RegistryAuth::Anonymous };
         let server = Server::start(&folder.path().join("config.yml"), &address);
         Self { server, folder, address, auth }
+    }
+
+    /// Starts it again, with TLS: with this certificate and key, and for those alone who show a certificate of the authority, if there is one.
+    pub fn restart_with_tls(&mut self, certificate: &Path, key: &Path, authority: Option<&Path>) {
+        let path = self.at("config.yml");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["http"]["tls"] = json!({ "certificate": certificate, "key": key, "clientcas": authority.into_iter().collect::<Vec<_>>() });
+        fs::write(path, config.to_string()).unwrap();
+        self.kill_and_start_again(Duration::ZERO);
     }
 
     /// Kills it, and starts it again after `pause`, at the same address and with what it had.

@@ -90,5 +90,5 @@ fn a_password_is_found_where_docker_keeps_it() {
     succeed(&mut convert(&registry, "x:1", "x.wasm"));
     fs::write(registry.at("config.json"), "no json").unwrap();
     let output = run(&mut convert(&registry, "x:1", "y.wasm"), b"");
-    assert!(text(&output.stderr).contains("cannot read the credentials for"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the credentials for it cannot be read"), "{}", text(&output.stderr));
 }

@@ -4,7 +4,8 @@ use super::files::{files_below, machine, noise};
 use super::proxy::{Fault, HttpRequest, Proxy};
 use super::{World, paths, refused, run, same, succeed, text};
 use prebake::context::{Context, Folders};
-use prebake::distribution::oci::{Connection, Descriptor, OciError, Registry, Sha256, reference};
+use prebake::distribution::oci::{Descriptor, OciError, Registry, Sha256, reference};
+use prebake::network::Network;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,8 +148,8 @@ fn a_slow_registry_is_waited_for() {
 fn a_connection_that_falls_silent_is_given_up_and_goes_on() {
     let (world, proxy, _, name) = faulty(|request, before| if is_layer(request, before, 2) { Fault::Stall(50_000) } else { Fault::None });
     let layer = layer_of(&world, 1);
-    let connection = Connection { silence: Duration::from_millis(500), pause: Duration::ZERO, ..Connection::default() };
-    let registry = Registry::new(&Context::silent(Folders::default()), reference(&name).unwrap(), connection).unwrap();
+    let network = Network { silence: Duration::from_millis(500), pause: Duration::ZERO, ..Network::default() };
+    let registry = Registry::new(&Context::silent(Folders::default()).with_network(network), reference(&name).unwrap()).unwrap();
     let size =
         fs::metadata(world.registry.at(&format!("data/docker/registry/v2/blobs/sha256/{}/{layer}/data", &layer[..2]))).unwrap().len();
     let wanted = Descriptor::new("", format!("sha256:{layer}").parse().unwrap(), size);
@@ -237,7 +238,7 @@ fn a_host_that_nobody_knows_is_not_asked_again() {
 #[test]
 fn more_than_was_announced_is_not_taken() {
     let (world, _, _, name) = faulty(|_, _| Fault::None);
-    let registry = Registry::new(&Context::silent(Folders::default()), reference(&name).unwrap(), Connection::default()).unwrap();
+    let registry = Registry::new(&Context::silent(Folders::default()), reference(&name).unwrap()).unwrap();
     let wanted = Descriptor::new("", format!("sha256:{}", layer_of(&world, 0)).parse().unwrap(), 100);
     let file = tempfile::tempfile().unwrap();
     let error = registry.wait(registry.fetch("the layer", &wanted, (&file, "x".as_ref()), |_| Ok(()))).unwrap_err();

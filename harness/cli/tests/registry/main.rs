@@ -5,6 +5,8 @@
 mod common;
 mod faults;
 mod files;
+mod network;
+mod obstacles;
 mod proxy;
 mod trust;
 
@@ -282,7 +284,7 @@ fn credentials_come_from_dockers_configuration_or_the_environment() {
     fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
     succeed(&mut world.pull(&reference));
     fs::write(world.registry.at("config.json"), "no json").unwrap();
-    refused(&mut world.pull(&reference), &["cannot read the credentials for"]);
+    refused(&mut world.pull(&reference), &["the credentials for it cannot be read", "config.json is malformed"]);
 }
 
 /// A token server and a registry that lets in who has a token of it.

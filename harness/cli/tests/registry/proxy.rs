@@ -17,6 +17,8 @@ pub enum Fault {
     Answer(Vec<u8>),
     /// It comes in pieces with pauses between them.
     Slow,
+    /// The address in its head is relative to the path that was asked for.
+    RelativeLocation,
     /// Nothing more comes after so many bytes of the content, but the connection stays.
     Stall(usize),
     /// It is passed on while it comes, so many bytes at a time with pauses between them, until the registry or its connection ends.
@@ -138,6 +140,15 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<HttpRequest>>, f
                 *byte ^= 1;
             }
             client.write_all(&answer)?;
+        }
+        Fault::RelativeLocation => {
+            let (head, body) = answer.split_at(content);
+            let shorten = |line: &str| match line.split_once("/v2/") {
+                Some((before, place)) if before.starts_with("Location: ") => format!("Location: {}", place.rsplit_once('/').unwrap().1),
+                _ => line.to_owned(),
+            };
+            let head = String::from_utf8_lossy(head).split("\r\n").map(shorten).collect::<Vec<_>>().join("\r\n");
+            client.write_all(&[head.as_bytes(), body].concat())?;
         }
         Fault::Slow => {
             for piece in answer.chunks(answer.len().div_ceil(8)) {

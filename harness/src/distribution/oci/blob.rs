@@ -3,9 +3,8 @@
 use super::digest::Sha256;
 use super::document::Descriptor;
 use super::error::OciError;
-use super::registry::Registry;
+use super::registry::{Operation, Registry};
 use crate::error::{Error, Result};
-use oci_client::RegistryOperation;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use std::fs::File;
@@ -99,10 +98,10 @@ impl Registry {
             0 => request,
             _ => request.header(RANGE, format!("bytes={from}-")),
         };
-        let mut response = match self.ask_once(RegistryOperation::Pull, Method::GET, url, what, &range).await {
+        let mut response = match self.ask_once(Operation::Pull, Method::GET, url, what, &range).await {
             Err(Error::Oci(error)) if matches!(*error, OciError::Status { status: 416, .. }) => {
                 *done = restart(file).map_err(writing)?;
-                self.ask_once(RegistryOperation::Pull, Method::GET, url, what, &|request| request).await?
+                self.ask_once(Operation::Pull, Method::GET, url, what, &|request| request).await?
             }
             response => response?,
         };
@@ -137,7 +136,7 @@ impl Registry {
         watch: impl Fn(u64) -> Result<()>,
     ) -> Result<Sent> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
-        match self.ask(RegistryOperation::Push, Method::HEAD, &url, what, |request| request).await {
+        match self.ask(Operation::Push, Method::HEAD, &url, what, |request| request).await {
             Ok(_) => return Ok(Sent::WasThere),
             Err(Error::Oci(error)) if matches!(*error, OciError::Status { status: 404, .. }) => {}
             Err(error) => return Err(error),
@@ -158,11 +157,11 @@ impl Registry {
             begin.query_pairs_mut().append_pair("mount", &blob.digest.to_string()).append_pair("from", repository);
         }
         let empty = |request: reqwest::RequestBuilder| request.header(CONTENT_LENGTH, 0);
-        let response = self.ask_once(RegistryOperation::Push, Method::POST, &begin, what, &empty).await?;
+        let response = self.ask_once(Operation::Push, Method::POST, &begin, what, &empty).await?;
         if response.status() == StatusCode::CREATED {
             return Ok(Sent::Mounted);
         }
-        let mut place = self.place(response.headers())?;
+        let mut place = Self::place(&response)?;
         let mut done = 0;
         // What fits goes with the request that ends the upload.
         while blob.size - done > CHUNK as u64 {
@@ -172,8 +171,8 @@ impl Registry {
             let patch = |request: reqwest::RequestBuilder| {
                 request.header(CONTENT_TYPE, "application/octet-stream").header(CONTENT_RANGE, &range).body(chunk.clone())
             };
-            let response = self.ask_once(RegistryOperation::Push, Method::PATCH, &place, what, &patch).await?;
-            place = self.place(response.headers())?;
+            let response = self.ask_once(Operation::Push, Method::PATCH, &place, what, &patch).await?;
+            place = Self::place(&response)?;
             watch(done)?;
         }
         let rest = source.read(done, (blob.size - done) as usize)?;
@@ -184,7 +183,7 @@ impl Registry {
             let request = request.header(CONTENT_TYPE, "application/octet-stream").body(rest.clone());
             if is_chunked { request.header(CONTENT_RANGE, &range) } else { request }
         };
-        self.ask_once(RegistryOperation::Push, Method::PUT, &place, what, &put).await?;
+        self.ask_once(Operation::Push, Method::PUT, &place, what, &put).await?;
         watch(blob.size)?;
         Ok(Sent::Uploaded)
     }
@@ -192,11 +191,11 @@ impl Registry {
     /// Sends a document, unless the registry has it: under its digest, or under a tag.
     pub async fn send_document(&self, media_type: &str, bytes: &[u8], name: &str) -> Result<()> {
         let (url, what) = (self.url(&format!("manifests/{name}"))?, format!("the document {name}"));
-        if self.digest_at(RegistryOperation::Push, &url, &what).await? == Some(Sha256::of(bytes)) {
+        if self.digest_at(Operation::Push, &url, &what).await? == Some(Sha256::of(bytes)) {
             return Ok(());
         }
         let put = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type).body(bytes.to_vec());
-        self.ask(RegistryOperation::Push, Method::PUT, &url, &what, put).await.map(drop)
+        self.ask(Operation::Push, Method::PUT, &url, &what, put).await.map(drop)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Everything that can be wrong with a registry and what it sends.
 
 use super::digest::Sha256;
+use super::obstacle::Obstacle;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why something could not be pushed or pulled. Each message says what was found, what was wanted and what to do.
@@ -15,23 +17,45 @@ pub enum OciError {
         problem: String,
     },
     /// The registry does not answer.
-    #[error("cannot reach {registry}: {problem}; check that it is running and that the reference names the right registry")]
+    #[error("cannot {} {registry}{}: {problem}; {advice}", if *obstacle == Obstacle::Unresolved { "resolve" } else { "reach" }, through(proxy))]
     Unreachable {
         /// Which registry.
         registry: String,
         /// Why not.
         problem: String,
+        /// The proxy on the way.
+        proxy: Option<String>,
+        /// What is in the way.
+        obstacle: Obstacle,
+        /// What to do.
+        advice: String,
+        /// Whether it may pass in a moment.
+        passes: bool,
     },
-    /// Nobody knows where the registry is.
-    #[error("cannot resolve {registry}: {problem}; check the name of the registry and the network")]
-    Unresolved {
+    /// The registry uses TLS, and is spoken to without.
+    #[error("{registry} uses TLS; omit --plain-http")]
+    WantsTls {
         /// Which registry.
         registry: String,
-        /// What the resolver says.
+    },
+    /// A proxy cannot be used.
+    #[error(
+        "{address} is not a proxy that can be used; correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: http://HOST:PORT, https:// or socks5://"
+    )]
+    Proxy {
+        /// Its address, without its password.
+        address: String,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("cannot use the certificate {}: {problem}; pass a file in PEM, or remove it", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         problem: String,
     },
     /// The registry answers with a status that is not the one hoped for.
-    #[error("the registry answered {status} to a request for {what}{}; {}", said(message), advice(*status))]
+    #[error("the registry answered {status} to a request for {what}{}{}; {}", through(proxy), said(message), advice(*status))]
     Status {
         /// What was asked for.
         what: String,
@@ -41,6 +65,8 @@ pub enum OciError {
         message: String,
         /// When it is to be asked again, if it says.
         retry_after: Option<Duration>,
+        /// The proxy on the way, which may be who answered.
+        proxy: Option<String>,
     },
     /// The registry lets nobody in with these credentials.
     #[error(
@@ -53,8 +79,11 @@ pub enum OciError {
         /// What it says.
         message: String,
     },
-    /// The user's docker configuration does not give its credentials.
-    #[error("cannot read the credentials for {registry}: {problem}; check the docker configuration ($DOCKER_CONFIG or ~/.docker)")]
+    /// The registry wants credentials, and some that the user may have for it cannot be read.
+    #[error(
+        "{registry} wants credentials, but the credentials for it cannot be read: {problem}; correct that, log in again with docker or podman, \
+         or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD"
+    )]
     Credentials {
         /// For which registry.
         registry: String,
@@ -132,7 +161,10 @@ impl OciError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Reference { .. } => "reference",
-            Self::Unreachable { .. } | Self::Unresolved { .. } => "registry-unreachable",
+            Self::Unreachable { .. } => "registry-unreachable",
+            Self::WantsTls { .. } => "registry-wants-tls",
+            Self::Proxy { .. } => "proxy",
+            Self::Certificate { .. } => "certificate",
             Self::Status { status: 401, .. } | Self::Unauthorized { .. } => "registry-unauthorized",
             Self::Status { status: 403, .. } => "registry-denied",
             Self::Status { status: 404, .. } => "not-in-registry",
@@ -153,7 +185,7 @@ impl OciError {
     /// Whether the same may succeed some time: the registry is down, busy, or the connection broke, or this host has no network.
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unresolved { .. } | Self::CutOff { .. } => true,
+            Self::Unreachable { .. } | Self::CutOff { .. } => true,
             Self::Status { status, .. } => matches!(*status, 408 | 429 | 500..),
             _ => false,
         }
@@ -161,7 +193,10 @@ impl OciError {
 
     /// Whether it may in a moment.
     pub const fn is_worth_retrying(&self) -> bool {
-        self.is_passing() && !matches!(self, Self::Unresolved { .. })
+        match self {
+            Self::Unreachable { passes, .. } => *passes,
+            other => other.is_passing(),
+        }
     }
 
     pub(super) fn document(what: impl Into<String>, problem: impl Into<String>) -> Self {
@@ -181,9 +216,14 @@ fn said(message: &str) -> String {
     if shown.is_empty() { String::new() } else { format!(" (\"{}\")", shown.escape_debug()) }
 }
 
+fn through(proxy: &Option<String>) -> String {
+    proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
+}
+
 const fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => "log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
+        407 => "put the proxy's credentials into its address: http://USER:PASSWORD@HOST:PORT",
         404 => "check the reference, and whether it needs credentials",
         429 | 500.. => "try again later",
         _ => "check the reference",
@@ -197,7 +237,7 @@ mod tests {
     #[test]
     fn what_a_registry_says_does_not_program_the_terminal() {
         let message = format!("\x1b[2Jno {}", "x".repeat(1000));
-        let error = OciError::Status { what: "x".into(), status: 500, message, retry_after: None }.to_string();
+        let error = OciError::Status { what: "x".into(), status: 500, message, retry_after: None, proxy: None }.to_string();
         assert!(error.contains("(\"\\u{1b}[2Jno xx") && error.len() < 500, "{error}");
     }
 }

@@ -5,7 +5,7 @@ use super::document::{CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, MAX_EN
 use super::error::OciError;
 use super::host::{Host, Reason};
 use super::meter::Meter;
-use super::registry::{Connection, Registry};
+use super::registry::Registry;
 use crate::artifact::{Artifact, Kind, MAX_FILE_LEN};
 use crate::context::Context;
 use crate::distribution::store::{Entry, Lock, SNAPSHOT_ENDING, Store, StoredFile};
@@ -46,8 +46,6 @@ pub struct VmArtifacts {
 pub struct PullOptions {
     /// Nothing is asked of the registry.
     pub offline: bool,
-    /// How it is asked otherwise.
-    pub connection: Connection,
     /// What can be used.
     pub host: Host,
     /// The key that must have signed it. Whoever names it trusts it.
@@ -56,12 +54,9 @@ pub struct PullOptions {
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { offline: false, connection: Connection::default(), host: Host::this(), verify_key: None }
+        Self { offline: false, host: Host::this(), verify_key: None }
     }
 }
-
-/// A registry that is only asked whether anything has changed is not waited for longer than this.
-const IMPATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes sure that what `reference` names is in the user's store, and keeps it there.
 ///
@@ -98,17 +93,14 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, optio
         let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
         return stand.judge(artifacts, &entry);
     }
-    let connection = options.connection;
-    let hasty = Connection { tries: 1, silence: connection.silence.min(IMPATIENCE), ..connection };
-    let asked = Registry::new(context, reference.clone(), if here.is_some() { hasty } else { connection })?;
+    let asked = if here.is_some() { Registry::hasty } else { Registry::new }(context, reference.clone())?;
     let fetch = || {
         let digest = match fixed {
             Some(digest) => digest,
             None => asked.wait(asked.digest())?,
         };
         let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
-            let pull =
-                Pull { context, store, registry: &Registry::new(context, reference, connection)?, host: options.host, stand: &stand };
+            let pull = Pull { context, store, registry: &Registry::new(context, reference)?, host: options.host, stand: &stand };
             return pull.fetch(digest).map(Some);
         };
         if stand.wants_more(known) {
@@ -188,8 +180,8 @@ pub(crate) fn voucher(
 }
 
 /// The digest of the document that `reference` names now.
-pub(crate) fn digest_of(context: &Context, reference: &Reference, connection: Connection) -> Result<Sha256> {
-    let registry = Registry::new(context, reference.clone(), connection)?;
+pub(crate) fn digest_of(context: &Context, reference: &Reference) -> Result<Sha256> {
+    let registry = Registry::new(context, reference.clone())?;
     registry.wait(registry.digest())
 }
 

@@ -9,7 +9,7 @@ use super::document::{
 use super::error::OciError;
 use super::host::architecture;
 use super::meter::Meter;
-use super::registry::{Connection, Registry};
+use super::registry::Registry;
 use crate::artifact::code_cache::CodeCache;
 use crate::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
 use crate::context::Context;
@@ -45,13 +45,13 @@ pub struct Destination {
 
 impl Destination {
     /// Asks the registry, so that who may not push there is told before there is any work.
-    pub fn of(context: &Context, reference: &str, connection: Connection) -> Result<Self> {
+    pub fn of(context: &Context, reference: &str) -> Result<Self> {
         let reference = super::reference(reference)?;
         if reference.digest().is_some() {
             let problem = "it contains a digest; push to a tag instead".into();
             return Err(OciError::Reference { text: reference.whole(), problem }.into());
         }
-        let registry = Registry::new(context, reference, connection)?;
+        let registry = Registry::new(context, reference)?;
         registry.wait(registry.require_push())?;
         Ok(Self { context: context.clone(), registry })
     }

@@ -1,48 +1,23 @@
-//! The connection to a registry: who asks, how long it is waited for, and how often it is tried.
-//!
-//! References and tokens are `oci-client`'s. The transfers are not: that crate reads documents of any length into memory, and does not
-//! pass on when a busy registry wants to be asked again.
+//! The connection to a registry: who asks, how long it is waited for, and how often it is tried. How it is reached, the context's
+//! [`Network`](crate::network::Network) says.
 
+use super::credentials::Found;
 use super::digest::Sha256;
 use super::document::{INDEXES, MANIFESTS, MAX_DOCUMENT};
 use super::error::OciError;
-use super::token;
+use super::obstacle::Obstacle;
+use super::route::{self, Route, is_loopback};
+use super::tls;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observer::Notice;
-use docker_credential::{CredentialRetrievalError, DockerCredential};
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Reference, RegistryOperation};
-use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use oci_client::Reference;
+use reqwest::header::{ACCEPT, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error as _;
-use std::fs::File;
-use std::io::{BufReader, ErrorKind};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
-
-/// How a registry is talked to.
-#[derive(Debug, Clone, Copy)]
-pub struct Connection {
-    /// Without TLS, wherever the registry is. One on this host may always do without.
-    pub plain_http: bool,
-    /// How often something is tried.
-    pub tries: u32,
-    /// Before the second try; then twice as long each time.
-    pub pause: Duration,
-    /// Without a byte for so long, a connection is given up.
-    pub silence: Duration,
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self { plain_http: false, tries: 5, pause: Duration::from_secs(1), silence: Duration::from_secs(60) }
-    }
-}
 
 /// The longest pause between two tries. A registry that wants a longer one is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -51,32 +26,42 @@ const ATTENTION: Duration = Duration::from_millis(100);
 /// Bytes of an answer that is no success, for the message.
 const MAX_COMPLAINT: u64 = 64 << 10;
 
+/// A registry that is only asked whether anything has changed is not waited for longer than this.
+const IMPATIENCE: Duration = Duration::from_secs(5);
+
 /// A registry, and what is asked of it.
 pub struct Registry {
     runtime: Runtime,
-    http: reqwest::Client,
-    authority: oci_client::Client,
+    pub(super) http: reqwest::Client,
+    pub(super) route: Route,
     reference: Reference,
     /// All that is asked for begins with this.
-    base: Url,
-    auth: Credentials,
-    /// What [`RegistryOperation::Pull`] and [`RegistryOperation::Push`] are asked with.
+    base: RefCell<Url>,
+    /// A registry on this host was not said to be without TLS: that was guessed.
+    is_guess: Cell<bool>,
+    /// It has answered once.
+    has_answered: Cell<bool>,
+    found: OnceCell<Found>,
+    /// What [`Operation::Pull`] and [`Operation::Push`] are asked with.
     tokens: RefCell<[Option<Token>; 2]>,
-    connection: Connection,
+    tries: u32,
+    pause: Duration,
+    pub(super) silence: Duration,
     context: Context,
 }
 
-/// What the user has for a registry.
-enum Credentials {
-    /// A name and a password, or nothing.
-    Usual(RegistryAuth),
-    /// What docker keeps where a registry does not want a password to be kept.
-    Identity(String),
+/// What is done with a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// It is only read.
+    Pull,
+    /// It is written, too.
+    Push,
 }
 
 /// What a request is let in with.
 #[derive(Clone)]
-enum Token {
+pub enum Token {
     Bearer(String),
     Basic(String, String),
     /// Everyone is let in.
@@ -85,31 +70,48 @@ enum Token {
 
 impl Registry {
     /// Nothing is asked of the registry yet.
-    pub fn new(context: &Context, reference: Reference, connection: Connection) -> Result<Self> {
-        let auth = credentials(context, reference.resolve_registry())?;
-        // Whoever was first has chosen the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let registry = reference.resolve_registry().to_owned();
+    pub fn new(context: &Context, reference: Reference) -> Result<Self> {
+        let network = context.network();
+        Self::with_patience(context, reference, network.tries, network.silence)
+    }
+
+    /// The same for one that can be done without.
+    pub fn hasty(context: &Context, reference: Reference) -> Result<Self> {
+        Self::with_patience(context, reference, 1, context.network().silence.min(IMPATIENCE))
+    }
+
+    fn with_patience(context: &Context, reference: Reference, tries: u32, silence: Duration) -> Result<Self> {
+        let (network, registry) = (context.network(), reference.resolve_registry().to_owned());
         let host = |source| Error::Host { what: "talk to a registry", source };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(host)?;
-        let silence = Some(connection.silence);
-        let http = reqwest::Client::builder()
-            .connect_timeout(connection.silence)
-            .read_timeout(connection.silence)
-            .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| unreachable(&error, &registry))?;
-        let (protocol, scheme) = match connection.plain_http || is_loopback(&registry) {
-            true => (ClientProtocol::Http, "http"),
-            false => (ClientProtocol::Https, "https"),
-        };
-        let config = ClientConfig { protocol, connect_timeout: silence, read_timeout: silence, ..ClientConfig::default() };
-        let authority = oci_client::Client::try_from(config).map_err(|error| error_of(error, &registry))?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::config(network, &registry)?)
+            .connect_timeout(silence)
+            .read_timeout(silence)
+            .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")));
+        let (client, route) = route::apply(&network.proxies, client, &registry)?;
+        let http = client.build().map_err(|error| OciError::protocol(error.to_string()))?;
+        let is_guess = !network.plain_http && is_loopback(&registry) && !tls::has_own(network, &registry);
+        let scheme = if network.plain_http || is_guess { "http" } else { "https" };
         let base = format!("{scheme}://{registry}/v2/{}/", reference.repository());
-        let base = base
+        let base: Url = base
             .parse()
             .map_err(|_| OciError::Reference { text: reference.whole(), problem: "the registry's address is invalid".into() })?;
-        Ok(Self { runtime, http, authority, reference, base, auth, tokens: RefCell::default(), connection, context: context.clone() })
+        Ok(Self {
+            runtime,
+            http,
+            route,
+            reference,
+            base: RefCell::new(base),
+            is_guess: Cell::new(is_guess),
+            has_answered: Cell::new(false),
+            found: OnceCell::new(),
+            tokens: RefCell::default(),
+            tries,
+            pause: network.pause,
+            silence,
+            context: context.clone(),
+        })
     }
 
     /// The reference in full.
@@ -130,7 +132,7 @@ impl Registry {
     /// The digest of the document that the reference names; nothing more is sent where the registry can tell it.
     pub async fn digest(&self) -> Result<Sha256> {
         let name = self.name();
-        let response = self.ask(RegistryOperation::Pull, Method::HEAD, &self.manifest_url()?, &name, accepting).await?;
+        let response = self.ask(Operation::Pull, Method::HEAD, &self.manifest_url()?, &name, accepting).await?;
         match named_digest(&response) {
             Some(digest) => Ok(digest),
             None => Ok(Sha256::of(&self.named(None).await?)),
@@ -139,11 +141,11 @@ impl Registry {
 
     /// Makes sure that the registry lets us push, as far as it says.
     pub async fn require_push(&self) -> Result<()> {
-        self.digest_at(RegistryOperation::Push, &self.manifest_url()?, &self.name()).await.map(drop)
+        self.digest_at(Operation::Push, &self.manifest_url()?, &self.name()).await.map(drop)
     }
 
     /// The digest of the document at `url`, if there is one and the registry tells it.
-    pub(super) async fn digest_at(&self, operation: RegistryOperation, url: &Url, what: &str) -> Result<Option<Sha256>> {
+    pub(super) async fn digest_at(&self, operation: Operation, url: &Url, what: &str) -> Result<Option<Sha256>> {
         match self.ask(operation, Method::HEAD, url, what, accepting).await {
             Ok(response) => Ok(named_digest(&response)),
             Err(Error::Oci(error)) if matches!(*error, OciError::Status { status: 404, .. }) => Ok(None),
@@ -174,7 +176,7 @@ impl Registry {
     async fn document(&self, url: &Url, what: &str, wanted: Option<Sha256>) -> Result<Vec<u8>> {
         let bytes = self
             .retry(async || {
-                let mut response = self.ask_once(RegistryOperation::Pull, Method::GET, url, what, &accepting).await?;
+                let mut response = self.ask_once(Operation::Pull, Method::GET, url, what, &accepting).await?;
                 body(&mut response, MAX_DOCUMENT, what).await.map_err(Error::from)
             })
             .await?;
@@ -191,18 +193,29 @@ impl Registry {
 
     /// What lies below the repository.
     pub(super) fn url(&self, path: &str) -> Result<Url> {
-        self.base.join(path).map_err(|_| OciError::protocol(format!("`{}` is not a valid address", path.escape_debug())).into())
+        self.base().join(path).map_err(|_| OciError::protocol(format!("`{}` is not a valid address", path.escape_debug())).into())
     }
 
-    /// A place that the registry names.
-    pub(super) fn place(&self, headers: &HeaderMap) -> Result<Url> {
-        let place = headers.get("location").and_then(|place| place.to_str().ok()).and_then(|place| self.base.join(place).ok());
+    /// All that is asked for begins with this.
+    pub(super) fn base(&self) -> Url {
+        self.base.borrow().clone()
+    }
+
+    /// Takes a registry on this host for one with TLS, if it was only guessed that it has none.
+    pub(super) fn guess_again(&self) -> bool {
+        self.is_guess.replace(false) && self.base.borrow_mut().set_scheme("https").is_ok()
+    }
+
+    /// A place that the registry names. It may be relative to what was asked for.
+    pub(super) fn place(response: &Response) -> Result<Url> {
+        let place =
+            response.headers().get(LOCATION).and_then(|place| place.to_str().ok()).and_then(|place| response.url().join(place).ok());
         place.ok_or_else(|| OciError::protocol("it gave no address for the upload").into())
     }
 
     /// Does what may succeed the next time.
     pub(super) async fn retry<T>(&self, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-        let mut pause = self.connection.pause;
+        let mut pause = self.pause;
         let mut tries = 1;
         loop {
             let error = match attempt().await {
@@ -214,7 +227,7 @@ impl Registry {
                 OciError::Status { retry_after, .. } => retry_after.unwrap_or(pause),
                 _ => pause,
             };
-            if !cause.is_worth_retrying() || tries >= self.connection.tries || asked > LONGEST_PAUSE {
+            if !cause.is_worth_retrying() || tries >= self.tries || asked > LONGEST_PAUSE {
                 return Err(error);
             }
             if asked >= Duration::from_secs(1) {
@@ -241,7 +254,7 @@ impl Registry {
     /// Asks until there is an answer that is a success.
     pub(super) async fn ask(
         &self,
-        operation: RegistryOperation,
+        operation: Operation,
         method: Method,
         url: &Url,
         what: &str,
@@ -253,7 +266,7 @@ impl Registry {
     /// Asks once. An answer that is no success is an error.
     pub(super) async fn ask_once(
         &self,
-        operation: RegistryOperation,
+        operation: Operation,
         method: Method,
         url: &Url,
         what: &str,
@@ -261,16 +274,24 @@ impl Registry {
     ) -> Result<Response> {
         let mut is_renewed = false;
         loop {
+            // Before there is one, it may turn out how the registry is talked to.
+            let token = self.token(operation).await?;
+            let (base, mut url) = (self.base(), url.clone());
+            if url.host() == base.host() && url.port() == base.port() && url.scheme() != base.scheme() {
+                // What cannot be done to its scheme was no address of the web.
+                let _ = url.set_scheme(base.scheme());
+            }
             let mut request = more(self.http.request(method.clone(), url.clone()));
             // What is elsewhere must not see the credentials (CVE-2020-15157).
-            if url.origin() == self.base.origin() {
-                request = match self.token(operation).await? {
+            if url.origin() == base.origin() {
+                request = match token {
                     Token::Bearer(token) => request.bearer_auth(token),
                     Token::Basic(user, password) => request.basic_auth(user, Some(password)),
                     Token::Nothing => request,
                 };
             }
-            let mut response = request.send().await.map_err(|error| unreachable(&error, self.reference.resolve_registry()))?;
+            let mut response = request.send().await.map_err(|error| self.unreachable(&error, &url))?;
+            self.has_answered.set(true);
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
@@ -281,56 +302,82 @@ impl Registry {
                 is_renewed = true;
                 continue;
             }
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+                && let Some(unread) = self.unread()
+            {
+                return Err(unread.into());
+            }
             let retry_after =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+            // With TLS a proxy does not see what is said.
+            let proxy = self.route.to(&url).filter(|_| url.scheme() == "http");
             // What it says of it is of no weight.
             let message = body(&mut response, MAX_COMPLAINT, what).await.map(|bytes| complaint(&bytes)).unwrap_or_default();
-            return Err(OciError::Status { what: what.into(), status: status.as_u16(), message, retry_after }.into());
+            return Err(OciError::Status { what: what.into(), status: status.as_u16(), message, retry_after, proxy }.into());
         }
     }
 
-    fn cached(&self, operation: RegistryOperation) -> Option<Token> {
+    fn cached(&self, operation: Operation) -> Option<Token> {
         self.tokens.borrow()[slot(operation)].clone()
     }
 
-    async fn token(&self, operation: RegistryOperation) -> Result<Token> {
+    async fn token(&self, operation: Operation) -> Result<Token> {
         if let Some(token) = self.cached(operation) {
             return Ok(token);
         }
-        let registry = self.reference.resolve_registry();
-        let asked = async {
-            match &self.auth {
-                Credentials::Usual(auth) => {
-                    self.authority.auth(&self.reference, auth, operation).await.map_err(|error| error_of(error, registry))
-                }
-                Credentials::Identity(identity) => {
-                    let actions = if operation == RegistryOperation::Pull { "pull" } else { "pull,push" };
-                    let scope = format!("repository:{}:{actions}", self.reference.repository());
-                    token::exchange(&self.http, &self.base, registry, identity, &scope).await
-                }
-            }
-        };
-        let token = match tokio::time::timeout(self.connection.silence, asked).await {
-            Ok(Ok(Some(token))) => Token::Bearer(token),
-            Ok(Ok(None)) => match &self.auth {
-                Credentials::Usual(RegistryAuth::Basic(user, password)) => Token::Basic(user.clone(), password.clone()),
-                _ => Token::Nothing,
-            },
-            Ok(Err(error)) => return Err(error.into()),
+        let token = match tokio::time::timeout(self.silence, self.obtain(operation)).await {
+            Ok(token) => token?,
             Err(_) => {
-                let problem = "it gives no token in time".into();
-                return Err(OciError::Unreachable { registry: registry.into(), problem }.into());
+                let (registry, problem) = (self.reference.resolve_registry().to_owned(), "it gives no token in time".into());
+                let advice = Obstacle::Other.advice(&registry, &self.base());
+                return Err(
+                    OciError::Unreachable { registry, problem, proxy: None, obstacle: Obstacle::Other, advice, passes: true }.into()
+                );
             }
         };
         self.tokens.borrow_mut()[slot(operation)] = Some(token.clone());
         Ok(token)
     }
+
+    /// What the user has for it. What cannot be read is told, once.
+    pub(super) fn credentials(&self) -> &Found {
+        self.found.get_or_init(|| {
+            let registry = self.reference.resolve_registry();
+            let found = Found::of(self.context.network(), registry, self.reference.repository());
+            for problem in &found.problems {
+                self.context.notice_once(problem, Notice::CredentialsUnread { registry, problem });
+            }
+            found
+        })
+    }
+
+    /// The error of a registry that wants credentials, if some could not be read.
+    pub(super) fn unread(&self) -> Option<OciError> {
+        let problems = &self.credentials().problems;
+        let registry = self.reference.resolve_registry().to_owned();
+        (!problems.is_empty()).then(|| OciError::Credentials { registry, problem: problems.join("; ") })
+    }
+
+    /// What it means that `url` gave no answer.
+    pub(super) fn unreachable(&self, error: &reqwest::Error, url: &Url) -> OciError {
+        let (obstacle, proxy) = (Obstacle::of(error), self.route.to(url));
+        let registry = self.reference.resolve_registry().to_owned();
+        let advice = match &proxy {
+            Some(_) if obstacle.may_be_the_proxy() => {
+                let host = url.host_str().unwrap_or_default();
+                format!("check {}, or add {host} to NO_PROXY", if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" })
+            }
+            _ => obstacle.advice(&registry, url),
+        };
+        let passes = obstacle.passes(self.has_answered.get());
+        OciError::Unreachable { registry, problem: causes(error), proxy, obstacle, advice, passes }
+    }
 }
 
-const fn slot(operation: RegistryOperation) -> usize {
+const fn slot(operation: Operation) -> usize {
     match operation {
-        RegistryOperation::Pull => 0,
-        RegistryOperation::Push => 1,
+        Operation::Pull => 0,
+        Operation::Push => 1,
     }
 }
 
@@ -370,17 +417,6 @@ pub(super) fn complaint(bytes: &[u8]) -> String {
     message.map_or_else(|| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
 }
 
-/// What it means that nothing was sent.
-pub(super) fn unreachable(error: &reqwest::Error, registry: &str) -> OciError {
-    let (registry, problem) = (registry.to_owned(), causes(error));
-    // The resolver's failure has no type of its own.
-    if error.is_connect() && problem.contains("dns error") {
-        OciError::Unresolved { registry, problem }
-    } else {
-        OciError::Unreachable { registry, problem }
-    }
-}
-
 /// What an error of the transport comes from.
 fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -392,68 +428,31 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
-fn error_of(error: OciDistributionError, registry: &str) -> OciError {
-    match error {
-        OciDistributionError::RequestError(error) => unreachable(&error, registry),
-        OciDistributionError::AuthenticationFailure(message) => {
-            OciError::Unauthorized { registry: registry.into(), message: complaint(message.as_bytes()) }
-        }
-        error => OciError::protocol(error.to_string().escape_debug().to_string()),
-    }
-}
-
-/// Whether a registry is on this host, and may do without TLS.
-fn is_loopback(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// What the caller or docker's configuration has for the registry.
-fn credentials(context: &Context, registry: &str) -> std::result::Result<Credentials, OciError> {
-    if let Some(login) = context.login() {
-        return Ok(Credentials::Usual(RegistryAuth::Basic(login.user.clone(), login.password.clone())));
-    }
-    let anonymous = || Ok(Credentials::Usual(RegistryAuth::Anonymous));
-    let problem = |problem: String| OciError::Credentials { registry: registry.into(), problem };
-    let Some(folder) = &context.folders().docker else { return anonymous() };
-    let path = folder.join("config.json");
-    let configuration = match File::open(&path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return anonymous(),
-        Err(error) => return Err(problem(format!("cannot read {}: {error}", path.display()))),
-    };
-    // Under this name Docker's program keeps those for its own.
-    let server = if registry == "index.docker.io" { "https://index.docker.io/v1/" } else { registry };
-    match docker_credential::get_credential_from_reader(configuration, server) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Usual(RegistryAuth::Basic(user, password))),
-        Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::Identity(token)),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => anonymous(),
-        // A helper says so that it has nothing.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => anonymous(),
-        Err(error) => Err(problem(error.to_string().escape_debug().to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::context::Folders;
+    use crate::network::Network;
 
     #[test]
     fn only_this_host_may_do_without_tls() {
-        for local in ["localhost:5000", "127.0.0.1:5000", "localhost", "[::1]:5000"] {
-            assert!(is_loopback(local), "{local}");
-        }
-        for other in ["index.docker.io", "localhost.example:5000", "10.0.0.1:5000", "127.0.0.1.example"] {
-            assert!(!is_loopback(other), "{other}");
-        }
-        let scheme = |name: &str, plain_http| {
-            let connection = Connection { plain_http, ..Connection::default() };
-            let registry = Registry::new(&Context::silent(Folders::default()), name.parse().unwrap(), connection).unwrap();
-            registry.base.scheme().to_owned()
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("127.0.0.1:6000");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("ca.crt"), "no certificate").unwrap();
+        let registry = |name: &str, plain_http| {
+            let network = Network { plain_http, certificates: vec![folder.path().into()], ..Network::default() };
+            let context = Context::silent(Folders::default()).with_network(network);
+            Registry::new(&context, super::super::reference(name).unwrap()).map(|registry| registry.base().scheme().to_owned())
         };
+        let scheme = |name: &str, plain_http| registry(name, plain_http).unwrap();
         assert_eq!(scheme("registry.example/x", false), "https");
         assert_eq!(scheme("registry.example/x", true), "http");
         assert_eq!(scheme("127.0.0.1:5000/x", false), "http");
+        assert_eq!(scheme("[::1]:5000/x", false), "http");
+        assert_eq!(scheme("[2001:db8::1]:5000/x", false), "https");
+        // One whose certificate is to be used has TLS.
+        let error = registry("127.0.0.1:6000/x", false).unwrap_err();
+        assert!(error.kind() == "certificate" && error.to_string().contains("127.0.0.1:6000/ca.crt"), "{error}");
     }
 }

@@ -1,53 +1,116 @@
-//! Identity tokens, which docker keeps in place of a password: a registry's token server gives a token for them, by OAuth 2
-//! (<https://distribution.github.io/distribution/spec/auth/oauth/>).
+//! What a registry lets one in with. It says what it wants, and a token server that it names gives a token for what the user has: by a GET for a
+//! name and a password (<https://distribution.github.io/distribution/spec/auth/token/>), by OAuth 2 for an identity token
+//! (<https://distribution.github.io/distribution/spec/auth/oauth/>), which docker keeps in place of a password.
 
+use super::credentials::Credentials;
 use super::error::OciError;
-use super::registry::{body, complaint, unreachable};
+use super::obstacle::Obstacle;
+use super::registry::{Operation, Registry, Token, body, complaint};
+use crate::error::Result;
 use http_auth::parse_challenges;
 use reqwest::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use reqwest::{Client, Url};
+use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
 /// How prebake calls itself there.
 const CLIENT: &str = "prebake";
 /// Bytes of an answer.
 const MAX_ANSWER: u64 = 64 << 10;
+/// What a registry says of TLS whose port is spoken to without.
+const WANTS_TLS: &str = "HTTPS";
 
-/// Asks for a token for `scope` at the token server that the registry at `base` names. `None` if it lets everyone in.
-pub async fn exchange(http: &Client, base: &Url, registry: &str, identity: &str, scope: &str) -> Result<Option<String>, OciError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        access_token: String,
+/// What a token server answers, in one of its dialects.
+#[derive(Deserialize)]
+struct Answer {
+    access_token: Option<String>,
+    token: Option<String>,
+}
+
+impl Registry {
+    /// Asks the registry what it wants, and gets it.
+    pub(super) async fn obtain(&self, operation: Operation) -> Result<Token> {
+        let response = self.ping().await?;
+        let credentials = &self.credentials().credentials;
+        let basic = || match credentials {
+            Credentials::Password(user, password) => Token::Basic(user.clone(), password.clone()),
+            _ => Token::Nothing,
+        };
+        let Some(challenge) = response.headers().get(WWW_AUTHENTICATE).and_then(|header| header.to_str().ok()) else { return Ok(basic()) };
+        let Some((realm, service)) = server(challenge) else {
+            return match credentials {
+                Credentials::Identity(_) => Err(OciError::protocol("it wants credentials, but names no token server").into()),
+                _ => Ok(basic()),
+            };
+        };
+        // What is as good as a password goes nowhere in the clear, unless all does.
+        if *credentials != Credentials::Anonymous && realm.scheme() != "https" && realm.scheme() != self.base().scheme() {
+            return Err(OciError::protocol(format!("its token server {realm} does not use TLS")).into());
+        }
+        let actions = if operation == Operation::Pull { "pull" } else { "pull,push" };
+        let scope = format!("repository:{}:{actions}", self.reference().repository());
+        let mut fields = vec![("scope", scope.as_str())];
+        fields.extend(service.as_deref().map(|service| ("service", service)));
+        let request = match credentials {
+            Credentials::Identity(identity) => {
+                fields.extend([("grant_type", "refresh_token"), ("client_id", CLIENT), ("refresh_token", identity.as_str())]);
+                let mut form = realm.clone();
+                form.set_query(None);
+                form.query_pairs_mut().extend_pairs(fields);
+                let form = form.query().unwrap_or_default().to_owned();
+                self.http.post(realm.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+            }
+            _ => {
+                let mut place = realm.clone();
+                place.query_pairs_mut().extend_pairs(fields);
+                let request = self.http.get(place);
+                match credentials {
+                    Credentials::Password(user, password) => request.basic_auth(user, Some(password)),
+                    _ => request,
+                }
+            }
+        };
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error, &realm))?;
+        let status = response.status();
+        let bytes = body(&mut response, MAX_ANSWER, "the token").await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &bytes).into());
+        }
+        let Answer { access_token, token } = super::document::decode("token", &bytes)?;
+        token.or(access_token).map(Token::Bearer).ok_or_else(|| OciError::protocol("its token server gave no token").into())
     }
-    let lost = |error: reqwest::Error| unreachable(&error, registry);
-    let place = base.join("/v2/").map_err(|_| OciError::protocol("it has no valid base address"))?;
-    let response = http.get(place).send().await.map_err(lost)?;
-    let Some(challenge) = response.headers().get(WWW_AUTHENTICATE).and_then(|header| header.to_str().ok()) else { return Ok(None) };
-    let (realm, service) = server(challenge).ok_or_else(|| OciError::protocol("it wants credentials, but names no token server"))?;
-    // What is as good as a password goes nowhere in the clear, unless all does.
-    if realm.scheme() != "https" && realm.scheme() != base.scheme() {
-        return Err(OciError::protocol(format!("its token server {realm} does not use TLS")));
+
+    /// The error of a token server that gives nothing.
+    fn refused(&self, status: StatusCode, bytes: &[u8]) -> OciError {
+        let (registry, message) = (self.reference().resolve_registry().to_owned(), complaint(bytes));
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let what = format!("a token for {registry}");
+            return OciError::Status { what, status: status.as_u16(), message, retry_after: None, proxy: None };
+        }
+        self.unread().unwrap_or(OciError::Unauthorized { registry, message })
     }
-    let mut form = realm.clone();
-    form.set_query(None);
-    form.query_pairs_mut()
-        .append_pair("grant_type", "refresh_token")
-        .append_pair("client_id", CLIENT)
-        .append_pair("scope", scope)
-        .append_pair("refresh_token", identity);
-    if let Some(service) = service {
-        form.query_pairs_mut().append_pair("service", &service);
+
+    /// Asks whether anyone is there. A registry on this host may turn out to use TLS, though none was expected.
+    async fn ping(&self) -> Result<Response> {
+        loop {
+            let place = self.base().join("/v2/").map_err(|_| OciError::protocol("it has no valid base address"))?;
+            let response = match self.http.get(place.clone()).send().await {
+                // To some what is not TLS is no language at all.
+                Err(error) if Obstacle::of(&error) == Obstacle::NotHttp && self.guess_again() => continue,
+                response => response.map_err(|error| self.unreachable(&error, &place))?,
+            };
+            if response.status() != StatusCode::BAD_REQUEST || place.scheme() == "https" {
+                return Ok(response);
+            }
+            let mut response = response;
+            let message = complaint(&body(&mut response, MAX_ANSWER, "the answer").await.unwrap_or_default());
+            if !message.contains(WANTS_TLS) {
+                return Ok(response);
+            }
+            if !self.guess_again() {
+                return Err(OciError::WantsTls { registry: self.reference().resolve_registry().into() }.into());
+            }
+        }
     }
-    let form = form.query().unwrap_or_default().to_owned();
-    let request = http.post(realm).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
-    let mut response = request.send().await.map_err(lost)?;
-    let status = response.status();
-    let bytes = body(&mut response, MAX_ANSWER, "the token").await?;
-    if !status.is_success() {
-        return Err(OciError::Unauthorized { registry: registry.into(), message: complaint(&bytes) });
-    }
-    let answer: Answer = super::document::decode("token", &bytes)?;
-    Ok(Some(answer.access_token))
 }
 
 /// The token server that a challenge names, and the service that a token is for.

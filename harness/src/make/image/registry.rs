@@ -22,7 +22,7 @@ impl Registry {
     /// Nothing is asked of the registry yet.
     pub fn new(context: &Context, reference: Reference, folder: PathBuf) -> Result<Self> {
         let name = reference.whole();
-        let registry = oci::Registry::new(context, reference, oci::Connection::default()).map_err(|error| cannot_fetch(error, name))?;
+        let registry = oci::Registry::new(context, reference).map_err(|error| cannot_fetch(error, name))?;
         Ok(Self { registry, folder })
     }
 
