@@ -5,10 +5,66 @@ use crate::distribution::oci::OciError;
 use crate::distribution::trust::TrustError;
 use crate::make::image::ImageError;
 use emu::machine::MachineError;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why prebake itself failed. Each message says what was found, what was wanted and what to do.
+/// Something that was asked for besides what is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// Variables of the program's environment.
+    Environment,
+    /// Volumes.
+    Volumes,
+    /// The folder that the program starts in.
+    WorkingDirectory,
+    /// The user that the program runs as.
+    User,
+    /// Another program than the image's.
+    Entrypoint,
+    /// Arguments for the program.
+    Arguments,
+    /// A terminal for the program.
+    Terminal,
+    /// Three streams for the program.
+    Streams,
+    /// Disks.
+    Disks,
+    /// Shares.
+    Shares,
+    /// A snapshot is read when its memory is first touched.
+    ReadOnTouch,
+    /// A trace of all instructions.
+    Trace,
+    /// A debugger.
+    Debugger,
+    /// A volume that is one file.
+    FileVolume,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Environment => "the environment",
+            Self::Volumes => "the list of volumes",
+            Self::WorkingDirectory => "the working directory",
+            Self::User => "the user",
+            Self::Entrypoint => "the entry point",
+            Self::Arguments => "the list of arguments",
+            Self::Terminal => "the wish for a terminal",
+            Self::Streams => "the wish for three streams",
+            Self::Disks => "a disk",
+            Self::Shares => "a share",
+            Self::ReadOnTouch => "reading on first touch",
+            Self::Trace => "a trace",
+            Self::Debugger => "a debugger",
+            Self::FileVolume => "a volume that is a single file",
+        })
+    }
+}
+
+/// Why prebake itself failed. Each message says what was found, what was wanted and what to do. The program's option for that is the front end's to
+/// name.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The work was given up, because that was asked for.
@@ -75,7 +131,7 @@ pub enum Error {
     #[error(transparent)]
     Trust(Box<TrustError>),
     /// There is nowhere to keep what is pulled.
-    #[error("no store: set PREBAKE_HOME to a folder that only you can write to")]
+    #[error("no store: it needs a folder that only you can write to")]
     NoStore,
     /// A machine's metadata are not what prebake writes.
     #[error("{}: cannot read its metadata: {source}; convert it again with this version of prebake", path.display())]
@@ -95,7 +151,7 @@ pub enum Error {
     #[error(transparent)]
     Compile(Box<wamr::Error>),
     /// There is nowhere to keep compiled code.
-    #[error("no cache for compiled code: set PREBAKE_CACHE to a folder that only you can write to")]
+    #[error("no cache for compiled code: it needs a folder that only you can write to")]
     NoCache,
     /// There is no such host to compile for.
     #[error("unknown baseline {name} for {target}; choose one of: {known}")]
@@ -108,10 +164,10 @@ pub enum Error {
         known: String,
     },
     /// A machine's module cannot do what it was asked for.
-    #[error("{what} is not available with --engine wamr; use --engine native")]
+    #[error("{setting} is not available in WAMR; use the native engine")]
     NotInModule {
         /// What was asked for.
-        what: &'static str,
+        setting: Setting,
     },
     /// A machine's module cannot be loaded.
     #[error("{}: {source}", path.display())]
@@ -132,7 +188,7 @@ pub enum Error {
         wanted: u32,
     },
     /// A machine has not the memory that was insisted on.
-    #[error("{}: the machine has {found} MiB of memory, but --memory asks for {wanted}; omit --memory, or convert the image again", path.display())]
+    #[error("{}: the machine has {found} MiB of memory, not {wanted}; convert the image again for another size", path.display())]
     MachineMemory {
         /// Its file.
         path: PathBuf,
@@ -184,17 +240,50 @@ pub enum Error {
         /// Its size.
         size: u64,
     },
+    /// The snapshot's disks are those of a machine, which was not given.
+    #[error("the snapshot needs the machine that it was baked from, which has its own disks")]
+    NeedsMachine,
+    /// A disk is not the one that the snapshot had.
+    #[error("{problem}; pass the same disk, or bake again")]
+    OtherDisk {
+        /// What was found and what was wanted.
+        problem: String,
+    },
+    /// A disk can be written to, and was not to be when the snapshot was taken, or the other way round.
+    #[error("the disk {disk} was {} when the snapshot was taken; pass it so again", if *read_only { "read-only" } else { "writable" })]
+    DiskAccess {
+        /// Its device and its file.
+        disk: String,
+        /// How it was.
+        read_only: bool,
+    },
     /// The snapshot's disks are not those that were given.
     #[error("{problem}")]
     WrongDisk {
         /// What was found, what was wanted and what to do.
         problem: String,
     },
-    /// The snapshot's shares are not those that were given.
+    /// A share cannot be made.
     #[error("{problem}")]
     WrongShare {
         /// What was found, what was wanted and what to do.
         problem: String,
+    },
+    /// The snapshot's shares are not those that were given.
+    #[error("the shares given are {given}, but the snapshot was taken with {wanted}; pass the same tags in the same order")]
+    OtherShares {
+        /// What was found.
+        given: String,
+        /// What was wanted.
+        wanted: String,
+    },
+    /// The snapshot has a share where volumes would be.
+    #[error(
+        "the snapshot was taken with a share {tag}, so there is no place for volumes; pass that share again instead, or bake without it"
+    )]
+    NoPlaceForVolumes {
+        /// Its mount tag.
+        tag: &'static str,
     },
     /// A port of the host cannot lead to the guest.
     #[error("cannot publish {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; stop what uses it, or publish another port" } else { "" })]
@@ -213,38 +302,38 @@ pub enum Error {
         source: io::Error,
     },
     /// A network is asked for that the machine has no device for.
-    #[error("{} has no network device; convert and bake the image again, or omit --net and -p", path.display())]
+    #[error("{} has no network device; convert and bake the image again, or use no network", path.display())]
     NoNetworkDevice {
         /// The machine or snapshot.
         path: PathBuf,
     },
     /// A network is asked for under the virtual clock.
-    #[error("a network needs the host's clock; omit --clock virtual, or --net and -p")]
+    #[error("a network needs the host's clock, not the virtual one")]
     NetworkInVirtualTime,
     /// The guest's program runs already.
-    #[error("the program in {} is already running, so {option} has no effect; omit it, or bake with --at barrier", path.display())]
+    #[error("the program in {} is already running, so {setting} has no effect; omit it, or bake to the barrier", path.display())]
     AlreadyStarted {
         /// The snapshot.
         path: PathBuf,
         /// What was asked for.
-        option: &'static str,
+        setting: Setting,
     },
     /// The guest's init does not listen.
-    #[error("the guest in {} does not run prebake's init, so {option} has no effect; omit it", path.display())]
+    #[error("the guest in {} does not run prebake's init, so {setting} has no effect; omit it", path.display())]
     NoInit {
         /// The snapshot.
         path: PathBuf,
         /// What was asked for.
-        option: &'static str,
+        setting: Setting,
     },
     /// A volume cannot be at its place.
-    #[error("cannot mount a volume at /{path} in the guest; choose another path with -v")]
+    #[error("cannot mount a volume at /{path} in the guest; choose another path")]
     Volume {
         /// The path in the guest.
         path: String,
     },
     /// The snapshot's shell is on a terminal.
-    #[error("the shell in {} already uses a terminal, so -T has no effect; omit it, or bake with --at barrier", path.display())]
+    #[error("the shell in {} already uses a terminal, so it cannot have three streams; bake to the barrier", path.display())]
     OnATerminal {
         /// The snapshot.
         path: PathBuf,
@@ -269,10 +358,10 @@ pub enum Error {
     #[error(transparent)]
     Guest(#[from] attend::Failure),
     /// Nothing was named.
-    #[error("nothing to run: pass a reference, a machine, a snapshot, or --session NAME")]
+    #[error("nothing to run: pass a reference, a machine, a snapshot or a session")]
     NothingToRun,
     /// There is no such session.
-    #[error("no session {name}; `prebake sessions` lists all sessions")]
+    #[error("no session {name}")]
     NoSession {
         /// Its name.
         name: String,
@@ -292,7 +381,7 @@ pub enum Error {
         name: String,
     },
     /// A session is of something else.
-    #[error("session {name} belongs to {found}, not to {wanted}; omit --session, or choose another name")]
+    #[error("session {name} belongs to {found}, not to {wanted}; choose another name")]
     OtherSession {
         /// Its name.
         name: String,
@@ -302,31 +391,29 @@ pub enum Error {
         wanted: String,
     },
     /// The program of a session runs already.
-    #[error(
-        "the program of session {name} is already running, so {option} has no effect; omit it, or choose another session with --session"
-    )]
+    #[error("the program of session {name} is already running, so {setting} has no effect; omit it, or choose another session")]
     SessionOption {
         /// The session.
         name: String,
         /// What was asked for.
-        option: &'static str,
+        setting: Setting,
     },
     /// A session cannot have that.
-    #[error("{option} is not available in session {name}; omit it, or omit --session")]
+    #[error("{setting} is not available in session {name}; omit one of them")]
     NotInSession {
         /// The session.
         name: String,
         /// What was asked for.
-        option: &'static str,
+        setting: Setting,
     },
     /// A session has nothing to begin with.
-    #[error("session {name} needs a snapshot to start from: pass --snapshot FILE; `prebake bake` makes one")]
+    #[error("session {name} needs a snapshot to start from")]
     SessionBase {
         /// The session.
         name: String,
     },
     /// What a session needs is gone.
-    #[error("session {name} needs {}, which no longer exists; `prebake sessions --remove {name}` removes the session", path.display())]
+    #[error("session {name} needs {}, which no longer exists", path.display())]
     SessionFile {
         /// The session.
         name: String,
@@ -334,7 +421,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// What is done in this run is not kept.
-    #[error("this run is not saved; interactive runs of a reference are, and runs with --session")]
+    #[error("this run is not saved; interactive runs of a reference are, and runs of a named session")]
     NoSessionToSave,
     /// The guest's program is not there yet.
     #[error("nothing to save yet: the guest is still starting")]
@@ -420,8 +507,8 @@ impl Error {
             Self::Cancelled => "cancelled",
             Self::Memory { .. } => "no-memory",
             Self::DiskSize { .. } => "disk-size",
-            Self::WrongDisk { .. } => "wrong-disk",
-            Self::WrongShare { .. } => "wrong-share",
+            Self::NeedsMachine | Self::OtherDisk { .. } | Self::DiskAccess { .. } | Self::WrongDisk { .. } => "wrong-disk",
+            Self::WrongShare { .. } | Self::OtherShares { .. } | Self::NoPlaceForVolumes { .. } => "wrong-share",
             Self::Publish { .. } => "publish",
             Self::Relay { .. } => "relay",
             Self::NoNetworkDevice { .. } => "no-network-device",

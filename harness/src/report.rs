@@ -158,10 +158,10 @@ impl Report {
         self.unimplemented_instructions = drive.machine().stats().gaps.into_iter().collect();
     }
 
-    /// Notes what went wrong.
-    pub fn fail(&mut self, error: &Error) {
+    /// Notes what went wrong, and in which words that is told.
+    pub fn fail(&mut self, error: &Error, message: String) {
         self.exit_code = error.exit_code();
-        self.error = Some(Failure { kind: error.kind().to_owned(), message: error.to_string() });
+        self.error = Some(Failure { kind: error.kind().to_owned(), message });
     }
 
     /// Writes the report as JSON.

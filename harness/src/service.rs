@@ -60,7 +60,7 @@ impl Vm {
             let mut report = Report::of("run");
             let outcome = run::run(&context, &request, console, || Ok(Box::new(inbox)), (&mut report, Instant::now()));
             if let Err(error) = &outcome {
-                report.fail(error);
+                report.fail(error, error.to_string());
             }
             (outcome, report)
         };

@@ -40,7 +40,7 @@ impl Shell {
 
     /// Tells the user why the verb failed.
     pub fn fail(&self, error: &Error) {
-        write_line(format_args!("prebake {}: {error}", self.verb));
+        write_line(format_args!("prebake {}: {}", self.verb, wording::error(error)));
     }
 
     /// A public key: in a file, or in the environment.

@@ -2,7 +2,7 @@
 
 use super::record::{DiskKind, DiskRecord, ShareRecord};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::host::backend::clock::{MonotonicClock, since_1970};
 use crate::host::backend::disk::{self, Verify};
 use crate::host::backend::entropy::OsEntropy;
@@ -98,7 +98,7 @@ impl ConfigBuilder {
 
     /// No disks, for a module, which has its own alone.
     pub fn require_no_disks(&self) -> Result<()> {
-        if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { what: "disks" }) }
+        if self.disks.is_empty() { Ok(()) } else { Err(Error::NotInModule { setting: Setting::Disks }) }
     }
 
     /// Puts the disks of a machine's file in front. A module has them itself; then there are records alone.

@@ -15,7 +15,7 @@ pub mod saved;
 mod trace;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Result, Setting};
 use crate::host::net::Cable;
 use crate::machine::saved::Covered;
 use devices::console::{Port, WindowSize};
@@ -101,11 +101,11 @@ pub enum DebugAid {
 }
 
 impl DebugAid {
-    /// What asks for it.
-    pub const fn option(&self) -> &'static str {
+    /// What was asked for.
+    pub const fn setting(&self) -> Setting {
         match self {
-            Self::Trace(_) => "--trace",
-            Self::Gdb(_) => "--gdb",
+            Self::Trace(_) => Setting::Trace,
+            Self::Gdb(_) => Setting::Debugger,
         }
     }
 }

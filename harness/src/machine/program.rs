@@ -1,6 +1,6 @@
 //! What the guest's program is and what it gets of the host: the options of `run` that init follows, in the habits of docker.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::host::backend::hostdir::HostDir;
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
 use protocol::network::NetworkInfo;
@@ -119,17 +119,17 @@ impl Program {
         Ok(())
     }
 
-    /// The first of the options that was given, by its name.
-    pub fn given(&self) -> Option<&'static str> {
-        let options = [
-            ("-e", !self.environment.is_empty()),
-            ("-v", !self.volumes.is_empty()),
-            ("-w", self.folder.is_some()),
-            ("-u", self.user.is_some()),
-            ("--entrypoint", self.entrypoint.is_some()),
-            ("arguments", !self.arguments.is_empty()),
+    /// The first of its settings that was given.
+    pub fn given(&self) -> Option<Setting> {
+        let settings = [
+            (Setting::Environment, !self.environment.is_empty()),
+            (Setting::Volumes, !self.volumes.is_empty()),
+            (Setting::WorkingDirectory, self.folder.is_some()),
+            (Setting::User, self.user.is_some()),
+            (Setting::Entrypoint, self.entrypoint.is_some()),
+            (Setting::Arguments, !self.arguments.is_empty()),
         ];
-        options.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+        settings.into_iter().find(|(_, given)| *given).map(|(setting, _)| setting)
     }
 
     /// The text for init, which is to bring up this network; empty if there is nothing to say.
@@ -167,7 +167,7 @@ impl Program {
     pub fn folders(&self) -> Result<Vec<PathBuf>> {
         let folder = |volume: &Volume| match volume.open()? {
             (directory, None) => Ok(directory),
-            (_, Some(_)) => Err(Error::NotInModule { what: "a volume that is a single file" }),
+            (_, Some(_)) => Err(Error::NotInModule { setting: Setting::FileVolume }),
         };
         self.volumes.iter().map(folder).collect()
     }
@@ -219,7 +219,7 @@ mod tests {
         };
         assert_eq!(program.info(None), "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nm: a\nmr: b/c\n");
         assert_eq!(program.config(5, None).lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "bind=6,rw,a"]);
-        assert_eq!((program.given(), program.check()), (Some("-e"), Ok(())));
+        assert_eq!((program.given(), program.check()), (Some(Setting::Environment), Ok(())));
         assert_eq!((Program::default().info(None), Program::default().config(3, None)), (String::new(), String::new()));
     }
 

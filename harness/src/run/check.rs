@@ -1,7 +1,7 @@
 //! What must fit: the snapshot, and what it is given.
 
 use super::{RunRequest, SessionPolicy};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::machine::DebugAid;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point, ShareRecord};
@@ -12,15 +12,15 @@ use std::path::Path;
 
 /// Refuses what cannot be saved.
 pub fn can_be_saved(request: &RunRequest) -> Result<()> {
-    let options = [
-        ("--disk", !request.devices.disks.is_empty()),
-        ("--share", !request.devices.shares.is_empty()),
-        ("--restore read", request.restore == RestoreMode::Read),
+    let settings = [
+        (Setting::Disks, !request.devices.disks.is_empty()),
+        (Setting::Shares, !request.devices.shares.is_empty()),
+        (Setting::ReadOnTouch, request.restore == RestoreMode::Read),
     ];
-    let aid = request.aid.as_ref().map(DebugAid::option);
-    let option = options.into_iter().find_map(|(option, given)| given.then_some(option)).or(aid);
-    match (option, &request.session) {
-        (Some(option), SessionPolicy::Named(name)) => Err(Error::NotInSession { name: name.clone(), option }),
+    let aid = request.aid.as_ref().map(DebugAid::setting);
+    let setting = settings.into_iter().find_map(|(setting, given)| given.then_some(setting)).or(aid);
+    match (setting, &request.session) {
+        (Some(setting), SessionPolicy::Named(name)) => Err(Error::NotInSession { name: name.clone(), setting }),
         _ => Ok(()),
     }
 }
@@ -41,12 +41,7 @@ pub fn own_disks(baked: &[DiskRecord], own: Option<&[DiskRecord]>) -> Result<()>
     let wrong = |problem| Err(Error::WrongDisk { problem });
     let wanted: Vec<_> = baked.iter().filter(|disk| disk.kind != DiskKind::File).collect();
     let Some(own) = own else {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        return wrong(
-            "the snapshot needs the machine that it was baked from, which has its own disks; run: prebake run FILE.aot --snapshot FILE.snap".into(),
-        );
+        return if wanted.is_empty() { Ok(()) } else { Err(Error::NeedsMachine) };
     };
     for kind in [DiskKind::Root, DiskKind::Upper] {
         let wanted = wanted.iter().copied().find(|disk| disk.kind == kind);
@@ -84,20 +79,19 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
     for (number, (wanted, found)) in baked.iter().zip(given).enumerate() {
         let drive = char::from(b'a' + ((before + number) as u8 & 3));
         if (wanted.size, wanted.digest) != (found.size, found.digest) {
-            return wrong(format!(
-                "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({}); \
-                 pass the same disk with --disk, or bake again",
+            let problem = format!(
+                "the disk vd{drive} ({}) has {} bytes and digest {}, but the snapshot was taken with {} bytes and digest {} ({})",
                 found.name,
                 found.size,
                 found.digest(),
                 wanted.size,
                 wanted.digest(),
                 wanted.name
-            ));
+            );
+            return Err(Error::OtherDisk { problem });
         }
         if wanted.read_only != found.read_only {
-            let (was, give) = if wanted.read_only { ("read-only", "with") } else { ("writable", "without") };
-            return wrong(format!("the disk vd{drive} ({}) was {was} when the snapshot was taken; pass it {give} `:ro`", found.name));
+            return Err(Error::DiskAccess { disk: format!("vd{drive} ({})", found.name), read_only: wanted.read_only });
         }
     }
     Ok(())
@@ -105,14 +99,12 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
 
 /// Refuses what the guest would not follow.
 pub fn program(program: &Program, path: &Path, baked: &BakeState) -> Result<()> {
-    let Some(option) = program.given() else { return Ok(()) };
+    let Some(setting) = program.given() else { return Ok(()) };
     match baked.point {
-        Point::Idle | Point::Exited => Err(Error::AlreadyStarted { path: path.into(), option }),
-        Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), option }),
+        Point::Idle | Point::Exited => Err(Error::AlreadyStarted { path: path.into(), setting }),
+        Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), setting }),
         Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
-            Err(Error::WrongShare {
-                problem: format!("the snapshot was taken with --share {FILES_TAG}=DIR; pass that again instead of -v, or bake without it"),
-            })
+            Err(Error::NoPlaceForVolumes { tag: FILES_TAG })
         }
         Point::Barrier => Ok(()),
     }
@@ -130,11 +122,5 @@ pub fn shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {
             .collect::<Vec<_>>()
             .join(", "),
     };
-    Err(Error::WrongShare {
-        problem: format!(
-            "the shares given are {}, but the snapshot was taken with {}; pass the same tags with --share, in the same order",
-            list(given),
-            list(baked)
-        ),
-    })
+    Err(Error::OtherShares { given: list(given), wanted: list(baked) })
 }

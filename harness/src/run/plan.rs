@@ -4,7 +4,7 @@ use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, referenc
 use crate::context::Context;
 use crate::distribution::oci::{self, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::machine::EngineKind;
 use crate::machine::file::{MachineFile, Voucher};
 use crate::machine::program::Program;
@@ -148,12 +148,12 @@ impl Plan {
         let sessions = Sessions::of(&store)?;
         let Some(origin) = sessions.origin(name)? else { return Ok(None) };
         check_origin(request, name, &origin)?;
-        if let Some(option) = request.program.given() {
-            return Err(Error::SessionOption { name: name.into(), option });
+        if let Some(setting) = request.program.given() {
+            return Err(Error::SessionOption { name: name.into(), setting });
         }
         if request.mode.is_some_and(|wanted| wanted != origin.mode()) {
-            let option = if mode == Mode::Tty { "-t" } else { "-T" };
-            return Err(Error::SessionOption { name: name.into(), option });
+            let setting = if mode == Mode::Tty { Setting::Terminal } else { Setting::Streams };
+            return Err(Error::SessionOption { name: name.into(), setting });
         }
         Self::hold(context, name, &store, &sessions).map(Some)
     }
@@ -220,7 +220,7 @@ impl Plan {
         }
         let in_module = match &self.machine {
             Some(machine) if self.engine(request) == EngineKind::Wamr => match &request.aid {
-                Some(aid) => return Err(Error::NotInModule { what: aid.option() }),
+                Some(aid) => return Err(Error::NotInModule { setting: aid.setting() }),
                 None => machine.is_trusted()?,
             },
             _ => false,

@@ -298,7 +298,7 @@ pub enum Failure {
     /// The guest did not settle in time.
     #[error(
         "the guest did not settle within {} s of guest time; its last activity was {last}; \
-        find out what keeps it busy, or raise the limits with --settle{}", within / 1_000_000_000, quoted(output)
+        find out what keeps it busy, or raise the limits{}", within / 1_000_000_000, quoted(output)
     )]
     NeverSettled {
         /// Nanoseconds that were allowed.
@@ -311,7 +311,7 @@ pub enum Failure {
     /// The guest settled without coming to the barrier.
     #[error(
         "the guest settled without reaching the barrier (ten `=` on its terminal): {evidence}; \
-        use prebake's init, or bake with --at idle{}",
+        use prebake's init, or bake to the prompt{}",
         quoted(output)
     )]
     NoBarrier {
@@ -322,7 +322,8 @@ pub enum Failure {
     },
 }
 
-fn quoted(output: &str) -> String {
+/// The end of a guest's output, for the end of a message.
+pub fn quoted(output: &str) -> String {
     if output.is_empty() { String::new() } else { format!(". Its last output:\n{output}") }
 }
 

@@ -1,5 +1,6 @@
 //! The guest's program, and what it gets of the host.
 
+use crate::wording::option;
 use clap::Args;
 use prebake::machine::program::{Program, Volume};
 use std::str::FromStr;
@@ -67,7 +68,7 @@ impl ProgramArgs {
 
     /// The first of the options that was given, by its name.
     pub fn given(&self) -> Option<&'static str> {
-        Program::from(self).given().or((!self.environment.is_empty()).then_some("-e"))
+        Program::from(self).given().map(option).or((!self.environment.is_empty()).then_some("-e"))
     }
 }
 

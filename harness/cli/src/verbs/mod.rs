@@ -43,7 +43,7 @@ fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u
         Ok(code) => report.exit_code = code,
         Err(error) => {
             shell.fail(&error);
-            report.fail(&error);
+            report.fail(&error, wording::error(&error));
         }
     }
     if let Some(path) = &args.json

@@ -99,7 +99,7 @@ fn a_snapshot_is_bound_to_the_disks_of_its_machine() {
     }
     assert_fails(prebake().arg("run").arg(&snapshot), "wrong-disk", &["its own disks", "--snapshot"]);
     let mut with_disk = run_of(&file, &snapshot);
-    assert_fails(with_disk.arg("--disk").arg(&root), "not-in-module", &["disks"]);
+    assert_fails(with_disk.arg("--disk").arg(&root), "not-in-module", &["--disk"]);
     let mut with_disk = run_of(&file, &snapshot);
     assert_fails(with_disk.args(["--engine", "native", "--disk"]).arg(&root), "wrong-disk", &["1 disks", "omit the others"]);
 }

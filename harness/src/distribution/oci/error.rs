@@ -1,7 +1,7 @@
 //! Everything that can be wrong with a registry and what it sends.
 
 use super::digest::Sha256;
-use super::obstacle::Obstacle;
+use super::obstacle::{Obstacle, Remedy};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,11 +29,13 @@ pub enum OciError {
         obstacle: Obstacle,
         /// What to do.
         advice: String,
+        /// What can be asked for that helps.
+        remedy: Option<Remedy>,
         /// Whether it may pass in a moment.
         passes: bool,
     },
     /// The registry uses TLS, and is spoken to without.
-    #[error("{registry} uses TLS; omit --plain-http")]
+    #[error("{registry} uses TLS, so it cannot be reached by plain HTTP")]
     WantsTls {
         /// Which registry.
         registry: String,
@@ -69,10 +71,7 @@ pub enum OciError {
         proxy: Option<String>,
     },
     /// The registry lets nobody in with these credentials.
-    #[error(
-        "{registry} rejected the credentials{}; log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
-        said(message)
-    )]
+    #[error("{registry} rejected the credentials{}; log in with docker or podman", said(message))]
     Unauthorized {
         /// Which registry.
         registry: String,
@@ -81,8 +80,7 @@ pub enum OciError {
     },
     /// The registry wants credentials, and some that the user may have for it cannot be read.
     #[error(
-        "{registry} wants credentials, but the credentials for it cannot be read: {problem}; correct that, log in again with docker or podman, \
-         or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD"
+        "{registry} wants credentials, but the credentials for it cannot be read: {problem}; correct that, or log in again with docker or podman"
     )]
     Credentials {
         /// For which registry.
@@ -143,10 +141,18 @@ pub enum OciError {
         problem: String,
     },
     /// What is asked for is not in the store, and nothing may be fetched.
-    #[error("{reference} is not in the store; omit --offline to fetch it")]
+    #[error("{reference} is not in the store, and nothing may be fetched")]
     NotInStore {
         /// What was asked for.
         reference: String,
+    },
+    /// Native code from elsewhere does not say which processors it runs on.
+    #[error("{} was not compiled here, so its minimum processor is unknown; name one of: {known}", path.display())]
+    UnknownProcessor {
+        /// The machine's file.
+        path: PathBuf,
+        /// The processors that it may be for.
+        known: String,
     },
     /// The files do not belong together.
     #[error("{problem}")]
@@ -178,7 +184,7 @@ impl OciError {
             Self::NotPrebaked { .. } => "not-prebaked",
             Self::Incompatible { kind, .. } => kind,
             Self::NotInStore { .. } => "not-in-store",
-            Self::Mismatch { .. } => "files-mismatch",
+            Self::Mismatch { .. } | Self::UnknownProcessor { .. } => "files-mismatch",
         }
     }
 
@@ -222,7 +228,7 @@ fn through(proxy: &Option<String>) -> String {
 
 const fn advice(status: u16) -> &'static str {
     match status {
-        401 | 403 => "log in with docker or podman, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD",
+        401 | 403 => "log in with docker or podman",
         407 => "put the proxy's credentials into its address: http://USER:PASSWORD@HOST:PORT",
         404 => "check the reference, and whether it needs credentials",
         429 | 500.. => "try again later",

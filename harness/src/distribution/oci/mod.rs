@@ -24,7 +24,7 @@ pub use digest::{NotADigest, Sha256};
 pub use document::{ARTIFACT_TYPE, Code, CodeFormat, Config, Descriptor, INDEXES, Index, Manifest, Platform, SnapshotConfig};
 pub use error::OciError;
 pub use host::Host;
-pub use obstacle::Obstacle;
+pub use obstacle::{Obstacle, Remedy};
 pub use pull::{PullOptions, VmArtifacts, ensure};
 pub(crate) use pull::{digest_of, ensure_in, intact, voucher};
 pub use push::{Destination, Pushed};

@@ -32,6 +32,15 @@ pub enum Obstacle {
     Other,
 }
 
+/// What can be asked for that helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// No TLS.
+    PlainHttp,
+    /// An authority that is believed, in a file.
+    CaFile,
+}
+
 /// What is said of a proxy's answer to CONNECT.
 const TUNNEL_REFUSED: &str = "tunnel error: unsuccessful";
 /// The same of an answer with 407.
@@ -115,24 +124,34 @@ impl Obstacle {
         }
     }
 
+    /// What can be asked for that helps, if `url` was asked for.
+    pub fn remedy(&self, url: &Url) -> Option<Remedy> {
+        match self {
+            Self::Refused if url.scheme() == "https" => Some(Remedy::PlainHttp),
+            Self::PlainHttp | Self::NotHttp | Self::Redirects => Some(Remedy::PlainHttp),
+            Self::UnknownAuthority => Some(Remedy::CaFile),
+            _ => None,
+        }
+    }
+
     /// What to do about it, if `url` of `registry` was asked for.
     pub fn advice(&self, registry: &str, url: &Url) -> String {
         let has_tls = url.scheme() == "https";
         match self {
             Self::Unresolved => "check the name of the registry and the network".into(),
-            Self::Refused if has_tls => "check that it is running and its port; a registry without TLS needs --plain-http".into(),
+            Self::Refused if has_tls => "check that it is running and its port; a registry without TLS needs plain HTTP".into(),
             Self::Refused => "check that it is running and its port".into(),
-            Self::PlainHttp => "if it is a registry without TLS, pass --plain-http".into(),
-            Self::NotHttp => "check its port, and --plain-http".into(),
+            Self::PlainHttp => "if it is a registry without TLS, use plain HTTP".into(),
+            Self::NotHttp => "check its port, and whether it uses TLS".into(),
             Self::WantsCertificate => {
                 format!("put a certificate for it and the key into /etc/docker/certs.d/{registry}/client.cert and client.key")
             }
             Self::UnknownAuthority => {
-                format!("to trust its certificate, pass --ca-file FILE, or put it into /etc/docker/certs.d/{registry}/ca.crt")
+                format!("to trust its certificate, put it into /etc/docker/certs.d/{registry}/ca.crt, or name its file")
             }
             Self::OtherName => "use a name that its certificate is for".into(),
             Self::OutOfTime => "renew its certificate, or check the clock of this host".into(),
-            Self::Redirects => "check the reference, and --plain-http: some registries send one protocol to the other".into(),
+            Self::Redirects => "some registries send one protocol to the other; check the reference, and whether it uses TLS".into(),
             Self::Proxy | Self::Other => "check that it is running and that the reference names the right registry".into(),
         }
     }

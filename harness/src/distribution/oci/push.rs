@@ -199,12 +199,7 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Co
             let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == cpu);
             let Some(baseline) = known.or(given) else {
                 let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
-                let problem = format!(
-                    "{} was not compiled here, so its minimum processor is unknown; pass --host-cpu with one of: {}",
-                    path.display(),
-                    names.collect::<Vec<_>>().join(", ")
-                );
-                return Err(OciError::Mismatch { problem }.into());
+                return Err(OciError::UnknownProcessor { path: path.into(), known: names.collect::<Vec<_>>().join(", ") }.into());
             };
             let (target, cpu) = (Some(target.clone()), Some(baseline.cpu().into()));
             Code { format: CodeFormat::Aot, version: AOT_VERSION, target, cpu, digest: digest.to_string() }

@@ -330,9 +330,16 @@ impl Registry {
             Err(_) => {
                 let (registry, problem) = (self.reference.resolve_registry().to_owned(), "it gives no token in time".into());
                 let advice = Obstacle::Other.advice(&registry, &self.base());
-                return Err(
-                    OciError::Unreachable { registry, problem, proxy: None, obstacle: Obstacle::Other, advice, passes: true }.into()
-                );
+                return Err(OciError::Unreachable {
+                    registry,
+                    problem,
+                    proxy: None,
+                    obstacle: Obstacle::Other,
+                    advice,
+                    remedy: None,
+                    passes: true,
+                }
+                .into());
             }
         };
         self.tokens.borrow_mut()[slot(operation)] = Some(token.clone());
@@ -362,15 +369,16 @@ impl Registry {
     pub(super) fn unreachable(&self, error: &reqwest::Error, url: &Url) -> OciError {
         let (obstacle, proxy) = (Obstacle::of(error), self.route.to(url));
         let registry = self.reference.resolve_registry().to_owned();
-        let advice = match &proxy {
+        let (advice, remedy) = match &proxy {
             Some(_) if obstacle.may_be_the_proxy() => {
                 let host = url.host_str().unwrap_or_default();
-                format!("check {}, or add {host} to NO_PROXY", if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" })
+                let variable = if url.scheme() == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+                (format!("check {variable}, or add {host} to NO_PROXY"), None)
             }
-            _ => obstacle.advice(&registry, url),
+            _ => (obstacle.advice(&registry, url), obstacle.remedy(url)),
         };
         let passes = obstacle.passes(self.has_answered.get());
-        OciError::Unreachable { registry, problem: causes(error), proxy, obstacle, advice, passes }
+        OciError::Unreachable { registry, problem: causes(error), proxy, obstacle, advice, remedy, passes }
     }
 }
 

@@ -16,7 +16,7 @@ pub enum TrustError {
         problem: String,
     },
     /// A key is encrypted, and there is no password or not the right one.
-    #[error("the key {name} is encrypted: {problem}; set PREBAKE_KEY_PASSWORD")]
+    #[error("the key {name} is encrypted: {problem}")]
     Locked {
         /// The file, or the environment variable.
         name: String,
@@ -52,7 +52,7 @@ pub enum TrustError {
         problem: String,
     },
     /// There is nowhere to keep what the user trusts.
-    #[error("no folder for your trust settings: set PREBAKE_CONFIG to a folder that only you can write to")]
+    #[error("no folder for your trust settings: they need a folder that only you can write to")]
     NoConfig,
     /// What is to be forgotten is not trusted.
     #[error("{what} is not trusted; `prebake trust list` shows what is")]

@@ -36,7 +36,7 @@ const ELSEWHERE: [(&str, &str); 6] = [
     ),
     ("ostree:", "prebake reads registries, OCI layouts, archives and folders; copy it with `skopeo copy`"),
     ("sif:", "prebake reads registries, OCI layouts, archives and folders; copy it with `skopeo copy`"),
-    ("http://", "it is an address of the web; write the reference without http://, and pass --plain-http"),
+    ("http://", "it is an address of the web; write the reference without http://"),
     ("https://", "it is an address of the web; write the reference without https://"),
 ];
 

@@ -11,7 +11,7 @@ const MAGIC: [(&[u8], &str); 17] = [
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"!<arch>\n", "an ar archive, such as a Debian package"),
     (b"\xed\xab\xee\xdb", "an RPM package"),
-    (b"070701", "a cpio archive, such as an initramfs; pass it with --initrd"),
+    (b"070701", "a cpio archive, such as an initramfs"),
     (b"hsqs", "a squashfs file system"),
     (b"QFI\xfb", "a virtual machine's disk (qcow2)"),
     (b"KDMV", "a virtual machine's disk (VMDK)"),

@@ -1,5 +1,9 @@
 //! The words for what the library tells.
 
+mod error;
+
+pub use error::{error, option, registry};
+
 use attend::SavePoint;
 use prebake::machine::record::Point;
 use prebake::observer::{Notice, Task};
@@ -58,7 +62,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             format!("packed {name}: {} of {}", mebibytes(bytes), mebibytes(stored))
         }
-        Notice::RegistryDown { error } => format!("warning: {error}; using what was pulled before"),
+        Notice::RegistryDown { error } => format!("warning: {}; using what was pulled before", registry(error)),
         Notice::Retrying { error, after } => format!("{error}; trying again in {} s", after.as_secs()),
         Notice::CredentialsUnread { registry, problem } => {
             format!("note: the credentials for {registry} cannot be read: {problem}; asking without them")
@@ -76,7 +80,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             format!("session {session} is in use by another prebake, so this run starts afresh and will not be saved")
         }
         Notice::SessionSaved(checkpoint) => saved(checkpoint),
-        Notice::SessionNotSaved(error) => error.to_string(),
+        Notice::SessionNotSaved(problem) => error(problem),
         Notice::ExitNotSaved => "the guest ended without waiting to be saved; the session stays as it was last saved".into(),
         Notice::LeavingLoses => "leaving now loses everything since the session was last saved; leave again to confirm".into(),
         Notice::NotTrusted { path } => format!(
