@@ -2,6 +2,7 @@
 
 mod args;
 mod console;
+mod log;
 mod network;
 mod shell;
 mod terminal;
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
     terminal::restore_on_panic();
     let command = args::parse().command;
     let shell = Shell::new(command.name(), command.registry());
+    if let Err(problem) = log::install(&shell) {
+        args::refuse(&problem);
+    }
     match command {
         Command::Boot(args) => verbs::boot::run(&shell, &args, start),
         Command::Bake(args) => verbs::bake::run(&shell, &args),

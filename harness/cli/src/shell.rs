@@ -33,6 +33,12 @@ impl Shell {
         Self { context: Context::new(folders(), reporter.clone()).with_network(network::of(registry)), verb, reporter }
     }
 
+    /// Where diagnostics go: between the lines of a progress bar.
+    pub fn diagnostics(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let reporter = self.reporter.clone();
+        move |line| reporter.print(format_args!("{line}"))
+    }
+
     /// Tells the user something.
     pub fn say(&self, text: impl Display) {
         self.reporter.say(text);
@@ -102,7 +108,11 @@ struct Reporter {
 
 impl Reporter {
     fn say(&self, text: impl Display) {
-        let line = || write_line(format_args!("{}: {text}", self.name));
+        self.print(format_args!("{}: {text}", self.name));
+    }
+
+    fn print(&self, text: fmt::Arguments<'_>) {
+        let line = || write_line(text);
         match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(bar) => bar.suspend(line),
             None => line(),

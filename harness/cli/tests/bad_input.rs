@@ -284,4 +284,7 @@ fn wrong_usage_is_2() {
     for words in [&["run"][..], &["fly"], &["bake", "-o", "a"], &["boot", "--kernel", "x", "--memory", "much"], &[]] {
         assert_eq!(run(prebake().args(words), b"").status.code(), Some(2), "{words:?}");
     }
+    let output = run(prebake().arg("images").env("PREBAKE_LOG", "debgu"), b"");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("PREBAKE_LOG `debgu`"), "{}", text(&output.stderr));
 }

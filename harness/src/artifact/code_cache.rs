@@ -7,6 +7,8 @@ use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Instant;
+use tracing::debug;
 use wamr::{Baseline, Compiler, Options};
 
 /// The compiler.
@@ -35,6 +37,7 @@ impl CodeCache {
         let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
         match fs::read(&place) {
             Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
+                debug!(target: "prebake::compile", file = %place.display(), "compiled before");
                 self.mark_as(Digest::of(&bytes), options.baseline)?;
                 return Ok(bytes);
             }
@@ -43,11 +46,13 @@ impl CodeCache {
             Ok(_) | Err(_) => {}
         }
         compiling();
+        let start = Instant::now();
         let module = place.with_extension("wasm");
         atomic::write(&module, code)?;
         let compiled = Compiler::at(compiler).compile(&module, &place, options);
         let _ = fs::remove_file(&module);
         compiled.map_err(|error| Error::Compile(Box::new(error)))?;
+        debug!(target: "prebake::compile", file = %place.display(), baseline = %options.baseline, elapsed = ?start.elapsed(), "compiled");
         let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
         self.mark_as(Digest::of(&bytes), options.baseline)?;
         Ok(bytes)

@@ -23,6 +23,7 @@ use protocol::network::{GUEST_MAC, NetworkInfo};
 use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use tracing::debug;
 
 /// That someone whom the user trusts stands for a machine's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +120,10 @@ impl MachineFile {
             return Ok(true);
         }
         let digest = self.code_digest()?;
-        let is_vouched_for = self.voucher.as_ref().is_some_and(|voucher| voucher.code == digest.to_string());
+        let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
+        let is_vouched_for = by.is_some();
         let trusted = is_vouched_for || CodeCache::open(&self.context)?.trusts(digest);
+        debug!(target: "prebake::engine", file = %self.path.display(), trusted, ?by, "is its native code trusted?");
         if !trusted {
             self.context.notice(Notice::NotTrusted { path: &self.path });
         }
@@ -131,10 +134,12 @@ impl MachineFile {
     fn code_digest(&self) -> Result<snapshot::Digest> {
         let (ledger, file) = (self.context.code_ledger(), self.artifact.file().file());
         if let Some(digest) = ledger.recall(file) {
+            debug!(target: "prebake::verify", file = %self.path.display(), %digest, "code unchanged since its digest was computed");
             return Ok(digest);
         }
         let before = Stamp::of(file);
         let digest = self.artifact.code_digest().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        debug!(target: "prebake::verify", file = %self.path.display(), %digest, "computed the digest of the code");
         ledger.remember(file, before, digest);
         Ok(digest)
     }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
+use tracing::debug;
 
 /// A whole snapshot, and a delta on it if there is one.
 #[derive(Debug)]
@@ -184,10 +186,12 @@ fn verify_file(
 ) -> Result<()> {
     let file = file.file();
     if verify == Verify::IfChanged && ledger.recall(file) == Some(content) {
+        debug!(target: "prebake::verify", file = %path.display(), "unchanged since it was verified");
         return Ok(());
     }
-    let before = Stamp::of(file);
+    let (before, start) = (Stamp::of(file), Instant::now());
     verify_all().map_err(|source| Error::Snapshot { path: path.into(), source })?;
+    debug!(target: "prebake::verify", file = %path.display(), elapsed = ?start.elapsed(), "verified");
     ledger.remember(file, before, content);
     Ok(())
 }

@@ -13,6 +13,7 @@ use emu::machine::Verdict;
 use snapshot::Written;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// A moment of a bake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,8 +115,10 @@ pub fn save(drive: &mut Drive, output: &HostOutput, state: &BakeState, file: &mu
     let error = |source| Error::Snapshot { path: path.into(), source };
     writer.add(0, state).map_err(error)?;
     writer.add(0, &output.look().terminal().save()).map_err(error)?;
-    machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
+    let written = machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
         snapshot::Error::Io { source, .. } => Error::Write { path: path.into(), source },
         source => Error::Snapshot { path: path.into(), source },
-    })
+    })?;
+    debug!(target: "prebake::save", file = %path.display(), pages = written.pages, bytes = written.file_length, "saved a snapshot");
+    Ok(written)
 }

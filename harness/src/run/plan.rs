@@ -16,6 +16,7 @@ use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use protocol::Mode;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
+use tracing::debug;
 
 /// What is to be run.
 pub struct Plan {
@@ -225,6 +226,8 @@ impl Plan {
             },
             _ => false,
         };
+        let file = self.machine.as_ref().map(|machine| machine.path().display());
+        debug!(target: "prebake::engine", in_module, asked = ?request.engine, file = file.map(tracing::field::display), "chosen");
         match self.saved {
             Some(_) => restore::run(context, self, request, in_module, (console, control), figures),
             None => cold::run(context, self, request, in_module, (console, control), figures),

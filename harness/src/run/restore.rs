@@ -25,6 +25,7 @@ use emu::machine::{Machine, model};
 use protocol::network::NetworkInfo;
 use snapshot::{MachineId, Record, Sections, Space};
 use std::time::Instant;
+use tracing::debug;
 
 /// Restores what is planned, and attends it to its end.
 pub fn run(
@@ -99,6 +100,16 @@ pub fn run(
     if let (Some(network), Some(connections)) = (&mut network, &connections) {
         network.reset_connections(&connections.connections());
     }
+    debug!(
+        target: "prebake::restore",
+        snapshot = %path.display(),
+        mode = ?request.restore,
+        point = ?baked.point,
+        resumed = plan.resumed,
+        mappings = report.snapshot_mappings,
+        since_start = ?start.elapsed(),
+        "restored"
+    );
     let begin = match baked.point {
         Point::Barrier => Begin::Barrier,
         Point::Idle => Begin::Running,

@@ -23,6 +23,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use tracing::debug;
 
 /// Longest name of a session.
 const MAX_NAME: usize = 128;
@@ -104,10 +105,15 @@ impl Sessions {
         let folder = self.folder.join(name);
         let error = |source| Error::Write { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(error)?;
-        let Some(held) = lock(&folder.join(LOCK)).map_err(error)? else { return Ok(Attempt::InUse) };
+        let Some(held) = lock(&folder.join(LOCK)).map_err(error)? else {
+            debug!(target: "prebake::session", name, "in use");
+            return Ok(Attempt::InUse);
+        };
         atomic::remove_leftovers(&folder);
         let session = |origin| Session { name: name.into(), folder: folder.clone(), origin, ended: false, _held: held };
-        match self.origin(name)? {
+        let saved = self.origin(name)?;
+        debug!(target: "prebake::session", name, is_new = saved.is_none(), "held");
+        match saved {
             Some(origin) => Ok(Attempt::Saved(session(origin))),
             None => match origin().and_then(|origin| origin.write(&folder.join(ORIGIN)).map(|()| origin)) {
                 Ok(origin) => Ok(Attempt::New(session(origin))),
@@ -213,6 +219,7 @@ impl Session {
 
     /// Ends it for good.
     pub fn end(&mut self) -> Result<()> {
+        debug!(target: "prebake::session", name = self.name, "removed");
         self.ended = true;
         remove_all(&self.folder)
     }

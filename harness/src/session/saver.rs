@@ -15,6 +15,7 @@ use attend::SavePoint;
 use snapshot::{Snapshot, Written};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// Saves what a guest does as the state of a session.
 #[derive(Debug)]
@@ -81,6 +82,7 @@ impl Saver {
         file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;
         let bytes = written.pages * snapshot::PAGE_SIZE as u64;
+        debug!(target: "prebake::save", session = self.session.name(), ?at, pages = written.pages, elapsed = ?start.elapsed(), "saved a session");
         Ok(Checkpoint { session: self.session.name().into(), pages: written.pages, bytes, took: start.elapsed(), at })
     }
 

@@ -43,7 +43,21 @@ Examples:
     prebake inspect --verify demo.snap
 
 Exit codes of `run` and `boot`: the status of the guest's program (128+n if signal n ended it);
-125 if prebake failed; 124 if a limit was reached; 2 for wrong usage.";
+125 if prebake failed; 124 if a limit was reached; 2 for wrong usage.
+
+Environment:
+  PREBAKE_LOG          Print diagnostics: debug, trace, or for example prebake::registry=debug
+  PREBAKE_HOME         The store of pulled images and saved sessions
+  PREBAKE_CACHE        Compiled code, and what is known of verified files
+  PREBAKE_CONFIG       What is trusted
+  PREBAKE_MACHINE      The folder with machine.wasm, vmlinux and initramfs.cpio
+  PREBAKE_REGISTRY_USER, PREBAKE_REGISTRY_PASSWORD   Credentials for registries
+  PREBAKE_KEY_PASSWORD The password of an encrypted key";
+
+/// Ends the process as wrong usage does.
+pub fn refuse(problem: &str) -> ! {
+    Cli::command().error(ErrorKind::InvalidValue, problem).exit()
+}
 
 /// Boot a Linux machine once, then restore it instantly, anywhere.
 #[derive(Debug, Parser)]

@@ -269,6 +269,30 @@ fn files_that_do_not_belong_together_are_not_pushed() {
     assert!(files_below(&world.registry.at("data")).is_empty());
 }
 
+/// Diagnostics tell of every request, and of no credentials.
+#[test]
+fn diagnostics_have_no_credentials() {
+    let world = World { registry: Registry::start(true) };
+    let aot = machine(world.folder(), "demo.wasm", b"kernel");
+    let reference = world.reference("demo:1");
+    let mut push = world.prebake();
+    push.arg("push").arg(&reference).arg(&aot).env("PREBAKE_REGISTRY_USER", USER).env("PREBAKE_REGISTRY_PASSWORD", PASSWORD);
+    let said = text(&succeed(push.env("PREBAKE_LOG", "trace")).stderr);
+    let auth = serde_json::json!({ "auths": { &world.registry.address: { "username": USER, "password": PASSWORD } } });
+    fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
+    let said = said + &text(&succeed(world.pull(&reference).env("PREBAKE_LOG", "trace")).stderr);
+    for word in ["prebake::registry", "method=PUT", "method=GET", "status=200", "prebake::store"] {
+        assert!(said.contains(word), "`{word}` is missing: {said}");
+    }
+    // The second is what a header would have of both.
+    for secret in [PASSWORD, "dXNlcjpzZWNyZXQ", "uthorization"] {
+        assert!(!said.contains(secret), "`{secret}`: {said}");
+    }
+    assert!(said.lines().all(|line| !line.contains("hyper") && !line.contains("reqwest")), "{said}");
+    let pulled = succeed(&mut world.pull(&reference));
+    assert_eq!(text(&pulled.stderr), "");
+}
+
 #[test]
 fn credentials_come_from_dockers_configuration_or_the_environment() {
     let world = World { registry: Registry::start(true) };

@@ -23,6 +23,7 @@ use snapshot::{Snapshot, Travelling};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use tracing::{debug, debug_span};
 
 /// The files of a machine. They stay in the store as long as this lives.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub fn ensure(context: &Context, reference: &str, options: &PullOptions) -> Resu
 
 /// The same in a store that is open.
 pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
+    let _span = debug_span!(target: "prebake::registry", "pull", reference).entered();
     let _shared = store.share()?;
     let known = match store.entry(reference)? {
         Some(_) => super::known_reference(reference),
@@ -203,7 +205,9 @@ fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
 /// Locks a file of the store that is unchanged since it was verified, or verifies it again. One that is damaged is removed.
 pub(crate) fn intact(store: &Store, place: &Path, layer: Sha256) -> Result<Option<Lock>> {
     let Some(pin) = store.pin(place)? else { return Ok(None) };
-    if verify(store.ledger(), place, layer)? {
+    let is_intact = verify(store.ledger(), place, layer)?;
+    debug!(target: "prebake::verify", file = %place.display(), is_intact, "looked at a file of the store");
+    if is_intact {
         return Ok(Some(pin));
     }
     store.discard(place)?;

@@ -18,6 +18,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use tracing::debug;
 
 /// The longest pause between two tries. A registry that wants a longer one is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -233,6 +234,7 @@ impl Registry {
             if asked >= Duration::from_secs(1) {
                 self.context.notice(Notice::Retrying { error: cause, after: asked });
             }
+            debug!(target: "prebake::registry", error = %cause, tries, pause = ?asked, "trying again");
             self.pause(asked).await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
             tries += 1;
@@ -290,9 +292,20 @@ impl Registry {
                     Token::Nothing => request,
                 };
             }
-            let mut response = request.send().await.map_err(|error| self.unreachable(&error, &url))?;
+            let start = Instant::now();
+            let sent = request.send().await;
+            // Neither headers nor queries: they have credentials, and an address may have them, too.
+            let (host, path, elapsed) = (url.host_str().unwrap_or_default(), url.path(), start.elapsed());
+            let mut response = match sent {
+                Ok(response) => response,
+                Err(error) => {
+                    debug!(target: "prebake::registry", %method, host, path, ?elapsed, "no answer");
+                    return Err(self.unreachable(&error, &url).into());
+                }
+            };
             self.has_answered.set(true);
             let status = response.status();
+            debug!(target: "prebake::registry", %method, host, path, status = status.as_u16(), ?elapsed, "answer");
             if status.is_success() {
                 return Ok(response);
             }
@@ -325,6 +338,7 @@ impl Registry {
         if let Some(token) = self.cached(operation) {
             return Ok(token);
         }
+        debug!(target: "prebake::registry", registry = self.reference.resolve_registry(), "asking for a token, if it wants one");
         let token = match tokio::time::timeout(self.silence, self.obtain(operation)).await {
             Ok(token) => token?,
             Err(_) => {

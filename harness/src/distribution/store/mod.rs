@@ -30,6 +30,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tracing::debug;
 
 /// A store.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl Store {
         for name in ["references", "files", "partial"] {
             store.folder(name)?;
         }
+        debug!(target: "prebake::store", folder = %store.root.display(), "opened");
         Ok(store)
     }
 
@@ -118,6 +120,7 @@ impl Store {
             file.sync_all()?;
             fs::rename(from, place)?;
             File::open(place.parent().unwrap_or(place))?.sync_all()?;
+            debug!(target: "prebake::store", file = %place.display(), "admitted");
             Ok(Stamp::of(&file))
         };
         admit().map_err(|source| Error::Write { path: place.into(), source })
@@ -135,6 +138,7 @@ impl Store {
 
     /// Removes a file that is not what it should be.
     pub fn discard(&self, place: &Path) -> Result<()> {
+        debug!(target: "prebake::store", file = %place.display(), "discarded: it is not what it should be");
         fs::remove_file(place).map_err(|source| Error::Write { path: place.into(), source })
     }
 
@@ -166,6 +170,7 @@ impl Store {
 
     /// Notes what a reference names.
     pub fn note(&self, entry: &Entry) -> Result<()> {
+        debug!(target: "prebake::store", reference = entry.reference, digest = %entry.digest, "noted");
         // A struct of text and numbers has a form in JSON.
         atomic::write(&self.entry_path(&entry.reference), &serde_json::to_vec(entry).unwrap_or_default())
     }
@@ -197,6 +202,7 @@ impl Store {
                 continue;
             };
             fs::remove_file(&path).map_err(error)?;
+            debug!(target: "prebake::store", file = %path.display(), bytes, "removed");
             if path.extension().is_none_or(|ending| ending != "lock") {
                 pruned.files += 1;
                 pruned.bytes += bytes;

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use tracing::debug;
 
 const SECTOR_SIZE: u64 = 512;
 
@@ -35,6 +36,7 @@ pub fn open(path: &Path, changes: Option<&Path>, (ledger, verify): (&Ledger, Ver
         None => {
             let before = Stamp::of(file.file());
             let digest = digest_of(file.file(), path)?;
+            debug!(target: "prebake::verify", file = %path.display(), %digest, "computed the digest of a disk");
             ledger.remember(file.file(), before, digest);
             digest
         }
