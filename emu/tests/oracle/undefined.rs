@@ -2,7 +2,7 @@
 //!
 //! Flags follow the instruction reference of the SDM (vol. 2) and of the APM (vol. 3): what either leaves open is open.
 
-use iced_x86::{Instruction, Mnemonic as M, OpKind};
+use iced_x86::{CodeSize, Instruction, Mnemonic as M, OpKind};
 
 use super::corners::{effective, number};
 use super::vendor::{self, Vendor};
@@ -147,6 +147,11 @@ impl Undefined {
             M::Fxrstor | M::Fxrstor64 => self.misaligned = true,
             // With what it takes off the stack, too: AMD looks at the outer stack before it looks at the selector.
             M::Retf if instruction.op_count() == 1 => self.misaligned = true,
+            // SDM: the target is held against the limit of the code segment before anything is pushed. AMD looks at the stack first.
+            M::Call if !done && instruction.code_size() != CodeSize::Code64 => {
+                const STACK_FAULTS: &[u32] = &[12, 14, 17];
+                self.instead = Some((STACK_FAULTS, Instead::Raises(13)));
+            }
             // Whether it comes to the MMX state before its fault or not at all.
             M::Maskmovq => self.mmx |= !done,
             // Relative error of at most 1.5 * 2^-12, on either side.
