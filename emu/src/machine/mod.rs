@@ -7,6 +7,7 @@ mod debug;
 mod disk;
 mod entropy;
 mod error;
+mod frames;
 mod input;
 mod memory_disk;
 pub mod model;
