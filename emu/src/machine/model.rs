@@ -59,6 +59,10 @@ pub const NETWORK: SlotRange = SlotRange { what: "network devices", first: 10, c
 pub const fn has_network(devices: u32) -> bool {
     devices >> NETWORK.first & 1 != 0
 }
+/// The devices of a snapshot, with a network device or without.
+pub const fn with_network(devices: u32, network: bool) -> u32 {
+    devices & !(1 << NETWORK.first) | (network as u32) << NETWORK.first
+}
 /// Largest MTU of the network device.
 pub const MAX_MTU: u16 = 65_520;
 

@@ -48,7 +48,9 @@ pub fn run(
         Some(machine) => machine.ram_size(),
         None => request.memory.map_or(found.ram_size, |mebibytes| u64::from(mebibytes) << 20),
     };
-    let wanted = MachineId { model: model::MODEL, ram_size, devices: found.devices };
+    let has_network = machine.map_or(model::has_network(found.devices), MachineFile::has_network);
+    let devices = model::with_network(found.devices, has_network);
+    let wanted = MachineId { model: model::MODEL, ram_size, devices };
     found.require(&wanted).map_err(|source| saved.error(source))?;
     let mut sections = saved.sections();
     let baked: BakeState = sections.take(0).map_err(|source| saved.error(source))?;
@@ -61,7 +63,6 @@ pub fn run(
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
     let devices = check::devices(&request.devices, path, &baked);
-    let has_network = model::has_network(found.devices);
     let mut network = network::open(context, request, machine, (has_network, path))?;
     let network_info = network.as_ref().map(Network::info);
     let mut parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&plan.program, network_info.as_ref())?;

@@ -73,7 +73,6 @@ impl ConvertArgs {
             root: self.root.clone(),
             upper: self.upper,
             memory: self.memory,
-            network: self.image.is_some(),
         }
     }
 

@@ -76,6 +76,7 @@ impl Host {
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
     let mut parts = ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
+    parts.network = file.has_network();
     let seed = seed(Randomness::Published).unwrap();
     let nowhere = HostOutput::silent(false);
     let config = parts.take_config(&nowhere, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();

@@ -12,6 +12,7 @@ mod folder;
 mod host;
 mod log;
 mod machine;
+mod network;
 mod reading;
 mod refused;
 
