@@ -8,7 +8,8 @@ use crate::observer::{Notice, Observer, Silent};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tempfile::TempDir;
 
 /// Where files lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,11 +37,6 @@ impl Folders {
             temporary: root.join("temporary"),
         }
     }
-
-    /// A folder of the cache, if there is one that only this user can write to.
-    pub(crate) fn cache(&self, name: &str) -> Option<PathBuf> {
-        private_folder(self.cache.as_ref()?.join(name))
-    }
 }
 
 /// What everything is done with. Cheap to clone.
@@ -51,6 +47,8 @@ pub struct Context {
     network: Arc<Network>,
     /// What has been told once, and is not to be told again.
     told: Arc<Mutex<BTreeSet<String>>>,
+    /// See [`Context::temporary_store`].
+    store: Arc<OnceLock<TempDir>>,
 }
 
 impl fmt::Debug for Context {
@@ -62,7 +60,7 @@ impl fmt::Debug for Context {
 impl Context {
     /// Works in these folders, and tells this observer.
     pub fn new(folders: Folders, observer: Arc<dyn Observer>) -> Self {
-        Self { folders: Arc::new(folders), observer, network: Arc::default(), told: Arc::default() }
+        Self { folders: Arc::new(folders), observer, network: Arc::default(), told: Arc::default(), store: Arc::default() }
     }
 
     /// The same, and tells nobody.
@@ -114,14 +112,41 @@ impl Context {
         Ok(folder)
     }
 
+    /// A folder of the cache, if there is one that only this user can write to. If there is none, the user is told.
+    pub(crate) fn cache(&self, name: &str) -> Option<PathBuf> {
+        let folder = self.folders.cache.as_ref().and_then(|cache| private_folder(cache.join(name)));
+        if folder.is_none() {
+            self.tell_of_no_cache();
+        }
+        folder
+    }
+
+    /// Tells the user that nothing can be kept in the cache.
+    pub(crate) fn tell_of_no_cache(&self) {
+        self.notice_once("cache", Notice::NoCache { folder: self.folders.cache.as_deref() });
+    }
+
+    /// A store that goes with the process, for a run whose own store cannot be written. What that has is in it, if nobody but its owner can change it.
+    pub(crate) fn temporary_store(&self) -> Result<&Path> {
+        if self.store.get().is_none() {
+            let temporary = self.temporary()?;
+            let made = tempfile::Builder::new().prefix(".prebake-store-").tempdir_in(temporary);
+            let made = made.map_err(|source| Error::Write { path: temporary.into(), source })?;
+            self.notice(Notice::NoStore { folder: self.folders.store.as_deref() });
+            // Another thread may have made one meanwhile, which is as good.
+            let _ = self.store.set(made);
+        }
+        self.store.get().map(TempDir::path).ok_or(Error::NoStore)
+    }
+
     /// What is known of files that were verified.
     pub fn ledger(&self) -> Ledger {
-        Ledger::at(self.folders.cache("verified"))
+        Ledger::at(self.cache("verified"))
     }
 
     /// The same of artifacts, of which the digest of their code is remembered instead.
     pub fn code_ledger(&self) -> Ledger {
-        Ledger::at(self.folders.cache("verified-code"))
+        Ledger::at(self.cache("verified-code"))
     }
 
     /// What came of something that takes a while: an error after a cancellation is the cancellation.

@@ -150,9 +150,6 @@ pub enum Error {
     /// The machine's code cannot be compiled.
     #[error(transparent)]
     Compile(Box<wamr::Error>),
-    /// There is nowhere to keep compiled code.
-    #[error("no cache for compiled code: it needs a folder that only you can write to")]
-    NoCache,
     /// There is no such host to compile for.
     #[error("unknown baseline {name} for {target}; choose one of: {known}")]
     Baseline {
@@ -495,7 +492,6 @@ impl Error {
             Self::Metadata { .. } => "metadata",
             Self::NotWasm { .. } => "not-wasm",
             Self::Compile(_) => "compile",
-            Self::NoCache => "no-cache",
             Self::Baseline { .. } => "baseline",
             Self::NotInModule { .. } => "not-in-module",
             Self::Module { .. } => "module",

@@ -208,6 +208,28 @@ pub enum Notice<'a> {
     ExitNotSaved,
     /// The user leaves, and the session could not be saved: leaving again loses it.
     LeavingLoses,
+    /// The cache cannot be written, so that nothing is kept there.
+    NoCache {
+        /// It, if there is one at all.
+        folder: Option<&'a Path>,
+    },
+    /// The store cannot be written, so that nothing is kept of a run.
+    NoStore {
+        /// It, if there is one at all.
+        folder: Option<&'a Path>,
+    },
+    /// What the user trusts cannot be read, so that nothing counts as trusted.
+    NoPolicy {
+        /// Why not.
+        error: &'a Error,
+    },
+    /// Native code needs more than this processor has: the machine runs on the native engine instead.
+    OtherProcessor {
+        /// The machine's file.
+        path: &'a Path,
+        /// What it was compiled for.
+        cpu: &'a str,
+    },
     /// Native code is not trusted: the machine runs on the native engine instead.
     NotTrusted {
         /// The machine's file.

@@ -1,7 +1,9 @@
 //! Artifacts: what goes in comes out, and what is not right is an error with a name.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use prebake::artifact::{Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack};
+use prebake::artifact::{
+    Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack, with_cpu,
+};
 use proptest::prelude::*;
 use snapshot::Digest;
 use std::io::{Cursor, Read};
@@ -491,3 +493,24 @@ proptest! {
 }
 
 static SOUP_CODE: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(wasm_code);
+
+#[test]
+fn native_code_says_what_processor_it_is_for() {
+    let code = with_cpu(AOT_CODE.to_vec(), "x86-64-v2");
+    let file = packed(&code);
+    let artifact = Artifact::open(file.as_slice()).unwrap();
+    artifact.verify().unwrap();
+    assert_eq!(artifact.cpu().unwrap().as_deref(), Some("x86-64-v2"));
+    // It is a part of the code: whoever trusts that trusts it, too.
+    assert_eq!(artifact.code().unwrap(), code);
+    assert_eq!(artifact.code_digest().unwrap(), Digest::of(&code));
+    for without in both_codes() {
+        assert_eq!(Artifact::open(packed(&without).as_slice()).unwrap().cpu().unwrap(), None);
+    }
+    for odd in ["", "x86 64", "\u{1b}[2J"] {
+        let file = packed(&with_cpu(AOT_CODE.to_vec(), odd));
+        assert_eq!(Artifact::open(file.as_slice()).unwrap().cpu().unwrap(), None, "{odd}");
+    }
+    let long = packed(&with_cpu(AOT_CODE.to_vec(), &"x".repeat(1000)));
+    assert_eq!(Artifact::open(long.as_slice()).unwrap().cpu().unwrap(), None);
+}

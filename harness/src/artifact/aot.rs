@@ -6,6 +6,8 @@
 use super::format::Frame;
 use super::{ArtifactError, MAX_MEMORY_PAGES, MEMORY_PAGE, Result};
 use payload::Table;
+use snapshot::ReadAt;
+use std::io;
 
 /// First bytes of a file …
 pub const MAGIC: &[u8] = b"\0aot";
@@ -76,6 +78,43 @@ pub fn custom_section(name: &str, data: &[u8]) -> Vec<u8> {
     bytes.push(0);
     bytes.extend(data);
     bytes
+}
+
+/// The custom section that says what processor the code was compiled for: its name as a baseline has it, in letters.
+const CPU_SECTION: &str = "prebake.cpu";
+/// Bytes of such a name.
+const MAX_CPU: usize = 64;
+/// Sections that are looked at for it. WAMR's compiler writes some dozen.
+const MAX_SECTIONS: usize = 1000;
+
+/// The code file `code`, and in it the least processor that it runs on.
+pub fn with_cpu(mut code: Vec<u8>, cpu: &str) -> Vec<u8> {
+    code.resize(code.len().next_multiple_of(4), 0);
+    code.extend(custom_section(CPU_SECTION, cpu.as_bytes()));
+    code
+}
+
+/// The least processor that the code in `file` runs on, if it was recorded.
+pub fn cpu(file: &impl ReadAt) -> io::Result<Option<String>> {
+    // What stands before a section's data if it is the one that is sought: its kind, and its name with the length of that.
+    let before = &custom_section(CPU_SECTION, b"")[8..];
+    let mut at = 8;
+    for _ in 0..MAX_SECTIONS {
+        if at >= file.byte_len() {
+            break;
+        }
+        let start = u64::next_multiple_of(at, 4);
+        let mut header = vec![0; (8 + before.len() + MAX_CPU).min(file.byte_len().saturating_sub(start) as usize)];
+        file.read_exact_at(&mut header, start)?;
+        let Some(end) = section_end(start, &header) else { break };
+        if u32_at(&header, 0) == Some(CUSTOM) && header[8..].starts_with(before) {
+            let length = (end - start) as usize;
+            let name = header.get(8 + before.len()..length).filter(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic));
+            return Ok(name.map(|name| String::from_utf8_lossy(name).into_owned()));
+        }
+        at = end;
+    }
+    Ok(None)
 }
 
 /// Pages of memory in the code file `code`.

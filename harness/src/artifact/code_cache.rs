@@ -1,12 +1,13 @@
 //! Code that was compiled on this host.
 
+use super::with_cpu;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::host::file::atomic;
+use crate::host::file::{atomic, is_writable};
 use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::debug;
 use wamr::{Baseline, Compiler, Options};
@@ -19,33 +20,48 @@ const FOLDER: &str = "code";
 /// Code that was compiled on this host: an `.aot` for each code file, compiler and options, and a mark for each `.aot` that may be run.
 #[derive(Debug)]
 pub struct CodeCache {
-    folder: PathBuf,
+    /// None where the user has no private cache: then nothing is known, and what is compiled is not kept.
+    folder: Option<PathBuf>,
     compiler: PathBuf,
+    context: Context,
 }
 
 impl CodeCache {
     /// That of `context`.
-    pub fn open(context: &Context) -> Result<Self> {
-        let folder = context.folders().cache(FOLDER).ok_or(Error::NoCache)?;
-        Ok(Self { folder, compiler: context.folders().shipped.join(COMPILER) })
+    pub fn open(context: &Context) -> Self {
+        Self { folder: context.cache(FOLDER), compiler: context.folders().shipped.join(COMPILER), context: context.clone() }
     }
 
-    /// The compiled form of `code`, a linked module. `compiling` is called first if it has yet to be made.
+    /// The compiled form of `code`, a linked module, with a record of the processor that it is for. `compiling` is called first if it has yet to be
+    /// made.
     pub fn compiled(&self, code: &[u8], options: &Options, compiling: impl FnOnce()) -> Result<Vec<u8>> {
         let compiler = self.compiler.clone();
         let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
-        let place = self.folder.join(format!("{}.aot", key(code, &program, options)));
-        match fs::read(&place) {
-            Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
-                debug!(target: "prebake::compile", file = %place.display(), "compiled before");
-                self.mark_as(Digest::of(&bytes), options.baseline)?;
-                return Ok(bytes);
+        let name = format!("{}.aot", key(code, &program, options));
+        if let Some(place) = self.folder.as_ref().map(|folder| folder.join(&name)) {
+            match fs::read(&place) {
+                Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
+                    debug!(target: "prebake::compile", file = %place.display(), "compiled before");
+                    return self.recorded(bytes, options.baseline);
+                }
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(Error::Read { what: "compiled code", path: place, source });
+                }
+                // What is there is not what was put there.
+                Ok(_) | Err(_) => {}
             }
-            Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Read { what: "compiled code", path: place, source }),
-            // What is there is not what was put there.
-            Ok(_) | Err(_) => {}
         }
         compiling();
+        let scratch;
+        let folder = match self.writable() {
+            Some(folder) => folder,
+            None => {
+                let temporary = self.context.temporary()?;
+                scratch = tempfile::tempdir_in(temporary).map_err(|source| Error::Write { path: temporary.into(), source })?;
+                scratch.path()
+            }
+        };
+        let place = folder.join(name);
         let start = Instant::now();
         let module = place.with_extension("wasm");
         atomic::write(&module, code)?;
@@ -55,26 +71,48 @@ impl CodeCache {
         debug!(target: "prebake::compile", file = %place.display(), baseline = %options.baseline, elapsed = ?start.elapsed(), "compiled");
         let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
         self.mark_as(Digest::of(&bytes), options.baseline)?;
-        Ok(bytes)
+        self.recorded(bytes, options.baseline)
+    }
+
+    /// Code that was compiled here, with the record of its processor. It may be run as well.
+    fn recorded(&self, code: Vec<u8>, baseline: Baseline) -> Result<Vec<u8>> {
+        let recorded = with_cpu(code, baseline.cpu());
+        self.mark_as(Digest::of(&recorded), baseline)?;
+        Ok(recorded)
+    }
+
+    /// The folder, if it can be written. If not, the user is told.
+    fn writable(&self) -> Option<&Path> {
+        let folder = self.folder.as_deref().filter(|folder| is_writable(folder));
+        if folder.is_none() {
+            self.context.tell_of_no_cache();
+        }
+        folder
     }
 
     fn mark_as(&self, digest: Digest, baseline: Baseline) -> Result<()> {
-        if self.baseline(digest) == Some(baseline) { Ok(()) } else { atomic::write(&self.mark(digest), baseline.to_string().as_bytes()) }
+        if self.baseline(digest) == Some(baseline) {
+            return Ok(());
+        }
+        match self.writable() {
+            Some(folder) => atomic::write(&mark(folder, digest), baseline.to_string().as_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// The least processor for code with this digest, if it was compiled here.
     pub fn baseline(&self, digest: Digest) -> Option<Baseline> {
-        fs::read_to_string(self.mark(digest)).ok()?.parse().ok()
+        fs::read_to_string(mark(self.folder.as_ref()?, digest)).ok()?.parse().ok()
     }
 
     /// Whether code with this digest was compiled here, so that it may be run.
     pub fn trusts(&self, digest: Digest) -> bool {
-        self.mark(digest).exists()
+        self.folder.as_ref().is_some_and(|folder| mark(folder, digest).exists())
     }
+}
 
-    fn mark(&self, digest: Digest) -> PathBuf {
-        self.folder.join(format!("{}.trusted", hex(digest)))
-    }
+fn mark(folder: &Path, digest: Digest) -> PathBuf {
+    folder.join(format!("{}.trusted", hex(digest)))
 }
 
 fn key(code: &[u8], compiler: &[u8], options: &Options) -> String {
@@ -90,11 +128,23 @@ fn hex(digest: Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Folders;
+
+    #[test]
+    fn without_a_cache_nothing_is_trusted_and_nothing_fails() {
+        let cache = CodeCache::open(&Context::silent(Folders { cache: Some("/dev/null/cache".into()), ..Folders::default() }));
+        let digest = Digest::of(b"code");
+        cache.mark_as(digest, Baseline::X86_64V2).unwrap();
+        assert!(!cache.trusts(digest) && cache.baseline(digest).is_none());
+        let recorded = cache.recorded(b"code".to_vec(), Baseline::X86_64V2).unwrap();
+        assert!(recorded.starts_with(b"code") && recorded.ends_with(b"x86-64-v2"));
+    }
 
     #[test]
     fn only_what_was_compiled_here_is_trusted() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = CodeCache { folder: folder.path().into(), compiler: PathBuf::new() };
+        let context = Context::silent(Folders { cache: Some(folder.path().into()), ..Folders::default() });
+        let cache = CodeCache::open(&context);
         let (known, forged) = (Digest::of(b"known"), Digest::of(b"forged"));
         cache.mark_as(known, Baseline::X86_64V3).unwrap();
         assert!(cache.trusts(known));

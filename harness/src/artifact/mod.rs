@@ -13,7 +13,7 @@ mod pack;
 mod reader;
 mod wasm;
 
-pub use aot::VERSION as AOT_VERSION;
+pub use aot::{VERSION as AOT_VERSION, with_cpu};
 pub use error::{ArtifactError, Result};
 pub use link::{PAYLOAD_READ, link};
 pub use pack::{PartInput, pack};

@@ -67,6 +67,14 @@ impl<R: ReadAt> Artifact<R> {
         &self.kind
     }
 
+    /// The least processor that its native code runs on, as baselines call it. Older versions did not record it.
+    pub fn cpu(&self) -> Result<Option<String>> {
+        match self.format {
+            Format::Wasm => Ok(None),
+            Format::Aot => aot::cpu(&self.file).map_err(cannot_read),
+        }
+    }
+
     /// How much memory the machine has.
     pub fn size(&self) -> MachineSize {
         self.table.size

@@ -10,6 +10,7 @@ use crate::host::backend::disk::FileSource;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::Stamp;
+use crate::host::processor::has_baseline;
 use crate::machine::config::{BAKE_EPOCH, Randomness, Seed};
 use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
@@ -114,15 +115,20 @@ impl MachineFile {
     }
 
     /// Whether its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
-    /// stand for it. If not, the user is told.
+    /// stand for it, and this processor must have what it was compiled for. If not, the user is told.
     pub fn is_trusted(&self) -> Result<bool> {
         if *self.artifact.kind() == Kind::Wasm {
             return Ok(true);
         }
+        let cpu = self.artifact.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) == Some(false)) {
+            self.context.notice(Notice::OtherProcessor { path: &self.path, cpu: &cpu });
+            return Ok(false);
+        }
         let digest = self.code_digest()?;
         let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
         let is_vouched_for = by.is_some();
-        let trusted = is_vouched_for || CodeCache::open(&self.context)?.trusts(digest);
+        let trusted = is_vouched_for || CodeCache::open(&self.context).trusts(digest);
         debug!(target: "prebake::engine", file = %self.path.display(), trusted, ?by, "is its native code trusted?");
         if !trusted {
             self.context.notice(Notice::NotTrusted { path: &self.path });

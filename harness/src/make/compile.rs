@@ -23,7 +23,7 @@ pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options)
     }
     let mut new = AtomicFile::create(output)?;
     let code = wasm.code().map_err(error)?;
-    let compiled = CodeCache::open(context)?.compiled(&code, options, || {
+    let compiled = CodeCache::open(context).compiled(&code, options, || {
         context.notice(Notice::Compiling { baseline: options.baseline });
     })?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();

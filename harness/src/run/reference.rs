@@ -39,7 +39,7 @@ impl Resolved {
 
 /// Plans a run of what the reference `text` names.
 pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> Result<Plan> {
-    let store = Store::open(context)?;
+    let store = Store::open_for_run(context)?;
     let (image, artifacts) = ensure(context, request, &store, text)?;
     let machine = artifacts.wasm_file.clone();
     let (snapshot, pin) = match artifacts.snapshot_file.clone() {
@@ -52,7 +52,7 @@ pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> 
     match &request.session {
         SessionPolicy::Named(name) => Plan::in_session(context, request, files, mode, (name, Some(&image))),
         SessionPolicy::Never => Plan::without_session(context, request, files, mode),
-        SessionPolicy::Automatic if is_plain(request, mode) => {
+        SessionPolicy::Automatic if is_plain(request, mode) && !store.is_temporary() => {
             tell_of_earlier(context, &store, &image)?;
             let name = image.session();
             match Plan::in_session(context, request, files, mode, (&name, Some(&image))) {

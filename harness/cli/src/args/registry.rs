@@ -41,7 +41,7 @@ pub struct PushArgs {
     /// Machines, one for each kind of host, and at most one snapshot
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The minimum processor of an .aot that was not compiled here: x86-64-v2 or x86-64-v3; generic for aarch64
+    /// The minimum processor of an .aot that does not say it, since an older version compiled it: x86-64-v2 or x86-64-v3; generic for aarch64
     #[arg(long, value_name = "BASELINE")]
     pub host_cpu: Option<String>,
     /// Sign with this private key: a file, or env://VARIABLE

@@ -13,7 +13,6 @@ const OWN_FOLDER: &str = "to a folder that only you can write to";
 pub fn error(error: &Error) -> String {
     match error {
         Error::NoStore => format!("no store: set PREBAKE_HOME {OWN_FOLDER}"),
-        Error::NoCache => format!("no cache for compiled code: set PREBAKE_CACHE {OWN_FOLDER}"),
         Error::NotInModule { setting } => format!("{} is not available with --engine wamr; use --engine native", option(*setting)),
         Error::MachineMemory { path, found, wanted } => format!(
             "{}: the machine has {found} MiB of memory, but --memory asks for {wanted}; omit --memory, or convert the image again",
@@ -94,9 +93,11 @@ pub fn error(error: &Error) -> String {
 pub fn registry(error: &OciError) -> String {
     match error {
         OciError::NotInStore { reference } => format!("{reference} is not in the store; omit --offline to fetch it"),
-        OciError::UnknownProcessor { path, known } => {
-            format!("{} was not compiled here, so its minimum processor is unknown; pass --host-cpu with one of: {known}", path.display())
-        }
+        OciError::UnknownProcessor { path, known } => format!(
+            "{} does not say what processor it was compiled for, since an older version of prebake compiled it; pass --host-cpu with one of: {known}",
+            path.display()
+        ),
+        OciError::OtherProcessor { .. } => format!("{error}; omit --host-cpu"),
         OciError::WantsTls { registry } => format!("{registry} uses TLS; omit --plain-http"),
         OciError::Unreachable { remedy: Some(Remedy::PlainHttp), .. } => format!("{error} (--plain-http)"),
         OciError::Unreachable { remedy: Some(Remedy::CaFile), .. } => format!("{error} (--ca-file FILE)"),

@@ -9,6 +9,7 @@ use prebake::machine::record::Point;
 use prebake::observer::{Notice, Task};
 use prebake::report::{Hlt, Report, mips};
 use prebake::session::Checkpoint;
+use std::path::Path;
 use std::time::Duration;
 
 /// What is being done.
@@ -83,6 +84,17 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::SessionNotSaved(problem) => error(problem),
         Notice::ExitNotSaved => "the guest ended without waiting to be saved; the session stays as it was last saved".into(),
         Notice::LeavingLoses => "leaving now loses everything since the session was last saved; leave again to confirm".into(),
+        Notice::NoCache { folder } => {
+            format!("note: {}, so compiled code and verified files are not remembered; set PREBAKE_CACHE", unwritable("cache", folder))
+        }
+        Notice::NoStore { folder } => {
+            format!("note: {}, so nothing is kept of this run; set PREBAKE_HOME", unwritable("store", folder))
+        }
+        Notice::NoPolicy { error } => format!("note: {error}; nothing counts as trusted"),
+        Notice::OtherProcessor { path, cpu } => format!(
+            "the native code in {} needs {cpu}, which this processor is not; using the slower native engine instead",
+            path.display()
+        ),
         Notice::NotTrusted { path } => format!(
             "the native code in {} was not compiled here and is not trusted, so it does not run; using the slower native engine instead",
             path.display()
@@ -94,6 +106,14 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             format!("waiting for a debugger: gdb -ex 'target remote {address}'")
         }
     }]
+}
+
+/// Why something cannot be kept.
+fn unwritable(what: &str, folder: Option<&Path>) -> String {
+    match folder {
+        Some(folder) => format!("the {what} {} cannot be written, or others can write it", folder.display()),
+        None => format!("there is no {what}"),
+    }
 }
 
 /// A session that was saved.

@@ -1,7 +1,7 @@
 //! Small machines and snapshots.
 
 use emu::machine::model::MODEL;
-use prebake::artifact::{MachineSize, PartInput, PartKind, link, pack};
+use prebake::artifact::{MachineSize, PartInput, PartKind, link, pack, with_cpu};
 use snapshot::{MachineId, Pages, Writer};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,20 +13,31 @@ pub fn machine(folder: &Path, name: &str, kernel: &[u8]) -> PathBuf {
     machine_with(folder, name, kernel, RAM_SIZE)
 }
 
+/// The same in native code that says what processor it was compiled for.
+pub fn machine_for(folder: &Path, name: &str, cpu: &str) -> PathBuf {
+    pack_machine(with_cpu(OLD_CODE.to_vec(), cpu), &folder.join(name), b"kernel", RAM_SIZE)
+}
+
+/// Native code from before that was recorded.
+const OLD_CODE: &[u8] = include_bytes!("../../../tests/data/payload.aot");
+
 pub fn machine_with(folder: &Path, name: &str, kernel: &[u8], ram_size: u64) -> PathBuf {
     let code = match name.ends_with(".aot") {
-        true => include_bytes!("../../../tests/data/payload.aot").to_vec(),
+        true => OLD_CODE.to_vec(),
         false => link(&wat::parse_str(include_str!("../../../tests/data/payload.wat")).unwrap()).unwrap(),
     };
-    let path = folder.join(name);
+    pack_machine(code, &folder.join(name), kernel, ram_size)
+}
+
+fn pack_machine(code: Vec<u8>, path: &Path, kernel: &[u8], ram_size: u64) -> PathBuf {
     let size = MachineSize { pages: (ram_size / 65_536) as u32 + 16, ram_size };
     let metadata: &[u8] = b"{\"append\":\"\"}";
     let parts = vec![
         PartInput::new(PartKind::Kernel, kernel.len() as u64, kernel),
         PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata),
     ];
-    pack(&code, size, parts, &mut File::create(&path).unwrap()).unwrap();
-    path
+    pack(&code, size, parts, &mut File::create(path).unwrap()).unwrap();
+    path.into()
 }
 
 /// Bytes without a pattern, so that they do not shrink on the way.

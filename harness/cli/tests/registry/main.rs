@@ -5,6 +5,7 @@
 mod common;
 mod faults;
 mod files;
+mod folders;
 mod network;
 mod obstacles;
 mod proxy;

@@ -146,8 +146,18 @@ pub enum OciError {
         /// What was asked for.
         reference: String,
     },
-    /// Native code from elsewhere does not say which processors it runs on.
-    #[error("{} was not compiled here, so its minimum processor is unknown; name one of: {known}", path.display())]
+    /// Native code is not for the processor that was named.
+    #[error("{} was compiled for {found}, not for {given}", path.display())]
+    OtherProcessor {
+        /// The machine's file.
+        path: PathBuf,
+        /// The processor that it is for.
+        found: String,
+        /// The one that was named.
+        given: String,
+    },
+    /// Native code that an older version compiled elsewhere does not say which processors it runs on.
+    #[error("{} does not say what processor it was compiled for, since an older version of prebake compiled it; name one of: {known}", path.display())]
     UnknownProcessor {
         /// The machine's file.
         path: PathBuf,
@@ -184,7 +194,7 @@ impl OciError {
             Self::NotPrebaked { .. } => "not-prebaked",
             Self::Incompatible { kind, .. } => kind,
             Self::NotInStore { .. } => "not-in-store",
-            Self::Mismatch { .. } | Self::UnknownProcessor { .. } => "files-mismatch",
+            Self::Mismatch { .. } | Self::UnknownProcessor { .. } | Self::OtherProcessor { .. } => "files-mismatch",
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::document::{CodeFormat, Config};
 use crate::artifact::{AOT_VERSION, MAX_FILE_LEN, WASM_VERSION};
+use crate::host::processor::has_baseline;
 use emu::machine::model::MODEL;
 use snapshot::FORMAT_VERSION;
 
@@ -91,35 +92,6 @@ pub fn architecture(target: &str) -> Option<&'static str> {
         "aarch64" => Some("arm64"),
         _ => None,
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_baseline(name: &str) -> Option<bool> {
-    let has_v2 = || {
-        is_x86_feature_detected!("sse4.2")
-            && is_x86_feature_detected!("ssse3")
-            && is_x86_feature_detected!("popcnt")
-            && is_x86_feature_detected!("cmpxchg16b")
-    };
-    match name {
-        "x86-64-v2" => Some(has_v2()),
-        "x86-64-v3" => Some(
-            has_v2()
-                && is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-                && is_x86_feature_detected!("lzcnt")
-                && is_x86_feature_detected!("movbe"),
-        ),
-        _ => None,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_baseline(name: &str) -> Option<bool> {
-    (name == "generic").then_some(true)
 }
 
 #[cfg(test)]

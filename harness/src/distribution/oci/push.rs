@@ -187,6 +187,32 @@ fn platform(code: &Code) -> Platform {
     Platform { architecture: architecture.into(), os: os.into() }
 }
 
+/// The least processor that an artifact's code for `target` runs on: as it says itself, as it is known of what was compiled here, or as the user says.
+fn least_processor(
+    context: &Context,
+    artifact: &Artifact<HostFile>,
+    (path, target): (&Path, &str),
+    digest: snapshot::Digest,
+    given: Option<&str>,
+) -> Result<String> {
+    let recorded = artifact.cpu().map_err(|source| Error::Artifact { path: path.into(), source })?;
+    let known =
+        || CodeCache::open(context).baseline(digest).filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu().to_owned());
+    // One that is said is for the machines of its target.
+    let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == given).map(Baseline::cpu);
+    match (recorded.or_else(known), given) {
+        (Some(known), Some(given)) if known != given => {
+            Err(OciError::OtherProcessor { path: path.into(), found: known, given: given.into() }.into())
+        }
+        (Some(known), _) => Ok(known),
+        (None, Some(given)) => Ok(given.into()),
+        (None, None) => {
+            let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
+            Err(OciError::UnknownProcessor { path: path.into(), known: names.collect::<Vec<_>>().join(", ") }.into())
+        }
+    }
+}
+
 fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
     let error = |source| Error::Artifact { path: path.into(), source };
     let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
@@ -195,13 +221,8 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Co
     let code = match artifact.kind() {
         Kind::Wasm => Code { format: CodeFormat::Wasm, version: WASM_VERSION, target: None, cpu: None, digest: digest.to_string() },
         Kind::Aot { target } => {
-            let known = CodeCache::open(context)?.baseline(digest).filter(|baseline| baseline.arch() == target);
-            let given = Baseline::ALL.into_iter().find(|baseline| baseline.arch() == target && Some(baseline.cpu()) == cpu);
-            let Some(baseline) = known.or(given) else {
-                let names = Baseline::ALL.iter().filter(|baseline| baseline.arch() == target).map(|baseline| baseline.cpu());
-                return Err(OciError::UnknownProcessor { path: path.into(), known: names.collect::<Vec<_>>().join(", ") }.into());
-            };
-            let (target, cpu) = (Some(target.clone()), Some(baseline.cpu().into()));
+            let cpu = least_processor(context, &artifact, (path, target), digest, cpu)?;
+            let (target, cpu) = (Some(target.clone()), Some(cpu));
             Code { format: CodeFormat::Aot, version: AOT_VERSION, target, cpu, digest: digest.to_string() }
         }
     };
@@ -252,7 +273,7 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(context: &Context, registry: &'a Registry) -> Self {
-        Self { registry, folder: context.folders().cache("pushed") }
+        Self { registry, folder: context.cache("pushed") }
     }
 
     fn path(&self, layer: Sha256) -> Option<PathBuf> {

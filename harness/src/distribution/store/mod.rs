@@ -23,12 +23,12 @@ use crate::context::Context;
 use crate::distribution::oci::Sha256;
 use crate::error::{Error, Result};
 use crate::host::file::ledger::{Ledger, Stamp};
-use crate::host::file::{atomic, private_folder};
+use crate::host::file::{atomic, is_writable, only_owner_writes, private_folder};
 use crate::observer::Notice;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tracing::debug;
 
@@ -54,13 +54,54 @@ pub struct Pruned {
 impl Store {
     /// That of `context`. It is made if it is not there.
     pub fn open(context: &Context) -> Result<Self> {
-        let root = context.folders().store.clone().ok_or(Error::NoStore)?;
+        Self::at(context, context.folders().store.clone().ok_or(Error::NoStore)?)
+    }
+
+    fn at(context: &Context, root: PathBuf) -> Result<Self> {
         let store = Self { root, ledger: context.ledger(), context: context.clone() };
         for name in ["references", "files", "partial"] {
             store.folder(name)?;
         }
         debug!(target: "prebake::store", folder = %store.root.display(), "opened");
         Ok(store)
+    }
+
+    /// That of `context` for a run: if it cannot be written, one that goes with the process, with what is in it.
+    pub fn open_for_run(context: &Context) -> Result<Self> {
+        if let Ok(store) = Self::open(context)
+            && ["", "references", "files", "partial"].into_iter().all(|name| is_writable(&store.root.join(name)))
+        {
+            return Ok(store);
+        }
+        let root = context.temporary_store()?;
+        let temporary = Self::at(context, root.into())?;
+        if let Some(own) = context.folders().store.as_deref().filter(|own| only_owner_writes(own)) {
+            temporary.borrow(own).map_err(|source| Error::Write { path: root.into(), source })?;
+        }
+        Ok(temporary)
+    }
+
+    /// Takes over what another store has: what references name as copies, files as links.
+    fn borrow(&self, other: &Path) -> io::Result<()> {
+        let names = |folder: &str| fs::read_dir(other.join(folder)).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        for name in names("references") {
+            let place = self.root.join("references").join(&name);
+            if !place.exists() {
+                fs::copy(other.join("references").join(&name), place)?;
+            }
+        }
+        for name in names("files") {
+            match symlink(other.join("files").join(&name), self.root.join("files").join(&name)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it goes with the process.
+    pub fn is_temporary(&self) -> bool {
+        self.context.folders().store.as_deref() != Some(&self.root)
     }
 
     /// The folder `name` in it, which is made if it is not there.

@@ -8,6 +8,7 @@ use crate::distribution::oci::{self, Sha256};
 use crate::distribution::store::{Lock, Sharing};
 use crate::error::{Error, Result};
 use crate::host::file::{atomic, only_user_writes, private_folder};
+use crate::observer::Notice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -127,6 +128,14 @@ impl Policy {
     /// What the user trusts. Nothing if nothing was ever said.
     pub fn open(context: &Context) -> Result<Self> {
         context.folders().configuration.as_deref().map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    /// The same for work that goes on without: if it cannot be read, or others may have written it, the user is told, and nothing is trusted.
+    pub fn open_or_nothing(context: &Context) -> Self {
+        Self::open(context).unwrap_or_else(|error| {
+            context.notice_once("policy", Notice::NoPolicy { error: &error });
+            Self::default()
+        })
     }
 
     fn read(folder: &Path) -> Result<Self> {

@@ -54,6 +54,17 @@ pub(crate) fn only_user_writes(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)
 }
 
+/// Whether nobody can write the folder at `path` but its owner, who is this user or the one that can write everything.
+pub(crate) fn only_owner_writes(path: &Path) -> bool {
+    let is_owner = |uid| uid == 0 || uid == rustix::process::geteuid().as_raw();
+    std::fs::metadata(path).is_ok_and(|found| is_owner(found.uid()) && found.mode() & 0o022 == 0)
+}
+
+/// Whether this process can write to the folder at `path`.
+pub(crate) fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 /// A folder that only this user can write.
 pub(crate) fn private_folder(path: PathBuf) -> Option<PathBuf> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;

@@ -19,8 +19,13 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
     if args.verify {
         artifact.verify().map_err(error)?;
     }
-    Ok(if args.json { format!("{:#}\n", as_json(args, &artifact, &metadata)) } else { as_text(args, &artifact, &metadata) })
+    let cpu = artifact.cpu().map_err(error)?;
+    let facts = (&artifact, &metadata, cpu.as_deref());
+    Ok(if args.json { format!("{:#}\n", as_json(args, facts)) } else { as_text(args, facts) })
 }
+
+/// The machine's file, its metadata, and the processor that its code says it needs.
+type Facts<'a> = (&'a Artifact<HostFile>, &'a Metadata, Option<&'a str>);
 
 fn engine(kind: &Kind) -> String {
     match kind {
@@ -29,10 +34,11 @@ fn engine(kind: &Kind) -> String {
     }
 }
 
-fn as_json(args: &InspectArgs, artifact: &Artifact<HostFile>, metadata: &Metadata) -> Value {
+fn as_json(args: &InspectArgs, (artifact, metadata, cpu): Facts<'_>) -> Value {
     json!({
         "file": args.file.display().to_string(),
         "code": engine(artifact.kind()),
+        "cpu": cpu,
         "bytes": artifact.file().byte_len(),
         "ram_bytes": artifact.size().ram_size,
         "upper_bytes": metadata.upper,
@@ -47,13 +53,16 @@ fn as_json(args: &InspectArgs, artifact: &Artifact<HostFile>, metadata: &Metadat
     })
 }
 
-fn as_text(args: &InspectArgs, artifact: &Artifact<HostFile>, metadata: &Metadata) -> String {
+fn as_text(args: &InspectArgs, (artifact, metadata, cpu): Facts<'_>) -> String {
     let length = mebibytes(artifact.file().byte_len());
     let mut lines = vec![
         format!("machine    {} ({}, {length})", args.file.display(), engine(artifact.kind())),
         format!("memory     {} MiB", artifact.size().ram_size >> 20),
         format!("append     {}", printable(&metadata.append)),
     ];
+    if let Some(cpu) = cpu {
+        lines.push(format!("processor  {cpu}, or better"));
+    }
     if metadata.upper > 0 {
         lines.push(format!("upper      {} MiB", metadata.upper >> 20));
     }
