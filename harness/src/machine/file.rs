@@ -121,7 +121,7 @@ impl MachineFile {
             return Ok(true);
         }
         let cpu = self.artifact.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
-        if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) == Some(false)) {
+        if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) != Some(true)) {
             self.context.notice(Notice::OtherProcessor { path: &self.path, cpu: &cpu });
             return Ok(false);
         }

@@ -68,6 +68,9 @@ fn a_registry_on_this_host_may_use_tls() {
     fails_at_once(&mut world.pull(&reference), &["--ca-file"]);
     let pulled = paths(&succeed(world.pull(&reference).arg("--ca-file").arg(&own)));
     assert!(same(&files[0], &pulled[0]));
+    // Or among those that the host trusts.
+    fs::remove_dir_all(world.store()).unwrap();
+    succeed(world.pull(&format!("docker://{reference}")).env("SSL_CERT_FILE", &own));
 }
 
 #[test]

@@ -35,6 +35,8 @@ use std::net::Ipv6Addr;
 
 /// Understands a reference.
 pub fn reference(text: &str) -> Result<Reference, OciError> {
+    // As other programs write it.
+    let text = text.strip_prefix(TRANSPORT).unwrap_or(text);
     let problem = |problem: String| OciError::Reference { text: text.escape_debug().to_string(), problem };
     let parse = |text: &str| text.parse::<Reference>().map_err(|error| problem(error.to_string()));
     let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) else { return parse(text) };
@@ -56,7 +58,9 @@ pub fn reference(text: &str) -> Result<Reference, OciError> {
     })
 }
 
-/// See there.
+/// What other programs write before a reference.
+pub(crate) const TRANSPORT: &str = "docker://";
+/// See [`reference`].
 const STAND_IN: &str = "ipv6.invalid";
 
 /// The same of a reference in full, which has been understood before. Making ready to understand any takes 50 ms.
@@ -103,6 +107,7 @@ mod tests {
             assert_eq!(known, understood);
             assert_eq!(known.resolve_registry(), understood.resolve_registry());
         }
+        assert_eq!(reference("docker://alpine").unwrap(), reference("alpine").unwrap());
         assert_eq!(known_reference("alpine"), None);
         assert_eq!(known_reference(&format!("registry.example/x:1@{digest}")), None);
     }

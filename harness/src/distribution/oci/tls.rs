@@ -1,7 +1,7 @@
 //! Whose certificates are believed, and which are shown.
 //!
-//! Besides this host's authorities, those are believed that the user names. As with docker and podman, what is named may be the registry's own
-//! certificate, even if it says that it is an authority's, as `openssl req -x509` makes it.
+//! Besides this host's authorities, those are believed that the user names. As with docker and podman, what is named or what this host has may be the
+//! registry's own certificate, even if it says that it is an authority's, as `openssl req -x509` makes it.
 
 use super::error::OciError;
 use crate::network::Network;
@@ -75,6 +75,10 @@ struct Believed {
 }
 
 impl Believed {
+    fn is_named(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.named.iter().chain(&rustls_native_certs::load_native_certs().certs).any(|named| named == certificate)
+    }
+
     fn usual(&self) -> Result<&dyn ServerCertVerifier, Error> {
         let make = || match Verifier::new_with_extra_roots(self.named.iter().cloned(), self.provider.clone()) {
             Ok(verifier) => Ok(Arc::new(verifier) as Arc<dyn ServerCertVerifier>),
@@ -103,7 +107,7 @@ impl ServerCertVerifier for Believed {
         let verdict = self.usual()?.verify_server_cert(certificate, intermediates, name, ocsp, now);
         match verdict {
             // One that says it is an authority's, which is told after it has been found to be in its time.
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.named.iter().any(|named| named == certificate) => {
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.is_named(certificate) => {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }

@@ -2,7 +2,7 @@
 
 use super::error::{ImageError, Result};
 use super::store::Place;
-use crate::distribution::oci::{self, OciError};
+use crate::distribution::oci::{self, OciError, TRANSPORT};
 use oci_client::Reference;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,6 @@ pub enum Name {
     Folder(PathBuf),
 }
 
-/// What other programs write before a reference.
-const TRANSPORT: &str = "docker://";
 /// Endings of files that are machines and snapshots, not images.
 const OURS: [&str; 3] = ["wasm", "aot", "snap"];
 /// Endings of archives.
