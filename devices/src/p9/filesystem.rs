@@ -146,6 +146,9 @@ impl FileKind {
 /// The permission bits of `st_mode`, set-user-ID, set-group-ID and sticky included.
 pub const PERMISSION_BITS: u32 = 0o7777;
 
+/// In place of an owner: the user who asks, whoever that is. As a group, the one with that user's number.
+pub const ASKER: u32 = u32::MAX;
+
 /// A point in time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timestamp {
@@ -180,9 +183,9 @@ pub struct Attributes {
     pub kind: FileKind,
     /// Permission bits ([`PERMISSION_BITS`]).
     pub permissions: u32,
-    /// Owner, as the guest sees it.
+    /// Owner, as the guest sees it, or [`ASKER`].
     pub uid: u32,
-    /// Group, as the guest sees it.
+    /// Group, as the guest sees it, or [`ASKER`].
     pub gid: u32,
     /// Names that the file has.
     pub links: u64,
@@ -297,7 +300,7 @@ impl XattrMode {
 /// own for the call of the same purpose.
 pub trait FileSystem {
     /// `statfs`.
-    fn statistics(&mut self) -> Result<Statistics, Errno>;
+    fn statistics(&mut self, target: &Target) -> Result<Statistics, Errno>;
     /// `lstat`, `fstat`.
     fn attributes(&mut self, target: &Target) -> Result<Attributes, Errno>;
     /// `chmod`, `chown`, `truncate`, `utimensat` in one.
@@ -356,8 +359,8 @@ pub trait FileSystem {
 }
 
 impl<F: FileSystem + ?Sized> FileSystem for Box<F> {
-    fn statistics(&mut self) -> Result<Statistics, Errno> {
-        (**self).statistics()
+    fn statistics(&mut self, target: &Target) -> Result<Statistics, Errno> {
+        (**self).statistics(target)
     }
     fn attributes(&mut self, target: &Target) -> Result<Attributes, Errno> {
         (**self).attributes(target)

@@ -20,8 +20,8 @@ mod wire;
 
 pub use errno::Errno;
 pub use filesystem::{
-    Attributes, Creation, DeviceNumber, FileIdentity, FileKind, FileSystem, Handle, OpenFlags, PERMISSION_BITS, SetAttributes, SetTime,
-    Statistics, Target, Timestamp, XattrMode,
+    ASKER, Attributes, Creation, DeviceNumber, FileIdentity, FileKind, FileSystem, Handle, OpenFlags, PERMISSION_BITS, SetAttributes,
+    SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 pub use memory::{HandleState, InodeState, MemoryFs, MemoryState, NamedInode, XattrState};
 pub use path::{Name, RelativePath};

@@ -19,7 +19,7 @@ pub struct Branch<F> {
     pub access: Access,
 }
 
-/// File systems, each at its path. What is above them is made up of folders that cannot be changed.
+/// File systems, each at its path. A folder that is above one, and in none or missing there, is made up and cannot be changed.
 #[derive(Debug)]
 pub struct Tree<F> {
     /// The innermost first, for it hides what the outer one has there.
@@ -74,6 +74,22 @@ impl<F: FileSystem> Tree<F> {
         }
         let is_above = names.is_empty() || self.branches.iter().any(|branch| branch.path.components().starts_with(names));
         if is_above { Ok(Place::Above) } else { Err(Errno::ENOENT) }
+    }
+
+    /// Whether a branch begins below `target`, so that there is a folder in any case.
+    fn is_above(&self, target: &Target) -> bool {
+        matches!(target, Target::Path(path) if !self.below(path).is_empty())
+    }
+
+    /// What is in the folder `path` because branches begin there or below it.
+    fn below(&self, path: &RelativePath) -> BTreeMap<Name, FileKind> {
+        let mut entries = BTreeMap::new();
+        for Branch { path: branch, file, .. } in &self.branches {
+            let Some([name, rest @ ..]) = branch.components().strip_prefix(path.components()) else { continue };
+            let is_file = file.is_some() && rest.is_empty();
+            entries.insert(name.clone(), if is_file { FileKind::Regular } else { FileKind::Directory });
+        }
+        entries
     }
 
     fn branch(&mut self, number: usize) -> Result<&mut F> {
@@ -142,6 +158,9 @@ impl<F: FileSystem> Tree<F> {
     }
 }
 
+/// What there is room for in a made-up folder.
+const NO_ROOM: Statistics = Statistics { block_size: 4096, blocks: 0, blocks_free: 0, blocks_available: 0, files: 0, files_free: 0 };
+
 /// What is known of a made-up folder.
 fn made_up() -> Attributes {
     let time = Timestamp::default();
@@ -163,17 +182,22 @@ fn made_up() -> Attributes {
 }
 
 impl<F: FileSystem> FileSystem for Tree<F> {
-    fn statistics(&mut self) -> Result<Statistics> {
-        match &mut self.branches[..] {
-            [only] => only.filesystem.statistics(),
-            // One answer cannot be right for several.
-            _ => Ok(Statistics { block_size: 4096, blocks: 0, blocks_free: 0, blocks_available: 0, files: 0, files_free: 0 }),
+    fn statistics(&mut self, target: &Target) -> Result<Statistics> {
+        match self.target(target)? {
+            Some((number, inner)) => match self.branch(number)?.statistics(&inner) {
+                Err(Errno::ENOENT) if self.is_above(target) => Ok(NO_ROOM),
+                statistics => statistics,
+            },
+            None => Ok(NO_ROOM),
         }
     }
 
     fn attributes(&mut self, target: &Target) -> Result<Attributes> {
         match self.target(target)? {
-            Some((number, target)) => self.branch(number)?.attributes(&target),
+            Some((number, inner)) => match self.branch(number)?.attributes(&inner) {
+                Err(Errno::ENOENT) if self.is_above(target) => Ok(made_up()),
+                attributes => attributes,
+            },
             None => Ok(made_up()),
         }
     }
@@ -231,17 +255,19 @@ impl<F: FileSystem> FileSystem for Tree<F> {
     }
 
     fn read_directory(&mut self, path: &RelativePath, each: &mut dyn FnMut(Name, FileKind) -> Result<()>) -> Result<()> {
+        let mut entries = self.below(path);
         if let Place::Inside(number, rest) = self.locate(path)? {
-            return self.branch(number)?.read_directory(&rest, each);
+            let listed = self.branch(number)?.read_directory(&rest, &mut |name, kind| match entries.remove(&name) {
+                // What is mounted there hides it.
+                Some(mounted) => each(name, mounted),
+                None => each(name, kind),
+            });
+            match listed {
+                Err(Errno::ENOENT) if !entries.is_empty() => {}
+                listed => listed?,
+            }
         }
-        let depth = path.components().len();
-        let mut entries = BTreeMap::new();
-        for branch in self.branches.iter().filter(|branch| branch.path.components().starts_with(path.components())) {
-            let Some(name) = branch.path.components().get(depth) else { continue };
-            let is_file = branch.file.is_some() && branch.path.components().len() == depth + 1;
-            entries.insert(name, if is_file { FileKind::Regular } else { FileKind::Directory });
-        }
-        entries.into_iter().try_for_each(|(name, kind)| each(name.clone(), kind))
+        entries.into_iter().try_for_each(|(name, kind)| each(name, kind))
     }
 
     fn read_symlink(&mut self, path: &RelativePath) -> Result<Vec<u8>> {
@@ -358,6 +384,33 @@ mod tests {
         tree.close(handle);
         assert_eq!(tree.read(handle, 0, &mut bytes), Err(Errno::EBADF));
         Ok(bytes[..length].to_vec())
+    }
+
+    #[test]
+    fn what_is_mounted_inside_of_another_shows_there() {
+        let branches = vec![
+            branch("a", "file", None, Access::ReadOnly),
+            branch("a/in", "deep", None, Access::ReadWrite),
+            branch("a/x/y/z", "deeper", None, Access::ReadWrite),
+            branch("a/file", "only", Some("only"), Access::ReadWrite),
+        ];
+        let mut tree = Tree::new(branches).unwrap();
+        let (file, folder) = (FileKind::Regular, FileKind::Directory);
+        assert_eq!(list(&mut tree, "a"), [("file".to_owned(), file), ("in".into(), folder), ("x".into(), folder)]);
+        assert_eq!(list(&mut tree, "a/x"), [("y".to_owned(), folder)]);
+        assert_eq!(list(&mut tree, "a/x/y/z"), [("deeper".to_owned(), file)]);
+        assert_eq!(tree.attributes(&Target::Path(path("a/x/y"))).unwrap().kind, folder);
+        assert_eq!(tree.attributes(&Target::Path(path("a/x/other"))), Err(Errno::ENOENT));
+        assert_eq!(content(&mut tree, "a/file").unwrap(), b"only");
+        assert_eq!(tree.read_directory(&path("a/none"), &mut |_, _| Ok(())), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn each_branch_has_its_own_room() {
+        let mut tree = tree();
+        let blocks = |tree: &mut Tree<MemoryFs>, at: &str| tree.statistics(&Target::Path(path(at))).map(|room| room.blocks);
+        assert!(blocks(&mut tree, "a/b").unwrap() > 0 && blocks(&mut tree, "a/b/c").unwrap() > 0);
+        assert_eq!((blocks(&mut tree, "a"), blocks(&mut tree, "x")), (Ok(0), Err(Errno::ENOENT)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::p9::{
 const BLOCK_SIZE: u32 = 4096;
 
 impl FileSystem for MemoryFs {
-    fn statistics(&mut self) -> Result<Statistics, Errno> {
+    fn statistics(&mut self, _target: &Target) -> Result<Statistics, Errno> {
         let free = (self.capacity - self.used) / u64::from(BLOCK_SIZE);
         let files_free = (self.capacity - self.used) / super::INODE_COST;
         Ok(Statistics {

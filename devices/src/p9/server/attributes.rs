@@ -2,7 +2,7 @@
 
 use super::{Failure, Server};
 use crate::p9::fid::{Fid, Use};
-use crate::p9::filesystem::PERMISSION_BITS;
+use crate::p9::filesystem::{ASKER, PERMISSION_BITS};
 use crate::p9::wire::{Changes, Reply};
 use crate::p9::{DeviceNumber, Errno, FileSystem, SetAttributes, SetTime, Target, Timestamp, XattrMode};
 
@@ -49,8 +49,8 @@ fn decode_time(present: bool, explicit: bool, seconds: u64, nanoseconds: u64) ->
 
 impl<F: FileSystem> Server<F> {
     pub(super) fn statfs(&mut self, number: u32, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        self.fid(number)?;
-        let statistics = self.fs.statistics()?;
+        let target = self.target(number)?;
+        let statistics = self.fs.statistics(&target)?;
         reply.u32(FILE_SYSTEM_TYPE);
         reply.u32(statistics.block_size);
         reply.u64(statistics.blocks);
@@ -65,13 +65,14 @@ impl<F: FileSystem> Server<F> {
 
     pub(super) fn getattr(&mut self, number: u32, reply: &mut Reply<'_>) -> Result<(), Failure> {
         let target = self.target(number)?;
-        let node = self.fid(number)?.node;
+        let Fid { node, uid: asker, .. } = *self.fid(number)?;
         let attributes = self.fs.attributes(&target)?;
+        let owner = |id| if id == ASKER { asker } else { id };
         reply.u64(STATS_BASIC);
         reply.qid(self.qid(node, &attributes));
         reply.u32(attributes.kind.format_bits() | attributes.permissions & PERMISSION_BITS);
-        reply.u32(attributes.uid);
-        reply.u32(attributes.gid);
+        reply.u32(owner(attributes.uid));
+        reply.u32(owner(attributes.gid));
         reply.u64(attributes.links);
         reply.u64(encode_device(attributes.device));
         reply.u64(attributes.size);

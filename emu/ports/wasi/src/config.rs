@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::payload::Place;
 use devices::net::Mac;
-use devices::p9::RelativePath;
+use devices::p9::{Name, RelativePath};
 use snapshot::Digest;
 
 /// Bytes of the seed that the guest's init takes.
@@ -36,7 +36,8 @@ pub struct Config {
     pub network: Option<Mac>,
     /// `info=HEX`: the text of `info` for the guest's init.
     pub info: Vec<u8>,
-    /// `bind=FD,rw,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the guest.
+    /// `bind=FD,rw,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the guest; and
+    /// `file=FD,rw,NAME,PATH`, `file=FD,ro,NAME,PATH`: single files in such folders, with the name in hexadecimal digits.
     pub binds: Vec<BoundFolder>,
     /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
     pub folders: Vec<SharedFolder>,
@@ -58,6 +59,8 @@ pub struct SnapshotPlace {
 pub struct BoundFolder {
     /// The runtime's descriptor.
     pub descriptor: u32,
+    /// What of it is there, if that is one file.
+    pub file: Option<Name>,
     /// The guest may only look.
     pub read_only: bool,
     /// The path in the guest.
@@ -127,6 +130,7 @@ impl Config {
             "network" => self.network = Some(parse_hex(value)?.try_into().ok().filter(|[first, ..]: &Mac| first & 1 == 0)?),
             "info" => self.info = parse_hex(value)?,
             "bind" => self.binds.push(parse_bind(value)?),
+            "file" => self.binds.push(parse_file(value)?),
             "snapshot" => self.snapshot = Some(parse_snapshot(value)?),
             "share" => self.folders.push(parse_folder(value)?),
             _ => return None,
@@ -164,7 +168,13 @@ fn parse_bind(value: &str) -> Option<BoundFolder> {
     let (descriptor, value) = value.split_once(',')?;
     let (access, path) = value.split_once(',')?;
     let path = RelativePath::parse(path).ok()?;
-    Some(BoundFolder { descriptor: descriptor.parse().ok()?, read_only: choice(access, "rw", "ro")?, path })
+    Some(BoundFolder { descriptor: descriptor.parse().ok()?, file: None, read_only: choice(access, "rw", "ro")?, path })
+}
+
+fn parse_file(value: &str) -> Option<BoundFolder> {
+    let [descriptor, access, name, path] = value.splitn(4, ',').collect::<Vec<_>>()[..] else { return None };
+    let folder = parse_bind(&format!("{descriptor},{access},{path}"))?;
+    Some(BoundFolder { file: Some(Name::new(&parse_hex(name)?).ok()?), ..folder })
 }
 
 fn parse_hex(value: &str) -> Option<Vec<u8>> {

@@ -91,9 +91,9 @@ fn bound(binds: Vec<BoundFolder>) -> Result<Box<dyn FileSystem>, Error> {
     let open = crate::folder::Folder::of_descriptor;
     #[cfg(not(target_os = "wasi"))]
     let open = |_| MemoryFs::new(0);
-    let branch = |BoundFolder { descriptor, read_only, path }| {
+    let branch = |BoundFolder { descriptor, file, read_only, path }| {
         let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Branch { path, filesystem: open(descriptor), file: None, access }
+        Branch { path, filesystem: open(descriptor), file, access }
     };
     Ok(Box::new(Tree::new(binds.into_iter().map(branch).collect()).map_err(|_| Error::Binds)?))
 }

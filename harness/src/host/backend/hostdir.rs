@@ -3,16 +3,16 @@
 //! Every path is resolved from the directory's own descriptor, one name at a time and never through a symbolic link, so that
 //! nobody who changes the tree meanwhile can lead an access out of it. Only regular files are opened, and never waited for.
 //!
-//! Owners are shown as a user namespace would: unless prebake runs as root, the files of the user who runs it are the guest
-//! root's, and all others nobody's. What would give rights on the host is not the guest's to make: device nodes are refused, and
+//! Where prebake runs as root, owners are the same on both sides. Otherwise the files of the user who runs it belong to any user of
+//! the guest who asks, since prebake is as much to each of them, and changing the owner changes nothing; all other files are nobody's. What would give rights on the host is not the guest's to make: device nodes are refused, and
 //! the set-user-ID and set-group-ID bits dropped. Of the extended attributes, the guest sees those of the `user.` space.
 
 #[cfg(test)]
 mod tests;
 
 use devices::p9::{
-    Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS, RelativePath,
-    SetAttributes, SetTime, Statistics, Target, Timestamp, XattrMode,
+    ASKER, Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS,
+    RelativePath, SetAttributes, SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 use rustix::fs::{self as host, AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::{self, retry_on_intr};
@@ -145,8 +145,13 @@ impl HostDir {
         if let Some(size) = changes.size {
             self.truncate(target, size)?;
         }
-        let owner = changes.uid.map(|uid| self.ids.uid_to_host(uid)).transpose()?;
-        let group = changes.gid.map(|gid| self.ids.gid_to_host(gid)).transpose()?;
+        let (owner, group) = match self.ids {
+            Ids::Same => (changes.uid.map(uid), changes.gid.map(gid)),
+            Ids::Mapped { uid, .. } if (changes.uid, changes.gid) != (None, None) && self.stat(target)?.st_uid != uid => {
+                return Err(io::Errno::PERM);
+            }
+            Ids::Mapped { .. } => (None, None),
+        };
         self.with_place(target, |file| {
             if owner.is_some() || group.is_some() {
                 host::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?;
@@ -176,7 +181,7 @@ impl HostDir {
 enum Ids {
     /// prebake runs as root: numbers mean the same on both sides.
     Same,
-    /// The guest's root is this user and group.
+    /// Files of this user and group are those of whoever asks.
     Mapped { uid: u32, gid: u32 },
 }
 
@@ -201,36 +206,10 @@ impl Ids {
             Self::Mapped { gid, .. } => to_guest(host, gid),
         }
     }
-
-    fn uid_to_host(self, guest: u32) -> io::Result<Uid> {
-        match self {
-            Self::Same => Ok(uid(guest)),
-            Self::Mapped { uid: own, .. } => {
-                if guest == 0 {
-                    Ok(uid(own))
-                } else {
-                    Err(io::Errno::PERM)
-                }
-            }
-        }
-    }
-
-    fn gid_to_host(self, guest: u32) -> io::Result<Gid> {
-        match self {
-            Self::Same => Ok(gid(guest)),
-            Self::Mapped { gid: own, .. } => {
-                if guest == 0 {
-                    Ok(gid(own))
-                } else {
-                    Err(io::Errno::PERM)
-                }
-            }
-        }
-    }
 }
 
 fn to_guest(host: u32, own: u32) -> u32 {
-    if host == own { 0 } else { NOBODY }
+    if host == own { ASKER } else { NOBODY }
 }
 
 fn uid(number: u32) -> Uid {
@@ -298,7 +277,7 @@ fn content_version(stat: &Stat) -> u32 {
 }
 
 impl FileSystem for HostDir {
-    fn statistics(&mut self) -> Result<Statistics, Errno> {
+    fn statistics(&mut self, _target: &Target) -> Result<Statistics, Errno> {
         let stat = host::fstatvfs(&self.root).map_err(errno)?;
         Ok(Statistics {
             block_size: u32::try_from(stat.f_frsize).unwrap_or(u32::MAX),

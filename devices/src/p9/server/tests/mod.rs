@@ -5,7 +5,7 @@ mod soup;
 
 use super::*;
 use crate::p9::wire::{Changes, Names, VERSION};
-use crate::p9::{MemoryFs, SessionState, Timestamp};
+use crate::p9::{ASKER, MemoryFs, SessionState, Timestamp};
 use client::{AT_REMOVEDIR, Answer, CAPACITY, Client, O_RDWR, ROOT, TAG};
 
 #[test]
@@ -54,6 +54,22 @@ fn files_are_written_read_and_kept() {
     assert_ne!(reopened.version, qid.version);
     assert_eq!(client.write(1, 0, b"x"), Err(Errno::EBADF));
     assert_eq!(client.server.fs.read_file("f"), Ok(&b"abcdefg"[..]));
+}
+
+#[test]
+fn files_may_belong_to_whoever_asks() {
+    let mut client = Client::new();
+    client.create(1, "f").unwrap();
+    let changes = Changes { valid: 0b110, uid: ASKER, gid: ASKER, ..Changes::default() };
+    client.call(TMessage::Setattr { fid: 1, changes }).unwrap();
+    for (fid, user) in [(2, 0), (4, 1000)] {
+        client.call(TMessage::Attach { fid, afid: NO_FID, uname: b"", aname: b"/", n_uname: user }).unwrap();
+        client.call(TMessage::Walk { fid, newfid: fid + 1, names: Names(vec![b"f"]) }).unwrap();
+        let mut answer = client.call(TMessage::Getattr { fid: fid + 1, request_mask: 0x7ff }).unwrap();
+        // The mask, the qid and the mode come first.
+        answer.bytes(8 + Qid::SIZE + 4);
+        assert_eq!((answer.u32(), answer.u32()), (user, user));
+    }
 }
 
 #[test]
@@ -209,11 +225,12 @@ fn unlinked_open_files_keep_working() {
     assert_eq!(client.write(3, 2, b"ays"), Ok(3));
     client.clunk(1).unwrap();
     assert_eq!(client.read(3, 0, 10), Ok(b"stays".to_vec()));
-    let empty = MemoryFs::new(CAPACITY).statistics().unwrap().blocks_free;
+    let root = Target::Path(RelativePath::default());
+    let empty = MemoryFs::new(CAPACITY).statistics(&root).unwrap().blocks_free;
     client.clunk(3).unwrap();
     assert_eq!(client.getattr(2), Err(Errno::ESTALE));
     assert_eq!(client.call(TMessage::Lopen { fid: 2, flags: 0 }), Err(Errno::ESTALE));
-    assert_eq!(client.server.fs.statistics().unwrap().blocks_free, empty, "the last fid ends it");
+    assert_eq!(client.server.fs.statistics(&root).unwrap().blocks_free, empty, "the last fid ends it");
 }
 
 /// Linux says so of an open directory that is gone, and libraries take it for the end.

@@ -1,7 +1,12 @@
 //! WASI's calls on descriptors and names, without pointers, and with Linux's errors.
+//!
+//! WASI calls names text, and the crate takes them as that. Linux's are any bytes, and so are those that some runtimes take: the calls with a
+//! name are made without the crate. A runtime that wants UTF-8 answers `EILSEQ` for other names.
 
 use devices::p9::Errno;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
+use wasi::wasi_snapshot_preview1 as raw;
 
 pub type Result<T> = std::result::Result<T, Errno>;
 
@@ -43,9 +48,17 @@ impl Opening {
 const READ: wasi::Rights = wasi::RIGHTS_FD_READ;
 const WRITE: wasi::Rights = wasi::RIGHTS_FD_WRITE | wasi::RIGHTS_FD_ALLOCATE | wasi::RIGHTS_FD_DATASYNC | wasi::RIGHTS_FD_FILESTAT_SET_SIZE;
 
-/// What WASI calls text is UTF-8; a name of other bytes is none that a host has.
-pub fn text(name: &[u8]) -> Result<&str> {
-    str::from_utf8(name).map_err(|_| Errno::EINVAL)
+/// A name as WASI takes it: where it is, and its length.
+fn address(name: &[u8]) -> (i32, i32) {
+    (name.as_ptr() as i32, name.len() as i32)
+}
+
+/// What a call without an answer of its own gave.
+fn done(number: i32) -> Result<()> {
+    match number as u16 {
+        0 => Ok(()),
+        number => Err(errno_of(number)),
+    }
 }
 
 impl Descriptor {
@@ -60,28 +73,85 @@ impl Descriptor {
     }
 
     /// Opens `name` in this directory. A symbolic link is not followed.
-    pub fn open(&self, name: &str, opening: Opening) -> Result<Self> {
-        // SAFETY: nothing is passed but numbers and a text.
-        let number = unsafe {
-            let inheriting = wasi::fd_fdstat_get(self.number).map_err(errno)?.fs_rights_inheriting;
-            // What is wanted is asked for in any case: some runtimes do not count writing among what a directory passes on, and allow it.
-            let wanted = if opening.read { READ } else { 0 } | if opening.write { WRITE } else { 0 };
-            let base = inheriting & !(READ | WRITE) | wanted;
-            wasi::path_open(self.number, 0, name, opening.oflags, base, inheriting, opening.fdflags).map_err(errno)?
-        };
-        Ok(Self { number, is_borrowed: false })
+    pub fn open(&self, name: &[u8], opening: Opening) -> Result<Self> {
+        // SAFETY: nothing is passed but a number.
+        let inheriting = unsafe { wasi::fd_fdstat_get(self.number) }.map_err(errno)?.fs_rights_inheriting;
+        // What is wanted is asked for in any case: some runtimes do not count writing among what a directory passes on, and allow it.
+        let wanted = if opening.read { READ } else { 0 } | if opening.write { WRITE } else { 0 };
+        let base = inheriting & !(READ | WRITE) | wanted;
+        let (directory, (at, length)) = (self.number as i32, address(name));
+        let (oflags, fdflags) = (i32::from(opening.oflags), i32::from(opening.fdflags));
+        let mut number = MaybeUninit::<wasi::Fd>::uninit();
+        let place = number.as_mut_ptr() as i32;
+        // SAFETY: the name may be read, and the number written.
+        done(unsafe { raw::path_open(directory, 0, at, length, oflags, base as i64, inheriting as i64, fdflags, place) })?;
+        // SAFETY: the call has written it.
+        Ok(Self { number: unsafe { number.assume_init() }, is_borrowed: false })
     }
 
     /// What is known of `name` in this directory, of a symbolic link the link.
-    pub fn stat(&self, name: &str) -> Result<wasi::Filestat> {
-        // SAFETY: nothing is passed but numbers and a text.
-        unsafe { wasi::path_filestat_get(self.number, 0, name) }.map_err(errno)
+    pub fn stat(&self, name: &[u8]) -> Result<wasi::Filestat> {
+        let (at, length) = address(name);
+        let mut stat = MaybeUninit::<wasi::Filestat>::uninit();
+        // SAFETY: the name may be read, and the answer written.
+        done(unsafe { raw::path_filestat_get(self.number as i32, 0, at, length, stat.as_mut_ptr() as i32) })?;
+        // SAFETY: the call has written it.
+        Ok(unsafe { stat.assume_init() })
     }
 
     /// What is known of this file.
     pub fn stat_self(&self) -> Result<wasi::Filestat> {
         // SAFETY: nothing is passed but a number.
         unsafe { wasi::fd_filestat_get(self.number) }.map_err(errno)
+    }
+
+    /// Sets the times of `name` in this directory, of a symbolic link the link's.
+    pub fn set_times(&self, name: &[u8], [accessed, modified]: [u64; 2], flags: wasi::Fstflags) -> Result<()> {
+        let ((at, length), flags) = (address(name), i32::from(flags));
+        // SAFETY: the name may be read.
+        done(unsafe { raw::path_filestat_set_times(self.number as i32, 0, at, length, accessed as i64, modified as i64, flags) })
+    }
+
+    /// Makes the directory `name`.
+    pub fn make_directory(&self, name: &[u8]) -> Result<()> {
+        let (at, length) = address(name);
+        // SAFETY: the name may be read.
+        done(unsafe { raw::path_create_directory(self.number as i32, at, length) })
+    }
+
+    /// Makes the symbolic link `name`.
+    pub fn make_symlink(&self, name: &[u8], text: &[u8]) -> Result<()> {
+        let ((at, length), (text, text_length)) = (address(name), address(text));
+        // SAFETY: both may be read.
+        done(unsafe { raw::path_symlink(text, text_length, self.number as i32, at, length) })
+    }
+
+    /// Gives `name` in this directory the second name `new` in another.
+    pub fn link(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
+        let ((at, length), (new, new_length)) = (address(name), address(new));
+        // SAFETY: both names may be read.
+        done(unsafe { raw::path_link(self.number as i32, 0, at, length, to.number as i32, new, new_length) })
+    }
+
+    /// Moves `name` in this directory to `new` in another.
+    pub fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
+        let ((at, length), (new, new_length)) = (address(name), address(new));
+        // SAFETY: both names may be read.
+        done(unsafe { raw::path_rename(self.number as i32, at, length, to.number as i32, new, new_length) })
+    }
+
+    /// Removes the file `name`.
+    pub fn remove_file(&self, name: &[u8]) -> Result<()> {
+        let (at, length) = address(name);
+        // SAFETY: the name may be read.
+        done(unsafe { raw::path_unlink_file(self.number as i32, at, length) })
+    }
+
+    /// Removes the directory `name`.
+    pub fn remove_directory(&self, name: &[u8]) -> Result<()> {
+        let (at, length) = address(name);
+        // SAFETY: the name may be read.
+        done(unsafe { raw::path_remove_directory(self.number as i32, at, length) })
     }
 
     /// Reads at `offset`.
@@ -111,40 +181,54 @@ impl Descriptor {
     }
 
     /// The text of the symbolic link `name`, as far as there is room.
-    pub fn read_link(&self, name: &str, bytes: &mut [u8]) -> Result<usize> {
-        // SAFETY: the buffer may be written.
-        unsafe { wasi::path_readlink(self.number, name, bytes.as_mut_ptr(), bytes.len()) }.map_err(errno)
+    pub fn read_link(&self, name: &[u8], bytes: &mut [u8]) -> Result<usize> {
+        let ((at, length), (buffer, room)) = (address(name), (bytes.as_mut_ptr() as i32, bytes.len() as i32));
+        let mut written = MaybeUninit::<wasi::Size>::uninit();
+        // SAFETY: the name may be read, and the buffer and the length written.
+        done(unsafe { raw::path_readlink(self.number as i32, at, length, buffer, room, written.as_mut_ptr() as i32) })?;
+        // SAFETY: the call has written it.
+        Ok(unsafe { written.assume_init() })
     }
 }
 
-/// Linux's number for WASI's error.
+/// WASI's errors, and Linux's of the same meaning.
+const ERRORS: [(wasi::Errno, Errno); 29] = [
+    (wasi::ERRNO_PERM, Errno::EPERM),
+    (wasi::ERRNO_NOTCAPABLE, Errno::EPERM),
+    (wasi::ERRNO_NOENT, Errno::ENOENT),
+    (wasi::ERRNO_NXIO, Errno::ENXIO),
+    (wasi::ERRNO_BADF, Errno::EBADF),
+    (wasi::ERRNO_NOMEM, Errno::ENOMEM),
+    (wasi::ERRNO_ACCES, Errno::EACCES),
+    (wasi::ERRNO_BUSY, Errno::EBUSY),
+    (wasi::ERRNO_EXIST, Errno::EEXIST),
+    (wasi::ERRNO_XDEV, Errno::EXDEV),
+    (wasi::ERRNO_NOTDIR, Errno::ENOTDIR),
+    (wasi::ERRNO_ISDIR, Errno::EISDIR),
+    (wasi::ERRNO_INVAL, Errno::EINVAL),
+    (wasi::ERRNO_ILSEQ, Errno::EINVAL),
+    (wasi::ERRNO_MFILE, Errno::ENFILE),
+    (wasi::ERRNO_NFILE, Errno::ENFILE),
+    (wasi::ERRNO_TXTBSY, Errno::ETXTBSY),
+    (wasi::ERRNO_FBIG, Errno::EFBIG),
+    (wasi::ERRNO_NOSPC, Errno::ENOSPC),
+    (wasi::ERRNO_ROFS, Errno::EROFS),
+    (wasi::ERRNO_MLINK, Errno::EMLINK),
+    (wasi::ERRNO_RANGE, Errno::ERANGE),
+    (wasi::ERRNO_NAMETOOLONG, Errno::ENAMETOOLONG),
+    (wasi::ERRNO_NOTEMPTY, Errno::ENOTEMPTY),
+    (wasi::ERRNO_LOOP, Errno::ELOOP),
+    (wasi::ERRNO_NOTSUP, Errno::EOPNOTSUPP),
+    (wasi::ERRNO_NOSYS, Errno::EOPNOTSUPP),
+    (wasi::ERRNO_STALE, Errno::ESTALE),
+    (wasi::ERRNO_DQUOT, Errno::EDQUOT),
+];
+
+/// Linux's error for WASI's.
 pub fn errno(error: wasi::Errno) -> Errno {
-    match error {
-        wasi::ERRNO_PERM | wasi::ERRNO_NOTCAPABLE => Errno::EPERM,
-        wasi::ERRNO_NOENT => Errno::ENOENT,
-        wasi::ERRNO_NXIO => Errno::ENXIO,
-        wasi::ERRNO_BADF => Errno::EBADF,
-        wasi::ERRNO_NOMEM => Errno::ENOMEM,
-        wasi::ERRNO_ACCES => Errno::EACCES,
-        wasi::ERRNO_BUSY => Errno::EBUSY,
-        wasi::ERRNO_EXIST => Errno::EEXIST,
-        wasi::ERRNO_XDEV => Errno::EXDEV,
-        wasi::ERRNO_NOTDIR => Errno::ENOTDIR,
-        wasi::ERRNO_ISDIR => Errno::EISDIR,
-        wasi::ERRNO_INVAL | wasi::ERRNO_ILSEQ => Errno::EINVAL,
-        wasi::ERRNO_MFILE | wasi::ERRNO_NFILE => Errno::ENFILE,
-        wasi::ERRNO_TXTBSY => Errno::ETXTBSY,
-        wasi::ERRNO_FBIG => Errno::EFBIG,
-        wasi::ERRNO_NOSPC => Errno::ENOSPC,
-        wasi::ERRNO_ROFS => Errno::EROFS,
-        wasi::ERRNO_MLINK => Errno::EMLINK,
-        wasi::ERRNO_RANGE => Errno::ERANGE,
-        wasi::ERRNO_NAMETOOLONG => Errno::ENAMETOOLONG,
-        wasi::ERRNO_NOTEMPTY => Errno::ENOTEMPTY,
-        wasi::ERRNO_LOOP => Errno::ELOOP,
-        wasi::ERRNO_NOTSUP | wasi::ERRNO_NOSYS => Errno::EOPNOTSUPP,
-        wasi::ERRNO_STALE => Errno::ESTALE,
-        wasi::ERRNO_DQUOT => Errno::EDQUOT,
-        _ => Errno::EIO,
-    }
+    errno_of(error.raw())
+}
+
+fn errno_of(number: u16) -> Errno {
+    ERRORS.iter().find(|(error, _)| error.raw() == number).map_or(Errno::EIO, |(_, errno)| *errno)
 }

@@ -3,12 +3,17 @@
 use super::call::{Opening, Result, errno};
 use super::open::{Folder, kind_of, opening};
 use devices::p9::{
-    Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, RelativePath, SetAttributes,
-    SetTime, Statistics, Target, Timestamp, XattrMode,
+    ASKER, Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, RelativePath,
+    SetAttributes, SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 
-/// The permissions that every file shows, since WASI does not tell.
+/// The permissions that every file shows, since WASI does not tell, and directories. Linux remembers who asked for a directory first, so
+/// others must be allowed what that one is.
 const PERMISSIONS: u32 = 0o755;
+const DIRECTORY_PERMISSIONS: u32 = 0o777;
+/// What there is room for, since WASI does not tell: 1 TiB, in blocks of 4 KiB.
+const ROOM: Statistics =
+    Statistics { block_size: 4096, blocks: 1 << 28, blocks_free: 1 << 28, blocks_available: 1 << 28, files: 1 << 32, files_free: 1 << 32 };
 /// Longest text of a symbolic link, one byte less than the room for it.
 const LINK_ROOM: usize = 4097;
 const SECOND: u64 = 1_000_000_000;
@@ -67,24 +72,22 @@ impl Folder {
             }
         }
         let [accessed, modified] = times;
-        // SAFETY: nothing is passed but numbers and a text.
-        unsafe {
-            match target {
-                Target::Handle(handle) => wasi::fd_filestat_set_times(self.file(*handle)?.file.number(), accessed, modified, flags),
-                Target::Path(path) => {
-                    let (directory, name) = self.resolve(path)?;
-                    wasi::path_filestat_set_times(directory.number(), 0, name, accessed, modified, flags)
-                }
+        match target {
+            Target::Handle(handle) => {
+                // SAFETY: nothing is passed but numbers.
+                unsafe { wasi::fd_filestat_set_times(self.file(*handle)?.file.number(), accessed, modified, flags) }.map_err(errno)
+            }
+            Target::Path(path) => {
+                let (directory, name) = self.resolve(path)?;
+                directory.set_times(name, times, flags)
             }
         }
-        .map_err(errno)
     }
 }
 
 impl FileSystem for Folder {
-    fn statistics(&mut self) -> Result<Statistics> {
-        // WASI does not tell.
-        Ok(Statistics { block_size: 4096, blocks: 0, blocks_free: 0, blocks_available: 0, files: 0, files_free: 0 })
+    fn statistics(&mut self, _target: &Target) -> Result<Statistics> {
+        Ok(ROOM)
     }
 
     fn attributes(&mut self, target: &Target) -> Result<Attributes> {
@@ -93,9 +96,9 @@ impl FileSystem for Folder {
         let is_directory = kind == FileKind::Directory;
         Ok(Attributes {
             kind,
-            permissions: PERMISSIONS,
-            uid: 0,
-            gid: 0,
+            permissions: if is_directory { DIRECTORY_PERMISSIONS } else { PERMISSIONS },
+            uid: ASKER,
+            gid: ASKER,
             links: stat.nlink,
             device: DeviceNumber::default(),
             size: stat.size,
@@ -109,10 +112,7 @@ impl FileSystem for Folder {
     }
 
     fn set_attributes(&mut self, target: &Target, changes: &SetAttributes) -> Result<()> {
-        if [changes.uid, changes.gid].iter().any(|id| id.is_some_and(|id| id != 0)) {
-            return Err(Errno::EPERM);
-        }
-        // Permissions cannot be kept, but whoever sets them seldom depends on them.
+        // Owners and permissions cannot be kept. Files belong to whoever asks anyway, and who sets permissions seldom depends on them.
         if let Some(size) = changes.size {
             self.truncate(target, size)?;
         }
@@ -204,15 +204,12 @@ impl FileSystem for Folder {
 
     fn make_directory(&mut self, path: &RelativePath, _creation: &Creation) -> Result<()> {
         let (directory, name) = self.resolve_entry(path)?;
-        // SAFETY: nothing is passed but a number and a text.
-        unsafe { wasi::path_create_directory(directory.number(), name) }.map_err(errno)
+        directory.make_directory(name)
     }
 
     fn make_symlink(&mut self, path: &RelativePath, text: &[u8], _creation: &Creation) -> Result<()> {
         let (directory, name) = self.resolve_entry(path)?;
-        let text = super::call::text(text)?;
-        // SAFETY: nothing is passed but a number and texts.
-        unsafe { wasi::path_symlink(text, directory.number(), name) }.map_err(errno)
+        directory.make_symlink(name, text)
     }
 
     fn make_node(&mut self, path: &RelativePath, kind: FileKind, _device: DeviceNumber, _creation: &Creation) -> Result<()> {
@@ -226,27 +223,23 @@ impl FileSystem for Folder {
     fn link(&mut self, existing: &RelativePath, path: &RelativePath) -> Result<()> {
         let (old_directory, old_name) = self.resolve(existing)?;
         let (directory, name) = self.resolve_entry(path)?;
-        // SAFETY: nothing is passed but numbers and texts.
-        unsafe { wasi::path_link(old_directory.number(), 0, old_name, directory.number(), name) }.map_err(errno)
+        old_directory.link(old_name, &directory, name)
     }
 
     fn rename(&mut self, from: &RelativePath, to: &RelativePath) -> Result<()> {
         let (old_directory, old_name) = self.resolve_entry(from)?;
         let (directory, name) = self.resolve_entry(to)?;
-        // SAFETY: nothing is passed but numbers and texts.
-        unsafe { wasi::path_rename(old_directory.number(), old_name, directory.number(), name) }.map_err(errno)
+        old_directory.rename(old_name, &directory, name)
     }
 
     fn remove_file(&mut self, path: &RelativePath) -> Result<()> {
         let (directory, name) = self.resolve_entry(path)?;
-        // SAFETY: nothing is passed but a number and a text.
-        unsafe { wasi::path_unlink_file(directory.number(), name) }.map_err(errno)
+        directory.remove_file(name)
     }
 
     fn remove_directory(&mut self, path: &RelativePath) -> Result<()> {
         let (directory, name) = self.resolve_entry(path)?;
-        // SAFETY: nothing is passed but a number and a text.
-        unsafe { wasi::path_remove_directory(directory.number(), name) }.map_err(errno)
+        directory.remove_directory(name)
     }
 
     fn xattr(&mut self, _target: &Target, _name: &[u8], _limit: usize) -> Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! Finding and opening files in a folder of the host.
 
-use super::call::{Descriptor, Opening, Result, text};
+use super::call::{Descriptor, Opening, Result};
 use devices::p9::{Errno, FileKind, Handle, Name, OpenFlags, RelativePath};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,8 +8,8 @@ use std::rc::Rc;
 /// A folder that the runtime has opened in advance.
 ///
 /// Every path is resolved from its descriptor, one name at a time and never through a symbolic link, so that nobody who changes the tree
-/// meanwhile can lead an access out of it. Only regular files are opened. WASI knows neither owners nor permissions: all files are the guest
-/// root's, and may be read, written and executed as far as the host allows.
+/// meanwhile can lead an access out of it. Only regular files are opened. WASI knows neither owners nor permissions: all files belong to
+/// whoever asks, and may be read, written and executed as far as the host allows.
 #[derive(Debug)]
 pub struct Folder {
     root: Rc<Descriptor>,
@@ -34,20 +34,20 @@ impl Folder {
     fn directory(&self, names: &[Name]) -> Result<Rc<Descriptor>> {
         names.iter().try_fold(self.root.clone(), |at, name| {
             // Some runtimes answer ELOOP to a link where a directory is wanted, some ENOTDIR: both are Linux's.
-            Ok(Rc::new(at.open(text(name.as_bytes())?, Opening::DIRECTORY)?))
+            Ok(Rc::new(at.open(name.as_bytes(), Opening::DIRECTORY)?))
         })
     }
 
     /// The directory that a file is in, and its name there; of the root, itself and `.`.
-    pub fn resolve<'a>(&self, path: &'a RelativePath) -> Result<(Rc<Descriptor>, &'a str)> {
+    pub fn resolve<'a>(&self, path: &'a RelativePath) -> Result<(Rc<Descriptor>, &'a [u8])> {
         match path.components().split_last() {
-            Some((name, directory)) => Ok((self.directory(directory)?, text(name.as_bytes())?)),
-            None => Ok((self.root.clone(), ".")),
+            Some((name, directory)) => Ok((self.directory(directory)?, name.as_bytes())),
+            None => Ok((self.root.clone(), b".")),
         }
     }
 
     /// The same of a file that is to be made, moved or removed, which the root cannot be.
-    pub fn resolve_entry<'a>(&self, path: &'a RelativePath) -> Result<(Rc<Descriptor>, &'a str)> {
+    pub fn resolve_entry<'a>(&self, path: &'a RelativePath) -> Result<(Rc<Descriptor>, &'a [u8])> {
         if path.components().is_empty() { Err(Errno::EBUSY) } else { self.resolve(path) }
     }
 

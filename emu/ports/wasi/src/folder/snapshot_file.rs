@@ -21,7 +21,7 @@ impl SnapshotFile {
             let given = Descriptor::of_runtime(place.descriptor);
             let file = match &place.name {
                 None => given,
-                Some(name) => Rc::new(given.open(name, Opening { read: true, write: false, oflags: 0, fdflags: 0 })?),
+                Some(name) => Rc::new(given.open(name.as_bytes(), Opening { read: true, write: false, oflags: 0, fdflags: 0 })?),
             };
             let length = file.stat_self()?.size;
             Ok(Self { file, length })

@@ -205,12 +205,12 @@ fn attributes_are_the_hosts() {
     assert!(after.modified.seconds >= before.modified.seconds);
     assert_eq!(after.size, 10);
     assert_ne!(after.version, before.version);
-    let statistics = fixture.dir.statistics().unwrap();
+    let statistics = fixture.dir.statistics(&Target::Path(RelativePath::default())).unwrap();
     assert!(statistics.blocks >= statistics.blocks_free && statistics.block_size > 0);
 }
 
 #[test]
-fn owners_are_mapped_as_in_a_user_namespace() {
+fn files_of_the_user_belong_to_whoever_asks() {
     let mut fixture = fixture();
     fs::write(fixture.host("f"), "").unwrap();
     let file = fs::metadata(fixture.host("f")).unwrap();
@@ -218,13 +218,15 @@ fn owners_are_mapped_as_in_a_user_namespace() {
 
     fixture.dir.ids = Ids::Mapped { uid: file.uid(), gid: file.gid() };
     let attributes = fixture.attributes("f").unwrap();
-    assert_eq!((attributes.uid, attributes.gid), (0, 0));
-    fixture.set("f", owner(0, 0)).unwrap();
-    assert_eq!(fixture.set("f", owner(1000, 0)), Err(Errno::EPERM));
-    assert_eq!(fixture.set("f", owner(0, 1000)), Err(Errno::EPERM));
+    assert_eq!((attributes.uid, attributes.gid), (ASKER, ASKER));
+    fixture.set("f", owner(1000, 1000)).unwrap();
+    let after = fs::metadata(fixture.host("f")).unwrap();
+    assert_eq!((after.uid(), after.gid()), (file.uid(), file.gid()));
     fixture.dir.ids = Ids::Mapped { uid: file.uid() + 1, gid: file.gid() + 1 };
     let attributes = fixture.attributes("f").unwrap();
     assert_eq!((attributes.uid, attributes.gid), (NOBODY, NOBODY));
+    assert_eq!(fixture.set("f", owner(1000, 0)), Err(Errno::EPERM));
+    assert_eq!(fixture.set("f", owner(0, 1000)), Err(Errno::EPERM));
     fixture.dir.ids = Ids::Same;
     let attributes = fixture.attributes("f").unwrap();
     assert_eq!((attributes.uid, attributes.gid), (file.uid(), file.gid()));
