@@ -38,8 +38,14 @@ pub enum Setting {
     Trace,
     /// A debugger.
     Debugger,
-    /// A volume that is one file.
-    FileVolume,
+    /// The machine's name.
+    Hostname,
+    /// File systems in memory.
+    Tmpfs,
+    /// Limits on the program's resources.
+    Limits,
+    /// A root that cannot be written.
+    ReadOnlyRoot,
 }
 
 impl fmt::Display for Setting {
@@ -58,7 +64,10 @@ impl fmt::Display for Setting {
             Self::ReadOnTouch => "reading on first touch",
             Self::Trace => "a trace",
             Self::Debugger => "a debugger",
-            Self::FileVolume => "a volume that is a single file",
+            Self::Hostname => "the host name",
+            Self::Tmpfs => "a file system in memory",
+            Self::Limits => "a resource limit",
+            Self::ReadOnlyRoot => "a read-only root",
         })
     }
 }

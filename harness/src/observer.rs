@@ -92,6 +92,11 @@ pub enum Notice<'a> {
         /// The processor that it is compiled for.
         baseline: Baseline,
     },
+    /// A module that was not compiled is interpreted, because it was named as a file.
+    Interpreted {
+        /// The machine.
+        path: &'a Path,
+    },
     /// A container image has been read.
     ImageRead {
         /// Its name.

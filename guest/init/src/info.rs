@@ -5,6 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use protocol::RESOURCES;
+use rustix::mount::MountFlags;
+
 use crate::error::Result;
 use crate::network::Network;
 use crate::text::{self, Problem, Variable};
@@ -30,6 +33,36 @@ pub struct Info {
     pub network: Network,
     /// Files and folders of the share `wasi0` that are to appear at the same path from the root on.
     pub binds: Vec<Bind>,
+    /// The machine's name, in place of the image's.
+    pub hostname: Option<OsString>,
+    /// File systems in memory.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Limits on the program's resources.
+    pub limits: Vec<Limit>,
+    /// The root cannot be written.
+    pub read_only: bool,
+}
+
+/// A file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// The path from the root on: not empty, and without `..`.
+    pub path: PathBuf,
+    /// How it is mounted.
+    pub flags: MountFlags,
+    /// What else the kernel is told, with commas between.
+    pub data: String,
+}
+
+/// A limit on a resource; without a number there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Linux's number of the resource.
+    pub resource: usize,
+    /// What the program starts with.
+    pub soft: Option<u64>,
+    /// How far it may raise that.
+    pub hard: Option<u64>,
 }
 
 /// A file or folder of the host in the guest.
@@ -81,6 +114,10 @@ impl Info {
             }
             b"m" => self.binds.push(Bind { path: inside(text::whole(value).as_bytes())?, read_only: false }),
             b"mr" => self.binds.push(Bind { path: inside(text::whole(value).as_bytes())?, read_only: true }),
+            b"h" => self.hostname = Some(text::whole(value)),
+            b"tmpfs" => self.tmpfs.push(tmpfs(value)?),
+            b"limit" => self.limits.push(limit(value).ok_or("it must be a resource and two numbers")?),
+            b"root" => self.read_only = text::whole(value) == "ro",
             _ => {}
         }
         Ok(())
@@ -98,6 +135,39 @@ fn parse_mac(text: &[u8]) -> Option<[u8; 6]> {
     };
     let bytes: Option<Vec<u8>> = text.trim_ascii().split(|&byte| byte == b':').map(byte).collect();
     bytes?.try_into().ok().filter(|[first, ..]: &[u8; 6]| first & 1 == 0)
+}
+
+/// `OPTIONS PATH`.
+fn tmpfs(value: &[u8]) -> std::result::Result<Tmpfs, Problem> {
+    let value = text::whole(value);
+    let mut parts = value.as_bytes().splitn(2, |&byte| byte == b' ');
+    let (Some(options), Some(path)) = (parts.next().and_then(|options| str::from_utf8(options).ok()), parts.next()) else {
+        return Err("it must be options and a path");
+    };
+    let (mut flags, mut data) = (MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, Vec::new());
+    for option in options.split(',') {
+        match option {
+            "" | "rw" => {}
+            "ro" => flags |= MountFlags::RDONLY,
+            "exec" => flags -= MountFlags::NOEXEC,
+            "suid" => flags -= MountFlags::NOSUID,
+            "dev" => flags -= MountFlags::NODEV,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "nodev" => flags |= MountFlags::NODEV,
+            other => data.push(other),
+        }
+    }
+    Ok(Tmpfs { path: inside(path)?, flags, data: data.join(",") })
+}
+
+/// `RESOURCE SOFT HARD`.
+fn limit(value: &[u8]) -> Option<Limit> {
+    let value = text::whole(value);
+    let words: Vec<&str> = value.to_str()?.split(' ').collect();
+    let [resource, soft, hard] = words[..] else { return None };
+    let number = |word: &str| if word == "unlimited" { Some(None) } else { word.parse().ok().map(Some) };
+    Some(Limit { resource: RESOURCES.iter().position(|known| *known == resource)?, soft: number(soft)?, hard: number(hard)? })
 }
 
 /// A path that stays inside the folder that it is taken from.
@@ -132,6 +202,12 @@ mod tests {
         assert_eq!((info.has_network, info.network), (true, network));
         let bare = Info::parse(b"n:\n").unwrap();
         assert_eq!((bare.has_network, bare.network), (true, Network::default()));
+        let text = b"h: box\ntmpfs: size=1m,exec,ro,mode=700 /a b\nlimit: nofile 7 unlimited\nroot: ro\n";
+        let info = Info::parse(text).unwrap();
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
+        assert_eq!((info.hostname, info.read_only), (Some("box".into()), true));
+        assert_eq!(info.tmpfs, [Tmpfs { path: "a b".into(), flags, data: "size=1m,mode=700".into() }]);
+        assert_eq!(info.limits, [Limit { resource: 7, soft: Some(7), hard: None }]);
         assert_eq!(Info::parse(b"").unwrap(), Info::default());
     }
 
@@ -154,6 +230,11 @@ mod tests {
             "mtu: x",
             "host: db 10.0.0.7",
             "host: 10.0.0.7",
+            "tmpfs: ro",
+            "tmpfs: ro ..",
+            "limit: nofile 1",
+            "limit: files 1 2",
+            "limit: nofile 1 -2",
         ] {
             let error = Info::parse(text.as_bytes()).unwrap_err();
             assert!(matches!(error, Error::Line { .. }), "{text}");
@@ -193,6 +274,10 @@ mod tests {
                 network: Some(protocol::network::NetworkInfo { mtu: Some(1400), ..Default::default() }),
                 time: Some(5),
                 binds: vec![protocol::Bind { path: "a b".into(), read_only: true }],
+                hostname: single.clone(),
+                tmpfs: vec![protocol::Tmpfs { path: "/a b".into(), options: String::new() }],
+                limits: Vec::new(),
+                read_only: true,
             };
             let read = Info::parse(written.to_string().as_bytes()).unwrap();
             let single = single.map(OsString::from);
@@ -201,11 +286,19 @@ mod tests {
                 arguments: command.into_iter().map(OsString::from).collect(),
                 environment: values.into_iter().map(|value| ("N".into(), value.into())).collect(),
                 user: single.clone(),
+                hostname: single.clone(),
                 folder: single.map(PathBuf::from),
                 time: Some(5),
                 has_network: true,
                 network: Network { mtu: Some(1400), ..Network::default() },
                 binds: vec![Bind { path: "a b".into(), read_only: true }],
+                tmpfs: vec![Tmpfs {
+                    path: "a b".into(),
+                    flags: MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+                    data: String::new(),
+                }],
+                limits: Vec::new(),
+                read_only: true,
             });
         }
 

@@ -1,5 +1,6 @@
 //! The system calls that have no safe wrapper: the only `unsafe` code of this program.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -115,7 +116,7 @@ fn no_signals() -> libc::sigset_t {
     }
 }
 
-/// Makes a mount that is not attached yet read-only.
+/// Makes a mount read-only, attached or not.
 pub fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let (path, size) = (c"".as_ptr(), size_of_val(&attributes));
@@ -136,6 +137,18 @@ pub fn bring_up(interface: &str) -> io::Result<()> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
     // SAFETY: the request has the interface's name and the member that SIOCSIFFLAGS reads.
     checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+}
+
+/// Starts the command with these limits: a resource's number in Linux, and its two limits.
+pub fn with_limits(command: &mut Command, limits: Vec<(libc::c_int, libc::rlimit)>) -> &mut Command {
+    let set_up = move || {
+        limits.iter().try_for_each(|(resource, limit)| {
+            // SAFETY: the kernel reads `limit`.
+            checked(unsafe { libc::setrlimit(*resource as _, limit) })
+        })
+    };
+    // SAFETY: between fork and exec only async-signal-safe code may run: these are system calls.
+    unsafe { command.pre_exec(set_up) }
 }
 
 /// Makes the command a session of its own that is run as this user, whose its streams are, with all signals, and with its standard input as the
@@ -161,6 +174,20 @@ pub fn as_user(command: &mut Command, terminal: bool, uid: u32, gid: u32, groups
     };
     // SAFETY: between fork and exec only async-signal-safe code may run: these are little more than system calls, and allocate nothing.
     unsafe { command.pre_exec(set_up) }
+}
+
+/// Lets the command look at these files before it starts. The host may say that they belong to whoever asks, and Linux remembers what it said
+/// last: this makes them the user's, where the mount has made them root's.
+pub fn looking_at(command: &mut Command, paths: Vec<CString>) -> &mut Command {
+    let look = move || {
+        for path in &paths {
+            // What cannot be seen will not be used either.
+            let _ = rustix::fs::stat(path.as_c_str());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe code may run: these are system calls.
+    unsafe { command.pre_exec(look) }
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {

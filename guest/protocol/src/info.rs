@@ -22,6 +22,14 @@ pub struct Info {
     pub network: Option<NetworkInfo>,
     /// What of the share `wasi0` to bind to the same path from the root on.
     pub binds: Vec<Bind>,
+    /// The machine's name, in place of the image's.
+    pub hostname: Option<String>,
+    /// File systems in memory.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Limits on the program's resources.
+    pub limits: Vec<Limit>,
+    /// The root cannot be written.
+    pub read_only: bool,
 }
 
 /// A file or folder of the host for the guest.
@@ -32,6 +40,46 @@ pub struct Bind {
     /// The guest may only look.
     pub read_only: bool,
 }
+
+/// A file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Where it is: an absolute path.
+    pub path: String,
+    /// Options as mount(8) takes them, with commas between them and without blanks.
+    pub options: String,
+}
+
+/// A limit on a resource; without a number there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// The resource, one of [`RESOURCES`].
+    pub resource: String,
+    /// What the program starts with.
+    pub soft: Option<u64>,
+    /// How far it may raise that.
+    pub hard: Option<u64>,
+}
+
+/// The resources that Linux limits, in the order of their numbers.
+pub const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
 
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +105,22 @@ impl fmt::Display for Info {
         if let Some(time) = self.time {
             writeln!(f, "t: {time}")?;
         }
-        self.binds.iter().try_for_each(|Bind { path, read_only }| writeln!(f, "{}: {}", if *read_only { "mr" } else { "m" }, whole(path)))
+        if let Some(hostname) = &self.hostname {
+            writeln!(f, "h: {}", whole(hostname))?;
+        }
+        for Tmpfs { path, options } in &self.tmpfs {
+            // Blanks in front of a value are skipped, so there must be an option.
+            let options = if options.is_empty() { "rw" } else { options };
+            writeln!(f, "tmpfs: {options} {}", whole(path))?;
+        }
+        for Bind { path, read_only } in &self.binds {
+            writeln!(f, "{}: {}", if *read_only { "mr" } else { "m" }, whole(path))?;
+        }
+        for Limit { resource, soft, hard } in &self.limits {
+            let number = |limit: &Option<u64>| limit.map_or("unlimited".into(), |limit| limit.to_string());
+            writeln!(f, "limit: {resource} {} {}", number(soft), number(hard))?;
+        }
+        if self.read_only { writeln!(f, "root: ro") } else { Ok(()) }
     }
 }
 
@@ -112,9 +175,14 @@ mod tests {
             user: Some("a:b".into()),
             folder: Some("/w".into()),
             binds: [("mapped/a b", false), ("c", true)].map(|(path, read_only)| Bind { path: path.into(), read_only }).into(),
+            hostname: Some("box".into()),
+            tmpfs: vec![Tmpfs { path: "/a b".into(), options: "size=1m,ro".into() }],
+            limits: vec![Limit { resource: "nofile".into(), soft: Some(7), hard: None }],
+            read_only: true,
             ..Info::default()
         };
-        let text = "e: /bin/a b\nenv: A=b c\\\nd\nenv: E=\nu: a:b\nw: /w\nn:\nt: 17\nm: mapped/a b\nmr: c\n";
+        let text = "e: /bin/a b\nenv: A=b c\\\nd\nenv: E=\nu: a:b\nw: /w\nn:\nt: 17\nh: box\ntmpfs: size=1m,ro /a b\nm: mapped/a b\nmr: c\n\
+                    limit: nofile 7 unlimited\nroot: ro\n";
         assert_eq!(info.to_string(), text);
     }
 }

@@ -7,7 +7,7 @@ mod message;
 pub mod network;
 
 pub use image::ProgramDefaults;
-pub use info::{Bind, Info};
+pub use info::{Bind, Info, Limit, RESOURCES, Tmpfs};
 pub use message::{AfterExit, GuestMessage, HostMessage, MessageReader, Mode};
 
 /// Mount tag of the share with the host's files, each at its path in the guest.

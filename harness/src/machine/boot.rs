@@ -76,7 +76,7 @@ pub fn file(machine: &MachineFile, in_module: bool, parts: &mut ConfigBuilder, o
     if in_module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
-        let config = machine.config(clock, randomness, seed, shares, (program, network));
+        let config = machine.config(clock, randomness, seed, shares, (program, network))?;
         return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, output.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);

@@ -65,6 +65,11 @@ impl MachineFile {
         Self { voucher, ..self }
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Checks every byte of it.
     pub fn verify(&self) -> Result<()> {
         self.artifact.verify().map_err(|source| Error::Artifact { path: self.path.clone(), source })
@@ -197,7 +202,7 @@ impl MachineFile {
         seed: Option<Seed>,
         shares: &[SharedDirectory],
         (program, network): (&Program, Option<&NetworkInfo>),
-    ) -> String {
+    ) -> Result<String> {
         let (clock, epoch) = match clock {
             ClockSource::Virtual => ("virtual", BAKE_EPOCH),
             ClockSource::Host => ("host", since_1970()),
@@ -226,9 +231,9 @@ impl MachineFile {
             let access = if share.read_only { ",ro" } else { "" };
             let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
         }
-        text += &program.config(FIRST_FOLDER + shares.len(), network);
+        text += &program.config(FIRST_FOLDER + shares.len(), network)?;
         let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
-        text
+        Ok(text)
     }
 
     /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.

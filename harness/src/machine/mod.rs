@@ -5,6 +5,7 @@ pub mod config;
 pub mod drive;
 pub mod file;
 mod gdb;
+pub mod limits;
 pub mod module;
 mod native;
 mod options;

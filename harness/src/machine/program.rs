@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, Setting};
 use crate::host::backend::hostdir::HostDir;
+use crate::machine::limits::{Limit, Tmpfs};
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
 use protocol::network::NetworkInfo;
 use protocol::{Bind, Info};
@@ -25,9 +26,21 @@ pub struct Program {
     pub entrypoint: Option<String>,
     /// Arguments, in place of the image's command.
     pub arguments: Vec<String>,
+    /// The machine's name, in place of the image's.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// File systems in memory.
+    #[serde(default)]
+    pub tmpfs: Vec<Tmpfs>,
+    /// Limits on its resources.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// The root cannot be written.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
-/// `HOST:GUEST[:ro]`.
+/// `HOST:GUEST[:OPTIONS]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// The directory or file of the host.
@@ -44,6 +57,14 @@ pub struct Volume {
 pub enum InvalidVolume {
     #[error("expected HOST:GUEST or HOST:GUEST:ro")]
     Form,
+    #[error("a volume without a folder of this host needs no option: what the guest writes is on its own disk; omit it")]
+    Anonymous,
+    #[error("there is no folder {name} here, and prebake has no named volumes; make the folder, and pass ./{name}")]
+    Named { name: String },
+    #[error(
+        "unknown volume option {option}; the options are ro and rw, and those that change nothing here: z, Z, cached, delegated, consistent, nocopy, private, rprivate"
+    )]
+    Option { option: String },
     #[error("the path on the host is missing")]
     NoHost,
     #[error("the path in the guest must be absolute and without `..`")]
@@ -59,15 +80,31 @@ pub enum InvalidVolume {
 impl FromStr for Volume {
     type Err = InvalidVolume;
 
-    /// `HOST:GUEST[:ro|:rw]`, as docker has it.
+    /// `HOST:GUEST[:OPTION,OPTION…]`, as docker has it. A path in the guest is absolute, so a last part without a slash is options.
     fn from_str(text: &str) -> std::result::Result<Self, InvalidVolume> {
-        let (text, read_only) = match (text.strip_suffix(":ro"), text.strip_suffix(":rw")) {
-            (Some(text), _) => (text, true),
-            (None, text_rw) => (text_rw.unwrap_or(text), false),
+        let (text, options) = match text.rsplit_once(':') {
+            Some((before, options)) if !options.is_empty() && !options.contains('/') && before.contains(['/', ':']) => (before, options),
+            _ => (text, ""),
         };
-        let (host, guest) = text.rsplit_once(':').ok_or(InvalidVolume::Form)?;
+        let Some((host, guest)) = text.rsplit_once(':') else {
+            return Err(if text.starts_with('/') { InvalidVolume::Anonymous } else { InvalidVolume::Form });
+        };
         if host.is_empty() {
             return Err(InvalidVolume::NoHost);
+        }
+        let mut read_only = false;
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            match option {
+                "ro" | "readonly" => read_only = true,
+                "rw" => read_only = false,
+                // Labels, caches and propagation are of a host whose kernel is the container's, too.
+                "z" | "Z" | "cached" | "delegated" | "consistent" | "nocopy" | "private" | "rprivate" => {}
+                _ => return Err(InvalidVolume::Option { option: option.escape_debug().to_string() }),
+            }
+        }
+        let is_name = !host.contains('/') && !matches!(host, "." | "..");
+        if is_name && !Path::new(host).exists() {
+            return Err(InvalidVolume::Named { name: host.escape_debug().to_string() });
         }
         Self::new(host.into(), guest, read_only)
     }
@@ -111,8 +148,9 @@ impl Volume {
 impl Program {
     /// Refuses two volumes at one place.
     pub fn check(&self) -> std::result::Result<(), InvalidVolume> {
+        let in_memory = |guest: &str| self.tmpfs.iter().any(|tmpfs| tmpfs.path.trim_matches('/') == guest);
         for (number, volume) in self.volumes.iter().enumerate() {
-            if self.volumes[..number].iter().any(|before| before.guest == volume.guest) {
+            if in_memory(&volume.guest) || self.volumes[..number].iter().any(|before| before.guest == volume.guest) {
                 return Err(InvalidVolume::Twice { guest: volume.guest.clone() });
             }
         }
@@ -127,6 +165,10 @@ impl Program {
             (Setting::WorkingDirectory, self.folder.is_some()),
             (Setting::User, self.user.is_some()),
             (Setting::Entrypoint, self.entrypoint.is_some()),
+            (Setting::Hostname, self.hostname.is_some()),
+            (Setting::Tmpfs, !self.tmpfs.is_empty()),
+            (Setting::Limits, !self.limits.is_empty()),
+            (Setting::ReadOnlyRoot, self.read_only),
             (Setting::Arguments, !self.arguments.is_empty()),
         ];
         settings.into_iter().find(|(_, given)| *given).map(|(setting, _)| setting)
@@ -146,6 +188,18 @@ impl Program {
             network: network.cloned(),
             time: None,
             binds: volumes.iter().map(|volume| Bind { path: volume.guest.clone(), read_only: volume.read_only }).collect(),
+            hostname: self.hostname.clone(),
+            tmpfs: self
+                .tmpfs
+                .iter()
+                .map(|Tmpfs { path, options }| protocol::Tmpfs { path: path.clone(), options: options.clone() })
+                .collect(),
+            limits: self
+                .limits
+                .iter()
+                .map(|Limit { resource, soft, hard }| protocol::Limit { resource: resource.clone(), soft: *soft, hard: *hard })
+                .collect(),
+            read_only: self.read_only,
         }
         .to_string()
     }
@@ -163,28 +217,27 @@ impl Program {
         Tree::new(branches).map_err(|_| Error::Volume { path: String::new() })
     }
 
-    /// The volumes' directories, for a module. It would see the neighbours of a file.
+    /// The volumes' directories, for a module; of a file, the directory that it is in.
     pub fn folders(&self) -> Result<Vec<PathBuf>> {
-        let folder = |volume: &Volume| match volume.open()? {
-            (directory, None) => Ok(directory),
-            (_, Some(_)) => Err(Error::NotInModule { setting: Setting::FileVolume }),
-        };
-        self.volumes.iter().map(folder).collect()
+        self.volumes.iter().map(|volume| volume.open().map(|(directory, _)| directory)).collect()
     }
 
     /// What a module is to be told: the info, and the volumes, whose directories are its descriptors from `first` on.
-    pub fn config(&self, first: usize, network: Option<&NetworkInfo>) -> String {
+    pub fn config(&self, first: usize, network: Option<&NetworkInfo>) -> Result<String> {
+        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let mut text = String::new();
         let info = self.info(network);
         if !info.is_empty() {
-            let hex = info.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-            let _ = writeln!(text, "info={hex}");
+            let _ = writeln!(text, "info={}", hex(info.as_bytes()));
         }
         for (number, volume) in self.volumes.iter().enumerate() {
-            let access = if volume.read_only { "ro" } else { "rw" };
-            let _ = writeln!(text, "bind={},{access},{}", first + number, volume.guest);
+            let (access, place) = (if volume.read_only { "ro" } else { "rw" }, first + number);
+            let _ = match volume.open()? {
+                (_, None) => writeln!(text, "bind={place},{access},{}", volume.guest),
+                (_, Some(file)) => writeln!(text, "file={place},{access},{},{}", hex(file.as_bytes()), volume.guest),
+            };
         }
-        text
+        Ok(text)
     }
 }
 
@@ -201,8 +254,17 @@ mod tests {
         let is = |host: &str, guest: &str, read_only| Ok(Volume { host: host.into(), guest: guest.into(), read_only });
         assert_eq!(volume("/a:/b"), is("/a", "b", false));
         assert_eq!(volume(".:/b/./c/:ro"), is(".", "b/c", true));
-        assert_eq!(volume("a:b:/c:rw"), is("a:b", "c", false));
-        for wrong in ["/a", ":/b", "/a:", "/a:/", "/a:b", "/a:/b/../c", "/a:/b\nc", "/a:ro", "/a:/:ro"] {
+        assert_eq!(volume("/a:b:/c:rw"), is("/a:b", "c", false));
+        for same in ["z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate"] {
+            assert_eq!(volume(&format!("/a:/b:{same}")), is("/a", "b", false));
+            assert_eq!(volume(&format!("/a:/b:ro,{same}")), is("/a", "b", true));
+        }
+        // Tests run in the package's folder.
+        assert_eq!(volume("src:/b"), is("src", "b", false));
+        assert_eq!(volume("data:/b"), Err(InvalidVolume::Named { name: "data".into() }));
+        assert_eq!(volume("/data"), Err(InvalidVolume::Anonymous));
+        assert_eq!(volume("/a:/b:loud"), Err(InvalidVolume::Option { option: "loud".into() }));
+        for wrong in ["/a", ":/b", "/a:", "/a:/", "/a:b", "/a:/b/../c", "/a:/b\nc", "/a:ro", "/a:/:ro", "/a:/b:shared"] {
             assert!(volume(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -211,27 +273,36 @@ mod tests {
     fn all_is_told_to_init() {
         let program = Program {
             environment: vec![("A".into(), "1".into())],
-            volumes: ["/h:/b/c:ro", "/h:/a"].map(|text| text.parse().unwrap()).into(),
+            volumes: ["/:/b/c:ro", "Cargo.toml:/a"].map(|text| text.parse().unwrap()).into(),
             folder: Some("/w".into()),
             user: Some("u".into()),
             entrypoint: Some("/e x".into()),
             arguments: vec!["a b".into()],
+            hostname: Some("box".into()),
+            tmpfs: vec!["/t:size=1m".parse().unwrap()],
+            limits: vec!["nofile=1:2".parse().unwrap()],
+            read_only: true,
         };
-        assert_eq!(program.info(None), "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nm: a\nmr: b/c\n");
-        assert_eq!(program.config(5, None).lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "bind=6,rw,a"]);
+        let text = "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nh: box\ntmpfs: size=1m /t\nm: a\nmr: b/c\nlimit: nofile 1 2\nroot: ro\n";
+        assert_eq!(program.info(None), text);
+        let lines = program.config(5, None).unwrap();
+        assert_eq!(lines.lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "file=6,rw,436172676f2e746f6d6c,a"]);
         assert_eq!((program.given(), program.check()), (Some(Setting::Environment), Ok(())));
-        assert_eq!((Program::default().info(None), Program::default().config(3, None)), (String::new(), String::new()));
+        assert_eq!((Program::default().info(None), Program::default().config(3, None).unwrap()), (String::new(), String::new()));
     }
 
     #[test]
     fn one_place_has_one_volume() {
         let volumes = vec![volume("/a:/x").unwrap(), volume("/b:/x/").unwrap()];
         assert!(Program { volumes, ..Program::default() }.check().is_err());
+        let (volumes, tmpfs) = (vec![volume("/a:/x").unwrap()], vec!["/x/".parse().unwrap()]);
+        assert!(Program { volumes, tmpfs, ..Program::default() }.check().is_err());
     }
 
     #[test]
     fn what_is_not_there_is_named() {
         let program = Program { volumes: vec![volume("/nonexistent/x:/x").unwrap()], ..Program::default() };
         assert!(program.files().unwrap_err().to_string().contains("/nonexistent/x"));
+        assert!(program.config(3, None).unwrap_err().to_string().contains("/nonexistent/x"));
     }
 }

@@ -10,6 +10,7 @@ use crate::machine::file::{MachineFile, Voucher};
 use crate::machine::program::Program;
 use crate::machine::record::Point;
 use crate::machine::saved::Saved;
+use crate::observer::Notice;
 use crate::report::Report;
 use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
@@ -222,7 +223,12 @@ impl Plan {
         let in_module = match &self.machine {
             Some(machine) if self.engine(request) == EngineKind::Wamr => match &request.aid {
                 Some(aid) => return Err(Error::NotInModule { setting: aid.setting() }),
-                None => machine.is_trusted()?,
+                None => {
+                    if !machine.is_compiled() && request.engine.is_none() {
+                        context.notice(Notice::Interpreted { path: machine.path() });
+                    }
+                    machine.is_trusted()?
+                }
             },
             _ => false,
         };

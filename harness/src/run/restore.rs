@@ -131,7 +131,7 @@ fn in_wamr(
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
-    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, (program, network));
+    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, (program, network))?;
     let load = |snapshot| machine.load(shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {

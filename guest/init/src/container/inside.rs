@@ -55,10 +55,14 @@ fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
     if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
         crate::set_clock(seconds.saturating_mul(crate::SECOND))?;
     }
+    if let Some(hostname) = &info.hostname {
+        root.call(hostname)?;
+    }
     if info.has_network {
         info.network.set_up()?;
         root::write_network(&info.network)?;
     }
+    info.tmpfs.iter().try_for_each(|tmpfs| root.mount_memory(tmpfs))?;
     info.binds.iter().try_for_each(|bind| root.bind(bind))
 }
 

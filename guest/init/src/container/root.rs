@@ -2,10 +2,10 @@
 //!
 //! The root is moved over the machine's and then made the process's: nothing of the machine's has a path in the container.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use rustix::process::{chdir, chroot, umask};
 
 use crate::error::{Context, Error, Result};
 use crate::image::ProgramDefaults;
-use crate::info::Bind;
+use crate::info::{Bind, Tmpfs};
 use crate::mounts::{self, NOTHING_TO_RUN, make_folder, mount_at, parameter};
 use crate::network::Network;
 use crate::{sys, terminal, upper};
@@ -66,6 +66,8 @@ pub struct Root {
     files: Option<OwnedFd>,
     /// The path of the terminal.
     pub console: &'static str,
+    /// It is that of an image, not the machine's own.
+    is_image: bool,
 }
 
 /// Makes the container's root of what the kernel's command line names (`prebake.root`, `prebake.upper`), or of the initramfs, and enters it.
@@ -107,11 +109,9 @@ pub fn enter(image: &ProgramDefaults) -> Result<Root> {
     }
     forget_machine_console()?;
     let hostname = image.hostname.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned().into());
-    rustix::system::sethostname(hostname.as_encoded_bytes()).context("name the machine", hostname.to_string_lossy())?;
-    if is_image {
-        write_names(&hostname)?;
-    }
-    Ok(Root { files: files.transpose()?, console: if is_image { CONSOLE } else { console } })
+    let root = Root { files: files.transpose()?, console: if is_image { CONSOLE } else { console }, is_image };
+    root.call(&hostname)?;
+    Ok(root)
 }
 
 /// Removes a control group that an earlier program has left, and those in it: one that has groups in it may not take processes.
@@ -232,6 +232,27 @@ pub fn write_network(network: &Network) -> Result<()> {
 }
 
 impl Root {
+    /// Gives the machine this name.
+    pub fn call(&self, hostname: &OsStr) -> Result<()> {
+        rustix::system::sethostname(hostname.as_encoded_bytes()).context("name the machine", hostname.to_string_lossy())?;
+        if self.is_image { write_names(hostname) } else { Ok(()) }
+    }
+
+    /// Lets nothing be written to the root itself; what is mounted in it stays as it is.
+    pub fn make_read_only(&self) -> Result<()> {
+        let root = openat(CWD, "/", PLACE | OFlags::DIRECTORY, Mode::empty()).context("open", "/")?;
+        sys::make_read_only(root.as_fd()).context("make read-only", "/")
+    }
+
+    /// Mounts a file system in memory. What is missing on the way is made.
+    pub fn mount_memory(&self, tmpfs: &Tmpfs) -> Result<()> {
+        let name = || format!("/{}", tmpfs.path.display());
+        let target = place(&tmpfs.path, true).context("make the place for memory at", name())?;
+        let path = format!("/proc/self/fd/{}", target.as_raw_fd());
+        let data = CString::new(tmpfs.data.as_str()).map_err(|_| Errno::INVAL);
+        data.and_then(|data| mount("tmpfs", path, "tmpfs", tmpfs.flags, data.as_c_str())).context("mount memory at", name())
+    }
+
     /// Makes a file or folder of the host appear at the same path from the root on. What is missing on the way is made.
     pub fn bind(&self, bind: &Bind) -> Result<()> {
         let name = || format!("/{}", bind.path.display());

@@ -1,9 +1,10 @@
 //! Starting the program: its words, environment, folder, user and streams.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use super::root::Root;
 use super::user::User;
 use crate::error::{Context, Result};
 use crate::image::ProgramDefaults;
-use crate::info::Info;
+use crate::info::{Info, Limit};
 use crate::sys;
 
 /// What a container without a `PATH` gets.
@@ -47,8 +48,15 @@ pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option
     for (name, value) in image.environment.iter().chain(&info.environment) {
         command.env(name, value);
     }
+    if info.read_only {
+        root.make_read_only()?;
+    }
+    sys::with_limits(&mut command, info.limits.iter().map(limit).collect());
     let mut stderr = connect(&mut command, terminal.map(|_| root.console), streams)?;
-    match sys::as_user(&mut command, terminal.is_some(), user.uid, user.gid, user.groups).spawn() {
+    sys::as_user(&mut command, terminal.is_some(), user.uid, user.gid, user.groups);
+    let mounted: Vec<CString> =
+        info.binds.iter().filter_map(|bind| CString::new(Path::new("/").join(&bind.path).into_os_string().into_vec()).ok()).collect();
+    match sys::looking_at(&mut command, mounted).spawn() {
         Ok(child) => {
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(ErrorKind::InvalidData);
             Ok(Started::Running(pid.context("start", words[0].to_string_lossy())?))
@@ -61,6 +69,12 @@ pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option
             Ok(Started::Ended(if is_missing { NOT_FOUND } else { NOT_RUNNABLE }))
         }
     }
+}
+
+/// A limit as the kernel has it.
+fn limit(limit: &Limit) -> (libc::c_int, libc::rlimit) {
+    let number = |limit: Option<u64>| limit.unwrap_or(libc::RLIM_INFINITY);
+    (limit.resource as libc::c_int, libc::rlimit { rlim_cur: number(limit.soft), rlim_max: number(limit.hard) })
 }
 
 /// The folder to start in, which is made if it is not there.

@@ -63,6 +63,9 @@ pub struct BakeArgs {
     /// What the program gets.
     #[command(flatten)]
     pub program: ProgramArgs,
+    /// Arguments that override the image's command
+    #[arg(last = true, value_name = "ARGS", help_heading = "Program")]
+    pub arguments: Vec<String>,
     /// Limits and figures.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -88,7 +91,7 @@ impl BakeArgs {
             engine: if self.in_module() { EngineKind::Wamr } else { EngineKind::Native },
             devices: (&self.cold.devices).into(),
             network: self.network.options(),
-            program: (&self.program).into(),
+            program: self.program.program(None, &self.arguments),
             limit_instructions: self.report.limit_instructions,
         }
     }
@@ -117,10 +120,10 @@ impl BakeArgs {
             None if self.in_module() => return Err("--engine wamr needs a machine file: pass a .aot or .wasm".into()),
             _ => {}
         }
-        if !self.program.volumes.is_empty() {
+        if self.program.has_volumes() {
             return Err("a snapshot cannot hold directories of the host; pass --volume to `run`".into());
         }
-        match self.program.given() {
+        match self.program.given().or((!self.arguments.is_empty()).then_some("a command")) {
             Some(option) if self.at == PointArg::Barrier => Err(format!(
                 "{option} has no effect at the barrier, where the program has not started; pass it to `run`, or bake --at idle"
             )),

@@ -1,7 +1,7 @@
 //! The verbs that make machines: `convert`, `aot`.
 
 use super::RegistryArgs;
-use super::value::TargetArg;
+use super::value::{MemoryArg, TargetArg};
 use clap::Args;
 use prebake::error::Error;
 use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
@@ -53,9 +53,9 @@ pub struct ConvertArgs {
     /// Size in MiB of a writable, initially empty disk, vdb; snapshots include what was written to it [default for an image: 1024]
     #[arg(long, value_name = "MIB")]
     pub upper: Option<u32>,
-    /// Memory in MiB; it cannot be changed later
-    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
-    pub memory: u32,
+    /// Memory, such as 512m or 1g; a number alone is MiB. It is fixed in the file
+    #[arg(short, long, value_name = "SIZE", default_value_t = MemoryArg(DEFAULT_MEMORY))]
+    pub memory: MemoryArg,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -72,7 +72,7 @@ impl ConvertArgs {
             append: self.append.clone(),
             root: self.root.clone(),
             upper: self.upper,
-            memory: self.memory,
+            memory: self.memory.0,
         }
     }
 
@@ -80,7 +80,16 @@ impl ConvertArgs {
         if self.upper.is_some_and(|upper| upper > 0) && self.image.is_none() && self.root.is_none() {
             return Err("--upper needs a root file system: pass an image, or --root".into());
         }
-        Ok(())
+        let ending = self.output.extension().unwrap_or_default().to_string_lossy();
+        match &*ending {
+            "aot" => {
+                let (output, wasm) = (self.output.display(), self.output.with_extension("wasm"));
+                let wasm = wasm.display();
+                Err(format!("convert makes WebAssembly, which aot compiles: pass -o {wasm}, then run prebake aot {wasm} -o {output}"))
+            }
+            "snap" => Err("convert makes a machine; to boot it and save a snapshot, use prebake bake".into()),
+            _ => Ok(()),
+        }
     }
 }
 

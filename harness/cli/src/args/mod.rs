@@ -4,7 +4,9 @@ mod bake;
 mod boot;
 mod convert;
 mod debug;
+mod docker;
 mod inspect;
+mod mount;
 mod network;
 mod program;
 mod registry;
@@ -27,9 +29,10 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prebake::machine::Devices;
 use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY, KernelOptions};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use value::MODEL;
-pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, RestoreArg, SettleArg, ShareArg};
+pub use value::{BakeTargetArg, ClockArg, DiskArg, EngineArg, MachineArg, MemoryArg, RestoreArg, SettleArg, ShareArg};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +64,7 @@ pub fn refuse(problem: &str) -> ! {
 
 /// Boot a Linux machine once, then restore it instantly, anywhere.
 #[derive(Debug, Parser)]
-#[command(name = "prebake", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "prebake", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -185,9 +188,9 @@ pub struct ColdArgs {
     /// The kernel command line; the machine adds its own parameters
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
-    /// Memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY)]
-    pub memory: u32,
+    /// Memory, such as 512m or 1g; a number alone is MiB
+    #[arg(short, long, value_name = "SIZE", default_value_t = MemoryArg(DEFAULT_MEMORY))]
+    pub memory: MemoryArg,
     /// The machine model, which defines the hardware that the guest sees
     #[arg(long, value_name = "MODEL", default_value = MODEL)]
     pub machine: MachineArg,
@@ -199,7 +202,7 @@ pub struct ColdArgs {
 impl ColdArgs {
     /// The same for the library.
     pub fn kernel(&self) -> KernelOptions {
-        KernelOptions { initrd: self.initrd.clone(), append: self.append.clone(), memory: self.memory }
+        KernelOptions { initrd: self.initrd.clone(), append: self.append.clone(), memory: self.memory.0 }
     }
 }
 
@@ -210,7 +213,7 @@ pub struct ReportArgs {
     /// Stop after this many guest instructions, with exit code 124
     #[arg(long, value_name = "N")]
     pub limit_instructions: Option<u64>,
-    /// Write statistics to a JSON file, with the error and its kind if the run failed
+    /// Write statistics to a JSON file, with the error and its kind if the run failed; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -235,18 +238,27 @@ pub struct ConsoleArgs {
 
 /// Understands the command line, or ends the process with a message.
 pub fn parse() -> Cli {
-    let cli = Cli::parse();
-    let checked = match &cli.command {
-        Command::Run(args) => args.check(),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    parse_from(&words).unwrap_or_else(|error| error.exit())
+}
+
+/// Understands these words, the first of which is the program's name.
+fn parse_from(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::try_parse_from(words)?;
+    let checked = match &mut cli.command {
+        Command::Run(args) => {
+            if args.asks_for_help() {
+                return Cli::try_parse_from(["prebake", "run", "--help"]);
+            }
+            args.take_back_command(words);
+            args.check()
+        }
         Command::Boot(args) => args.network.check(),
         Command::Bake(args) => args.check(),
         Command::Convert(args) => args.check(),
         _ => Ok(()),
     };
-    if let Err(problem) = checked {
-        Cli::command().error(ErrorKind::ArgumentConflict, problem).exit();
-    }
-    cli
+    checked.map(|()| cli).map_err(|problem| Cli::command().error(ErrorKind::ArgumentConflict, problem))
 }
 
 #[cfg(test)]

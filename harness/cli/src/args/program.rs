@@ -1,7 +1,9 @@
 //! The guest's program, and what it gets of the host.
 
+use super::mount::MountArg;
 use crate::wording::option;
 use clap::Args;
+use prebake::machine::limits::{Limit, Tmpfs};
 use prebake::machine::program::{Program, Volume};
 use std::str::FromStr;
 
@@ -12,9 +14,18 @@ pub struct ProgramArgs {
     /// Set an environment variable; without a value, copy it from this environment
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<VariableArg>,
+    /// Set environment variables from a file with a line NAME=VALUE for each; -e takes precedence
+    #[arg(long = "env-file", value_name = "FILE", value_parser = read_variables)]
+    pub environment_files: Vec<VariableFile>,
     /// Mount a directory or file of the host at a path in the guest
     #[arg(short = 'v', long = "volume", value_name = "HOST:GUEST[:ro]")]
     pub volumes: Vec<Volume>,
+    /// The same in docker's long form; also type=tmpfs
+    #[arg(long = "mount", value_name = "type=bind,src=HOST,dst=GUEST[,ro]")]
+    pub mounts: Vec<MountArg>,
+    /// Mount a file system in memory, with options such as size=64m,mode=1777
+    #[arg(long, value_name = "GUEST[:OPTIONS]")]
+    pub tmpfs: Vec<Tmpfs>,
     /// The working directory; it is created if it does not exist
     #[arg(short = 'w', long = "workdir", value_name = "DIR", value_parser = absolute)]
     pub folder: Option<String>,
@@ -24,9 +35,40 @@ pub struct ProgramArgs {
     /// Override the image's entry point and command
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// Arguments that override the image's command
-    #[arg(last = true, value_name = "ARGS")]
-    pub arguments: Vec<String>,
+    /// Limit a resource of the program, such as nofile=1024:4096; -1 is unlimited
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub limits: Vec<Limit>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// What `--env-file` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariableFile(Vec<VariableArg>);
+
+/// Reads it as docker does: a variable on each line, with everything behind the first `=` in its value; empty lines and comments say nothing.
+fn read_variables(path: &str) -> Result<VariableFile, String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let text = String::from_utf8(text).map_err(|_| "it is not text in UTF-8".to_owned())?;
+    parse_variables(text.trim_start_matches('\u{feff}')).map(VariableFile)
+}
+
+fn parse_variables(text: &str) -> Result<Vec<VariableArg>, String> {
+    let mut variables = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let problem = |problem: String| format!("line {}: {problem}", number + 1);
+        let name = line.split('=').next().unwrap_or_default();
+        if name.contains(char::is_whitespace) {
+            return Err(problem(format!("the name `{}` contains a blank", name.escape_debug())));
+        }
+        variables.push(line.parse().map_err(problem)?);
+    }
+    Ok(variables)
 }
 
 fn absolute(path: &str) -> Result<String, String> {
@@ -63,25 +105,43 @@ impl FromStr for VariableArg {
 impl ProgramArgs {
     /// Refuses what cannot be combined.
     pub fn check(&self) -> Result<(), String> {
-        Program::from(self).check().map_err(|problem| problem.to_string())
+        self.program(None, &[]).check().map_err(|problem| problem.to_string())
     }
 
     /// The first of the options that was given, by its name.
     pub fn given(&self) -> Option<&'static str> {
-        Program::from(self).given().map(option).or((!self.environment.is_empty()).then_some("-e"))
+        let environment = !self.environment.is_empty() || !self.environment_files.is_empty();
+        self.program(None, &[]).given().map(option).or(environment.then_some("-e"))
     }
-}
 
-impl From<&ProgramArgs> for Program {
-    fn from(args: &ProgramArgs) -> Self {
+    /// Whether a directory or file of the host was given.
+    pub fn has_volumes(&self) -> bool {
+        !self.program(None, &[]).volumes.is_empty()
+    }
+
+    /// The same for the library, with the machine's name and the arguments.
+    pub fn program(&self, hostname: Option<&str>, arguments: &[String]) -> Program {
         let value = |variable: &VariableArg| Some((variable.name.clone(), variable.value.clone()?));
-        Self {
-            environment: args.environment.iter().filter_map(value).collect(),
-            volumes: args.volumes.clone(),
-            folder: args.folder.clone(),
-            user: args.user.clone(),
-            entrypoint: args.entrypoint.clone(),
-            arguments: args.arguments.clone(),
+        let variables = self.environment_files.iter().flat_map(|file| &file.0).chain(&self.environment);
+        let binds = self.mounts.iter().filter_map(|mount| match mount {
+            MountArg::Bind(volume) => Some(volume.clone()),
+            MountArg::Tmpfs(_) => None,
+        });
+        let in_memory = self.mounts.iter().filter_map(|mount| match mount {
+            MountArg::Tmpfs(tmpfs) => Some(tmpfs.clone()),
+            MountArg::Bind(_) => None,
+        });
+        Program {
+            environment: variables.filter_map(value).collect(),
+            volumes: self.volumes.iter().cloned().chain(binds).collect(),
+            folder: self.folder.clone(),
+            user: self.user.clone(),
+            entrypoint: self.entrypoint.clone(),
+            arguments: arguments.to_vec(),
+            hostname: hostname.map(str::to_owned),
+            tmpfs: self.tmpfs.iter().cloned().chain(in_memory).collect(),
+            limits: self.limits.clone(),
+            read_only: self.read_only,
         }
     }
 }
@@ -103,7 +163,26 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_set_is_left_out() {
         let environment = ["A=1", "PREBAKE_NO_SUCH_VARIABLE"].map(|text| text.parse().unwrap()).into();
-        let program = Program::from(&ProgramArgs { environment, ..ProgramArgs::default() });
+        let program = ProgramArgs { environment, ..ProgramArgs::default() }.program(None, &[]);
         assert_eq!(program.environment, [("A".into(), "1".into())]);
+    }
+
+    #[test]
+    fn files_of_variables_are_read_as_docker_does() {
+        let text = "# comment\n\n  A=1 # not one\nB=\"x\"\r\nC=\nCARGO_PKG_NAME\n";
+        let variable = |name: &str, value: &str| VariableArg { name: name.into(), value: Some(value.into()) };
+        let wanted = [variable("A", "1 # not one"), variable("B", "\"x\""), variable("C", ""), variable("CARGO_PKG_NAME", "prebake-cli")];
+        assert_eq!(parse_variables(text).unwrap(), wanted);
+        assert!(parse_variables("A=1\nB C=2").unwrap_err().starts_with("line 2:"));
+        assert!(parse_variables("=1").unwrap_err().starts_with("line 1:"));
+        assert!(read_variables("/nonexistent/file").unwrap_err().contains("cannot read"));
+    }
+
+    #[test]
+    fn options_take_precedence_over_files() {
+        let file = VariableFile(vec!["A=file".parse().unwrap(), "B=file".parse().unwrap()]);
+        let args = ProgramArgs { environment: vec!["A=option".parse().unwrap()], environment_files: vec![file], ..ProgramArgs::default() };
+        let wanted = [("A", "file"), ("B", "file"), ("A", "option")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(args.program(None, &[]).environment, wanted);
     }
 }

@@ -1,12 +1,14 @@
 //! `prebake run`.
 
-use super::value::{MODEL, MachineArg};
+use super::docker::DockerArgs;
+use super::value::{MODEL, MachineArg, MemoryArg};
 use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
 use prebake::artifact::is_machine;
+use prebake::machine::program::Program;
 use protocol::FILES_TAG;
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -16,7 +18,8 @@ Examples:
   prebake run demo.snap < script.sh > out 2> err
   prebake run demo.aot --snapshot demo.snap      the same, in WebAssembly
   prebake run demo.aot                           boot, without a snapshot
-  prebake run demo.snap -e A=1 -v .:/work -w /work -- sh build.sh
+  prebake run demo.snap -e A=1 -v .:/work -w /work sh build.sh
+  prebake run -it --rm alpine ls -l              options for the image's entry point go behind --: prebake run IMAGE -- -h
   prebake run --stats --json run.json demo.snap";
 
 /// What is to be run.
@@ -28,24 +31,26 @@ pub enum RunOperand {
     File(PathBuf),
 }
 
-impl FromStr for RunOperand {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+impl RunOperand {
+    fn of(text: &str) -> Self {
         let path = Path::new(text);
         let is_ours = path.extension().is_some_and(|ending| ["wasm", "aot", "snap"].iter().any(|own| ending == *own));
         let is_path = !matches!(path.components().next(), Some(Component::Normal(_)));
-        Ok(if is_ours || is_path { Self::File(path.into()) } else { Self::Reference(text.into()) })
+        if is_ours || is_path { Self::File(path.into()) } else { Self::Reference(text.into()) }
     }
 }
 
 /// `prebake run`.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true, override_usage = "prebake run [OPTIONS] REF|FILE [--] [COMMAND [ARGS]...]")]
 pub struct RunArgs {
     /// A reference, or a file: a name that begins with / or ./, or ends in .wasm, .aot or .snap. Interactive runs of a reference are saved; the next
     /// run resumes them
     #[arg(value_name = "REF|FILE", required_unless_present_any = ["snapshot", "session"])]
-    pub operand: Option<RunOperand>,
+    pub operand: Option<String>,
+    /// The command and its arguments, in place of the image's command; they go to its entry point if it has one
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<String>,
     /// The snapshot to restore; without one, the machine boots
     #[arg(long, value_name = "FILE.snap")]
     pub snapshot: Option<PathBuf>,
@@ -55,9 +60,15 @@ pub struct RunArgs {
     /// Save the run in this session, and resume it if it exists
     #[arg(long, value_name = "NAME", help_heading = "Session")]
     pub session: Option<String>,
+    /// The same, in docker's words; with --rm nothing is saved under it
+    #[arg(long, value_name = "NAME", conflicts_with = "session", help_heading = "Session")]
+    pub name: Option<String>,
     /// Start afresh, and save nothing
     #[arg(long, conflicts_with = "session", help_heading = "Session")]
     pub fresh: bool,
+    /// The same, in docker's words
+    #[arg(long, conflicts_with = "session", help_heading = "Session")]
+    pub rm: bool,
     /// Require a signature by this public key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY", help_heading = "Registry")]
     pub verify_key: Option<String>,
@@ -73,9 +84,15 @@ pub struct RunArgs {
     /// How to load memory from the snapshot
     #[arg(long, value_name = "HOW", value_enum, default_value = "map")]
     pub restore: RestoreArg,
-    /// Require this much memory, in MiB
-    #[arg(long, value_name = "MIB", help_heading = "Machine")]
-    pub memory: Option<u32>,
+    /// Memory, such as 512m or 1g; a number alone is MiB [default: what the machine was made with]
+    #[arg(short, long, value_name = "SIZE", help_heading = "Machine")]
+    pub memory: Option<MemoryArg>,
+    /// The machine's name in the guest
+    #[arg(short = 'h', long, value_name = "NAME", num_args = 0..=1, value_parser = hostname, help_heading = "Machine")]
+    pub hostname: Option<Option<String>>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
     /// The machine model
     #[arg(long, value_name = "MODEL", default_value = MODEL, help_heading = "Machine")]
     pub machine: MachineArg,
@@ -97,22 +114,58 @@ pub struct RunArgs {
     /// Debugging.
     #[command(flatten)]
     pub debug: DebugArgs,
+    /// What docker has besides.
+    #[command(flatten)]
+    pub docker: DockerArgs,
+}
+
+/// A name that a machine may have.
+fn hostname(name: &str) -> Result<String, String> {
+    let fits =
+        (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if fits { Ok(name.into()) } else { Err("expected 1 to 64 letters, digits, dots, hyphens and underscores".into()) }
 }
 
 impl RunArgs {
+    /// `-h` alone is a wish for help, though it is docker's short name of `--hostname`.
+    pub(super) fn asks_for_help(&self) -> bool {
+        self.hostname == Some(None)
+    }
+
+    /// Behind `--` there is never an operand if the snapshot or session says what to run.
+    pub(super) fn take_back_command(&mut self, words: &[OsString]) {
+        let position = words.len().checked_sub(self.command.len() + 1);
+        let is_behind = position.is_some_and(|position| position > 0 && words[position - 1] == "--");
+        let says_what = self.snapshot.is_some() || self.session.is_some() || self.name.is_some();
+        if says_what && is_behind {
+            self.command.splice(0..0, self.operand.take());
+        }
+    }
+
+    /// What is to be run.
+    pub fn operand(&self) -> Option<RunOperand> {
+        self.operand.as_deref().map(RunOperand::of)
+    }
+
+    /// The program, and what it gets.
+    pub fn program(&self) -> Program {
+        self.program.program(self.hostname.as_ref().and_then(Option::as_deref), &self.command)
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
-        let file = match &self.operand {
+        let operand = self.operand();
+        let file = match &operand {
             Some(RunOperand::File(file)) => Some(file),
             _ => None,
         };
         let is_snapshot = file.is_some_and(|file| !is_machine(file)) || self.operand.is_none() && self.snapshot.is_some();
-        match (&self.operand, &self.snapshot) {
+        match (&operand, &self.snapshot) {
             (Some(RunOperand::Reference(_)), Some(_)) => Err("a reference has its own snapshot; omit --snapshot".into()),
             (Some(_), Some(_)) if is_snapshot => Err("two snapshots were given: FILE is a snapshot unless it ends in .aot or .wasm".into()),
             _ if is_snapshot && self.engine == Some(EngineArg::Wamr) => {
                 Err("--engine wamr needs a machine file: pass a .aot or .wasm".into())
             }
-            _ if !self.program.volumes.is_empty() && self.devices.shares.iter().any(|share| share.tag == FILES_TAG) => {
+            _ if self.program.has_volumes() && self.devices.shares.iter().any(|share| share.tag == FILES_TAG) => {
                 Err(format!("-v and --share both use the share {FILES_TAG}; pass everything with -v"))
             }
             _ => self.program.check().and_then(|()| self.network.check()),
@@ -140,7 +193,7 @@ mod tests {
         assert!(parse(&["a.snap", "--machine", "pc9"]).is_err());
         assert!(parse(&["a.snap", "--engine", "wamr"]).is_err());
         assert!(parse(&["a.aot", "--snapshot", "b.snap", "--engine", "wamr"]).is_ok());
-        let operand = |text: &str| parse(&[text]).unwrap().operand.unwrap();
+        let operand = |text: &str| parse(&[text]).unwrap().operand().unwrap();
         for file in ["/a", "./a", "../a", "a.wasm", "b/a.aot", "a.snap"] {
             assert_eq!(operand(file), RunOperand::File(file.into()));
         }

@@ -83,6 +83,38 @@ pub enum RestoreArg {
     Read,
 }
 
+/// Memory for a machine, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryArg(pub u32);
+
+impl std::fmt::Display for MemoryArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for MemoryArg {
+    type Err = String;
+
+    /// `512m`, `1g` as docker has it; a number alone is MiB, or bytes if that would be more than any machine has.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || format!("`{text}` is not a size such as 512m or 1g");
+        let lower = text.to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number: u64 = digits.parse().map_err(|_| problem())?;
+        let bytes = match &lower[digits.len()..] {
+            "" if number < 1 << 20 => number.checked_mul(1 << 20),
+            "" | "b" => Some(number),
+            "k" | "kb" | "kib" => number.checked_mul(1 << 10),
+            "m" | "mb" | "mib" => number.checked_mul(1 << 20),
+            "g" | "gb" | "gib" => number.checked_mul(1 << 30),
+            _ => return Err(problem()),
+        };
+        let mebibytes = bytes.ok_or_else(problem)?.div_ceil(1 << 20);
+        u32::try_from(mebibytes).map(Self).map_err(|_| problem())
+    }
+}
+
 /// `FILE[:ro]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskArg {
@@ -251,6 +283,27 @@ mod tests {
         assert_eq!("src=.:ro".parse(), share("src", ".", true));
         for wrong in ["/a", "=/a", "a=", "a=:ro", "wasi1=/a", "a b=/c"] {
             assert!(wrong.parse::<ShareArg>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_is_understood_as_docker_does() {
+        for (text, mebibytes) in [
+            ("128", 128),
+            ("512m", 512),
+            ("1g", 1024),
+            ("1G", 1024),
+            ("0.5g", 0),
+            ("300M", 300),
+            ("262144k", 256),
+            ("268435456", 256),
+            ("3mb", 3),
+        ] {
+            let parsed = text.parse::<MemoryArg>();
+            if mebibytes == 0 { assert!(parsed.is_err()) } else { assert_eq!(parsed, Ok(MemoryArg(mebibytes)), "{text}") }
+        }
+        for wrong in ["", "m", "12x", "-1", "99999999999g", "1 g"] {
+            assert!(wrong.parse::<MemoryArg>().is_err(), "{wrong}");
         }
     }
 

@@ -43,28 +43,24 @@ fn make_and_attend(shell: &Shell, request: &RunRequest, start: Instant, report: 
 }
 
 fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
-    let what = match (&args.operand, &args.snapshot) {
+    let what = match (args.operand(), args.snapshot.clone()) {
         (None, None) => RunTarget::Session,
-        (Some(RunOperand::Reference(reference)), _) => RunTarget::Reference(reference.clone()),
-        (Some(RunOperand::File(file)), snapshot) if is_machine(file) => {
-            RunTarget::Files { machine: Some(file.clone()), snapshot: snapshot.clone() }
-        }
-        (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => {
-            RunTarget::Files { machine: None, snapshot: Some(snapshot.clone()) }
-        }
+        (Some(RunOperand::Reference(reference)), _) => RunTarget::Reference(reference),
+        (Some(RunOperand::File(file)), snapshot) if is_machine(&file) => RunTarget::Files { machine: Some(file), snapshot },
+        (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => RunTarget::Files { machine: None, snapshot: Some(snapshot) },
     };
     let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
     Ok(RunRequest {
-        session: match &args.session {
+        session: match args.session.as_ref().or(args.name.as_ref()) {
+            _ if args.fresh || args.rm => SessionPolicy::Never,
             Some(name) => SessionPolicy::Named(name.clone()),
-            None if args.fresh => SessionPolicy::Never,
             None => SessionPolicy::Automatic,
         },
         engine: args.engine.map(Into::into),
         verify: args.verify,
         restore: args.restore.into(),
-        memory: args.memory,
-        program: (&args.program).into(),
+        memory: args.memory.map(|memory| memory.0),
+        program: args.program(),
         devices: (&args.devices).into(),
         network: args.network.options(),
         mode: mode(&args.console),

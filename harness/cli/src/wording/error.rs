@@ -116,7 +116,7 @@ pub const fn option(setting: Setting) -> &'static str {
         Setting::WorkingDirectory => "-w",
         Setting::User => "-u",
         Setting::Entrypoint => "--entrypoint",
-        Setting::Arguments => "arguments",
+        Setting::Arguments => "a command",
         Setting::Terminal => "-t",
         Setting::Streams => "-T",
         Setting::Disks => "--disk",
@@ -124,7 +124,10 @@ pub const fn option(setting: Setting) -> &'static str {
         Setting::ReadOnTouch => "--restore read",
         Setting::Trace => "--trace",
         Setting::Debugger => "--gdb",
-        Setting::FileVolume => "a volume that is a single file",
+        Setting::Hostname => "--hostname",
+        Setting::Tmpfs => "--tmpfs",
+        Setting::Limits => "--ulimit",
+        Setting::ReadOnlyRoot => "--read-only",
     }
 }
 

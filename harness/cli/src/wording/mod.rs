@@ -33,6 +33,13 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::Compiling { baseline } => {
             format!("compiling the machine's code for {baseline}; this takes a minute or two and is done once")
         }
+        Notice::Interpreted { path } => {
+            let (wasm, aot) = (path.display(), path.with_extension("aot"));
+            format!(
+                "{wasm} is not compiled, so it is interpreted, some 60 times slower; compile it: prebake aot {wasm} -o {}",
+                aot.display()
+            )
+        }
         Notice::ImageRead { name, files, bytes } => format!("read {name}: {} files, {}", grouped(files), mebibytes(bytes)),
         Notice::TakenForReference { name, reference, exists: true } => {
             format!("using {name} as the reference {reference}; to use the file or folder, write ./{name}")

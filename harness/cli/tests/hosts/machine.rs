@@ -90,7 +90,8 @@ fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> Loaded {
 
 /// The same for a module.
 pub fn module_config(file: &MachineFile) -> String {
-    file.config(ClockSource::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], (&Program::default(), None))
+    let program = Program::default();
+    file.config(ClockSource::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], (&program, None)).unwrap()
 }
 
 fn restore_natively(saved: &Saved, file: &MachineFile, listener: &Listener) -> Machine {
