@@ -164,10 +164,16 @@ impl Report {
         self.error = Some(Failure { kind: error.kind().to_owned(), message });
     }
 
+    /// The report as JSON, with a newline at the end.
+    pub fn json(&self) -> std::io::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
     /// Writes the report as JSON.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|error| Error::Write { path: path.into(), source: error.into() })?;
-        json.push(b'\n');
+        let json = self.json().map_err(|source| Error::Write { path: path.into(), source })?;
         atomic::write(path, &json)
     }
 }

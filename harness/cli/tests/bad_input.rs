@@ -28,7 +28,9 @@ fn damaged(name: &str, damage: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
 #[test]
 fn a_snapshot_that_is_not_there() {
     assert_fails(&mut run_of(Path::new("/nonexistent/a.snap")), "missing", &["/nonexistent/a.snap", "No such file"]);
-    assert_fails(&mut run_of(Path::new("/tmp")), "unreadable", &["/tmp", "directory"]);
+    let mut folder = prebake();
+    folder.args(["run", "--snapshot", "/tmp"]);
+    assert_fails(&mut folder, "unreadable", &["/tmp", "directory"]);
 }
 
 #[test]

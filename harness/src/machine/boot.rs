@@ -30,6 +30,8 @@ pub struct KernelOptions {
 pub const DEFAULT_APPEND: &str = "console=ttyS0 quiet panic=-1";
 /// Memory in MiB, if nothing else is said.
 pub const DEFAULT_MEMORY: u32 = 128;
+/// The same for a machine that is made of a container image.
+pub const IMAGE_MEMORY: u32 = 512;
 
 impl Default for KernelOptions {
     fn default() -> Self {

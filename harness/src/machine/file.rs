@@ -65,11 +65,6 @@ impl MachineFile {
         Self { voucher, ..self }
     }
 
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Checks every byte of it.
     pub fn verify(&self) -> Result<()> {
         self.artifact.verify().map_err(|source| Error::Artifact { path: self.path.clone(), source })

@@ -48,7 +48,12 @@ pub enum Source {
     /// A machine's file.
     Machine(PathBuf),
     /// A container image. A machine of it is made first, beside the snapshot.
-    Image(String),
+    Image {
+        /// Its name.
+        name: String,
+        /// The machine's memory in MiB.
+        memory: u32,
+    },
     /// A kernel, and what it boots with.
     Kernel(PathBuf, KernelOptions),
 }
@@ -177,9 +182,9 @@ fn network(bake: &Bake) -> Result<Option<Network>> {
 fn machine_file(context: &Context, source: &Source, output: &Path) -> Result<Option<PathBuf>> {
     match source {
         Source::Machine(path) => Ok(Some(path.clone())),
-        Source::Image(name) => {
+        Source::Image { name, memory } => {
             let path = output.with_extension("wasm");
-            convert(context, &Conversion::of_image(name, &path))?;
+            convert(context, &Conversion { memory: *memory, ..Conversion::of_image(name, &path) })?;
             Ok(Some(path))
         }
         Source::Kernel(..) => Ok(None),

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::{self, HostFile};
-use crate::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
+use crate::machine::boot::{DEFAULT_APPEND, IMAGE_MEMORY};
 use crate::make::image::{self, ContainerImage, Name, cpio, erofs, for_init, limits::Limits};
 use crate::observer::{Notice, Task, Tracked};
 use emu::machine::check_ram_size;
@@ -57,7 +57,7 @@ impl Conversion {
             append: DEFAULT_APPEND.into(),
             root: None,
             upper: None,
-            memory: DEFAULT_MEMORY,
+            memory: IMAGE_MEMORY,
         }
     }
 
@@ -86,11 +86,17 @@ pub fn convert(context: &Context, args: &Conversion) -> Result<u64> {
     context.outcome(pack_machine(context, args))
 }
 
-fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
-    let ram_size = u64::from(args.memory) << 20;
+/// The size of a machine with `memory` MiB of memory and an upper disk of `upper` bytes.
+pub(super) fn machine_size(memory: u32, upper: u64) -> Result<MachineSize> {
+    let ram_size = u64::from(memory) << 20;
     check_ram_size(ram_size)?;
+    let pages = u32::try_from(RAM_START.saturating_add(ram_size).saturating_add(upper).div_ceil(MEMORY_PAGE)).unwrap_or(u32::MAX);
+    Ok(MachineSize { pages, ram_size })
+}
+
+fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
     let upper = u64::from(args.upper()) << 20;
-    let pages = u32::try_from((RAM_START + ram_size + upper).div_ceil(MEMORY_PAGE)).unwrap_or(u32::MAX);
+    let size = machine_size(args.memory, upper)?;
     let error = |source| Error::Artifact { path: args.output.clone(), source };
 
     let mut file = AtomicFile::create(&args.output)?;
@@ -113,7 +119,7 @@ fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
         }
     }
     parts.push(PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata.as_slice()));
-    pack(&code, MachineSize { pages, ram_size }, parts, file.file()).map_err(error)?;
+    pack(&code, size, parts, file.file()).map_err(error)?;
     let written = file.commit()?;
     Ok(written.metadata().map_or(0, |metadata| metadata.len()))
 }

@@ -4,5 +4,6 @@ pub mod bake;
 pub mod compile;
 pub mod convert;
 pub mod image;
+pub mod resize;
 pub mod settle;
 mod shipped;

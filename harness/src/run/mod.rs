@@ -7,6 +7,7 @@ pub mod attended;
 mod check;
 mod cold;
 pub mod console;
+pub mod named;
 mod network;
 mod plan;
 mod reference;

@@ -1,6 +1,6 @@
 //! What is to be run: a machine, how it stands, and where it is saved.
 
-use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, reference, restore};
+use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, named, reference, restore};
 use crate::context::Context;
 use crate::distribution::oci::{self, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
@@ -275,7 +275,7 @@ fn check_origin(request: &RunRequest, name: &str, origin: &Origin) -> Result<()>
     match &request.target {
         RunTarget::Session => Ok(()),
         RunTarget::Reference(text) => {
-            let wanted = oci::reference(text)?.whole();
+            let wanted = named::stored_name(text)?;
             if origin.reference.as_ref() == Some(&wanted) { Ok(()) } else { other(found, wanted) }
         }
         RunTarget::Files { machine, snapshot } => {

@@ -1,20 +1,16 @@
 //! What a reference names: what was baked, an image that is made a machine here, and the sessions of both.
 
 use super::plan::{Files, Pins, Plan};
-use super::{RunRequest, SessionPolicy, cold};
+use super::{RunRequest, SessionPolicy, cold, named};
 use crate::context::Context;
-use crate::distribution::oci::{self, CodeFormat, OciError, Sha256, VmArtifacts};
-use crate::distribution::store::{Entry, Lock, Store, StoredFile};
+use crate::distribution::oci::{Sha256, VmArtifacts};
+use crate::distribution::store::Store;
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
 use crate::machine::ClockSource;
-use crate::make::convert::{self, Conversion};
 use crate::observer::Notice;
 use crate::session::Sessions;
-use oci_client::Reference;
 use protocol::Mode;
-use std::fs::{self, File};
-use std::time::SystemTime;
 
 /// What a reference names now.
 pub struct Resolved {
@@ -26,21 +22,39 @@ pub struct Resolved {
     pub code: Option<String>,
     /// Who has signed the document.
     pub signatures: Vec<Signature>,
+    /// The memory in MiB that was asked for.
+    memory: Option<u32>,
 }
 
 impl Resolved {
-    /// The name of the session that a person has who runs it without more ado: another one for each document.
+    /// What the store knows of these files.
+    fn of(store: &Store, artifacts: &VmArtifacts, memory: Option<u32>) -> Result<Self> {
+        let (reference, digest) = (artifacts.reference.clone(), artifacts.digest);
+        let entry = store.entry(&reference)?.filter(|entry| entry.digest == digest);
+        let (code, signatures) = entry.map(|entry| (entry.code, entry.signatures)).unwrap_or_default();
+        Ok(Self { reference, digest, code, signatures, memory })
+    }
+
+    /// The name of the session that a person has who runs it without more ado: another one for each document, and for each amount of memory.
     fn session(&self) -> String {
         let name = self.reference.rsplit('/').next().unwrap_or_default();
-        let name = name.split('@').next().unwrap_or_default().replace(':', "-");
-        format!("{}-{}", &name[..name.len().min(64)], &self.digest.digits()[..12])
+        let name = name.split('@').next().unwrap_or_default();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let name: String = name.chars().take(64).map(|c| if fits(c) { c } else { '-' }).collect();
+        let memory = self.memory.map_or(String::new(), |memory| format!("-{memory}m"));
+        format!("{name}-{}{memory}", &self.digest.digits()[..12])
     }
 }
 
 /// Plans a run of what the reference `text` names.
 pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> Result<Plan> {
     let store = Store::open_for_run(context)?;
-    let (image, artifacts) = ensure(context, request, &store, text)?;
+    let artifacts = named::ensure_in(context, &store, text, &request.pull)?;
+    let image = Resolved::of(&store, &artifacts, request.memory)?;
+    let artifacts = match request.memory {
+        Some(memory) => named::with_memory(context, &store, artifacts, memory)?,
+        None => artifacts,
+    };
     let machine = artifacts.wasm_file.clone();
     let (snapshot, pin) = match artifacts.snapshot_file.clone() {
         Some(snapshot) => (snapshot, None),
@@ -83,53 +97,4 @@ fn tell_of_earlier(context: &Context, store: &Store, image: &Resolved) -> Result
         }
     }
     Ok(())
-}
-
-/// Makes sure that what the reference names is in the store: what was baked, or else a machine that is made of the image.
-fn ensure(context: &Context, request: &RunRequest, store: &Store, text: &str) -> Result<(Resolved, VmArtifacts)> {
-    let artifacts = match oci::ensure_in(context, store, text, &request.pull) {
-        Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
-            convert_image(context, store, text)?;
-            let options = oci::PullOptions { offline: true, ..request.pull };
-            oci::ensure_in(context, store, text, &options)?
-        }
-        artifacts => artifacts?,
-    };
-    let (reference, digest) = (artifacts.reference.clone(), artifacts.digest);
-    let entry = store.entry(&reference)?.filter(|entry| entry.digest == digest);
-    let (code, signatures) = entry.map(|entry| (entry.code, entry.signatures)).unwrap_or_default();
-    Ok((Resolved { reference, digest, code, signatures }, artifacts))
-}
-
-/// Makes a machine of an ordinary container image, and puts it into the store as what the reference names.
-fn convert_image(context: &Context, store: &Store, text: &str) -> Result<()> {
-    let _shared = store.share()?;
-    let reference = oci::reference(text)?;
-    let name = reference.whole();
-    let digest = oci::digest_of(context, &reference)?;
-    context.notice(Notice::OrdinaryImage { reference: &name });
-    // Others who want the same wait here, and find it made.
-    let _claim: Lock = store.claim(digest)?;
-    if store.entry(&name)?.is_some_and(|entry| entry.digest == digest && store.file(entry.machine.layer, entry.format.ending()).exists()) {
-        return Ok(());
-    }
-    let made = store.partial(digest).with_extension("wasm");
-    // What was asked for may have moved on since.
-    let fixed = Reference::with_digest(reference.registry().into(), reference.repository().into(), digest.to_string());
-    convert::convert(context, &Conversion::of_image(&fixed.whole(), &made))?;
-    let read = |source| Error::Read { what: "machine", path: made.clone(), source };
-    let layer = Sha256::of_file(&File::open(&made).map_err(read)?).map_err(read)?;
-    let bytes = fs::metadata(&made).map_err(read)?.len();
-    store.admit(&made, &store.file(layer, CodeFormat::Wasm.ending()))?;
-    store.note(&Entry {
-        reference: name,
-        digest,
-        machine: StoredFile { layer, bytes },
-        format: CodeFormat::Wasm,
-        target: None,
-        code: None,
-        snapshot: None,
-        signatures: Vec::new(),
-        pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
-    })
 }

@@ -5,6 +5,7 @@ use super::{ColdArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportA
 use clap::{Args, ValueEnum};
 use prebake::artifact::is_machine;
 use prebake::machine::EngineKind;
+use prebake::machine::boot::IMAGE_MEMORY;
 use prebake::machine::record::Point;
 use prebake::make::bake::{Bake, Source};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ then what comes by the network is in the snapshot, too.";
 #[derive(Debug, Args)]
 pub struct BakeArgs {
     /// A machine (a file that ends in .aot or .wasm), or a container image, which is first converted to a machine beside the snapshot
-    #[arg(value_name = "FILE|IMAGE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append", "memory"])]
+    #[arg(value_name = "FILE|IMAGE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "append"])]
     pub source: Option<String>,
     /// What runs the machine
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Native)]
@@ -76,7 +77,7 @@ impl BakeArgs {
     pub fn bake(&self, output: &Path) -> Bake {
         let source = match (&self.source, &self.kernel) {
             (Some(source), _) if is_machine(Path::new(source)) => Source::Machine(source.into()),
-            (Some(source), _) => Source::Image(source.clone()),
+            (Some(source), _) => Source::Image { name: source.clone(), memory: self.cold.memory.map_or(IMAGE_MEMORY, |memory| memory.0) },
             // Without a source it is required.
             (None, kernel) => Source::Kernel(kernel.clone().unwrap_or_default(), self.cold.kernel()),
         };
@@ -109,6 +110,9 @@ impl BakeArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         match &self.source {
+            Some(source) if is_machine(Path::new(source)) && self.cold.memory.is_some() => {
+                return Err(format!("the memory of {source} is fixed; give --memory to prebake convert"));
+            }
             Some(source) if source.ends_with(".aot") && !self.target.is_empty() => {
                 return Err(format!(
                     "{source} is already compiled and is pushed unchanged; pass the .wasm it was made from, or omit --target"

@@ -4,7 +4,7 @@ use super::RegistryArgs;
 use super::value::{MemoryArg, TargetArg};
 use clap::Args;
 use prebake::error::Error;
-use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY};
+use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY, IMAGE_MEMORY};
 use prebake::make::convert::Conversion;
 use std::path::PathBuf;
 use wamr::{Baseline, Options};
@@ -53,9 +53,9 @@ pub struct ConvertArgs {
     /// Size in MiB of a writable, initially empty disk, vdb; snapshots include what was written to it [default for an image: 1024]
     #[arg(long, value_name = "MIB")]
     pub upper: Option<u32>,
-    /// Memory, such as 512m or 1g; a number alone is MiB. It is fixed in the file
-    #[arg(short, long, value_name = "SIZE", default_value_t = MemoryArg(DEFAULT_MEMORY))]
-    pub memory: MemoryArg,
+    /// Memory, such as 512m or 1g; a number alone is MiB. It is fixed in the file [default: 512 for an image, else 128]
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<MemoryArg>,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -72,7 +72,7 @@ impl ConvertArgs {
             append: self.append.clone(),
             root: self.root.clone(),
             upper: self.upper,
-            memory: self.memory.0,
+            memory: self.memory.map_or(if self.image.is_some() { IMAGE_MEMORY } else { DEFAULT_MEMORY }, |memory| memory.0),
         }
     }
 

@@ -162,7 +162,7 @@ impl Args for DockerArgs {
             let mut option = Arg::new(*name).long(&name[2..]).hide(true);
             option = match takes {
                 Nothing => option.action(ArgAction::Count),
-                Value => option.action(ArgAction::Append),
+                Value => option.action(ArgAction::Append).allow_hyphen_values(true),
                 MaybeValue => option.action(ArgAction::Append).num_args(0..=1).require_equals(true).default_missing_value("true"),
             };
             command.arg(match short {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// `prebake inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A snapshot, or a machine (a file that ends in .aot or .wasm)
-    #[arg(value_name = "FILE")]
+    /// A snapshot, a machine (a file that ends in .aot or .wasm), or an image that was pulled
+    #[arg(value_name = "FILE|IMAGE")]
     pub file: PathBuf,
     /// Verify every byte
     #[arg(long)]

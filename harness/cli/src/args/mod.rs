@@ -188,9 +188,9 @@ pub struct ColdArgs {
     /// The kernel command line; the machine adds its own parameters
     #[arg(long, value_name = "STRING", default_value = DEFAULT_APPEND)]
     pub append: String,
-    /// Memory, such as 512m or 1g; a number alone is MiB
-    #[arg(short, long, value_name = "SIZE", default_value_t = MemoryArg(DEFAULT_MEMORY))]
-    pub memory: MemoryArg,
+    /// Memory, such as 512m or 1g; a number alone is MiB [default: 512 for an image, else 128]
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<MemoryArg>,
     /// The machine model, which defines the hardware that the guest sees
     #[arg(long, value_name = "MODEL", default_value = MODEL)]
     pub machine: MachineArg,
@@ -202,7 +202,11 @@ pub struct ColdArgs {
 impl ColdArgs {
     /// The same for the library.
     pub fn kernel(&self) -> KernelOptions {
-        KernelOptions { initrd: self.initrd.clone(), append: self.append.clone(), memory: self.memory.0 }
+        KernelOptions {
+            initrd: self.initrd.clone(),
+            append: self.append.clone(),
+            memory: self.memory.map_or(DEFAULT_MEMORY, |memory| memory.0),
+        }
     }
 }
 

@@ -55,8 +55,8 @@ pub struct PushArgs {
 /// `prebake pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// The reference to pull
-    #[arg(value_name = "REF")]
+    /// The image to pull. If it is an ordinary container image, a machine is made of it
+    #[arg(value_name = "IMAGE")]
     pub reference: String,
     /// Use only the store; contact no registry
     #[arg(long)]

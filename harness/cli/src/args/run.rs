@@ -6,8 +6,11 @@ use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, NetworkArgs, ProgramA
 use clap::Args;
 use prebake::artifact::is_machine;
 use prebake::machine::program::Program;
+use prebake::make::image::Name;
 use protocol::FILES_TAG;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -25,28 +28,31 @@ Examples:
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOperand {
-    /// What a reference names.
-    Reference(String),
+    /// An image: a reference, or one that lies on this host.
+    Image(String),
     /// A machine or a snapshot.
     File(PathBuf),
 }
 
 impl RunOperand {
-    fn of(text: &str) -> Self {
+    /// What `text` names.
+    pub fn of(text: &str) -> Self {
         let path = Path::new(text);
         let is_ours = path.extension().is_some_and(|ending| ["wasm", "aot", "snap"].iter().any(|own| ending == *own));
         let is_path = !matches!(path.components().next(), Some(Component::Normal(_)));
-        if is_ours || is_path { Self::File(path.into()) } else { Self::Reference(text.into()) }
+        // An image may be a folder or an archive. A snapshot may have any name, and what is not there was most likely meant as one.
+        let is_image = || path.is_dir() || Name::parse(text).is_ok() && !is_snapshot(path);
+        if is_ours || is_path && !is_image() { Self::File(path.into()) } else { Self::Image(text.into()) }
     }
 }
 
 /// `prebake run`.
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, override_usage = "prebake run [OPTIONS] REF|FILE [--] [COMMAND [ARGS]...]")]
+#[command(disable_help_flag = true, override_usage = "prebake run [OPTIONS] IMAGE|FILE [--] [COMMAND [ARGS]...]")]
 pub struct RunArgs {
-    /// A reference, or a file: a name that begins with / or ./, or ends in .wasm, .aot or .snap. Interactive runs of a reference are saved; the next
-    /// run resumes them
-    #[arg(value_name = "REF|FILE", required_unless_present_any = ["snapshot", "session"])]
+    /// An image, or a file that ends in .wasm, .aot or .snap. An image is a reference, an OCI layout (a folder or an archive), an archive made by
+    /// `docker save`, or a root folder. Interactive runs of an image are saved; the next run resumes them
+    #[arg(value_name = "IMAGE|FILE", required_unless_present_any = ["snapshot", "session"])]
     pub operand: Option<String>,
     /// The command and its arguments, in place of the image's command; they go to its entry point if it has one
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
@@ -119,6 +125,12 @@ pub struct RunArgs {
     pub docker: DockerArgs,
 }
 
+/// Whether a file begins as snapshots do.
+fn is_snapshot(path: &Path) -> bool {
+    let mut magic = [0; snapshot::MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == snapshot::MAGIC
+}
+
 /// A name that a machine may have.
 fn hostname(name: &str) -> Result<String, String> {
     let fits =
@@ -160,7 +172,7 @@ impl RunArgs {
         };
         let is_snapshot = file.is_some_and(|file| !is_machine(file)) || self.operand.is_none() && self.snapshot.is_some();
         match (&operand, &self.snapshot) {
-            (Some(RunOperand::Reference(_)), Some(_)) => Err("a reference has its own snapshot; omit --snapshot".into()),
+            (Some(RunOperand::Image(_)), Some(_)) => Err("an image has its own snapshot; omit --snapshot".into()),
             (Some(_), Some(_)) if is_snapshot => Err("two snapshots were given: FILE is a snapshot unless it ends in .aot or .wasm".into()),
             _ if is_snapshot && self.engine == Some(EngineArg::Wamr) => {
                 Err("--engine wamr needs a machine file: pass a .aot or .wasm".into())
@@ -197,8 +209,20 @@ mod tests {
         for file in ["/a", "./a", "../a", "a.wasm", "b/a.aot", "a.snap"] {
             assert_eq!(operand(file), RunOperand::File(file.into()));
         }
-        for reference in ["alpine", "alpine:3.20", "registry.example/a/b:1", "localhost:5000/a@sha256:0"] {
-            assert_eq!(operand(reference), RunOperand::Reference(reference.into()));
+        // Tests run in the package's folder.
+        for reference in [
+            "alpine",
+            "alpine:3.20",
+            "registry.example/a/b:1",
+            "localhost:5000/a@sha256:0",
+            "docker://alpine",
+            "oci:src",
+            "docker-archive:a.tar",
+            "a.tar",
+            "./src",
+            "./Cargo.toml",
+        ] {
+            assert_eq!(operand(reference), RunOperand::Image(reference.into()));
         }
         assert!(parse(&["alpine", "--engine", "wamr", "--session", "work"]).is_ok());
         assert!(parse(&["--session", "work"]).is_ok());

@@ -20,9 +20,11 @@ pub mod unpack;
 use crate::args::{ConsoleArgs, ReportArgs};
 use crate::shell::Shell;
 use crate::wording;
-use prebake::error::{Result, exit};
+use prebake::error::{Error, Result, exit};
 use prebake::report::Report;
 use protocol::Mode;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use wamr::Runtime;
 
@@ -47,7 +49,7 @@ fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u
         }
     }
     if let Some(path) = &args.json
-        && let Err(error) = report.write(path)
+        && let Err(error) = write_report(&report, path)
     {
         shell.fail(&error);
         // What the guest said goes before what prebake could not say.
@@ -56,6 +58,15 @@ fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u
         }
     }
     ExitCode::from(report.exit_code)
+}
+
+/// Writes the report to a file, or to standard output.
+fn write_report(report: &Report, path: &Path) -> Result<()> {
+    if path != Path::new("-") {
+        return report.write(path);
+    }
+    let write = || std::io::stdout().write_all(&report.json()?);
+    write().map_err(|source| Error::Host { what: "write statistics to standard output", source })
 }
 
 /// Does what may need WAMR. Starting that touches the whole stack of its thread.

@@ -1,9 +1,10 @@
-//! `prebake pull`: what a reference names, fetched into the store.
+//! `prebake pull`: what an image's name leads to, fetched into the store; a machine is made of an ordinary image.
 
 use crate::args::PullArgs;
 use crate::shell::Shell;
-use prebake::distribution::oci::{PullOptions, ensure};
+use prebake::distribution::oci::PullOptions;
 use prebake::error::Result;
+use prebake::run::named;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ pub fn run(shell: &Shell, args: &PullArgs) -> ExitCode {
 fn fetch(shell: &Shell, args: &PullArgs) -> Result<()> {
     let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
     let options = PullOptions { offline: args.offline, verify_key, ..PullOptions::default() };
-    let artifacts = ensure(&shell.context, &args.reference, &options)?;
+    let artifacts = named::ensure(&shell.context, &args.reference, &options)?;
     if let Some(voucher) = &artifacts.voucher {
         shell.say(format_args!("the native code is trusted: {}", voucher.by));
     }

@@ -45,7 +45,7 @@ fn make_and_attend(shell: &Shell, request: &RunRequest, start: Instant, report: 
 fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
     let what = match (args.operand(), args.snapshot.clone()) {
         (None, None) => RunTarget::Session,
-        (Some(RunOperand::Reference(reference)), _) => RunTarget::Reference(reference),
+        (Some(RunOperand::Image(name)), _) => RunTarget::Reference(name),
         (Some(RunOperand::File(file)), snapshot) if is_machine(&file) => RunTarget::Files { machine: Some(file), snapshot },
         (Some(RunOperand::File(snapshot)), _) | (None, Some(snapshot)) => RunTarget::Files { machine: None, snapshot: Some(snapshot) },
     };

@@ -26,7 +26,7 @@ pub use error::OciError;
 pub use host::Host;
 pub use obstacle::{Obstacle, Remedy};
 pub use pull::{PullOptions, VmArtifacts, ensure};
-pub(crate) use pull::{digest_of, ensure_in, intact, voucher};
+pub(crate) use pull::{digest_of, ensure_in, files_of, intact, voucher};
 pub use push::{Destination, Pushed};
 pub use registry::Registry;
 

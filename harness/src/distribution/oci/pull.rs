@@ -42,6 +42,14 @@ pub struct VmArtifacts {
     _pins: Vec<Lock>,
 }
 
+impl VmArtifacts {
+    /// The same with another machine, of which there is no snapshot yet.
+    pub(crate) fn with_machine(mut self, machine: PathBuf, pin: Lock) -> Self {
+        self._pins.push(pin);
+        Self { wasm_file: machine, snapshot_file: None, ..self }
+    }
+}
+
 /// How a reference is looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct PullOptions {
@@ -188,7 +196,7 @@ pub(crate) fn digest_of(context: &Context, reference: &Reference) -> Result<Sha2
 }
 
 /// The files of `entry`, if all are there as they should be.
-fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
+pub(crate) fn files_of(store: &Store, entry: &Entry) -> Result<Option<VmArtifacts>> {
     let wasm_file = store.file(entry.machine.layer, entry.format.ending());
     let Some(machine) = intact(store, &wasm_file, entry.machine.layer)? else { return Ok(None) };
     let (reference, digest) = (entry.reference.clone(), entry.digest);
@@ -306,6 +314,7 @@ impl Pull<'_> {
             snapshot: choice.snapshot.as_ref().zip(snapshot_place.as_deref()).map(|(layer, place)| kept(layer, place)).transpose()?,
             signatures,
             pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
+            resized: Vec::new(),
         };
         self.store.note(&entry)?;
         let reference = self.registry.name();

@@ -27,6 +27,18 @@ pub struct Entry {
     pub signatures: Vec<Signature>,
     /// When it was pulled: seconds since 1970.
     pub pulled: u64,
+    /// The same machine with other amounts of memory, made here.
+    #[serde(default)]
+    pub resized: Vec<ResizedMachine>,
+}
+
+/// A machine with another amount of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResizedMachine {
+    /// The memory in MiB.
+    pub memory: u32,
+    /// Its file.
+    pub file: StoredFile,
 }
 
 /// A file in the store.
@@ -41,7 +53,11 @@ pub struct StoredFile {
 impl Entry {
     /// The names of its files, of which that of a snapshot made here may not be there.
     pub fn files(&self) -> Vec<String> {
-        vec![file_name(self.machine.layer, self.format.ending()), file_name(self.snapshot_layer(), SNAPSHOT_ENDING)]
+        let own = [file_name(self.machine.layer, self.format.ending()), file_name(self.snapshot_layer(), SNAPSHOT_ENDING)];
+        let resized = self.resized.iter().map(|machine| machine.file.layer);
+        own.into_iter()
+            .chain(resized.flat_map(|layer| [file_name(layer, self.format.ending()), file_name(layer, SNAPSHOT_ENDING)]))
+            .collect()
     }
 
     /// What names the file of its snapshot: one that was made here has the name of its machine.

@@ -16,7 +16,7 @@
 mod entry;
 mod lock;
 
-pub use entry::{Entry, SNAPSHOT_ENDING, StoredFile, file_name};
+pub use entry::{Entry, ResizedMachine, SNAPSHOT_ENDING, StoredFile, file_name};
 pub use lock::{Lock, Sharing};
 
 use crate::context::Context;
@@ -291,6 +291,7 @@ mod tests {
             snapshot: None,
             signatures: Vec::new(),
             pulled: 0,
+            resized: Vec::new(),
         };
         store.note(&entry).unwrap();
         (entry, place)
