@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use wamr::Baseline;
 
 /// Time between two reports of one task.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Hears what the library does. It is called on the thread that does the work: that of the caller, or that of the machine.
 pub trait Observer: Send + Sync {
@@ -77,6 +77,13 @@ pub enum Task<'a> {
     },
     /// A snapshot that has travelled is unpacked.
     UnpackSnapshot,
+    /// A machine's code is compiled. Counted in seconds.
+    Compile {
+        /// The processor that it is compiled for.
+        baseline: Baseline,
+        /// Time that it has taken so far.
+        elapsed: Duration,
+    },
     /// A guest boots. Counted in instructions.
     Boot {
         /// Time that has passed for the guest.

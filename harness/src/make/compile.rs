@@ -1,16 +1,16 @@
 //! A machine's code compiled for a host, with the machine's payload.
 
+use super::shipped;
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{Artifact, Kind, PartInput, pack};
+use crate::artifact::{Artifact, Kind, PartInput, link, pack};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::file::ledger::Stamp;
-use crate::observer::Notice;
 use snapshot::ReadAt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wamr::Options;
 
@@ -23,12 +23,17 @@ pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options)
     }
     let mut new = AtomicFile::create(output)?;
     let code = wasm.code().map_err(error)?;
-    let compiled = CodeCache::open(context).compiled(&code, options, || {
-        context.notice(Notice::Compiling { baseline: options.baseline });
-    })?;
+    let compiled = CodeCache::open(context).compiled(&code, options)?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
     pack(&compiled, wasm.size(), parts, new.file()).map_err(error)?;
     read_back(context, output, new.commit()?)
+}
+
+/// Compiles the code of all machines into `folder`, which is to lie beside the program of an installation. Returns the file.
+pub fn ship(context: &Context, folder: &Path, options: &Options) -> Result<PathBuf> {
+    let error = |source| Error::Artifact { path: folder.into(), source };
+    let code = link(&shipped::machine_module(context.folders())?).map_err(error)?;
+    CodeCache::open(context).ship(&code, options, folder)
 }
 
 /// Reads back what is on the disk, and remembers that its code is good. Returns the file's length.

@@ -97,11 +97,14 @@ impl ConvertArgs {
 #[derive(Debug, Args)]
 pub struct AotArgs {
     /// The machine
-    #[arg(value_name = "FILE.wasm")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE.wasm", required_unless_present = "ship")]
+    pub file: Option<PathBuf>,
     /// The compiled machine file
-    #[arg(short, long, value_name = "FILE.aot")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "FILE.aot", required_unless_present = "ship")]
+    pub output: Option<PathBuf>,
+    /// Compile only the code of all machines, into the folder `code` beside the program of an installation
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "output"])]
+    pub ship: Option<PathBuf>,
     /// The kind of host
     #[arg(long, value_enum, default_value_t = TargetArg::X86_64)]
     pub target: TargetArg,
