@@ -18,6 +18,8 @@ IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
+PREFIX ?= /usr/local
+DESTDIR ?=
 WASMTIME := 50.0.1
 CARGO_FUZZ := 0.13.2
 FUZZ := $(TARGET)/fuzz
@@ -55,6 +57,8 @@ help:
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
+	@echo 'make install the program and all it is shipped with, below PREFIX ($(PREFIX)), or below DESTDIR for packages'
+	@echo 'make dist    a tarball and a Debian package of that: $(TARGET)/dist'
 	@echo 'make recording  the terminal recording of the README: docs/recording.svg'
 	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); slow results stay in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
@@ -363,6 +367,15 @@ bench-image: guest build machine bench-programs
 bench-parts: bench-programs
 	+@cargo bench --package benches
 	@$(call figure,parts,make bench-parts) $(SHIPPED)/parts $(TARGET)/criterion
+
+.PHONY: install
+install: build machine guest
+	@harness/install $(SHIPPED) "$(DESTDIR)" "$(PREFIX)"
+
+# Packages of the program with everything that it is shipped with.
+.PHONY: dist
+dist: build machine guest
+	@harness/dist $(SHIPPED) $(TARGET)/dist
 
 .PHONY: clean
 clean:

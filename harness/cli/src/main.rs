@@ -38,5 +38,7 @@ fn main() -> ExitCode {
         Command::Trust(args) => verbs::trust::run(&shell, &args),
         Command::Inspect(args) => verbs::inspect::run(&shell, &args),
         Command::Diff(args) => verbs::diff::run(&shell, &args),
+        Command::Completion(args) => verbs::installation::completion(&args),
+        Command::Man(args) => verbs::installation::man(&shell, &args),
     }
 }

@@ -173,9 +173,9 @@ fn hex(digest: Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Folders;
     use std::sync::Mutex;
     use std::time::Duration;
-    use crate::context::Folders;
 
     #[test]
     fn without_a_cache_nothing_is_trusted_and_nothing_fails() {

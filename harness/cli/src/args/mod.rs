@@ -6,6 +6,7 @@ mod convert;
 mod debug;
 mod docker;
 mod inspect;
+mod installation;
 mod mount;
 mod network;
 mod program;
@@ -19,6 +20,7 @@ pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use debug::DebugArgs;
 pub use inspect::{DiffArgs, InspectArgs};
+pub use installation::{CompletionArgs, ManArgs};
 pub use network::NetworkArgs;
 pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
@@ -113,6 +115,11 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they are equal, 1 if they differ
     Diff(DiffArgs),
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -133,7 +140,9 @@ impl Command {
             | Self::Key(_)
             | Self::Trust(_)
             | Self::Inspect(_)
-            | Self::Diff(_) => None,
+            | Self::Diff(_)
+            | Self::Completion(_)
+            | Self::Man(_) => None,
         }
     }
 
@@ -155,6 +164,8 @@ impl Command {
             Self::Trust(_) => "trust",
             Self::Inspect(_) => "inspect",
             Self::Diff(_) => "diff",
+            Self::Completion(_) => "completion",
+            Self::Man(_) => "man",
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod diff;
 pub mod images;
 pub mod inspect;
+pub mod installation;
 pub mod key;
 pub mod prune;
 mod publish;
