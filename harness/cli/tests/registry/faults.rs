@@ -4,10 +4,10 @@ use super::files::{files_below, machine, noise};
 use super::proxy::{Fault, HttpRequest, Proxy};
 use super::{World, paths, refused, run, same, succeed, text};
 use prebake::context::{Context, Folders};
-use prebake::distribution::oci::{Descriptor, OciError, Registry, Sha256, reference};
+use prebake::distribution::oci::{Descriptor, OciError, PullOptions, Registry, Sha256, ensure, reference};
 use prebake::network::Network;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -356,7 +356,11 @@ fn what_is_no_machine_of_ours_is_told() {
         false => Fault::None,
     });
     let reference = format!("{}/alpine:3", proxy.address);
-    refused(&mut world.pull(&reference), &["is not a prebake artifact", "application/vnd.oci.image.config.v1+json"]);
+    // The program would make one of it.
+    let context = Context::silent(Folders::below(&world.registry.at("library"), Path::new("")));
+    let error = ensure(&context, &reference, &PullOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "not-prebaked");
+    assert!(error.to_string().contains("application/vnd.oci.image.config.v1+json"), "{error}");
     // Nor is a machine one that was never there.
     refused(&mut world.pull(&world.reference("none:1")), &["404"]);
     let output = run(world.prebake().args(["pull", "Not A Reference"]), b"");
