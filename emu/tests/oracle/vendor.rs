@@ -3,6 +3,11 @@
 //!
 //! `vendor.ins` holds for each row what an Intel (family 6, model 167, stepping 1) answered and what an AMD (family 26, model 2, stepping 1) answers to the same.
 //! On every host, ours must give Intel's answers; and the comparison with the host must take either for its vendor's, and AMD's for no Intel's.
+//!
+//! Not here is PE, and UE with it, after the transcendental instructions: FYL2X sets it on one processor and not on another where a result is exact. Of an Intel
+//! there is only a digest of all that the torture's FYL2X gave, no single answer; and the manual promises an error below one unit in the last place, so that
+//! both flags are open for every vendor (`undefined.rs`).
+//!
 //! `exec/float/oracle/x87.rs` compares FSCALE, FPREM and FPREM1 with the host's as their row here says.
 
 use iced_x86::{Code, Instruction, Mnemonic as M, OpKind, Register};
