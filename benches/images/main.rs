@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::report::{reported, timed};
 use benches::session::{Start, on_streams};
-use benches::{mebibytes, median};
+use benches::{mebibytes, median, millis};
 use clap::Parser;
 
 /// Measures what it takes to make machines and snapshots of container images, and to hear from them.
@@ -72,8 +71,4 @@ fn row(options: &Options, image: &Path) -> Result<String> {
         median(wamr),
         instructions as f64 / 1e6,
     ))
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -1,11 +1,10 @@
 //! How long a restored machine takes to answer: from the start of the process to the first byte of the guest's answer to a command.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::session::{Answer, Start, on_streams, on_terminal};
-use benches::{mebibytes, median};
+use benches::{mebibytes, median, millis};
 use clap::Parser;
 
 /// Measures how soon a restored machine answers.
@@ -94,13 +93,10 @@ fn table(rows: &[(&str, Vec<Answer>)]) -> Result<String> {
     Ok(text)
 }
 
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_table_has_medians() {

@@ -1,13 +1,23 @@
-//! Text from anyone, for people.
+//! Text from anyone, for people; and bytes as text.
 
 /// Text for a terminal that is not the text's to program.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Bytes as hexadecimal digits, in small letters.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_has_two_digits() {
+        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+    }
 
     #[test]
     fn a_terminal_is_not_programmed() {

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::{atomic, is_writable};
 use crate::observer::{INTERVAL, Notice, Observer, Progress, Task};
+use crate::text::hex;
 use snapshot::Digest;
 use std::fs;
 use std::io::ErrorKind;
@@ -138,7 +139,7 @@ impl CodeCache {
 }
 
 fn mark(folder: &Path, digest: Digest) -> PathBuf {
-    folder.join(format!("{}.trusted", hex(digest)))
+    folder.join(format!("{}.trusted", hex(digest.as_bytes())))
 }
 
 /// Does `work` on a thread of its own, and tells how long it has taken so far: the compiler says nothing before it is done.
@@ -161,13 +162,10 @@ fn watch<T: Send>(observer: &dyn Observer, baseline: Baseline, work: impl FnOnce
 }
 
 fn key(code: &[u8], compiler: &[u8], options: &Options) -> String {
-    let names = format!("{} {} {:?} {}", hex(Digest::of(code)), hex(Digest::of(compiler)), options.opt, options.segue);
+    let names =
+        format!("{} {} {:?} {}", hex(Digest::of(code).as_bytes()), hex(Digest::of(compiler).as_bytes()), options.opt, options.segue);
     let baseline = options.baseline.to_string().replace(':', "-");
-    format!("{baseline}-{}", &hex(Digest::of(names.as_bytes()))[..32])
-}
-
-fn hex(digest: Digest) -> String {
-    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{baseline}-{}", &hex(Digest::of(names.as_bytes()).as_bytes())[..32])
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
 use crate::observer::Notice;
+use crate::text::hex;
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
@@ -206,7 +207,6 @@ impl MachineFile {
             Randomness::Host => "host",
             Randomness::Published => "published",
         };
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let upper = self.metadata.upper;
         let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nram={}\nupper={upper}\n", self.ram_size());
         if self.has_network() {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, Setting};
 use crate::host::backend::hostdir::HostDir;
 use crate::machine::limits::{Limit, Tmpfs};
+use crate::text::hex;
 use devices::p9::{Access, Branch, Name, RelativePath, Tree};
 use protocol::network::NetworkInfo;
 use protocol::{Bind, Info};
@@ -224,7 +225,6 @@ impl Program {
 
     /// What a module is to be told: the info, and the volumes, whose directories are its descriptors from `first` on.
     pub fn config(&self, first: usize, network: Option<&NetworkInfo>) -> Result<String> {
-        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let mut text = String::new();
         let info = self.info(network);
         if !info.is_empty() {

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::distribution::oci::{self, CodeFormat, OciError, PullOptions, Sha256, VmArtifacts};
 use crate::distribution::store::{Entry, Lock, ResizedMachine, Store, StoredFile};
 use crate::error::{Error, Result};
+use crate::host::backend::clock::seconds_since_1970;
 use crate::machine::file::MachineFile;
 use crate::make::convert::{Conversion, convert};
 use crate::make::image::{ImageError, Name, Place};
@@ -13,7 +14,6 @@ use crate::observer::Notice;
 use oci_client::Reference;
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Makes sure that a machine of the image called `text` is in the user's store.
 pub fn ensure(context: &Context, text: &str, options: &PullOptions) -> Result<VmArtifacts> {
@@ -132,7 +132,7 @@ fn convert_into(context: &Context, store: &Store, name: &str, digest: Sha256, im
         code: None,
         snapshot: None,
         signatures: Vec::new(),
-        pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
+        pulled: seconds_since_1970(),
         resized: resized.unwrap_or_default(),
     })
 }

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::distribution::oci::{self, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
 use crate::error::{Error, Result, Setting};
+use crate::host::backend::clock::seconds_since_1970;
 use crate::machine::EngineKind;
 use crate::machine::file::{MachineFile, Voucher};
 use crate::machine::program::Program;
@@ -16,7 +17,7 @@ use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use protocol::Mode;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tracing::debug;
 
 /// What is to be run.
@@ -133,7 +134,7 @@ impl Plan {
                 base: place(base)?,
                 on_terminal: mode == Mode::Tty,
                 program: request.program.clone(),
-                began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
+                began: seconds_since_1970(),
             })
         };
         let store = Store::open(context)?;

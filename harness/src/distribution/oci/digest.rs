@@ -1,5 +1,6 @@
 //! SHA-256, by which registries name what they hold.
 
+use crate::text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::fmt;
@@ -44,7 +45,7 @@ impl Sha256 {
 
     /// The digits alone.
     pub fn digits(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 }
 

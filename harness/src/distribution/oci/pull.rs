@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::distribution::store::{Entry, Lock, SNAPSHOT_ENDING, Store, StoredFile};
 use crate::distribution::trust::{Policy, PublicKey, Signature, TrustError, repository};
 use crate::error::{Error, Result};
+use crate::host::backend::clock::seconds_since_1970;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{self, Ledger, Stamp};
 use crate::machine::file::Voucher;
@@ -22,7 +23,7 @@ use serde::de::IgnoredAny;
 use snapshot::{Snapshot, Travelling};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tracing::{debug, debug_span};
 
 /// The files of a machine. They stay in the store as long as this lives.
@@ -313,7 +314,7 @@ impl Pull<'_> {
             code: Some(choice.config.code.digest.clone()),
             snapshot: choice.snapshot.as_ref().zip(snapshot_place.as_deref()).map(|(layer, place)| kept(layer, place)).transpose()?,
             signatures,
-            pulled: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs()),
+            pulled: seconds_since_1970(),
             resized: Vec::new(),
         };
         self.store.note(&entry)?;
