@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{at_barrier, at_prompt, prebake, prebake_cold, report, run, scratch, script, signal, text};
+use common::{at_barrier, at_prompt, prebake, prebake_cold, report, run, scratch, script, signal, succeed, text};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -252,4 +252,32 @@ fn a_share_is_a_directory_of_the_host() {
     assert_eq!(text(&output.stdout), "from the host", "{}", text(&output.stderr));
     assert_eq!(std::fs::read_to_string(folder.path().join("answer")).unwrap(), "from the guest\n");
     common::assert_fails(prebake().arg("run").arg(&snapshot), "wrong-share", &["wasi0", "none"]);
+}
+
+#[test]
+fn manual_pages_and_completions_cover_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(prebake().arg("man").arg(folder.path()));
+    let script = text(&succeed(prebake().args(["completion", "bash"])).stdout);
+    for verb in ["run", "bake", "convert", "aot", "push", "pull", "images", "sessions", "inspect"] {
+        assert!(std::fs::read_to_string(folder.path().join(format!("prebake-{verb}.1"))).unwrap().contains("SYNOPSIS"), "{verb}");
+        assert!(script.contains(&format!("prebake__subcmd__{verb}")) || script.contains(&format!("prebake__{verb}")), "{verb}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("prebake-run.1")).unwrap();
+    // Options that are only refused are in neither.
+    assert!(page.contains("ulimit") && !page.contains("gpus"), "{page}");
+}
+
+#[test]
+fn help_is_a_verb_too() {
+    let (verb, option) = (succeed(prebake().args(["help", "convert"])), succeed(prebake().args(["convert", "--help"])));
+    assert_eq!(text(&verb.stdout), text(&option.stdout));
+}
+
+#[test]
+fn figures_may_go_to_standard_output() {
+    let output = run(prebake().args(["run", "/nonexistent/a.snap", "--json", "-"]), b"");
+    assert_eq!(output.status.code(), Some(125));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["command"], &report["error"]["kind"]), (&"run".into(), &"missing".into()));
 }

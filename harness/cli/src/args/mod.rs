@@ -82,7 +82,7 @@ pub enum Command {
     /// Boot a kernel, machine or image, wait until the guest has settled, and save a snapshot
     #[command(after_help = bake::BAKE_EXAMPLES)]
     Bake(BakeArgs),
-    /// Run a reference, snapshot or machine, and attach to its console
+    /// Run an image, snapshot or machine, and attach to its console
     #[command(after_help = run::RUN_EXAMPLES)]
     Run(RunArgs),
     /// Convert a container image, or a kernel and an initramfs, to a machine (a WebAssembly module)
@@ -94,7 +94,7 @@ pub enum Command {
     /// Push a machine and its snapshot to a registry
     #[command(after_help = registry::PUSH_EXAMPLES)]
     Push(PushArgs),
-    /// Pull a machine and its snapshot from a registry
+    /// Pull an image from a registry, as a machine
     #[command(after_help = registry::PULL_EXAMPLES)]
     Pull(PullArgs),
     /// List pulled images
@@ -111,7 +111,7 @@ pub enum Command {
     /// Manage whose native code may run
     #[command(after_help = trust::TRUST_EXAMPLES)]
     Trust(TrustArgs),
-    /// Show what a snapshot or a machine contains
+    /// Show what a snapshot, a machine or a pulled image contains
     Inspect(InspectArgs),
     /// Compare two snapshots: exit code 0 if they are equal, 1 if they differ
     Diff(DiffArgs),
@@ -259,11 +259,16 @@ pub fn parse() -> Cli {
 
 /// Understands these words, the first of which is the program's name.
 fn parse_from(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut cli = Cli::try_parse_from(words)?;
+    let help = || Cli::try_parse_from(["prebake", "run", "--help"]);
+    let mut cli = match Cli::try_parse_from(words) {
+        // Without an image, `-h` is no name's.
+        Err(_) if words.len() == 3 && words[1] == "run" && words[2] == "-h" => return help(),
+        parsed => parsed?,
+    };
     let checked = match &mut cli.command {
         Command::Run(args) => {
             if args.asks_for_help() {
-                return Cli::try_parse_from(["prebake", "run", "--help"]);
+                return help();
             }
             args.take_back_command(words);
             args.check()
@@ -273,7 +278,13 @@ fn parse_from(words: &[OsString]) -> Result<Cli, clap::Error> {
         Command::Convert(args) => args.check(),
         _ => Ok(()),
     };
-    checked.map(|()| cli).map_err(|problem| Cli::command().error(ErrorKind::ArgumentConflict, problem))
+    checked.map(|()| cli).map_err(|problem| {
+        let mut command = Cli::command();
+        command.build();
+        // The usage is that of the verb.
+        let verb = words.get(1).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand_mut(word).cloned());
+        verb.unwrap_or(command).error(ErrorKind::ArgumentConflict, problem)
+    })
 }
 
 #[cfg(test)]
@@ -283,5 +294,49 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        let words: Vec<OsString> = ["prebake"].iter().chain(words).map(Into::into).collect();
+        parse_from(&words).map(|cli| cli.command)
+    }
+
+    fn run(words: &[&str]) -> (Option<String>, Vec<String>) {
+        match parse(&[&["run"], words].concat()) {
+            Ok(Command::Run(args)) => (args.operand, args.command),
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_follows_the_image() {
+        let is = |image: Option<&str>, command: &[&str]| (image.map(str::to_owned), command.iter().map(|&word| word.to_owned()).collect());
+        assert_eq!(run(&["alpine", "ls", "-l"]), is(Some("alpine"), &["ls", "-l"]));
+        assert_eq!(
+            run(&["-e", "A=1", "alpine", "-w", "/w", "sh", "-c", "echo -e -- x"]),
+            is(Some("alpine"), &["sh", "-c", "echo -e -- x"])
+        );
+        assert_eq!(run(&["-it", "--rm", "--name", "w", "alpine"]), is(Some("alpine"), &[]));
+        assert_eq!(run(&["alpine", "git", "checkout", "--", "f"]), is(Some("alpine"), &["git", "checkout", "--", "f"]));
+        assert_eq!(run(&["curl", "--", "--version"]), is(Some("curl"), &["--version"]));
+        assert_eq!(run(&["--session", "w", "alpine", "--", "ls"]), is(Some("alpine"), &["ls"]));
+        // Where something else says what to run, all that is behind `--` is the command.
+        assert_eq!(run(&["--snapshot", "a.snap", "--", "sh", "-c", "x"]), is(None, &["sh", "-c", "x"]));
+        assert_eq!(run(&["--session", "w", "--", "ls"]), is(None, &["ls"]));
+        assert!(parse(&["run", "--session", "w", "--rm", "alpine"]).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_says_what_to_do() {
+        let refused = |words: &[&str]| parse(words).unwrap_err().to_string();
+        assert!(refused(&["convert", "alpine", "-o", "x.aot"]).contains("run prebake aot x.wasm -o x.aot"));
+        assert!(refused(&["convert", "alpine", "-o", "x.snap"]).contains("prebake bake"));
+        assert!(refused(&["bake", "x.wasm", "-m", "1g", "-o", "x.snap"]).contains("prebake convert"));
+        assert!(refused(&["run", "alpine", "-sS"]).contains("-- -s"));
+        assert_eq!(parse(&["run", "-h"]).unwrap_err().kind(), ErrorKind::DisplayHelp);
+        assert!(
+            matches!(parse(&["run", "-h", "box", "alpine"]), Ok(Command::Run(args)) if args.program().hostname.as_deref() == Some("box"))
+        );
+        assert!(refused(&["run", "-h", "a b", "alpine"]).contains("letters"));
     }
 }
