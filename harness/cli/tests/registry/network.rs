@@ -72,7 +72,7 @@ pub fn put_image(registry: &Registry, name: &str) {
 }
 
 /// How the registry is reached: options and variables.
-struct Way {
+struct ConnectionOptions {
     options: Vec<String>,
     variables: Vec<(String, String)>,
 }
@@ -94,7 +94,7 @@ fn write_auth(registry: &Registry) {
 }
 
 /// Has every verb that talks to a registry do so.
-fn every_verb(registry: &Registry, store: &str, way: &Way, after_each: impl Fn(&str)) {
+fn every_verb(registry: &Registry, store: &str, way: &ConnectionOptions, after_each: impl Fn(&str)) {
     let at = |name: &str| format!("{}/{name}", registry.address);
     let machine = files::machine(registry.folder.path(), "demo.aot", b"kernel");
     let snapshot = files::snapshot(registry.folder.path(), "demo.snap", files::RAM_SIZE);
@@ -151,7 +151,7 @@ fn plain_http_reaches_every_verb() {
     put_image(&registry, "box:1");
     write_auth(&registry);
     no_verb(&registry, &[ELSEWHERE, "--plain-http"]);
-    every_verb(&registry, "plain", &Way { options: vec!["--plain-http".into()], variables: vec![] }, |_| ());
+    every_verb(&registry, "plain", &ConnectionOptions { options: vec!["--plain-http".into()], variables: vec![] }, |_| ());
 }
 
 #[test]
@@ -165,7 +165,12 @@ fn a_certificate_reaches_every_verb() {
     let [certificate, key] = certificate(registry.folder.path(), "own", &format!("IP:{ELSEWHERE}"));
     registry.restart_with_tls(&certificate, &key, None);
     no_verb(&registry, &[ELSEWHERE, "--ca-file", "certs.d"]);
-    every_verb(&registry, "tls", &Way { options: vec!["--ca-file".into(), certificate.display().to_string()], variables: vec![] }, |_| ());
+    every_verb(
+        &registry,
+        "tls",
+        &ConnectionOptions { options: vec!["--ca-file".into(), certificate.display().to_string()], variables: vec![] },
+        |_| (),
+    );
 }
 
 #[test]
@@ -178,7 +183,7 @@ fn a_proxy_reaches_every_verb() {
     write_auth(&registry);
     let proxy = Proxy::before(&registry.address, |_, _| Fault::None);
     let seen = std::cell::Cell::new(0);
-    let way = Way {
+    let way = ConnectionOptions {
         options: vec!["--plain-http".into()],
         variables: vec![("HTTP_PROXY".into(), format!("http://{}", proxy.address)), ("http_proxy".into(), String::new())],
     };
