@@ -59,7 +59,7 @@ help:
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
 	@echo 'make install the program and all it is shipped with, below PREFIX ($(PREFIX)), or below DESTDIR for packages'
 	@echo 'make dist    a tarball and a Debian package of that: $(TARGET)/dist'
-	@echo 'make recording  the terminal recording of the README: docs/recording.svg'
+	@echo 'make recording  the terminal recordings of the documents: docs/recording.svg, docs/habits.svg'
 	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); slow results stay in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
 
@@ -254,11 +254,12 @@ hot-ops: guest
 	    $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(BENCH)/initramfs.cpio >$(BENCH)/hot.rs
 	@mv $(BENCH)/hot.rs emu/src/exec/run/hot.rs
 
-# The terminal of the README.
+# The terminals in the documents.
 .PHONY: recording
 recording: code
 	@guest/apt install python3
-	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" docs/recording.svg
+	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" start docs/recording.svg
+	@docs/recording/record $(PREBAKE) "$$(guest/images/build alpine)" habits docs/habits.svg
 
 # What real distributions are put to, Python's own tests too.
 .PHONY: distros

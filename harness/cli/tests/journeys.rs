@@ -166,6 +166,28 @@ fn an_ordinary_image_is_run() {
     assert_eq!(world.script(&["--offline"], "uname -m\n").0, "x86_64\n");
 }
 
+/// An image on this host is run as one in a registry: what is done in it stays.
+#[test]
+fn an_image_on_this_host_is_run() {
+    let world = World::new("native");
+    let image = format!("oci:{}", made(Path::new("images/busybox"), "test-images").display());
+    let at_prompt = || {
+        let mut session = Session::start(world.run(&[]).arg(&image));
+        session.wait_for("# ");
+        let before = std::mem::take(&mut session.before);
+        (session, before)
+    };
+    let (mut session, before) = at_prompt();
+    assert!(before.contains("boots once"), "{before}");
+    ask(&mut session, "echo kept >/note; cat /note", "kept");
+    exit(session);
+    let (mut session, before) = at_prompt();
+    assert!(!before.contains("boots once"), "{before}");
+    ask(&mut session, "cat /note", "kept");
+    leave(session);
+    assert_eq!(world.sessions().len(), 1);
+}
+
 /// Of two at once one fetches it, and both run; who does not know the code runs the machine all the same.
 #[test]
 fn two_people_run_an_image_at_once() {

@@ -176,7 +176,8 @@ impl Standing {
     }
 }
 
-/// That someone whom the user trusts stands for this code of what `reference` named under this digest, if so.
+/// That someone whom the user trusts stands for this code of what `reference` named under this digest, if so. Nobody needs to stand for what has no
+/// code, as machines of images on this host have none.
 pub(crate) fn voucher(
     context: &Context,
     reference: &str,
@@ -184,10 +185,11 @@ pub(crate) fn voucher(
     code: Option<String>,
     signatures: &[Signature],
 ) -> Result<Option<Voucher>> {
+    let Some(code) = code else { return Ok(None) };
     let reference = super::known_reference(reference).map_or_else(|| super::reference(reference), Ok)?;
     let policy = Policy::open_or_nothing(context);
     let by = policy.vouches(&repository(&reference), digest, signatures).map(ToString::to_string);
-    Ok(by.zip(code).map(|(by, code)| Voucher { code, by }))
+    Ok(by.map(|by| Voucher { code, by }))
 }
 
 /// The digest of the document that `reference` names now.
