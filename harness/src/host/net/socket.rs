@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// A socket of a flow.
@@ -74,15 +74,6 @@ impl AsFd for Socket {
         match self {
             Self::Connecting(stream) | Self::Stream(stream) => stream.as_fd(),
             Self::Datagrams(socket) => socket.as_fd(),
-        }
-    }
-}
-
-impl From<Socket> for OwnedFd {
-    fn from(socket: Socket) -> Self {
-        match socket {
-            Socket::Connecting(stream) | Socket::Stream(stream) => stream.into(),
-            Socket::Datagrams(socket) => socket.into(),
         }
     }
 }
