@@ -147,10 +147,16 @@ impl Undefined {
             M::Fxrstor | M::Fxrstor64 => self.misaligned = true,
             // With what it takes off the stack, too: AMD looks at the outer stack before it looks at the selector.
             M::Retf if instruction.op_count() == 1 => self.misaligned = true,
-            // SDM: the target is held against the limit of the code segment before anything is pushed. AMD looks at the stack first.
+            // SDM: the target is held against the limit of the code segment before anything is pushed. AMD looks at the stack first, and a far CALL has written
+            // to it by then.
             M::Call if !done && instruction.code_size() != CodeSize::Code64 => {
                 const STACK_FAULTS: &[u32] = &[12, 14, 17];
                 self.instead = Some((STACK_FAULTS, Instead::Raises(13)));
+                if let (true, Before::This(state) | Before::Start(state)) =
+                    (instruction.is_call_far() || instruction.is_call_far_indirect(), known)
+                {
+                    self.memory.push((state.gpr[gpr::RSP].wrapping_sub(8) & 0xffff_ffff, 8));
+                }
             }
             // Whether it comes to the MMX state before its fault or not at all.
             M::Maskmovq => self.mmx |= !done,
