@@ -44,8 +44,17 @@ impl FromStr for LinkArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self(Link::None));
+        // Docker's and podman's names.
+        match text {
+            "none" => return Ok(Self(Link::None)),
+            "bridge" | "default" | "slirp4netns" | "pasta" => return "user".parse(),
+            "host" => {
+                let instead = "the guest has a network of its own; publish its ports with -p, and use --net user,host=on to let it reach this host's \
+                               loopback interface";
+                return Err(instead.into());
+            }
+            _ if text.starts_with("container:") => return Err("each guest has a network of its own; publish ports with -p".into()),
+            _ => {}
         }
         if let Some(place) = text.strip_prefix("socket=") {
             let place = match place.parse() {
@@ -57,7 +66,7 @@ impl FromStr for LinkArg {
         }
         let mut words = text.split(',');
         if words.next() != Some("user") {
-            return Err("expected none, user or socket=ADDR".into());
+            return Err("expected none, user or socket=ADDR; there are no networks with names".into());
         }
         let (mut host, mut mtu) = (false, MTU);
         for word in words {
@@ -190,6 +199,10 @@ mod tests {
         assert_eq!(link("user,host=on,mtu=9000"), Ok(Link::User { host: true, mtu: 9000 }));
         assert_eq!(link("socket=/run/net"), Ok(Link::Socket(SocketPlace::Path("/run/net".into()))));
         assert_eq!(link("socket=127.0.0.1:9"), Ok(Link::Socket(SocketPlace::Address(([127, 0, 0, 1], 9).into()))));
+        assert_eq!(link("bridge"), link("user"));
+        for (wrong, instead) in [("host", "host=on"), ("container:x", "-p"), ("mine", "no networks with names")] {
+            assert!(link(wrong).is_err_and(|error| error.contains(instead)), "{wrong}");
+        }
         for wrong in ["", "tap", "user,mtu=575", "user,mtu=65521", "user,host", "user,mtu=x", "socket=nowhere"] {
             assert!(link(wrong).is_err(), "{wrong:?}");
         }
