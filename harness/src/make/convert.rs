@@ -44,6 +44,8 @@ pub struct Conversion {
     pub upper: Option<u32>,
     /// Memory in MiB, which is fixed in the machine.
     pub memory: u32,
+    /// The machine has a network device.
+    pub network: bool,
 }
 
 impl Conversion {
@@ -58,6 +60,7 @@ impl Conversion {
             root: None,
             upper: None,
             memory: IMAGE_MEMORY,
+            network: true,
         }
     }
 
@@ -138,7 +141,7 @@ fn contents(args: &Conversion, upper: u64, code: u64, context: &Context) -> Resu
                 kernel: args.kernel.clone().unwrap_or_default(),
                 initramfs: args.initrd.as_deref().map(read_initramfs).transpose()?,
                 root: args.root.clone().map(Root::File),
-                metadata: Metadata { append: args.append.clone(), upper, network: true, image: None },
+                metadata: Metadata { append: args.append.clone(), upper, network: args.network, image: None },
             })
         }
     }
@@ -157,7 +160,7 @@ fn contents_of_image(args: &Conversion, name: &str, (upper, code): (u64, u64), c
     let image = image::read(&source, folder, Limits::default(), context)?;
     initramfs.extend(cpio::segment(IMAGE_FILE, for_init(&image.origin).to_string().as_bytes()));
     let words = if upper > 0 { [ROOT_WORD, UPPER_WORD].join(" ") } else { ROOT_WORD.into() };
-    let metadata = Metadata { append: format!("{} {words}", args.append), upper, network: true, image: Some(image.origin.clone()) };
+    let metadata = Metadata { append: format!("{} {words}", args.append), upper, network: args.network, image: Some(image.origin.clone()) };
 
     let others = code + kernel_len + initramfs.len() as u64 + metadata.encode().len() as u64 + FRAME;
     let root = erofs::Filesystem::of(&image.tree, MAX_FILE_LEN.saturating_sub(others))?;

@@ -56,6 +56,9 @@ pub struct ConvertArgs {
     /// Memory, such as 512m or 1g; a number alone is MiB. It is fixed in the file [default: 512 for an image, else 128]
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<MemoryArg>,
+    /// Give the machine of a kernel a network device; machines of images have one
+    #[arg(long, conflicts_with = "image")]
+    pub network_device: bool,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -73,6 +76,7 @@ impl ConvertArgs {
             root: self.root.clone(),
             upper: self.upper,
             memory: self.memory.map_or(if self.image.is_some() { IMAGE_MEMORY } else { DEFAULT_MEMORY }, |memory| memory.0),
+            network: self.network_device || self.image.is_some(),
         }
     }
 

@@ -90,7 +90,7 @@ pub fn packed() -> &'static Packed {
         let packed = Packed { wasm: scratch("machine.wasm"), aot: scratch("machine.aot") };
         let mut convert = packer("convert");
         convert.arg("--kernel").arg(guest("vmlinux")).arg("--initrd").arg(guest("tests.cpio")).args(["--memory", "64"]);
-        convert.arg("--root").arg(guest("root.img")).args(["--upper", "64"]);
+        convert.arg("--root").arg(guest("root.img")).args(["--upper", "64", "--network-device"]);
         succeed(convert.arg("-o").arg(&packed.wasm));
         succeed(packer("aot").arg(&packed.wasm).arg("-o").arg(&packed.aot));
         packed
