@@ -6,6 +6,7 @@ use super::corners::number;
 use super::generate::{self, Encoding};
 use super::rng::Rng;
 use super::undefined::{Before, Undefined, flags_of};
+use super::vendor::{self, Vendor};
 use super::world::ENTRY;
 
 /// Draws sequences from the forms that suit: they run on to the next instruction and leave nothing undefined but flags.
@@ -108,7 +109,10 @@ impl Sequence {
         }
         let mut undefined = self.undefined.clone();
         undefined.add(&instruction, Before::Unknown, true);
-        if !undefined.is_flags_alone() {
+        // Where the host's vendor takes another NaN, what follows makes another value of it.
+        let mut others = Undefined::default();
+        vendor::open(&mut others, &instruction, Before::Unknown, true, Vendor::of_host());
+        if !undefined.is_flags_alone() || others.nans {
             return false;
         }
         self.undefined = undefined;
