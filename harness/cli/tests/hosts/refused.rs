@@ -88,7 +88,7 @@ fn a_snapshot_of_another_model_is_refused_on_both_engines() {
     let machine = MachineId { model: Model::new("pc1-v3/1").unwrap(), ram_size: 64 << 20, devices: 0 };
     Writer::new(machine).write(Pages::new(&vec![0; 64 << 20]), &mut fs::File::create(&path).unwrap()).unwrap();
     let plain = scratch("plain.snap");
-    bake(&plain, &["--memory", "64"]);
+    bake(&plain, &["--memory", "64", "--net", "user"]);
     for engine in ["wamr", "native"] {
         let restore = |snapshot: &Path| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
