@@ -255,6 +255,8 @@ pub enum Notice<'a> {
         address: SocketAddr,
         /// The guest's port.
         guest: u16,
+        /// Its protocol: `tcp` or `udp`.
+        protocol: &'static str,
     },
     /// The guest has a network while it is baked.
     BakedWithNetwork,

@@ -38,11 +38,11 @@ pub fn open(
     }
     let network = Network::open(&options, &mut OsEntropy::open()?)?;
     let addresses = network.iter().flat_map(Network::addresses);
-    for (Publish { host, guest, .. }, address) in options.published.iter().zip(addresses) {
+    for (Publish { host, guest, protocol }, address) in options.published.iter().zip(addresses) {
         // The others are as asked for.
         if host.port() == 0 {
             let address = address.map_err(|source| Error::Publish { address: *host, source })?;
-            context.notice(Notice::Published { address, guest: *guest });
+            context.notice(Notice::Published { address, guest: *guest, protocol: protocol.name() });
         }
     }
     Ok(network)

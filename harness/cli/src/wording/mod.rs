@@ -108,7 +108,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             path.display()
         ),
         Notice::DiskFull => "the guest's writes to a disk failed: no room is left for changed blocks".into(),
-        Notice::Published { address, guest } => format!("port {guest} of the guest is published on {address}"),
+        Notice::Published { address, guest, protocol } => format!("port {guest}/{protocol} of the guest is published on {address}"),
         Notice::BakedWithNetwork => "the guest has a network, so the same bake will not give the same snapshot again".into(),
         Notice::WaitingForDebugger { address } => {
             format!("waiting for a debugger: gdb -ex 'target remote {address}'")

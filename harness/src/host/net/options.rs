@@ -114,6 +114,16 @@ pub enum Transport {
     Udp,
 }
 
+impl Transport {
+    /// As docker writes it behind a port's number.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 impl NetworkOptions {
     /// The usual network: the world, and nothing of the host's loopback interface.
     pub fn user() -> Self {
