@@ -49,10 +49,11 @@ fn same_stop(a: CaseExit, b: CaseExit, undefined: &Undefined) -> bool {
 }
 
 /// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical or not
-/// aligned. The address may be one of 32 bits.
+/// aligned. The address may be one of 32 or of 16 bits.
 fn either_string(a: CaseExit, b: CaseExit, rdi: u64) -> bool {
-    const LONGEST: u32 = 8;
-    let is_there = |stop: CaseExit| (stop.cr2 as u32).wrapping_sub(rdi as u32) < LONGEST;
+    const LONGEST: u64 = 8;
+    let starts_at = |stop: CaseExit, start: u64| stop.cr2.wrapping_sub(start) & 0xffff_ffff < LONGEST;
+    let is_there = |stop: CaseExit| starts_at(stop, rdi) || starts_at(stop, rdi & 0xffff);
     match (a.vector, b.vector) {
         (14, 14) => a.error == b.error && (is_there(a) || is_there(b)),
         (14, 13 | 17) => b.error == 0,
