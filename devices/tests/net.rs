@@ -7,7 +7,7 @@ use devices::net::wire::{
     HEADER_SIZE, Header, PartialChecksum, RECEIVEQ, TRANSMITQ, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
     VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_MRG_RXBUF,
 };
-use devices::net::{FrameSink, MAX_FRAME, Net, NetState, Offload, Pushed};
+use devices::net::{FrameSink, MAX_AWAITED_FRAME, MAX_FRAME, MIN_FRAME, Net, NetState, Offload, Pushed};
 use devices::virtio::MmioTransport;
 use devices::virtio::spec::feature::VIRTIO_F_VERSION_1;
 use devices::virtio::spec::mmio;
@@ -179,6 +179,32 @@ fn frames_that_the_driver_cannot_take_are_refused() {
     }
     for length in [0, 13, MAX_FRAME + 1] {
         assert_eq!(push(&mut guest, NOTHING, &frame(length)), Pushed::Refused);
+    }
+}
+
+/// As Linux has them: buffers of 1,536 bytes, filled up again when fewer than half are left.
+#[test]
+fn a_driver_that_posts_buffers_when_half_are_used_is_not_waited_for() {
+    let mut guest = guest();
+    let mut posted = 0;
+    for length in (MIN_FRAME..=MAX_AWAITED_FRAME).step_by(997).chain([MAX_AWAITED_FRAME; 9]) {
+        if posted < 32 {
+            posted += post(&mut guest, 64 - posted, 1536).len();
+        }
+        assert_eq!(push(&mut guest, NOTHING, &frame(length)), Pushed::Delivered, "{length} bytes with {posted} buffers");
+        while guest.used(RECEIVEQ).is_some() {
+            posted -= 1;
+        }
+    }
+}
+
+/// Where half of them are there, the driver has no reason to post more.
+#[test]
+fn a_frame_that_does_not_fit_into_half_of_the_buffers_is_not_waited_for() {
+    let mut guest = guest();
+    for (more, pushed) in [(31, Pushed::NoRoom), (2, Pushed::Refused), (31, Pushed::Delivered)] {
+        post(&mut guest, more, 1536);
+        assert_eq!(push(&mut guest, NOTHING, &frame(MAX_FRAME)), pushed, "after {more} more");
     }
 }
 

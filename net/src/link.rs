@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Smallest MTU that IPv4 allows.
 const MIN_MTU: u16 = 576;
 
+/// Bytes of the longest TCP packet that is left to a guest's driver to cut. Drivers do not always have buffers for 64 KiB, and post no new ones
+/// before they have used some.
+pub(crate) const MAX_SEGMENT: u16 = 32 << 10;
+
 /// What a guest's driver does itself, so that the stack need not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offload {
@@ -153,7 +157,7 @@ impl Device for Port<'_> {
         // Between the guest's memory and ours nothing is damaged; what goes out is completed in `finish`.
         capabilities.checksum = ChecksumCapabilities::ignored();
         if self.offload.checksum && self.offload.segmentation {
-            capabilities.segmentation.tcpv4 = NonZeroUsize::new(usize::from(u16::MAX));
+            capabilities.segmentation.tcpv4 = NonZeroUsize::new(usize::from(MAX_SEGMENT));
         }
         capabilities
     }

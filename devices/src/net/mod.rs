@@ -23,13 +23,16 @@ pub type Mac = [u8; 6];
 
 /// Bytes of the largest frame: an Ethernet header, and an IP packet as long as there may be.
 pub const MAX_FRAME: usize = 14 + u16::MAX as usize;
+/// Bytes of the largest frame that a driver surely makes room for which merges buffers of 1,536 bytes, and posts new ones only when it has used half
+/// of them, as Linux does. A larger frame is refused unless there is room at once.
+pub const MAX_AWAITED_FRAME: usize = RECEIVE_QUEUE_SIZE as usize / 2 * 1536 - HEADER_SIZE;
 /// Bytes of the smallest frame: an Ethernet header.
 pub const MIN_FRAME: usize = 14;
 /// Least MTU of IPv4.
 pub const MIN_MTU: u16 = 68;
 
-/// Linux fills a receive queue with a buffer for each descriptor when the interface goes up, which takes time and memory. These hold a TCP
-/// segment of 64 KiB.
+/// Linux fills a receive queue with a buffer for each descriptor when the interface goes up, which takes time and memory. Half of these hold
+/// [`MAX_AWAITED_FRAME`].
 const RECEIVE_QUEUE_SIZE: u16 = 64;
 const TRANSMIT_QUEUE_SIZE: u16 = 64;
 
@@ -64,7 +67,7 @@ pub enum Pushed {
     Delivered,
     /// The driver has no buffers for it now.
     NoRoom,
-    /// The driver will never have buffers for it, or did not agree to take such frames.
+    /// The driver may never have buffers for it, or did not agree to take such frames.
     Refused,
 }
 
@@ -111,7 +114,9 @@ impl<S: FrameSink> Net<S> {
         let several = queues.features() & VIRTIO_NET_F_MRG_RXBUF != 0;
         let room = queues.room(RECEIVEQ, needed, if several { u16::MAX } else { 1 })?;
         if room.bytes < needed {
-            return Ok(if room.chains == room.most { Pushed::Refused } else { Pushed::NoRoom });
+            // Linux posts new buffers only when it has used half of them. To wait for more than half would be to wait for ever.
+            let waits = 2 * u32::from(room.chains) < u32::from(room.most);
+            return Ok(if waits { Pushed::NoRoom } else { Pushed::Refused });
         }
         let mut bytes = header.to_bytes(frame, room.chains).to_vec();
         bytes.extend(frame);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use devices::net::Mac;
-use prebake::host::net::{Link, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
+use prebake::host::net::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
 use protocol::network::MTU;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -74,8 +74,8 @@ impl FromStr for LinkArg {
                 Some(("host", "on")) => host = true,
                 Some(("host", "off")) => host = false,
                 Some(("mtu", number)) => {
-                    let wanted = number.parse().ok().filter(|number| (MIN_MTU..=emu::machine::model::MAX_MTU).contains(number));
-                    mtu = wanted.ok_or_else(|| format!("the MTU must be from {MIN_MTU} to {}", emu::machine::model::MAX_MTU))?;
+                    let wanted = number.parse().ok().filter(|number| (MIN_MTU..=MAX_MTU).contains(number));
+                    mtu = wanted.ok_or_else(|| format!("the MTU must be from {MIN_MTU} to {MAX_MTU}"))?;
                 }
                 _ => return Err(format!("`{word}` is none of host=on, host=off and mtu=N")),
             }
@@ -203,7 +203,7 @@ mod tests {
         for (wrong, instead) in [("host", "host=on"), ("container:x", "-p"), ("mine", "no networks with names")] {
             assert!(link(wrong).is_err_and(|error| error.contains(instead)), "{wrong}");
         }
-        for wrong in ["", "tap", "user,mtu=575", "user,mtu=65521", "user,host", "user,mtu=x", "socket=nowhere"] {
+        for wrong in ["", "tap", "user,mtu=575", "user,mtu=32769", "user,host", "user,mtu=x", "socket=nowhere"] {
             assert!(link(wrong).is_err(), "{wrong:?}");
         }
     }

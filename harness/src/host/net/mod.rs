@@ -11,7 +11,7 @@ mod user;
 
 pub use state::ConnectionsState;
 
-pub use options::{Link, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
+pub use options::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
 
 use crate::error::Result;
 use devices::net::Pushed;

@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 /// Least MTU that IPv4 hosts must take.
 pub const MIN_MTU: u16 = 576;
+/// Greatest MTU: a guest may have no room for longer frames.
+pub const MAX_MTU: u16 = 32 << 10;
+
+const _: () = assert!(14 + MAX_MTU as usize <= devices::net::MAX_AWAITED_FRAME);
 
 /// A guest's network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,16 +7,19 @@ use super::socket::{self, Moved, Socket};
 use crate::error::{Error, Result};
 use net::{Action, Config, Connection, Failure, FlowId, Frame, Offload, QueryId, Stack};
 use rand_core::Rng;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Longest datagram.
 const LONGEST: usize = 65_535;
 /// Datagrams, or connections, that are taken from one socket before others have their turn.
 const BURST: usize = 64;
+/// Looks at what has happened outside before the guest has its turn.
+const LOOKS: usize = 64;
 
 /// A socket that belongs to a flow.
 struct Open {
@@ -63,6 +66,8 @@ pub struct UserNetwork {
     answers: BTreeMap<FlowId, (usize, SocketAddr)>,
     lookups: BTreeMap<QueryId, (Lookup, Token)>,
     resolvers: Resolvers,
+    /// A descriptor that makes room for one more when the process may have no more of them.
+    spare: Option<OwnedFd>,
     now: Duration,
 }
 
@@ -80,6 +85,7 @@ impl UserNetwork {
         config.guest_mac = options.mac.unwrap_or(config.guest_mac);
         config.names.extend(options.names.iter().map(|(name, named)| (name.to_ascii_lowercase(), named.address())));
         let poller = Poller::new().map_err(|source| Error::Host { what: "watch sockets", source })?;
+        let spare = poller.as_fd().try_clone_to_owned().ok();
         let mut network = Self {
             stack: Stack::new(config, now),
             offload: Offload::default(),
@@ -91,6 +97,7 @@ impl UserNetwork {
             answers: BTreeMap::new(),
             lookups: BTreeMap::new(),
             resolvers,
+            spare,
             now,
         };
         options.published.iter().try_for_each(|publish| network.publish(publish))?;
@@ -196,7 +203,7 @@ impl UserNetwork {
         self.stack.advance(now);
         let late: Vec<QueryId> = self.lookups.iter().filter(|(_, (lookup, _))| lookup.deadline() <= now).map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.look_up(id, Lookup::ask));
-        loop {
+        for _ in 0..LOOKS {
             let ready = self.poller.take().map_err(|source| Error::Host { what: "watch sockets", source })?;
             let more = !ready.is_empty();
             ready.into_iter().for_each(|ready| self.happened(ready));
@@ -204,9 +211,10 @@ impl UserNetwork {
             self.move_all();
             self.act();
             if !more {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn token(&mut self, target: Target) -> Token {
@@ -338,7 +346,11 @@ impl UserNetwork {
             let guest = *guest;
             match listener {
                 Listener::Tcp(listener) => {
-                    let Ok((stream, _)) = listener.accept() else { return };
+                    let stream = match listener.accept() {
+                        Ok((stream, _)) => stream,
+                        Err(error) if is_out_of_descriptors(&error) => return self.turn_away(number),
+                        Err(_) => return,
+                    };
                     let Ok(socket) = Socket::accepted(stream) else { continue };
                     match self.stack.open_stream(guest) {
                         Some(flow) => self.insert(flow, socket),
@@ -361,6 +373,15 @@ impl UserNetwork {
                 }
             }
         }
+    }
+
+    /// Refuses the connections that wait at a port while the process may have no more descriptors. They would wait for ever, and wake it for ever.
+    fn turn_away(&mut self, number: usize) {
+        self.spare = None;
+        if let Some(Published { listener: Listener::Tcp(listener), .. }) = self.published.get(number) {
+            (0..BURST).map_while(|_| listener.accept().ok()).for_each(|(stream, _)| Socket::Stream(stream).reset());
+        }
+        self.spare = self.poller.as_fd().try_clone_to_owned().ok();
     }
 
     /// Moves bytes between all sockets and their flows, and watches for what stopped that.
@@ -432,4 +453,8 @@ impl UserNetwork {
         }
         Ok(())
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
