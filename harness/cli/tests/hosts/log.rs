@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each program uses its part")]
 
 use devices::console::{ConsoleSink, Port};
+use devices::net::Pushed;
+use devices::net::wire::Header;
 use devices::serial::SerialSink;
 use emu::machine::{Halt, Settle, Stop, Thresholds};
 use prebake::machine::Engine;
@@ -85,9 +87,14 @@ pub enum Call {
     },
     SkipTo(u64),
     Push(Port, Vec<u8>),
+    /// A frame for the guest, which needs nothing done to it.
+    Frame(Vec<u8>),
+    /// The frames that the guest has sent since the last look at them, one behind the other.
+    Sent(Vec<u8>),
 }
 
-/// As a line for other programs: `run REASON DETAIL COUNT` with what `pb_run` and `pb_detail` give, `skip TICK`, `push PORT HEX`.
+/// As a line for other programs: `run REASON DETAIL COUNT` with what `pb_run` and `pb_detail` give, `skip TICK`, `push PORT HEX`, `frame HEX`,
+/// `sent HEX`.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,10 +111,27 @@ impl fmt::Display for Call {
             Self::SkipTo(tick) => write!(f, "skip {tick}"),
             Self::Push(port, bytes) => {
                 write!(f, "push {} ", port.index())?;
-                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write_hex(f, bytes)
+            }
+            Self::Frame(bytes) => {
+                f.write_str("frame ")?;
+                write_hex(f, bytes)
+            }
+            Self::Sent(bytes) => {
+                f.write_str("sent ")?;
+                write_hex(f, bytes)
             }
         }
     }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn read_hex(hex: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| hex.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 impl FromStr for Call {
@@ -131,11 +155,11 @@ impl FromStr for Call {
             }
             ["skip", tick] => tick.parse().ok().map(Self::SkipTo),
             ["push", port, hex] => {
-                let byte = |at: usize| hex.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                let bytes: Option<_> = (0..hex.len()).step_by(2).map(byte).collect();
                 let port = port.parse().ok().and_then(|port: usize| Port::ALL.get(port).copied());
-                port.zip(bytes).map(|(port, bytes)| Self::Push(port, bytes))
+                port.zip(read_hex(hex)).map(|(port, bytes)| Self::Push(port, bytes))
             }
+            ["frame", hex] => read_hex(hex).map(Self::Frame),
+            ["sent", hex] => read_hex(hex).map(Self::Sent),
             _ => None,
         };
         call.ok_or_else(|| format!("`{line}` is no call"))
@@ -176,17 +200,29 @@ impl<'a> Recording<'a> {
     }
 
     /// From the barrier to the end of a shell that reads these lines.
-    pub fn script(mut self, lines: &[&str]) -> Vec<Call> {
+    pub fn script(self, lines: &[&str]) -> Vec<Call> {
+        self.conversation(lines, &[])
+    }
+
+    /// The same, and the guest gets a frame whenever it is idle between the last line but one and the last.
+    pub fn conversation(mut self, lines: &[&str], frames: &[Vec<u8>]) -> Vec<Call> {
         let start = HostMessage::Start { mode: Mode::Streams, term: None, time: None, after_exit: AfterExit::Halt };
         self.push(Port::Control, start.to_string().as_bytes());
         self.push(Port::Tty, ANSWER);
-        let mut lines = lines.iter();
+        let (mut lines, mut frames) = (lines.iter(), frames.iter());
         loop {
             let stop = self.run();
             if stop == Stop::HaltedForGood {
                 return self.calls;
             }
             let ready = self.engine.wants_input(Port::Stdin) && self.engine.input_pending(Port::Control) == 0;
+            if ready
+                && lines.len() == 1
+                && let Some(frame) = frames.next()
+            {
+                self.push_frame(frame);
+                continue;
+            }
             match if ready { lines.next() } else { None } {
                 Some(line) => self.push(Port::Stdin, line.as_bytes()),
                 None => self.skip(stop),
@@ -194,9 +230,18 @@ impl<'a> Recording<'a> {
         }
     }
 
+    fn push_frame(&mut self, frame: &[u8]) {
+        assert_eq!(self.engine.push_frame(Header::default(), frame), Pushed::Delivered);
+        self.calls.push(Call::Frame(frame.to_vec()));
+    }
+
     fn run(&mut self) -> Stop {
         let stop = self.engine.run(u64::MAX).unwrap();
         self.calls.push(Call::Run { stop, count: self.engine.count() });
+        let sent = frames(self.engine);
+        if !sent.is_empty() {
+            self.calls.push(Call::Sent(sent));
+        }
         stop
     }
 
@@ -212,6 +257,11 @@ impl<'a> Recording<'a> {
     }
 }
 
+/// The frames that the guest has sent.
+fn frames(engine: &mut dyn Engine) -> Vec<u8> {
+    engine.take_frames().into_iter().flat_map(|(_, frame)| frame).collect()
+}
+
 /// Does one call again. It must end as it did.
 pub fn replay(engine: &mut dyn Engine, call: &Call) -> Result<(), String> {
     let done = match call {
@@ -224,6 +274,11 @@ pub fn replay(engine: &mut dyn Engine, call: &Call) -> Result<(), String> {
             call.clone()
         }
         Call::Push(port, bytes) => Call::Push(*port, bytes[..engine.push_input(*port, bytes)].to_vec()),
+        Call::Frame(bytes) => match engine.push_frame(Header::default(), bytes) {
+            Pushed::Delivered => call.clone(),
+            other => return Err(format!("the guest did not take a frame: {other:?}")),
+        },
+        Call::Sent(_) => Call::Sent(frames(engine)),
     };
     if done == *call { Ok(()) } else { Err(format!("`{done}` instead of `{call}`")) }
 }

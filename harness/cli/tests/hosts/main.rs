@@ -43,9 +43,14 @@ impl RecordedRun {
 
     /// From a snapshot of that through a script, natively. The script succeeds.
     fn through(snapshot: &Path, lines: &[&str]) -> Self {
+        Self::through_with(snapshot, lines, &[])
+    }
+
+    /// The same, with frames for the guest before the last line.
+    fn through_with(snapshot: &Path, lines: &[&str], frames: &[Vec<u8>]) -> Self {
         let listener = Listener::default();
         let mut engine = Host::Native.restore(snapshot, &listener);
-        let log = Recording::new(&mut *engine, &listener).script(lines);
+        let log = Recording::new(&mut *engine, &listener).conversation(lines, frames);
         let said = listener.said().clone();
         assert_eq!((said.on(Port::Control), said.on(Port::Stderr)), ("started\nexit 0\n", ""));
         Self { log, said, end: save(&mut *engine) }

@@ -8,6 +8,8 @@ then for each run of pages the number of its disk (-1: guest RAM), its address t
     run REASON DETAIL COUNT     pb_run, which must end like this: up to COUNT if REASON is 0, without a limit if not
     skip TICK                   pb_skip_to
     push PORT HEX               pb_push_input
+    frame HEX                   pb_push_frame, with an empty header; the guest must take it
+    sent HEX                    pb_take_frames: what the guest has sent must be this, one frame behind the other
 
 The machine it comes to is left in FOLDER: `records` (of pb_save), `ram`, `upper` (the second disk), and `said.N` with what the guest wrote on port N (255: serial).
 """
@@ -72,6 +74,15 @@ class Machine:
             self.said[port] += output[5 : 5 + length]
             output = output[5 + length :]
 
+    def frames(self):
+        self.call("take_frames")
+        records, frames = self.answer(), b""
+        while records:
+            (length,) = struct.unpack_from("<I", records)
+            frames += records[16 : 16 + length]
+            records = records[16 + length :]
+        return frames
+
     def replay(self, line):
         match line.split():
             case ["run", *numbers]:
@@ -85,6 +96,11 @@ class Machine:
             case ["push", port, data]:
                 data = bytes.fromhex(data)
                 assert self.call("push_input", int(port), self.give(data)) == len(data)
+            case ["frame", frame]:
+                assert self.call("push_frame", self.give(bytes(12) + bytes.fromhex(frame))) == 0
+            case ["sent", frames]:
+                if (found := self.frames()) != bytes.fromhex(frames):
+                    sys.exit(f"`{line}`, and the guest sent {found.hex()}")
             case _:
                 sys.exit(f"`{line}` is no call")
 
