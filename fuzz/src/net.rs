@@ -1,7 +1,14 @@
-//! The network of a guest: any frames of the guest, any doings of the host. A guest that follows the protocol reaches open streams, so that
-//! what is behind them is fed, too.
+//! The network of a guest, from its driver to the host's sockets: any frames of the guest, any doings of the host. All frames go through the network
+//! device. A guest that follows the protocol reaches open streams, so that what is behind them is fed, too.
 
 use crate::input::Input;
+use crate::p9::driver::{Buffer, Guest, Submitted};
+use devices::net::wire::{
+    HEADER_SIZE, Header, PartialChecksum, RECEIVEQ, TRANSMITQ, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_MRG_RXBUF,
+};
+use devices::net::{FrameQueue, Net, Pushed};
+use devices::virtio::spec::feature::VIRTIO_F_VERSION_1;
 use net::{Action, Config, Failure, FlowId, Frame, Offload, Protocol, QueryId, Stack};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -14,8 +21,14 @@ const IPV4: usize = 20;
 /// Where a stream of the guest stands: what it sends next, and what it acknowledges.
 type Numbers = BTreeMap<(u16, [u8; 4], u16), (u32, u32)>;
 
+/// Receive buffers of the driver, and their size: the longest frame fits.
+const BUFFERS: usize = 48;
+const BUFFER: u32 = 1536;
+
 struct World {
     config: Config,
+    guest: Guest<Net<FrameQueue>>,
+    posted: VecDeque<Submitted>,
     stack: Stack,
     now: Duration,
     numbers: Numbers,
@@ -36,12 +49,18 @@ pub fn talk(bytes: &[u8]) -> usize {
         names: vec![("db".into(), Ipv4Addr::new(192, 168, 127, 77))],
         ..Config::default()
     };
-    let mut stack = Stack::new(config.clone(), Duration::from_secs(1));
+    let mut features = VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF;
     if how & 8 != 0 {
-        stack.set_offload(Offload { checksum: true, segmentation: how & 0x80 != 0 });
+        features |= VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM;
+        features |= if how & 0x80 != 0 { VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_HOST_TSO4 } else { 0 };
     }
-    let (numbers, flows, queries) = Default::default();
-    let mut world = World { config, stack, now: Duration::from_secs(1), numbers, flows, queries, open: 0 };
+    let mut guest = Guest::new(Net::new(FrameQueue::default(), config.guest_mac, config.mtu));
+    guest.start_with(features);
+    let devices::net::Offload { checksum, segmentation } = guest.with_device(|_, queues| Ok(Net::<FrameQueue>::offload(queues))).unwrap();
+    let mut stack = Stack::new(config.clone(), Duration::from_secs(1));
+    stack.set_offload(Offload { checksum, segmentation });
+    let (posted, numbers, flows, queries) = Default::default();
+    let mut world = World { config, guest, posted, stack, now: Duration::from_secs(1), numbers, flows, queries, open: 0 };
     while !input.is_empty() {
         world.step(&mut input);
         world.open = world.open.max(world.stack.connections().len());
@@ -62,9 +81,12 @@ impl World {
             0..=4 => self.segment(step, input),
             5 => {
                 let message = self.datagram(input);
-                self.stack.receive(&message);
+                self.send([0; HEADER_SIZE], &message);
             }
-            6 => self.stack.receive(input.bytes(usize::from(step) + 1)),
+            6 => {
+                let header = std::array::from_fn(|_| input.u8());
+                self.send(header, input.bytes(usize::from(step) + 1));
+            }
             7 | 8 => self.take_frames(usize::from(step >> 4) + 1),
             9 | 10 => self.host(step, input),
             11 => {
@@ -186,7 +208,35 @@ impl World {
             let at = usize::from(input.u16()) % frame.len();
             frame[at] ^= input.u8();
         }
-        self.stack.receive(&frame);
+        self.send([0; HEADER_SIZE], &frame);
+    }
+
+    /// The driver sends a frame.
+    fn send(&mut self, header: [u8; HEADER_SIZE], frame: &[u8]) {
+        self.guest.submit(TRANSMITQ, &[Buffer::Readable(&header), Buffer::Readable(frame)]);
+        self.guest.notify(TRANSMITQ);
+        assert!(self.guest.used(TRANSMITQ).is_some(), "the device takes every frame");
+        for (_, frame) in self.guest.device.device_mut().sink_mut().take() {
+            self.stack.receive(&frame);
+        }
+    }
+
+    /// The driver is given a frame, which it finds in its buffers.
+    fn deliver(&mut self, Frame { bytes, checksum, segment }: &Frame) -> Vec<u8> {
+        while self.posted.len() < BUFFERS {
+            self.posted.push_back(self.guest.submit(RECEIVEQ, &[Buffer::Writable(BUFFER)]));
+        }
+        let checksum = checksum.map(|checksum| PartialChecksum { start: checksum.start, offset: checksum.offset });
+        let header = Header { checksum, segment: *segment };
+        let pushed = self.guest.with_device(|device, queues| device.push_frame(header, bytes, queues));
+        assert_eq!(pushed, Some(Pushed::Delivered));
+        let mut found = Vec::new();
+        while let Some((head, length)) = self.guest.used(RECEIVEQ) {
+            let buffer = self.posted.pop_front().expect("the buffer is the driver's");
+            assert_eq!(buffer.head, head);
+            found.extend(self.guest.written(&buffer, length));
+        }
+        found.split_off(HEADER_SIZE)
     }
 
     /// UDP, a ping, another protocol, or a piece of one of them.
@@ -223,7 +273,8 @@ impl World {
         for _ in 0..count {
             let Some(frame) = self.stack.frame() else { break };
             self.check(&frame);
-            let bytes = &frame.bytes;
+            let bytes = self.deliver(&frame);
+            assert_eq!(bytes, frame.bytes);
             if bytes[12..14] != [8, 0] || bytes[23] != 6 {
                 continue;
             }
