@@ -1,6 +1,6 @@
 //! The state machine.
 
-use crate::feed::{Fed, Feeder};
+use crate::feed::{BRIEF_HALTS, Fed, Feeder, is_brief};
 use crate::output::Output;
 use crate::{Action, Begin, Budget, Clock, Decline, Ending, Event, Failure, Notice, SavePoint, Settings, Status};
 use devices::console::{Port, WindowSize};
@@ -423,7 +423,12 @@ impl Attendant {
             // A guest that listens on its terminal and has no control port is not prebake's: there is nothing to wait for.
             Stage::Booting { .. } if status.tty.ready && !self.control => self.attach(),
             // An init that does not acknowledge has started its program when it has taken what it was sent, and waits.
-            Stage::Starting { .. } if self.has_taken_all() => self.attach(),
+            // One without a control port is container2wasm's: its container is still to come while it waits for no more than its own processes.
+            Stage::Starting { since }
+                if self.has_taken_all() && (self.control || !is_brief(deadline, status.now) || since.is_past(&status, BRIEF_HALTS, 0)) =>
+            {
+                self.attach();
+            }
             Stage::Resuming { since } if since.is_past(&status, RESUME_TIME, 0) => return self.end = Some(Err(Failure::NotReseeded)),
             Stage::Exiting { status: code, since } if deadline.is_none() || since.is_past(&status, EXIT_TIME, 0) => {
                 return self.exit_unsaved(code);

@@ -20,12 +20,17 @@ const PACED_START: usize = 4096;
 /// A guest that halts for less than this, in nanoseconds, does not wait for a person at its terminal …
 const BRIEF_HALT: u64 = 30_000_000;
 /// … unless it has halted for no longer in all this time.
-const BRIEF_HALTS: u64 = 1_000_000_000;
+pub const BRIEF_HALTS: u64 = 1_000_000_000;
 /// Counts that a guest under the host's clock may be busy for before it is given the next line all the same: a tenth of a second or so, and
 /// enough for a shell to start a program, however busy the host is.
 const PATIENCE: u64 = 20_000_000;
 /// The same under the virtual clock: a second of guest time, which takes the host so long that a script has come by then.
 const VIRTUAL_PATIENCE: u64 = 1_000_000_000;
+
+/// Whether a guest that halts until `deadline` may do so between two steps of its own work.
+pub fn is_brief(deadline: Option<u64>, now: u64) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_sub(now) < BRIEF_HALT)
+}
 
 /// Input on its way to the guest, and the rules of when it gets there.
 #[derive(Debug)]
@@ -144,8 +149,7 @@ impl Feeder {
     /// Whether the guest, halted until `deadline`, seems to wait for input. A guest that a person types at may halt between two steps of its
     /// own work, for its terminal to take its output for example.
     fn waits_for_input(&self, deadline: Option<u64>, now: u64) -> bool {
-        let brief = deadline.is_some_and(|deadline| deadline.saturating_sub(now) < BRIEF_HALT);
-        !brief || self.mode == Mode::Streams || self.fed == 0 || now.saturating_sub(self.last_fed_tick) > BRIEF_HALTS
+        !is_brief(deadline, now) || self.mode == Mode::Streams || self.fed == 0 || now.saturating_sub(self.last_fed_tick) > BRIEF_HALTS
     }
 
     fn is_paced(&self) -> bool {

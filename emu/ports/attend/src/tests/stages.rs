@@ -102,6 +102,22 @@ fn a_guest_with_a_barrier_and_no_control_port_is_sent_no_message() {
 }
 
 #[test]
+fn a_guest_with_no_control_port_is_given_nothing_while_its_container_starts() {
+    let settings = settings(Clock::Host, Mode::Tty, Source::Pipe);
+    // Its processes wait for each other, briefly: until it waits for longer, or has done so for long.
+    for (ahead, pause, given) in [(1_000_000, 0, false), (100_000_000, 0, true), (1_000_000, 1_100_000_000, true)] {
+        let mut host = Host::new(settings.clone(), Begin::Barrier, Guest::new(Init::BarrierOnly, Phase::AtBarrier));
+        host.attendant.handle(Event::EndOfInput);
+        host.until(|guest| guest.phase == Phase::Runs);
+        host.guest.now += pause;
+        let status = host.guest.status();
+        host.attendant.handle(Event::Stopped { stop: Stop::Halted { deadline: Some(status.now + ahead) }, status });
+        let action = host.attendant.next(&mut host.output);
+        assert_eq!(matches!(action, Action::Push { port: Port::Tty, .. }), given, "{ahead}, {pause}: {action:?}");
+    }
+}
+
+#[test]
 fn a_foreign_guest_is_attached_when_it_listens() {
     for busy in [false, true] {
         let mut host = Host::new(typed(), Begin::PowerOn, Guest { busy, ..Guest::new(Init::Foreign, Phase::Boots(2)) });
