@@ -324,8 +324,8 @@ pub enum Error {
         /// What was asked for.
         setting: Setting,
     },
-    /// The guest's init does not listen.
-    #[error("the guest in {} does not run prebake's init, so {setting} has no effect; omit it", path.display())]
+    /// The guest's init is not prebake's, and knows less.
+    #[error("the guest in {} has an init with container2wasm's protocol, in which {setting} has no place; omit it", path.display())]
     NoInit {
         /// The snapshot.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use super::record::{DiskKind, DiskRecord, ShareRecord};
 use crate::context::Context;
 use crate::error::{Error, Result, Setting};
-use crate::host::backend::clock::{MonotonicClock, since_1970};
+use crate::host::backend::clock::MonotonicClock;
 use crate::host::backend::disk::{self, Verify};
 use crate::host::backend::entropy::OsEntropy;
 use crate::host::backend::hostdir::HostDir;
@@ -139,10 +139,7 @@ impl ConfigBuilder {
                 ClockSource::Virtual => Clock::Virtual,
                 ClockSource::Host => Clock::Host(Box::new(MonotonicClock::new())),
             },
-            epoch: match clock {
-                ClockSource::Virtual => BAKE_EPOCH,
-                ClockSource::Host => since_1970(),
-            },
+            epoch: clock.epoch(),
             limits: Limits::default(),
         })
     }

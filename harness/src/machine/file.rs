@@ -5,13 +5,12 @@ use crate::artifact::code_cache::CodeCache;
 use crate::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::host::backend::clock::since_1970;
 use crate::host::backend::disk::FileSource;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::Stamp;
 use crate::host::processor::has_baseline;
-use crate::machine::config::{BAKE_EPOCH, Randomness, Seed};
+use crate::machine::config::{Randomness, Seed};
 use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
@@ -199,9 +198,10 @@ impl MachineFile {
         shares: &[SharedDirectory],
         (program, network): (&Program, Option<&NetworkInfo>),
     ) -> Result<String> {
-        let (clock, epoch) = match clock {
-            ClockSource::Virtual => ("virtual", BAKE_EPOCH),
-            ClockSource::Host => ("host", since_1970()),
+        let epoch = clock.epoch();
+        let clock = match clock {
+            ClockSource::Virtual => "virtual",
+            ClockSource::Host => "host",
         };
         let entropy = match randomness {
             Randomness::Host => "host",

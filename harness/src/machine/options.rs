@@ -1,6 +1,8 @@
 //! What a machine can be given besides what it boots: a clock, disks, directories.
 
+use super::config::BAKE_EPOCH;
 use crate::error::{Error, Result};
+use crate::host::backend::clock::since_1970;
 use protocol::RESERVED_TAG;
 use std::path::PathBuf;
 
@@ -20,6 +22,21 @@ pub enum ClockSource {
     Virtual,
     /// The host's clock.
     Host,
+}
+
+impl ClockSource {
+    /// Its time, in nanoseconds since 1970, for a machine that is made now.
+    pub fn epoch(self) -> u64 {
+        match self {
+            Self::Virtual => BAKE_EPOCH,
+            Self::Host => since_1970(),
+        }
+    }
+
+    /// The same in seconds.
+    pub fn epoch_seconds(self) -> u64 {
+        self.epoch() / 1_000_000_000
+    }
 }
 
 /// The disks and shares that a machine is given.

@@ -39,6 +39,9 @@ pub struct Program {
     /// The root cannot be written.
     #[serde(default)]
     pub read_only: bool,
+    /// The host's clock, in seconds since 1970: for an init that is not told of it by the control port.
+    #[serde(skip)]
+    pub time: Option<u64>,
 }
 
 /// `HOST:GUEST[:OPTIONS]`.
@@ -160,6 +163,18 @@ impl Program {
 
     /// The first of its settings that was given.
     pub fn given(&self) -> Option<Setting> {
+        self.settings().next()
+    }
+
+    /// The first of its settings that container2wasm's `info` has no line for.
+    pub fn beyond_container2wasm(&self) -> Option<Setting> {
+        let has_line =
+            |setting: &Setting| matches!(setting, Setting::Environment | Setting::Volumes | Setting::Entrypoint | Setting::Arguments);
+        self.settings().find(|setting| !has_line(setting))
+    }
+
+    /// Its settings that were given.
+    fn settings(&self) -> impl Iterator<Item = Setting> + use<> {
         let settings = [
             (Setting::Environment, !self.environment.is_empty()),
             (Setting::Volumes, !self.volumes.is_empty()),
@@ -172,7 +187,7 @@ impl Program {
             (Setting::ReadOnlyRoot, self.read_only),
             (Setting::Arguments, !self.arguments.is_empty()),
         ];
-        settings.into_iter().find(|(_, given)| *given).map(|(setting, _)| setting)
+        settings.into_iter().filter_map(|(setting, given)| given.then_some(setting))
     }
 
     /// The text for init, which is to bring up this network; empty if there is nothing to say.
@@ -187,7 +202,7 @@ impl Program {
             user: self.user.clone(),
             folder: self.folder.clone(),
             network: network.cloned(),
-            time: None,
+            time: self.time,
             binds: volumes.iter().map(|volume| Bind { path: volume.guest.clone(), read_only: volume.read_only }).collect(),
             hostname: self.hostname.clone(),
             tmpfs: self
@@ -282,12 +297,15 @@ mod tests {
             tmpfs: vec!["/t:size=1m".parse().unwrap()],
             limits: vec!["nofile=1:2".parse().unwrap()],
             read_only: true,
+            time: Some(7),
         };
-        let text = "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nh: box\ntmpfs: size=1m /t\nm: a\nmr: b/c\nlimit: nofile 1 2\nroot: ro\n";
+        let text =
+            "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nt: 7\nh: box\ntmpfs: size=1m /t\nm: a\nmr: b/c\nlimit: nofile 1 2\nroot: ro\n";
         assert_eq!(program.info(None), text);
         let lines = program.config(5, None).unwrap();
         assert_eq!(lines.lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "file=6,rw,436172676f2e746f6d6c,a"]);
         assert_eq!((program.given(), program.check()), (Some(Setting::Environment), Ok(())));
+        assert_eq!(program.beyond_container2wasm(), Some(Setting::WorkingDirectory));
         assert_eq!((Program::default().info(None), Program::default().config(3, None).unwrap()), (String::new(), String::new()));
     }
 

@@ -68,6 +68,13 @@ impl Record for BakeState {
     const VERSION: u16 = 2;
 }
 
+impl BakeState {
+    /// The guest stands at the barrier with an init that has no control port: what that is to do, it reads in `info` alone.
+    pub fn speaks_container2wasm(&self) -> bool {
+        self.point == Point::Barrier && !self.control
+    }
+}
+
 impl DiskRecord {
     /// The digest.
     pub fn digest(&self) -> Digest {

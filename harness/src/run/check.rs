@@ -100,9 +100,13 @@ pub fn disks(baked: &[DiskRecord], given: &[DiskRecord], before: usize) -> Resul
 /// Refuses what the guest would not follow.
 pub fn program(program: &Program, path: &Path, baked: &BakeState) -> Result<()> {
     let Some(setting) = program.given() else { return Ok(()) };
+    if let Some(setting) = program.beyond_container2wasm()
+        && baked.speaks_container2wasm()
+    {
+        return Err(Error::NoInit { path: path.into(), setting });
+    }
     match baked.point {
         Point::Idle | Point::Exited => Err(Error::AlreadyStarted { path: path.into(), setting }),
-        Point::Barrier if !baked.control => Err(Error::NoInit { path: path.into(), setting }),
         Point::Barrier if !program.volumes.is_empty() && baked.shares.iter().any(|share| share.tag == FILES_TAG) => {
             Err(Error::NoPlaceForVolumes { tag: FILES_TAG })
         }
@@ -123,4 +127,26 @@ pub fn shares(baked: &[ShareRecord], given: &[ShareRecord]) -> Result<()> {
             .join(", "),
     };
     Err(Error::OtherShares { given: list(given), wanted: list(baked) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_init_is_told_what_container2wasm_has_words_for_and_no_more() {
+        let at_barrier = |control| BakeState { point: Point::Barrier, control, disks: Vec::new(), shares: Vec::new() };
+        let known = Program {
+            environment: vec![("A".into(), "1".into())],
+            volumes: vec!["/:/a".parse().unwrap()],
+            entrypoint: Some("/e".into()),
+            arguments: vec!["b".into()],
+            ..Program::default()
+        };
+        let beyond = Program { user: Some("u".into()), ..known.clone() };
+        let check = |given: &Program, control| program(given, Path::new("a.snap"), &at_barrier(control)).map_err(|error| error.to_string());
+        assert_eq!((check(&known, false), check(&known, true), check(&beyond, true)), (Ok(()), Ok(()), Ok(())));
+        let refused = check(&beyond, false).unwrap_err();
+        assert_eq!(refused, "the guest in a.snap has an init with container2wasm's protocol, in which the user has no place; omit it");
+    }
 }

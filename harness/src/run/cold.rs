@@ -42,7 +42,9 @@ pub fn run(
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
     let network = network::open(context, request, Some(machine), (machine.has_network(), machine.path()))?;
     let network_info = network.as_ref().map(Network::info);
-    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&plan.program, network_info.as_ref())?;
+    // An init with container2wasm's protocol needs an `info`, and is told of the time by it. Prebake's is told when it starts the program.
+    let program = Program { time: (clock == ClockSource::Host).then(|| clock.epoch_seconds()), ..plan.program };
+    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&program, network_info.as_ref())?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
@@ -54,7 +56,7 @@ pub fn run(
         randomness,
         seed: Some(seed(randomness)?),
         shares: &request.devices.shares,
-        program: &plan.program,
+        program: &program,
         network: network_info.as_ref(),
         aid: request.aid.as_ref(),
     };

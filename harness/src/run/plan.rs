@@ -260,6 +260,10 @@ fn mode_of(request: &RunRequest, saved: Option<&Saved>, wanted: Mode) -> Result<
             Some(Mode::Streams) => Err(Error::OnATerminal { path: saved.path().into() }),
             _ => Ok(Mode::Tty),
         },
+        Some(saved) if saved.baked().is_ok_and(|baked| baked.speaks_container2wasm()) => match request.mode {
+            Some(Mode::Streams) => Err(Error::NoInit { path: saved.path().into(), setting: Setting::Streams }),
+            _ => Ok(Mode::Tty),
+        },
         _ => Ok(wanted),
     }
 }

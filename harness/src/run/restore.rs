@@ -60,12 +60,16 @@ pub fn run(
     if !plan.resumed {
         check::program(&plan.program, path, &baked)?;
     }
+    let mut program = plan.program.clone();
+    if baked.speaks_container2wasm() {
+        program.time = Some(request.clock.epoch_seconds());
+    }
     let own = machine.map(MachineFile::disks).unwrap_or_default();
     check::own_disks(&baked.disks, machine.map(|_| own.as_slice()))?;
     let devices = check::devices(&request.devices, path, &baked);
     let mut network = network::open(context, request, machine, (has_network, path))?;
     let network_info = network.as_ref().map(Network::info);
-    let mut parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&plan.program, network_info.as_ref())?;
+    let mut parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&program, network_info.as_ref())?;
     parts.network = has_network;
     if in_module {
         parts.require_no_disks()?;
@@ -87,7 +91,7 @@ pub fn run(
     let engine = match machine {
         Some(machine) if in_module => {
             report.engine = machine.engine();
-            in_wamr(machine, saved, (request, &plan.program, network_info.as_ref()), &output)?
+            in_wamr(machine, saved, (request, &program, network_info.as_ref()), &output)?
         }
         machine => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
     };

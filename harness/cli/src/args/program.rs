@@ -142,6 +142,7 @@ impl ProgramArgs {
             tmpfs: self.tmpfs.iter().cloned().chain(in_memory).collect(),
             limits: self.limits.clone(),
             read_only: self.read_only,
+            time: None,
         }
     }
 }

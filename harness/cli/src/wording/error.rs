@@ -35,7 +35,11 @@ pub fn error(error: &Error) -> String {
             option(*setting)
         ),
         Error::NoInit { path, setting } => {
-            format!("the guest in {} does not run prebake's init, so {} has no effect; omit it", path.display(), option(*setting))
+            format!(
+                "the guest in {} has an init with container2wasm's protocol, in which {} has no effect; omit it",
+                path.display(),
+                option(*setting)
+            )
         }
         Error::OnATerminal { path } => {
             format!("the shell in {} already uses a terminal, so -T has no effect; omit it, or bake with --at barrier", path.display())
