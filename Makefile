@@ -16,6 +16,7 @@ GUEST := $(TARGET)/guest
 REGISTRY := $(TARGET)/registry/docker-registry
 IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
+C2W := $(TARGET)/c2w
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
 PREFIX ?= /usr/local
@@ -41,11 +42,12 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: stack, oracle, hosts, distros and fuzz, one after the other'
+	@echo 'make nightly what takes longer: stack, oracle, hosts, distros, c2w-test and fuzz, one after the other'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
 	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
+	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
@@ -223,7 +225,7 @@ test: lints programs-test $(SCRIPTS)
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := stack oracle hosts distros fuzz
+NIGHTLY := stack oracle hosts distros c2w-test fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -268,6 +270,21 @@ distros: guest build machine
 	@mkdir -p $(IMAGES)
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
+
+# A guest with container2wasm's protocol: its kernel, its root file system, its machines, and their snapshots at the barrier.
+.PHONY: c2w-guest c2w-test c2w-figures
+c2w-guest: build machine
+	@guest/apt install git golang-go jq xorriso
+	+@contrib/container2wasm/test/machines $(PREBAKE) $(C2W)
+
+c2w-test: c2w-guest
+	@contrib/container2wasm/test/unit
+	@contrib/container2wasm/test/run $(PREBAKE) $(C2W)
+	+@$(CARGO_TEST) --workspace --test container2wasm -- --ignored
+
+# For its README: kernels without each of the options, and the times of one run.
+c2w-figures: c2w-guest
+	+@contrib/container2wasm/test/figures $(PREBAKE) $(C2W)
 
 # prebake for another processor.
 .PHONY: aarch64
