@@ -44,6 +44,8 @@ pub enum FlagOp {
     Inc,
     /// `result = first − 1`, CF as `source` says.
     Dec,
+    /// CF, AF and OF are those in `source`, the others those of `result`.
+    Carries,
 }
 
 /// The arithmetic flags, unevaluated. `result` and `source` are zero-extended from the operand width.
@@ -51,7 +53,7 @@ pub enum FlagOp {
 pub struct LazyFlags {
     /// Result of the operation.
     pub result: u64,
-    /// Second operand, CF or the flags, as `op` says.
+    /// Second operand, CF, some of the flags or all of them, as `op` says.
     pub source: u64,
     /// What was computed.
     pub op: FlagOp,
@@ -72,6 +74,21 @@ impl LazyFlags {
         Self { result: 0, source: flags & Rflags::ARITHMETIC, op: FlagOp::Flags, bits: 64 }
     }
 
+    /// These flags with `bits` in the places of CF, AF and OF that `mask` names.
+    #[inline(always)]
+    pub fn with_carries(self, mask: u64, bits: u64) -> Self {
+        if self.op == FlagOp::Flags {
+            return Self { source: self.source & !mask | bits, ..self };
+        }
+        Self { source: self.carries() & !mask | bits, op: FlagOp::Carries, ..self }
+    }
+
+    /// CF, AF and OF in their places in RFLAGS.
+    #[inline(always)]
+    fn carries(&self) -> u64 {
+        u64::from(self.carry()) | u64::from(self.adjust()) << 4 | u64::from(self.overflow()) << 11
+    }
+
     #[inline(always)]
     fn mask(&self) -> u64 {
         u64::MAX >> (64 - u32::from(self.bits))
@@ -86,7 +103,7 @@ impl LazyFlags {
     #[inline(always)]
     pub fn carry(&self) -> bool {
         match self.op {
-            FlagOp::Flags | FlagOp::Inc | FlagOp::Dec => self.source & 1 != 0,
+            FlagOp::Flags | FlagOp::Carries | FlagOp::Inc | FlagOp::Dec => self.source & 1 != 0,
             FlagOp::Add => self.result < self.source,
             FlagOp::Sub => self.result.wrapping_add(self.source) & self.mask() < self.source,
             FlagOp::Logic => false,
@@ -116,7 +133,7 @@ impl LazyFlags {
     pub fn overflow(&self) -> bool {
         let (result, source) = (self.result, self.source);
         let sign = match self.op {
-            FlagOp::Flags => return source & Rflags::OF != 0,
+            FlagOp::Flags | FlagOp::Carries => return source & Rflags::OF != 0,
             FlagOp::Logic => return false,
             FlagOp::Add => (result ^ source) & (result ^ result.wrapping_sub(source)),
             FlagOp::Sub => {
@@ -134,7 +151,7 @@ impl LazyFlags {
     pub fn adjust(&self) -> bool {
         let (result, source) = (self.result, self.source);
         match self.op {
-            FlagOp::Flags => source & Rflags::AF != 0,
+            FlagOp::Flags | FlagOp::Carries => source & Rflags::AF != 0,
             FlagOp::Logic => false,
             FlagOp::Add => (result ^ source ^ result.wrapping_sub(source)) & 0x10 != 0,
             FlagOp::Sub => (result ^ source ^ result.wrapping_add(source)) & 0x10 != 0,
@@ -148,12 +165,7 @@ impl LazyFlags {
         if self.op == FlagOp::Flags {
             return self.source;
         }
-        u64::from(self.carry())
-            | u64::from(self.parity()) << 2
-            | u64::from(self.adjust()) << 4
-            | u64::from(self.zero()) << 6
-            | u64::from(self.sign()) << 7
-            | u64::from(self.overflow()) << 11
+        self.carries() | u64::from(self.parity()) << 2 | u64::from(self.zero()) << 6 | u64::from(self.sign()) << 7
     }
 }
 

@@ -14,6 +14,12 @@ fn lazy<W: Word>(op: FlagOp, result: W, source: u64) -> LazyFlags {
     LazyFlags { result: result.zero_extend(), source, op, bits: W::BITS as u8 }
 }
 
+/// ZF, SF and PF of a result; CF, AF and OF as `carries` has them.
+#[inline(always)]
+pub fn with_carries<W: Word>(result: W, carries: u64) -> LazyFlags {
+    lazy(FlagOp::Carries, result, carries)
+}
+
 /// ADD.
 #[inline(always)]
 pub fn add<W: Word>(first: W, second: W) -> (W, LazyFlags) {
@@ -35,7 +41,7 @@ pub fn adc<W: Word>(first: W, second: W, carry: bool) -> (W, LazyFlags) {
     let result = W::truncate(a.wrapping_add(b).wrapping_add(u64::from(carry)));
     let r = result.zero_extend();
     let carries = a & b | (a | b) & !r;
-    (result, LazyFlags::from_flags(carry_flags::<W>(carries, r)))
+    (result, with_carries(result, carry_flags::<W>(carries)))
 }
 
 /// SBB.
@@ -45,15 +51,15 @@ pub fn sbb<W: Word>(first: W, second: W, borrow: bool) -> (W, LazyFlags) {
     let result = W::truncate(a.wrapping_sub(b).wrapping_sub(u64::from(borrow)));
     let r = result.zero_extend();
     let borrows = !a & b | (!a | b) & r;
-    (result, LazyFlags::from_flags(carry_flags::<W>(borrows, r)))
+    (result, with_carries(result, carry_flags::<W>(borrows)))
 }
 
-/// All flags from the vector of carries (or borrows) out of each bit.
+/// CF, AF and OF from the vector of carries (or borrows) out of each bit.
 #[inline(always)]
-fn carry_flags<W: Word>(carries: u64, result: u64) -> u64 {
+fn carry_flags<W: Word>(carries: u64) -> u64 {
     let out = carries >> (W::BITS - 1) & 1;
     let below = carries >> (W::BITS - 2) & 1;
-    result_flags::<W>(result) | out | (out ^ below) << 11 | (carries >> 3 & 1) << 4
+    out | (out ^ below) << 11 | (carries >> 3 & 1) << 4
 }
 
 macro_rules! logic {
@@ -92,7 +98,7 @@ pub fn neg<W: Word>(value: W) -> (W, LazyFlags) {
 #[inline(always)]
 pub fn multiply_flags<W: Word>(low: W, overflow: bool) -> LazyFlags {
     let both = if overflow { Rflags::CF | Rflags::OF } else { 0 };
-    LazyFlags::from_flags(result_flags::<W>(low.zero_extend()) | both)
+    with_carries(low, both)
 }
 
 /// MUL: low half, high half, flags.

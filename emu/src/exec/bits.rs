@@ -1,6 +1,6 @@
 //! Single bits: BT, BTS, BTR, BTC, BSF, BSR; and how many are set: POPCNT.
 
-use super::alu::result_flags;
+use super::alu::with_carries;
 use super::path::{EffectiveAddress, Path};
 use super::row::rows;
 use crate::cpu::{LazyFlags, Rflags, Word};
@@ -45,7 +45,7 @@ impl BitOp for Complement {
 /// CF alone changes: OF, SF, AF and PF are undefined and ZF is kept.
 #[inline(always)]
 fn set_carry(cx: &mut Vcpu, carry: bool) {
-    cx.flags = LazyFlags::from_flags(cx.flags.evaluate() & !Rflags::CF | u64::from(carry));
+    cx.flags = cx.flags.with_carries(Rflags::CF, carry.into());
 }
 
 #[inline(always)]
@@ -145,7 +145,7 @@ fn scan<S: Scan, W: Word>(cx: &mut Vcpu, op: &Op, source: W) {
     if source != 0 {
         W::truncate(u64::from(S::find(source))).write(&mut cx.regs, op.a);
     }
-    cx.flags = LazyFlags::from_flags(result_flags::<W>(source));
+    cx.flags = with_carries(W::truncate(source), 0);
 }
 
 fn scan_r<S: Scan, W: Word>(cx: &mut Vcpu, op: &Op) {

@@ -71,10 +71,10 @@ fn sahf(cx: &mut Vcpu, _: &Op) {
 }
 
 fn clc(cx: &mut Vcpu, _: &Op) {
-    cx.flags = LazyFlags::from_flags(cx.flags.evaluate() & !Rflags::CF);
+    cx.flags = cx.flags.with_carries(Rflags::CF, 0);
 }
 fn stc(cx: &mut Vcpu, _: &Op) {
-    cx.flags = LazyFlags::from_flags(cx.flags.evaluate() | Rflags::CF);
+    cx.flags = cx.flags.with_carries(Rflags::CF, Rflags::CF);
 }
 fn cmc(cx: &mut Vcpu, _: &Op) {
     cx.flags = LazyFlags::from_flags(cx.flags.evaluate() ^ Rflags::CF);

@@ -2,7 +2,7 @@
 //!
 //! Where a count other than 1 leaves OF undefined, ours is what the formula for 1 gives; AF, undefined after shifts, is 0.
 
-use super::alu::result_flags;
+use super::alu::with_carries;
 use super::path::{EffectiveAddress, Path};
 use super::row::rows;
 use crate::cpu::{LazyFlags, Rflags, Word, slot};
@@ -11,10 +11,8 @@ use crate::vcpu::Vcpu;
 
 /// A shift or rotate as a type, for rows.
 trait Shift {
-    /// It keeps some of the flags, or reads CF.
-    const READS_FLAGS: bool;
-    /// The result and the flags for a masked count that is not 0, from the flags before if it reads them.
-    fn compute<W: Word>(value: W, count: u32, before: u64) -> (W, u64);
+    /// The result and the flags for a masked count that is not 0, from the flags before.
+    fn compute<W: Word>(value: W, count: u32, before: LazyFlags) -> (W, LazyFlags);
 }
 
 /// Shift counts are taken modulo 32, or 64 for 64-bit operands.
@@ -25,15 +23,14 @@ fn masked<W: Word>(count: u64) -> u32 {
 
 /// Flags of a shift.
 #[inline(always)]
-fn shifted<W: Word>(result: W, carry: u64, overflow: u64) -> (W, u64) {
-    (result, result_flags::<W>(result.zero_extend()) | carry & 1 | (overflow & 1) << 11)
+fn shifted<W: Word>(result: W, carry: u64, overflow: u64) -> (W, LazyFlags) {
+    (result, with_carries(result, carry & 1 | (overflow & 1) << 11))
 }
 
 /// Flags of a rotate: CF and OF change alone.
 #[inline(always)]
-fn rotated<W: Word>(result: W, carry: u64, overflow: u64, before: u64) -> (W, u64) {
-    let kept = before & !(Rflags::CF | Rflags::OF);
-    (result, kept | carry & 1 | (overflow & 1) << 11)
+fn rotated<W: Word>(result: W, carry: u64, overflow: u64, before: LazyFlags) -> (W, LazyFlags) {
+    (result, before.with_carries(Rflags::CF | Rflags::OF, carry & 1 | (overflow & 1) << 11))
 }
 
 #[inline(always)]
@@ -43,22 +40,20 @@ fn top<W: Word>(value: u64) -> u64 {
 
 struct Shl;
 impl Shift for Shl {
-    const READS_FLAGS: bool = false;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, _: u64) -> (W, u64) {
-        // Bit `BITS` of the wide result is the last bit out; with 64 bits the shift by one less puts it on top.
-        let before_last = u128::from(value.zero_extend()) << (count - 1);
-        let carry = (before_last >> (W::BITS - 1)) as u64 & 1;
-        let result = W::truncate((before_last << 1) as u64);
+    fn compute<W: Word>(value: W, count: u32, _: LazyFlags) -> (W, LazyFlags) {
+        let value = value.zero_extend();
+        // The last bit out. Counts above narrow widths leave room in 64 bits.
+        let carry = if W::BITS == 64 { value >> (64 - count) } else { value << count >> W::BITS };
+        let result = W::truncate(value << count);
         shifted(result, carry, top::<W>(result.zero_extend()) ^ carry)
     }
 }
 
 struct Shr;
 impl Shift for Shr {
-    const READS_FLAGS: bool = false;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, _: u64) -> (W, u64) {
+    fn compute<W: Word>(value: W, count: u32, _: LazyFlags) -> (W, LazyFlags) {
         let before_last = value.zero_extend() >> (count - 1);
         shifted(W::truncate(before_last >> 1), before_last, top::<W>(value.zero_extend()))
     }
@@ -66,9 +61,8 @@ impl Shift for Shr {
 
 struct Sar;
 impl Shift for Sar {
-    const READS_FLAGS: bool = false;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, _: u64) -> (W, u64) {
+    fn compute<W: Word>(value: W, count: u32, _: LazyFlags) -> (W, LazyFlags) {
         let before_last = value.sign_extend() >> (count - 1);
         shifted(W::truncate((before_last >> 1) as u64), before_last as u64, 0)
     }
@@ -76,23 +70,21 @@ impl Shift for Sar {
 
 struct Rol;
 impl Shift for Rol {
-    const READS_FLAGS: bool = true;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, flags: u64) -> (W, u64) {
+    fn compute<W: Word>(value: W, count: u32, before: LazyFlags) -> (W, LazyFlags) {
         let (count, value) = (count % W::BITS, value.zero_extend());
         let result = if count == 0 { value } else { (value << count | value >> (W::BITS - count)) & W::MASK };
-        rotated(W::truncate(result), result, result ^ top::<W>(result), flags)
+        rotated(W::truncate(result), result, result ^ top::<W>(result), before)
     }
 }
 
 struct Ror;
 impl Shift for Ror {
-    const READS_FLAGS: bool = true;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, flags: u64) -> (W, u64) {
+    fn compute<W: Word>(value: W, count: u32, before: LazyFlags) -> (W, LazyFlags) {
         let (count, value) = (count % W::BITS, value.zero_extend());
         let result = if count == 0 { value } else { (value >> count | value << (W::BITS - count)) & W::MASK };
-        rotated(W::truncate(result), top::<W>(result), result >> (W::BITS - 1) ^ result >> (W::BITS - 2), flags)
+        rotated(W::truncate(result), top::<W>(result), result >> (W::BITS - 1) ^ result >> (W::BITS - 2), before)
     }
 }
 
@@ -106,31 +98,23 @@ fn rotate_with_carry<W: Word>(value: W, carry: bool, count: u32) -> u128 {
 
 struct Rcl;
 impl Shift for Rcl {
-    const READS_FLAGS: bool = true;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, flags: u64) -> (W, u64) {
-        let wide = rotate_with_carry(value, flags & Rflags::CF != 0, count % (W::BITS + 1));
+    fn compute<W: Word>(value: W, count: u32, before: LazyFlags) -> (W, LazyFlags) {
+        let wide = rotate_with_carry(value, before.carry(), count % (W::BITS + 1));
         let carry = (wide >> W::BITS) as u64 & 1;
-        rotated(W::truncate(wide as u64), carry, top::<W>(wide as u64) ^ carry, flags)
+        rotated(W::truncate(wide as u64), carry, top::<W>(wide as u64) ^ carry, before)
     }
 }
 
 struct Rcr;
 impl Shift for Rcr {
-    const READS_FLAGS: bool = true;
     #[inline(always)]
-    fn compute<W: Word>(value: W, count: u32, flags: u64) -> (W, u64) {
+    fn compute<W: Word>(value: W, count: u32, before: LazyFlags) -> (W, LazyFlags) {
         let bits = W::BITS + 1;
-        let wide = rotate_with_carry(value, flags & Rflags::CF != 0, (bits - count % bits) % bits);
+        let wide = rotate_with_carry(value, before.carry(), (bits - count % bits) % bits);
         let result = wide as u64;
-        rotated(W::truncate(result), (wide >> W::BITS) as u64, top::<W>(result) ^ result >> (W::BITS - 2), flags)
+        rotated(W::truncate(result), (wide >> W::BITS) as u64, top::<W>(result) ^ result >> (W::BITS - 2), before)
     }
-}
-
-/// The flags that a shift by `count` starts from.
-#[inline(always)]
-fn flags_before<S: Shift>(cx: &Vcpu, count: u32) -> u64 {
-    if S::READS_FLAGS && count != 0 { cx.flags.evaluate() } else { 0 }
 }
 
 #[inline(always)]
@@ -141,26 +125,23 @@ fn shift_register<S: Shift, W: Word>(cx: &mut Vcpu, op: &Op, count: u32) {
         value.write(&mut cx.regs, op.a);
         return;
     }
-    let (result, flags) = S::compute(value, count, flags_before::<S>(cx, count));
+    let (result, flags) = S::compute(value, count, cx.flags);
     result.write(&mut cx.regs, op.a);
-    cx.flags = LazyFlags::from_flags(flags);
+    cx.flags = flags;
 }
 
 #[inline(always)]
 fn shift_memory<S: Shift, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, count: u32) -> Result<(), P::Error> {
-    let before = flags_before::<S>(cx, count);
-    let flags =
+    let before = cx.flags;
+    cx.flags =
         P::modify::<W, _>(
             cx,
             op.segment,
             E::linear(cx, op),
             |value| {
-                if count == 0 { (value, 0) } else { S::compute(value, count, before) }
+                if count == 0 { (value, before) } else { S::compute(value, count, before) }
             },
         )?;
-    if count != 0 {
-        cx.flags = LazyFlags::from_flags(flags);
-    }
     Ok(())
 }
 
@@ -190,13 +171,13 @@ fn by_cl_m<S: Shift, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &
 trait DoubleShift {
     /// The result and flags for a masked count that is not 0. For 16-bit operands a count above 16 is undefined; ours goes on with
     /// the bits of the destination, as processors do.
-    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, u64);
+    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, LazyFlags);
 }
 
 struct Shld;
 impl DoubleShift for Shld {
     #[inline(always)]
-    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, u64) {
+    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, LazyFlags) {
         let (a, b) = (u128::from(first.zero_extend()), u128::from(second.zero_extend()));
         // first:second:first, so that counts up to twice the width have bits to take.
         let wide = if W::BITS == 64 { a << 64 | b } else { a << (2 * W::BITS) | b << W::BITS | a };
@@ -210,7 +191,7 @@ impl DoubleShift for Shld {
 struct Shrd;
 impl DoubleShift for Shrd {
     #[inline(always)]
-    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, u64) {
+    fn compute<W: Word>(first: W, second: W, count: u32) -> (W, LazyFlags) {
         let (a, b) = (u128::from(first.zero_extend()), u128::from(second.zero_extend()));
         let wide = if W::BITS == 64 { b << 64 | a } else { a << (2 * W::BITS) | b << W::BITS | a };
         let result = W::truncate((wide >> count) as u64);
@@ -228,24 +209,21 @@ fn double_register<D: DoubleShift, W: Word>(cx: &mut Vcpu, op: &Op, count: u32) 
     }
     let (result, flags) = D::compute(first, W::read(&cx.regs, op.b), count);
     result.write(&mut cx.regs, op.a);
-    cx.flags = LazyFlags::from_flags(flags);
+    cx.flags = flags;
 }
 
 #[inline(always)]
 fn double_memory<D: DoubleShift, W: Word, P: Path, E: EffectiveAddress>(cx: &mut Vcpu, op: &Op, count: u32) -> Result<(), P::Error> {
-    let second = W::read(&cx.regs, op.a);
-    let flags =
+    let (second, before) = (W::read(&cx.regs, op.a), cx.flags);
+    cx.flags =
         P::modify::<W, _>(
             cx,
             op.segment,
             E::linear(cx, op),
             |first| {
-                if count == 0 { (first, 0) } else { D::compute(first, second, count) }
+                if count == 0 { (first, before) } else { D::compute(first, second, count) }
             },
         )?;
-    if count != 0 {
-        cx.flags = LazyFlags::from_flags(flags);
-    }
     Ok(())
 }
 
