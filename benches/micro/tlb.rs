@@ -18,8 +18,8 @@ const PER_READ: u64 = 4;
 pub fn measure(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tlb");
     group.throughput(Throughput::Elements(COUNT / PER_READ));
-    // The TLB has 1024 entries: 512 pages fit, of 4096 none is left when its turn comes again.
-    for (name, pages, small) in [("hit", 512, true), ("miss, pages of 4 KiB", 4096, true), ("miss, pages of 1 GiB", 4096, false)] {
+    // The TLB has 4096 entries: 512 pages fit, of 8192 none is left when its turn comes again.
+    for (name, pages, small) in [("hit", 512, true), ("miss, pages of 4 KiB", 8192, true), ("miss, pages of 1 GiB", 8192, false)] {
         let mut machine = reader(pages, small);
         group.bench_function(name, |bencher| bencher.iter(|| advance(&mut machine, COUNT)));
     }

@@ -319,3 +319,18 @@ fn task_gate_raises_gp() {
     expect_vector(&mut cx, UD2, 13);
     assert_eq!(load32(&cx, cx.regs[slot::RSP]), 6 << 3 | 2 | 1);
 }
+
+#[test]
+fn what_a_delivery_touched_stays_hidden_from_user_mode() {
+    // The frame on the stack of level 0 was written, the IDT, the GDT and the TSS were read.
+    for (address, code, error) in
+        [(LEVEL0_STACK - 40, LOAD, 5), (LEVEL0_STACK - 40, STORE, 7), (IDT, LOAD, 5), (GDT, LOAD, 5), (TSS, LOAD, 5)]
+    {
+        let mut cx = user_mode();
+        cx.regs[slot::RBX] = address;
+        // ADD QWORD [RSP], 2; IRETQ: on behind the UD2.
+        store(&mut cx, handler(6), &[0x48, 0x83, 0x04, 0x24, 2, 0x48, 0xcf]);
+        expect_vector(&mut cx, &[UD2, code].concat(), 14);
+        assert_eq!(frame::<2>(&cx), [error, USER_CODE + 2], "{address:#x}");
+    }
+}

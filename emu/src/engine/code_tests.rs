@@ -224,3 +224,18 @@ fn flags_of_an_unfinished_comparison_are_those_from_before_it() {
     expect_vector(&mut cx, &[0xf3, 0xa6], 1);
     assert_eq!(frame::<3>(&cx)[2] & Rflags::ARITHMETIC, Rflags::CF | Rflags::OF);
 }
+
+#[test]
+fn no_address_finds_a_block_where_there_is_none() {
+    // Each bit that the jump table's keys hold back for the mode, and for what is no key.
+    for bit in 47..64 {
+        for low in [0, 1 << 63, 1 << 52] {
+            for mut cx in [long_mode(), user_mode()] {
+                cx.regs[slot::RBX] = low ^ 1 << bit;
+                if !is_canonical(cx.regs[slot::RBX]) {
+                    expect_vector(&mut cx, &[0xff, 0xe3], 13); // jmp rbx
+                }
+            }
+        }
+    }
+}

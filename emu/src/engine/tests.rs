@@ -7,7 +7,7 @@ use super::{VcpuExit, new_cache};
 use crate::cache::Limits;
 use crate::cpu::slot;
 use crate::machine::CpuState;
-use crate::testing::{CODE, DATA, STACK, board, handler, load64, long_mode, selector, set_gate, store};
+use crate::testing::{CODE, DATA, STACK, TABLES, board, handler, load64, long_mode, selector, set_gate, store};
 use crate::vcpu::Vcpu;
 
 /// A CPU about to run `program`, with blocks of at most `block` instructions.
@@ -181,6 +181,36 @@ fn an_instruction_may_rewrite_the_next_one() {
         let mut cpu = cpu_with(&program, 64);
         assert_eq!(cpu.run(budget), VcpuExit::Halted);
         assert_eq!(cpu.regs[0] & 0xff, 42);
+    }
+}
+
+#[test]
+fn stores_to_code_are_noticed_through_every_address_of_its_page() {
+    let (page, first, second) = (DATA + 0x1000, DATA + 0x2000, DATA + 0x3000);
+    for through in [page, first, second] {
+        let program = assemble(|a| {
+            a.xor(eax, eax)?;
+            a.mov(rsi, page)?;
+            a.mov(rbx, first)?;
+            a.mov(rcx, second)?;
+            a.mov(rdi, through)?;
+            // MOV AL, 1; RET: all addresses are known for stores before there is code.
+            a.mov(byte_ptr(rsi), 0xb0)?;
+            a.mov(byte_ptr(rbx + 1), 1)?;
+            a.mov(byte_ptr(rcx + 2), 0xc3)?;
+            a.call(rsi)?;
+            a.mov(r8d, eax)?;
+            a.mov(byte_ptr(rdi + 1), 2)?;
+            a.call(rsi)?;
+            a.hlt()
+        });
+        let mut cpu = cpu_with(&program, 64);
+        for address in [first, second] {
+            store(&mut cpu, TABLES + address / 4096 * 8, &(page | 3).to_le_bytes());
+        }
+        cpu.flush_translations();
+        assert_eq!(cpu.run(1000), VcpuExit::Halted);
+        assert_eq!([cpu.regs[8], cpu.regs[0]], [1, 2], "through {through:#x}");
     }
 }
 

@@ -7,9 +7,20 @@ pub use tlb::View;
 pub use walk::{AccessKind, LinearAccess, PhysicalPage, walk};
 
 use crate::bus::{PAGE_SIZE, PageError, Ram};
-use crate::cpu::{Breakpoints, Control, Exception};
+use crate::cpu::{Breakpoints, Control, Cr4, Exception};
 use devices::platform::GuestMemory;
 use tlb::Tlb;
+
+/// The view that answers accesses of a kind.
+pub fn view_of(control: &Control, access: LinearAccess) -> View {
+    if access.user {
+        View::User
+    } else if control.cr4 & Cr4::SMAP != 0 && !access.may_touch_user {
+        View::SupervisorOnly
+    } else {
+        View::Supervisor
+    }
+}
 
 /// RAM with its translations. The TLB holds pointers into RAM, so both are made, kept and dropped together, and neither is lent in a way that
 /// could replace it.
@@ -17,12 +28,19 @@ use tlb::Tlb;
 pub struct Mmu {
     tlb: Tlb,
     ram: Ram,
+    /// For each page, which entries of the TLB may let stores to it pass: [`NONE`], [`MANY`], or the number of the only one.
+    stored: Vec<u16>,
 }
+
+// The allocator's zeroes are numbers, too: so those are kept with one added.
+const NONE: u16 = 0;
+const MANY: u16 = u16::MAX;
 
 impl Mmu {
     /// Takes over `ram`. No translation is known.
     pub fn new(ram: Ram) -> Self {
-        Self { tlb: Tlb::default(), ram }
+        let pages = (ram.size() / PAGE_SIZE) as usize;
+        Self { tlb: Tlb::default(), ram, stored: vec![NONE; pages] }
     }
 
     /// Guest RAM.
@@ -54,6 +72,18 @@ impl Mmu {
         self.tlb.write(linear, length)
     }
 
+    /// As [`Self::readable`] for an access that need not be one of the current mode.
+    #[inline]
+    pub fn readable_as(&self, control: &Control, access: LinearAccess, linear: u64, length: u64) -> Option<*const u8> {
+        self.tlb.read_as(view_of(control, access), linear, length)
+    }
+
+    /// As [`Self::writable`] for an access that need not be one of the current mode.
+    #[inline]
+    pub fn writable_as(&self, control: &Control, access: LinearAccess, linear: u64, length: u64) -> Option<*mut u8> {
+        self.tlb.write_as(view_of(control, access), linear, length)
+    }
+
     // ---- translations ----
 
     /// Translates an address, with the rights of `access`, and remembers it if it is RAM without breakpoints.
@@ -61,18 +91,24 @@ impl Mmu {
         let page = walk(&mut self.ram, control, linear, access)?;
         self.tlb.note(linear, &page);
         if self.ram.contains(page.address, PAGE_SIZE) && !breakpoints.watch_page(linear) {
-            self.remember(linear, &page);
+            self.remember(view_of(control, access), linear, &page);
         }
         Ok(page.address | linear & (PAGE_SIZE - 1))
     }
 
-    fn remember(&mut self, linear: u64, page: &PhysicalPage) {
+    fn remember(&mut self, view: View, linear: u64, page: &PhysicalPage) {
         let number = page.address / PAGE_SIZE;
         let may_write = page.writable && page.dirty && !self.ram.is_code(number);
         if may_write {
             self.ram.mark_written(number);
         }
-        self.tlb.fill(linear, page, self.ram.host_page(page.address), may_write);
+        let host = self.ram.host_page(page.address);
+        let entry = self.tlb.fill(view, linear, page, host, may_write) + 1;
+        if may_write {
+            let stored = &mut self.stored[number as usize];
+            let others = *stored != NONE && *stored != entry && (*stored == MANY || self.tlb.lets_store(*stored - 1, host));
+            *stored = if others { MANY } else { entry };
+        }
     }
 
     /// Physical address of an instruction byte, which is fetched in user mode or not, and whether a CR3 load keeps the translation.
@@ -159,7 +195,12 @@ impl Mmu {
     pub fn guard_code(&mut self, page: u64) {
         if self.ram.contains(page * PAGE_SIZE, PAGE_SIZE) && !self.ram.is_code(page) {
             self.ram.set_code(page, true);
-            self.tlb.protect(self.ram.host_page(page * PAGE_SIZE));
+            let host = self.ram.host_page(page * PAGE_SIZE);
+            match std::mem::replace(&mut self.stored[page as usize], NONE) {
+                NONE => {}
+                MANY => self.tlb.protect_everywhere(host),
+                entry => self.tlb.protect(entry - 1, host),
+            }
         }
     }
 

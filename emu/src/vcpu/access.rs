@@ -42,7 +42,9 @@ impl Vcpu {
         if register.covers(offset, length) { Ok(linear) } else { Err(fault) }
     }
 
-    fn explicit_access(&self, kind: AccessKind) -> LinearAccess {
+    /// An access that an instruction asks for.
+    #[inline]
+    pub(super) fn explicit_access(&self, kind: AccessKind) -> LinearAccess {
         LinearAccess { kind, user: self.cpl == 3, may_touch_user: self.system_flags & Rflags::AC != 0 }
     }
 
@@ -170,11 +172,20 @@ impl Vcpu {
     }
 
     fn load_as<T: Datum>(&mut self, linear: u64, access: LinearAccess) -> Result<T, Exception> {
+        if let Some(pointer) = self.mmu.readable_as(&self.control, access, linear, T::BYTES) {
+            // SAFETY: a TLB hit points at `BYTES` readable bytes of guest RAM.
+            return Ok(unsafe { T::load(pointer) });
+        }
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         Ok(self.load_span(linear, first, second))
     }
 
     fn store_as<T: Datum>(&mut self, linear: u64, value: T, access: LinearAccess) -> Result<(), Exception> {
+        if let Some(pointer) = self.mmu.writable_as(&self.control, access, linear, T::BYTES) {
+            // SAFETY: a TLB hit points at `BYTES` writable bytes of guest RAM.
+            unsafe { value.store(pointer) };
+            return Ok(());
+        }
         let (first, second) = self.translate_span(linear, T::BYTES, access)?;
         self.store_span(linear, value, first, second)
     }

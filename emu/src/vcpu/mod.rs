@@ -16,7 +16,7 @@ use crate::cpu::{
     CodeSize, Control, Cr0, Cr4, DescriptorTable, Efer, Exception, Fpu, LazyFlags, Msrs, Regs, Rflags, Segment, SegmentName, slot,
 };
 use crate::decode::AddressMode;
-use crate::mmu::{Mmu, View};
+use crate::mmu::{AccessKind, Mmu, View, view_of};
 use devices::platform::GuestMemory;
 
 /// The virtual CPU.
@@ -205,12 +205,8 @@ impl Vcpu {
     pub fn view_changed(&mut self) {
         let view = if self.checks_alignment() || self.code_size != CodeSize::Bits64 && !self.flat_segments() {
             View::Checked
-        } else if self.cpl == 3 {
-            View::User
-        } else if self.control.cr4 & Cr4::SMAP != 0 && self.system_flags & Rflags::AC == 0 {
-            View::SupervisorOnly
         } else {
-            View::Supervisor
+            view_of(&self.control, self.explicit_access(AccessKind::Read))
         };
         self.mmu.set_view(view);
     }
