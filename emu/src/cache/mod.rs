@@ -1,8 +1,11 @@
 //! Decoded blocks: where they are kept, how they are found, how they are dropped.
 
+mod block;
+mod front;
 mod jump;
 mod slot;
 
+pub use block::{Block, BlockKey};
 pub use slot::{Arm, Handler, Link, Run, Slot};
 
 use std::collections::BTreeMap;
@@ -10,7 +13,8 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::bus::PAGE_SIZE;
-use crate::decode::{Mode, Op};
+use crate::decode::Op;
+use front::Front;
 use jump::JumpTable;
 
 /// Most instructions in a block.
@@ -31,32 +35,13 @@ impl Default for Limits {
     }
 }
 
-/// What a block's bytes are: a guest-physical address, and how they were decoded.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BlockKey {
-    /// Guest-physical address of the first instruction.
-    pub address: u64,
-    /// How they were decoded.
-    pub mode: Mode,
-}
-
-/// A cached block.
-#[derive(Clone, Copy, Debug)]
-pub struct Block {
-    /// Index of its first slot.
-    pub start: u32,
-    /// Page number of the second page, for a block that is one instruction across two.
-    pub second_page: Option<u32>,
-    /// Bytes of its code.
-    pub length: u16,
-}
-
 /// The block cache.
 pub struct Cache {
     limits: Limits,
     /// Slots of all blocks, behind one that is stale: so 0 can mean "no link". Never reallocated.
     arena: Vec<Slot>,
     blocks: FxHashMap<BlockKey, Block>,
+    front: Front,
     /// Blocks by the page numbers that their bytes lie on.
     pages: FxHashMap<u32, Vec<BlockKey>>,
     jump: JumpTable,
@@ -73,6 +58,7 @@ impl Cache {
             limits,
             arena,
             blocks: FxHashMap::default(),
+            front: Front::default(),
             pages: FxHashMap::default(),
             jump: JumpTable::default(),
             unimplemented: BTreeMap::new(),
@@ -145,8 +131,14 @@ impl Cache {
     }
 
     /// A block's place, if its bytes are decoded.
-    pub fn block(&self, key: BlockKey) -> Option<Block> {
-        self.blocks.get(&key).copied()
+    pub fn block(&mut self, key: BlockKey) -> Option<Block> {
+        let near = self.front.find(key);
+        if near.is_some() {
+            return near;
+        }
+        let block = *self.blocks.get(&key)?;
+        self.front.insert(key, &block);
+        Some(block)
     }
 
     /// Whether a block of the greatest length still fits.
@@ -164,6 +156,7 @@ impl Cache {
         let block = Block { start: self.arena.len() as u32, second_page, length };
         self.arena.extend_from_slice(slots);
         self.blocks.insert(key, block);
+        self.front.insert(key, &block);
         for page in std::iter::once(page).chain(second_page) {
             self.pages.entry(page).or_default().push(key);
         }
@@ -185,6 +178,7 @@ impl Cache {
         for key in self.pages.remove(&page).unwrap_or_default() {
             if let Some(block) = self.blocks.remove(&key) {
                 self.arena[block.start as usize] = self.arena[0];
+                self.front.remove(key);
             }
         }
         self.jump.clear();
@@ -195,6 +189,7 @@ impl Cache {
     pub fn clear(&mut self) -> Vec<u32> {
         self.arena.truncate(1);
         self.blocks.clear();
+        self.front.clear();
         self.jump.clear();
         self.pages.drain().map(|(page, _)| page).collect()
     }

@@ -33,6 +33,11 @@ impl Mode {
         Self(size | bit(sse_off, Self::NO_SSE) | bit(mmx_off, Self::NO_MMX) | bit(segmented, Self::SEGMENTED))
     }
 
+    /// As a number.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
     fn size(self) -> CodeSize {
         match self.0 & 3 {
             0 => CodeSize::Bits64,

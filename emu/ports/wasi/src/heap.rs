@@ -14,16 +14,23 @@ struct Arena {
     next: Cell<usize>,
 }
 
-// SAFETY: no two calls give the same bytes, all lie in this module's memory, and nothing else uses what lies between the statics and guest RAM.
-unsafe impl dlmalloc::Allocator for Arena {
-    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+impl Arena {
+    /// The first byte that was not handed out.
+    fn fresh(&self) -> usize {
         unsafe extern "C" {
             static __heap_base: u8;
         }
-        let next = match self.next.get() {
+        match self.next.get() {
             0 => (&raw const __heap_base as usize).next_multiple_of(16),
             next => next,
-        };
+        }
+    }
+}
+
+// SAFETY: no two calls give the same bytes, all lie in this module's memory, and nothing else uses what lies between the statics and guest RAM.
+unsafe impl dlmalloc::Allocator for Arena {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        let next = self.fresh();
         match next.checked_add(size).filter(|&end| end <= ram::START) {
             Some(end) => {
                 self.next.set(end);
@@ -79,8 +86,17 @@ unsafe impl GlobalAlloc for Heap {
         unsafe { self.get().free(pointer, layout.size(), layout.align()) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's layout is valid.
-        unsafe { self.get().calloc(layout.size(), layout.align()) }
+        let heap = self.get();
+        // What was never handed out is zero, and takes no memory of the host before it is touched.
+        let fresh = heap.allocator().fresh();
+        // SAFETY: the caller's layout is valid, and what is cleared lies in the block.
+        unsafe {
+            let block = heap.malloc(layout.size(), layout.align());
+            if !block.is_null() {
+                block.write_bytes(0, fresh.saturating_sub(block as usize).min(layout.size()));
+            }
+            block
+        }
     }
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as for `dealloc`.
