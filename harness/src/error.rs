@@ -222,6 +222,9 @@ pub enum Error {
     /// The module has failed.
     #[error("the machine's module failed: {0}")]
     Engine(#[source] Box<wamr::Error>),
+    /// The module has not returned from a call.
+    #[error("the machine's module does not return from a call; it is damaged, or made to do so; get it from where you trust it")]
+    Unresponsive,
     /// The module refused something, in its own words.
     #[error("{message}")]
     Refused {
@@ -508,6 +511,7 @@ impl Error {
             Self::MachineMemory { .. } => "ram-size",
             Self::ModuleMemory { .. } => "module-memory",
             Self::Engine(_) => "engine",
+            Self::Unresponsive => "unresponsive",
             Self::Refused { kind, .. } => kind,
             Self::Cancelled => "cancelled",
             Self::Memory { .. } => "no-memory",

@@ -6,6 +6,7 @@
 //!
 //! What the client sees is deterministic: files are numbered by first sight, directories are sorted, errors are Linux's.
 
+mod bounded;
 mod errno;
 mod fid;
 mod filesystem;
@@ -18,6 +19,7 @@ mod state;
 mod tree;
 mod wire;
 
+pub use bounded::Bounded;
 pub use errno::Errno;
 pub use filesystem::{
     ASKER, Attributes, Creation, DeviceNumber, FileIdentity, FileKind, FileSystem, Handle, OpenFlags, PERMISSION_BITS, SetAttributes,

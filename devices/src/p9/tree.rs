@@ -104,9 +104,10 @@ impl<F: FileSystem> Tree<F> {
         }
     }
 
-    /// The branch, and the path in it, of what is to be made, moved or removed, which where a branch begins cannot be.
+    /// The branch, and the path in it, of what is to be made, moved or removed. Where a branch begins, and what leads there, cannot be: behind
+    /// a folder that has moved, the outer branch would show what the inner one is to hide.
     fn entry(&self, path: &RelativePath) -> Result<(usize, RelativePath)> {
-        if self.branches.iter().any(|branch| branch.path == *path) {
+        if self.branches.iter().any(|branch| branch.path.components().starts_with(path.components())) {
             return Err(Errno::EBUSY);
         }
         match self.locate(path) {
@@ -473,6 +474,25 @@ mod tests {
         assert_eq!(tree.rename(&path("a/b/outer"), &path("a/b/c/outer")), Err(Errno::EXDEV));
         assert_eq!(tree.rename(&path("a/b/outer"), &path("a/b/other")), Ok(()));
         assert_eq!(content(&mut tree, "a/b/other").unwrap(), b"outer");
+    }
+
+    #[test]
+    fn what_leads_to_a_branch_is_neither_moved_nor_removed_nor_replaced() {
+        let mut outer = branch("a", "x", None, Access::ReadWrite);
+        outer.filesystem.make_directory(&path("git"), &CREATION).unwrap();
+        outer.filesystem.write_file("git/file", b"file").unwrap();
+        let mut tree = Tree::new(vec![outer, branch("a/git/hooks", "inner", None, Access::ReadOnly)]).unwrap();
+        assert_eq!(tree.rename(&path("a/git"), &path("a/moved")), Err(Errno::EBUSY));
+        assert_eq!(tree.remove_directory(&path("a/git")), Err(Errno::EBUSY));
+        tree.make_directory(&path("a/other"), &CREATION).unwrap();
+        assert_eq!(tree.rename(&path("a/other"), &path("a/git")), Err(Errno::EBUSY));
+        assert_eq!(tree.rename(&path("a/other"), &path("a/git/hooks")), Err(Errno::EBUSY));
+        assert_eq!(tree.make_symlink(&path("a/git"), b"other", &CREATION), Err(Errno::EBUSY));
+        // What lies beside the way is as free as before.
+        tree.rename(&path("a/git/file"), &path("a/other/file")).unwrap();
+        tree.rename(&path("a/other"), &path("a/git/other")).unwrap();
+        assert_eq!(content(&mut tree, "a/git/hooks/inner").unwrap(), b"inner");
+        assert_eq!(content(&mut tree, "a/moved/hooks/inner"), Err(Errno::ENOENT));
     }
 
     #[test]

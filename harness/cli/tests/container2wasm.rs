@@ -85,7 +85,7 @@ fn copy(host: Host, guest: &str, seed: Option<u8>) -> Drawn {
 
 fn native_config(file: &MachineFile, saved: Option<&Saved>, (program, seed): (&Program, Option<Seed>), listener: &Listener) -> Config {
     let context = Context::silent(Folders::default());
-    let mut parts = ConfigBuilder::open(&context, &Devices::default(), Verify::Always).unwrap().for_program(program, None).unwrap();
+    let mut parts = ConfigBuilder::open(&context, &Devices::default(), Verify::Always, program, None).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     let config = parts.take_config(&HostOutput::silent(false), ClockSource::Virtual, Randomness::Published, seed).unwrap();
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }

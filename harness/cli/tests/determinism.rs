@@ -15,6 +15,7 @@ use prebake::host::backend::disk::Verify;
 use prebake::machine::Engine;
 use prebake::machine::config::{BAKE_EPOCH, ConfigBuilder, Randomness, seed};
 use prebake::machine::output::HostOutput;
+use prebake::machine::program::Program;
 use prebake::machine::record::BakeState;
 use prebake::machine::saved::Saved;
 use prebake::machine::{ClockSource, Devices};
@@ -275,7 +276,8 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TranscriptState>(0).unwrap();
     let output = HostOutput::silent(false);
-    let mut parts = ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
+    let mut parts =
+        ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
     let seed = seed(Randomness::Published).unwrap();
     let config = parts.take_config(&output, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));

@@ -373,3 +373,48 @@ on_both_engines! {
     the_image_is_updated
     the_app_is_swiped_away
 }
+
+/// A repository with its hooks read-only, which the host executes; and a guest that may add only so much.
+#[test]
+fn a_guest_changes_no_more_of_its_volumes_than_it_was_given() {
+    for engine in ["native", "wamr"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("git/hooks")).unwrap();
+        std::fs::write(at("git/hooks/hook"), "hook").unwrap();
+        std::fs::write(at("env"), "env").unwrap();
+        let volume = |host: &str, guest: &str| format!("{}:{guest}", at(host).display());
+        let volumes = [
+            volume("", "/vol:size=1m"),
+            volume("git/hooks", "/vol/git/hooks:ro"),
+            volume("git/hooks", "/hooks:ro"),
+            volume("env", "/env:ro"),
+        ];
+        let [pair, _] = pairs();
+        let mut command = prebake();
+        command.args(["run", "--engine", engine, "--snapshot"]).arg(&pair.snap);
+        for volume in &volumes {
+            command.args(["-v", volume]);
+        }
+        let script = "cd /vol
+            mv git moved || echo kept
+            mkdir -p git/hooks && echo evil >git/hooks/hook; echo evil >moved/hooks/hook; rm -r git
+            ln git/hooks/hook link && echo evil >link
+            echo evil >env; mv env gone; rm env; ln env other && echo evil >other
+            dd if=/dev/zero of=big bs=64k count=32 || echo full
+            rm big; echo more >small && cat small; exit 0
+        ";
+        let output = run(command.arg(&pair.aot), script.as_bytes());
+        let said = text(&output.stdout);
+        assert!(
+            said.contains("kept\n") && said.contains("full\n") && said.ends_with("more\n"),
+            "{engine}: {said} {}",
+            text(&output.stderr)
+        );
+        assert_eq!(std::fs::read_to_string(at("git/hooks/hook")).unwrap(), "hook", "{engine}");
+        assert_eq!(std::fs::read_to_string(at("env")).unwrap(), "env", "{engine}");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["env", "git", "small"], "{engine}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::host::backend::hostdir::HostDir;
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, SharedDirectory};
-use devices::p9::{Access, MemoryFs, Tree};
+use devices::p9::{Access, Bounded, MemoryFs, Tree};
 use devices::rng::DeterministicStream;
 use emu::cache::Limits;
 use emu::machine::{Config, Disk, Entropy, Share};
@@ -18,6 +18,7 @@ use emu::vcpu::Clock;
 use protocol::network::{GUEST_MAC, NetworkInfo};
 use protocol::{FILES_TAG, INFO_FILE, RESERVED_TAG, SEED_FILE, SEED_LEN};
 use rand_core::Rng;
+use std::sync::Arc;
 
 /// What the CMOS clock of every baked machine shows at power-on, in nanoseconds since 1970: the start of 2025.
 pub const BAKE_EPOCH: u64 = 1_735_689_600_000_000_000;
@@ -53,7 +54,7 @@ impl Randomness {
 pub struct ConfigBuilder {
     disks: Vec<Disk>,
     shares: Vec<Share>,
-    files: Tree<HostDir>,
+    files: Tree<Bounded<HostDir>>,
     info: String,
     /// There is a network device.
     pub network: bool,
@@ -64,11 +65,12 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// Opens what was asked for.
-    pub fn open(context: &Context, devices: &Devices, verify: Verify) -> Result<Self> {
+    /// Opens what was asked for: devices, and what the guest's program gets, with this network.
+    pub fn open(context: &Context, devices: &Devices, verify: Verify, program: &Program, network: Option<&NetworkInfo>) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
-        let network = devices.network;
-        let mut parts = Self { disks, shares, files: Tree::default(), info: String::new(), network, disk_records, share_records };
+        let grants = Arc::new(program.grants(&devices.shares)?);
+        let (files, info) = (program.files(&grants)?, program.info(network));
+        let mut parts = Self { disks, shares, files, info, network: devices.network, disk_records, share_records };
         for arg in &devices.disks {
             let changes = if arg.read_only { None } else { Some(context.temporary()?) };
             let disk = disk::open(&arg.path, changes, (&context.ledger(), verify))?;
@@ -83,17 +85,13 @@ impl ConfigBuilder {
         }
         for arg in &devices.shares {
             SharedDirectory::check_tag(&arg.tag)?;
-            let directory = HostDir::open(&arg.path).map_err(|source| Error::Read { what: "directory", path: arg.path.clone(), source })?;
-            let access = if arg.read_only { Access::ReadOnly } else { Access::ReadWrite };
+            let error = |source| Error::Read { what: "directory", path: arg.path.clone(), source };
+            let directory = HostDir::open(&arg.path, grants.clone()).map_err(error)?;
+            let access = arg.access();
             parts.share_records.push(ShareRecord { tag: arg.tag.clone(), read_only: arg.read_only });
             parts.shares.push(Share { tag: arg.tag.clone(), filesystem: Box::new(directory), access });
         }
         Ok(parts)
-    }
-
-    /// With what the guest's program gets, and this network.
-    pub fn for_program(self, program: &Program, network: Option<&NetworkInfo>) -> Result<Self> {
-        Ok(Self { files: program.files()?, info: program.info(network), ..self })
     }
 
     /// No disks, for a module, which has its own alone.

@@ -1,6 +1,6 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
-use super::module::{DiskRoom, FIRST_FOLDER, Loaded, Room};
+use super::module::{DiskRoom, FIRST_FOLDER, Given, Loaded, Room};
 use crate::artifact::code_cache::CodeCache;
 use crate::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::context::Context;
@@ -17,6 +17,7 @@ use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
 use crate::observer::Notice;
 use crate::text::hex;
+use devices::p9::{Access, FileIdentity};
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
@@ -24,7 +25,9 @@ use protocol::network::{GUEST_MAC, NetworkInfo};
 use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use tracing::debug;
+use wamr::{Grants, Preopen};
 
 /// That someone whom the user trusts stands for a machine's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,11 @@ pub struct Voucher {
     pub code: String,
     /// Who stands for it, for a person.
     pub by: String,
+}
+
+/// A file as WAMR has it.
+fn host_file(FileIdentity { device, inode }: FileIdentity) -> wamr::HostFile {
+    wamr::HostFile { device, inode }
 }
 
 /// An open machine's file.
@@ -233,11 +241,21 @@ impl MachineFile {
 
     /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
     pub fn load(&self, shares: &[SharedDirectory], program: &Program, snapshot: Option<&HostFile>) -> Result<Loaded> {
-        let folders: Vec<PathBuf> = shares.iter().map(|share| share.path.clone()).chain(program.folders()?).collect();
+        // It knows them by their descriptors alone.
+        let folder = |(number, (host, access))| Preopen { guest: format!("{number}"), host, read_only: access == Access::ReadOnly };
+        let shares_folders = shares.iter().map(|share| (share.path.clone(), share.access()));
+        let folders = shares_folders.chain(program.folders()?).enumerate().map(folder).collect();
+        let [writable, read_only, kept] = program.grants(shares)?.lists().map(|files| files.into_iter().map(host_file).collect());
         let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
         let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
         let room = Room { ram: self.ram_size() as usize, disk };
-        Loaded::load(&self.path, self.artifact.file().file(), room, &folders, snapshot.map(HostFile::file))
+        let given = Given {
+            folders,
+            grants: Grants { writable, read_only, kept },
+            snapshot: snapshot.map(HostFile::file),
+            patience: Rc::default(),
+        };
+        Loaded::load(&self.path, self.artifact.file().file(), room, given)
     }
 
     /// Boots what it carries without its code.

@@ -14,6 +14,7 @@ pub mod program;
 pub mod record;
 pub mod saved;
 mod trace;
+pub mod watch;
 
 use crate::context::Context;
 use crate::error::{Result, Setting};
@@ -62,6 +63,9 @@ pub trait Engine: Cable {
     fn disk_was_full(&mut self) -> bool;
     /// A snapshot of the machine to be, with its records.
     fn save(&mut self) -> Result<Writer>;
+    /// Asks `wanted` whether the machine is to end, while it does not stop by itself for seconds. Then [`Engine::run`] fails. Only a machine that
+    /// may come from anyone can do so.
+    fn end_when(&mut self, _wanted: Box<dyn FnMut() -> bool>) {}
     /// What else than the guest's timers wakes whoever waits for a halted machine.
     fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -1,9 +1,11 @@
 //! The machine as a WebAssembly module in WAMR, through Machine ABI version 1 (`emu/ports/ABI.md`).
 
+use super::watch::Patience;
 use super::{DiskMemory, Engine, Memory};
 use crate::error::{Error, Result};
 use crate::host::net::Cable;
 use crate::machine::saved::Saved;
+use crate::text::printable;
 use devices::console::{ConsoleSink, Port, WindowSize};
 use devices::net::wire::{HEADER_SIZE, Header};
 use devices::net::{Offload, Pushed};
@@ -11,8 +13,11 @@ use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
 use snapshot::{PAGE_SIZE, Run, SectionId, SectionName, Snapshot, Space, Writer};
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use wamr::{Instance, Module, ModuleBytes, Runtime, TypedFunc, Wasi};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use wamr::{Grants, Instance, Module, ModuleBytes, Preopen, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
 const ABI: u32 = 1;
@@ -128,9 +133,25 @@ pub struct DiskRoom {
     pub size: usize,
 }
 
+/// What a module gets of its host.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// Folders, the first as [`FIRST_FOLDER`].
+    pub folders: Vec<Preopen>,
+    /// What may be changed in them.
+    pub grants: Grants,
+    /// The snapshot that it reads.
+    pub snapshot: Option<&'a File>,
+    /// How long is waited for it.
+    pub patience: Rc<Patience>,
+}
+
 /// A module that has been loaded and has no machine yet.
 pub struct Loaded {
     instance: Instance,
+    /// What it says besides what its machine does.
+    said: PipeReader,
+    patience: Rc<Patience>,
     exports: Exports,
     ram: u32,
     room: Room,
@@ -138,16 +159,15 @@ pub struct Loaded {
 
 impl Loaded {
     /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have so much
-    /// room for a machine. It may use these folders, the first as [`FIRST_FOLDER`], and read this snapshot.
-    pub fn load(path: &Path, file: &File, room: Room, folders: &[PathBuf], snapshot: Option<&File>) -> Result<Self> {
+    /// room for a machine, and what is `given`.
+    pub fn load(path: &Path, file: &File, room: Room, given: Given<'_>) -> Result<Self> {
+        let Given { folders, grants, snapshot, patience } = given;
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
-        // The module knows them by their descriptors alone.
-        let preopens = folders.iter().enumerate().map(|(number, folder)| (number.to_string(), folder.clone())).collect();
-        let mut wasi = Wasi { preopens, ..Wasi::default() };
-        let own = |file: &File| file.try_clone().map_err(|source| Error::Host { what: "hand the module its snapshot", source });
-        wasi.stdio[SNAPSHOT] = snapshot.map(own).transpose()?.map(Into::into);
+        // Its own standard streams are none of the user's.
+        let (stdio, said) = streams(snapshot).map_err(|source| Error::Host { what: "hand the module its streams", source })?;
+        let wasi = Wasi { preopens: folders, grants, stdio, watch: Some(patience.watch()), ..Wasi::default() };
         let mut instance = Instance::new(&module, wasi, STACK).map_err(error)?;
         let found = instance.typed_func::<(), u32>("pb_abi").and_then(|abi| abi.call(&mut instance, ())).map_err(error)?;
         if found != ABI {
@@ -156,7 +176,7 @@ impl Loaded {
         instance.typed_func::<(), ()>("pb_init").and_then(|init| init.call(&mut instance, ())).map_err(error)?;
         let exports = Exports::of(&mut instance).map_err(error)?;
         let ram = instance.typed_func::<(), u32>("pb_ram").and_then(|ram| ram.call(&mut instance, ())).map_err(error)?;
-        Ok(Self { instance, exports, ram, room })
+        Ok(Self { instance, said, patience, exports, ram, room })
     }
 
     /// Boots the kernel of the payload. `config` is text as the ABI defines it.
@@ -210,7 +230,7 @@ impl Loaded {
         match left.lines().find(|name| !taken.iter().any(|id| *name == SectionName { id: *id, instance: 0 }.to_string())) {
             Some(name) => Err(Error::Refused {
                 kind: "unknown-critical-section".into(),
-                message: format!("the snapshot has a section {name}, which this machine does not know; use a newer prebake"),
+                message: format!("the snapshot has a section {}, which this machine does not know; use a newer prebake", printable(name)),
             }),
             None => Ok(ModuleMachine::new(self, sink)),
         }
@@ -250,12 +270,31 @@ impl Loaded {
         let answer = self.answer().map_err(failed)?;
         let text = String::from_utf8_lossy(&answer);
         let (kind, message) = text.split_once('\n').unwrap_or(("engine", &text));
-        Err(Error::Refused { kind: kind.to_owned(), message: message.to_owned() })
+        Err(Error::Refused { kind: printable(kind), message: printable(message) })
     }
 }
 
 fn failed(source: wamr::Error) -> Error {
-    Error::Engine(Box::new(source))
+    match source {
+        wamr::Error::Stopped => Error::Unresponsive,
+        source => Error::Engine(Box::new(source)),
+    }
+}
+
+/// The module's standard streams: the snapshot, or nothing, to read; and a pipe to write to, which drops what nobody has read in time.
+fn streams(snapshot: Option<&File>) -> io::Result<([Option<OwnedFd>; 3], PipeReader)> {
+    let stdin = match snapshot {
+        Some(snapshot) => snapshot.try_clone()?,
+        None => File::open("/dev/null")?,
+    };
+    let (reader, writer) = io::pipe()?;
+    for end in [reader.as_fd(), writer.as_fd()] {
+        rustix::io::ioctl_fionbio(end, true)?;
+    }
+    let mut stdio = [const { None }; 3];
+    stdio[SNAPSHOT] = Some(stdin.into());
+    (stdio[1], stdio[2]) = (Some(writer.try_clone()?.into()), Some(writer.into()));
+    Ok((stdio, reader))
 }
 
 /// A machine in a module.
@@ -264,18 +303,20 @@ pub struct ModuleMachine<S> {
     sink: S,
     /// Why a call gave nothing.
     failure: Option<wamr::Error>,
+    /// That was told. After a failure nothing is asked of the module any more.
+    has_failed: bool,
     /// The pages of guest RAM, and then of the disk that is memory, as they were when [`Engine::memory`] was last called.
     written: Vec<bool>,
 }
 
 impl<S: Sink> ModuleMachine<S> {
     fn new(module: Loaded, sink: S) -> Self {
-        Self { module, sink, failure: None, written: Vec::new() }
+        Self { module, sink, failure: None, has_failed: false, written: Vec::new() }
     }
 
     /// Calls the module. What a module gives that has failed is the default.
     fn call<R: Default>(&mut self, call: impl FnOnce(&mut Loaded) -> wamr::Result<R>) -> R {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.has_failed {
             return R::default();
         }
         call(&mut self.module).unwrap_or_else(|error| {
@@ -284,7 +325,12 @@ impl<S: Sink> ModuleMachine<S> {
         })
     }
 
+    /// Passes on what the guest has written, and what the module says of itself, with the messages of the guest's kernel.
     fn pass_output_on(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = self.module.said.read(&mut bytes) {
+            bytes[..length].iter().for_each(|&byte| SerialSink::write(&mut self.sink, byte));
+        }
         let output = self.call(|module| match module.exports.take_output.call(&mut module.instance, ())? {
             0 => Ok(Vec::new()),
             _ => module.answer(),
@@ -303,15 +349,20 @@ impl<S: Sink> ModuleMachine<S> {
     }
 
     /// What becomes of a call that lets the machine run.
-    fn run_by(&mut self, call: impl FnOnce(&mut Loaded) -> wamr::Result<u32>) -> Result<Stop> {
+    fn run_by(&mut self, until: u64, call: impl FnOnce(&mut Loaded) -> wamr::Result<u32>) -> Result<Stop> {
+        if self.has_failed {
+            return Err(Error::MachineEnded);
+        }
+        let count = self.count();
         let (reason, detail) = self.call(|module| {
-            let reason = call(module)?;
+            let reason = module.patience.clone().for_counts(until.saturating_sub(count), || call(module))?;
             Ok((reason, module.exports.detail.call(&mut module.instance, ())?))
         });
         // The answer of this call, not of the next.
         let refused = if reason == UNAVAILABLE { self.module.check(1) } else { Ok(()) };
         self.pass_output_on();
         if let Some(failure) = self.failure.take() {
+            self.has_failed = true;
             return Err(failed(failure));
         }
         refused?;
@@ -366,11 +417,14 @@ impl<S: Sink> Cable for ModuleMachine<S> {
 }
 
 impl<S: Sink> Engine for ModuleMachine<S> {
+    fn end_when(&mut self, wanted: Box<dyn FnMut() -> bool>) {
+        self.module.patience.end_when(wanted);
+    }
     fn run(&mut self, until: u64) -> Result<Stop> {
-        self.run_by(|module| module.exports.run.call(&mut module.instance, until))
+        self.run_by(until, |module| module.exports.run.call(&mut module.instance, until))
     }
     fn run_to_safe_point(&mut self, until: u64) -> Result<Stop> {
-        self.run_by(|module| module.exports.run_to_safe_point.call(&mut module.instance, until))
+        self.run_by(until, |module| module.exports.run_to_safe_point.call(&mut module.instance, until))
     }
     fn at_safe_point(&mut self) -> bool {
         self.call(|module| module.exports.at_safe_point.call(&mut module.instance, ())) != 0
@@ -392,7 +446,7 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         let (numbers, gaps) = answer.split_at(answer.len().min(24));
         let number = |index: usize| numbers.as_chunks::<8>().0.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let gaps = String::from_utf8_lossy(gaps);
-        let gap = |line: &str| line.split_once(' ').and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+        let gap = |line: &str| line.split_once(' ').and_then(|(name, count)| Some((printable(name), count.parse().ok()?)));
         Stats { retired: number(0), halts: number(1), device_work: number(2), gaps: gaps.lines().filter_map(gap).collect() }
     }
     fn push_input(&mut self, port: Port, bytes: &[u8]) -> usize {
@@ -420,6 +474,9 @@ impl<S: Sink> Engine for ModuleMachine<S> {
         false
     }
     fn save(&mut self) -> Result<Writer> {
+        if self.has_failed {
+            return Err(Error::MachineEnded);
+        }
         let module = &mut self.module;
         let status = module.exports.save.call(&mut module.instance, ()).map_err(failed)?;
         module.check(status)?;

@@ -3,6 +3,7 @@
 use super::config::BAKE_EPOCH;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
+use devices::p9::Access;
 use protocol::RESERVED_TAG;
 use std::path::PathBuf;
 
@@ -74,6 +75,11 @@ pub struct SharedDirectory {
 const MAX_TAG: usize = 255;
 
 impl SharedDirectory {
+    /// What the guest may do with it.
+    pub const fn access(&self) -> Access {
+        if self.read_only { Access::ReadOnly } else { Access::ReadWrite }
+    }
+
     /// Refuses a mount tag that the guest could not use.
     pub fn check_tag(tag: &str) -> Result<()> {
         let problem = if tag.is_empty() || tag.len() > MAX_TAG || !tag.bytes().all(|byte| byte.is_ascii_graphic()) {

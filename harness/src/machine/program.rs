@@ -1,16 +1,21 @@
 //! What the guest's program is and what it gets of the host: the options of `run` that init follows, in the habits of docker.
 
 use crate::error::{Error, Result, Setting};
+use crate::host::backend::grants::Grants;
 use crate::host::backend::hostdir::HostDir;
+use crate::machine::SharedDirectory;
 use crate::machine::limits::{Limit, Tmpfs};
 use crate::text::hex;
-use devices::p9::{Access, Branch, Name, RelativePath, Tree};
+use devices::p9::{Access, Bounded, Branch, Name, RelativePath, Tree};
 use protocol::network::NetworkInfo;
 use protocol::{Bind, Info};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The program and what it gets. What is not given is as the image has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,9 @@ pub struct Volume {
     pub guest: String,
     /// The guest may only look.
     pub read_only: bool,
+    /// Bytes that it may add in one run, if that is bounded: the length of files, and 4 KiB for each file, directory and link.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 /// Why a volume is refused.
@@ -66,9 +74,11 @@ pub enum InvalidVolume {
     #[error("there is no folder {name} here, and prebake has no named volumes; make the folder, and pass ./{name}")]
     Named { name: String },
     #[error(
-        "unknown volume option {option}; the options are ro and rw, and those that change nothing here: z, Z, cached, delegated, consistent, nocopy, private, rprivate"
+        "unknown volume option {option}; the options are ro, rw and size=, and those that change nothing here: z, Z, cached, delegated, consistent, nocopy, private, rprivate"
     )]
     Option { option: String },
+    #[error("size= needs a number of bytes, such as 512m or 2g")]
+    Size,
     #[error("the path on the host is missing")]
     NoHost,
     #[error("the path in the guest must be absolute and without `..`")]
@@ -96,22 +106,33 @@ impl FromStr for Volume {
         if host.is_empty() {
             return Err(InvalidVolume::NoHost);
         }
-        let mut read_only = false;
+        let (mut read_only, mut size) = (false, None);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option {
                 "ro" | "readonly" => read_only = true,
                 "rw" => read_only = false,
                 // Labels, caches and propagation are of a host whose kernel is the container's, too.
                 "z" | "Z" | "cached" | "delegated" | "consistent" | "nocopy" | "private" | "rprivate" => {}
-                _ => return Err(InvalidVolume::Option { option: option.escape_debug().to_string() }),
+                _ => match option.strip_prefix("size=") {
+                    Some(room) => size = Some(bytes(room).ok_or(InvalidVolume::Size)?),
+                    None => return Err(InvalidVolume::Option { option: option.escape_debug().to_string() }),
+                },
             }
         }
         let is_name = !host.contains('/') && !matches!(host, "." | "..");
         if is_name && !Path::new(host).exists() {
             return Err(InvalidVolume::Named { name: host.escape_debug().to_string() });
         }
-        Self::new(host.into(), guest, read_only)
+        Ok(Self { size, ..Self::new(host.into(), guest, read_only)? })
     }
+}
+
+/// A number of bytes, such as `64k`, `512m` or `2g`.
+pub fn bytes(text: &str) -> Option<u64> {
+    let units = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((text.strip_suffix([unit, unit.to_ascii_uppercase()])?, shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    digits.parse::<u64>().ok().filter(|_| !digits.starts_with('+'))?.checked_mul(1 << shift)
 }
 
 impl Volume {
@@ -128,7 +149,7 @@ impl Volume {
         if path.contains(char::is_control) {
             return Err(InvalidVolume::Control);
         }
-        Ok(Self { host, guest: path, read_only })
+        Ok(Self { host, guest: path, read_only, size: None })
     }
 
     fn access(&self) -> Access {
@@ -220,12 +241,28 @@ impl Program {
         .to_string()
     }
 
+    /// What the guest may change of the host's files, by its volumes and these shares.
+    pub fn grants(&self, shares: &[SharedDirectory]) -> Result<Grants> {
+        let share = |share: &SharedDirectory| {
+            let error = |source| Error::Read { what: "directory", path: share.path.clone(), source };
+            Ok((share.path.canonicalize().map_err(error)?, share.access()))
+        };
+        let volume = |volume: &Volume| {
+            let (directory, file) = volume.open()?;
+            let name = file.as_ref().map_or(OsStr::new(""), |name| OsStr::from_bytes(name.as_bytes()));
+            Ok((if file.is_some() { directory.join(name) } else { directory }, volume.access()))
+        };
+        let given = shares.iter().map(share).chain(self.volumes.iter().map(volume)).collect::<Result<Vec<_>>>()?;
+        let grants = Grants::of(given.iter().map(|(path, access)| (path.as_path(), *access)));
+        grants.map_err(|source| Error::Host { what: "look at the volumes", source: source.into() })
+    }
+
     /// The volumes as one tree.
-    pub fn files(&self) -> Result<Tree<HostDir>> {
+    pub fn files(&self, grants: &Arc<Grants>) -> Result<Tree<Bounded<HostDir>>> {
         let branch = |volume: &Volume| {
             let (directory, file) = volume.open()?;
-            let filesystem =
-                HostDir::open(&directory).map_err(|source| Error::Read { what: "directory", path: volume.host.clone(), source })?;
+            let error = |source| Error::Read { what: "directory", path: volume.host.clone(), source };
+            let filesystem = Bounded::new(HostDir::open(&directory, grants.clone()).map_err(error)?, volume.size);
             let path = RelativePath::parse(&volume.guest).map_err(|_| Error::Volume { path: volume.guest.clone() })?;
             Ok(Branch { path, filesystem, file, access: volume.access() })
         };
@@ -233,9 +270,9 @@ impl Program {
         Tree::new(branches).map_err(|_| Error::Volume { path: String::new() })
     }
 
-    /// The volumes' directories, for a module; of a file, the directory that it is in.
-    pub fn folders(&self) -> Result<Vec<PathBuf>> {
-        self.volumes.iter().map(|volume| volume.open().map(|(directory, _)| directory)).collect()
+    /// The volumes' directories, for a module, and what it may do with them; of a file, the directory that it is in.
+    pub fn folders(&self) -> Result<Vec<(PathBuf, Access)>> {
+        self.volumes.iter().map(|volume| volume.open().map(|(directory, _)| (directory, volume.access()))).collect()
     }
 
     /// What a module is to be told: the info, and the volumes, whose directories are its descriptors from `first` on.
@@ -246,7 +283,12 @@ impl Program {
             let _ = writeln!(text, "info={}", hex(info.as_bytes()));
         }
         for (number, volume) in self.volumes.iter().enumerate() {
-            let (access, place) = (if volume.read_only { "ro" } else { "rw" }, first + number);
+            let access = match (volume.read_only, volume.size) {
+                (true, _) => "ro".to_owned(),
+                (false, None) => "rw".to_owned(),
+                (false, Some(size)) => format!("rw:{size}"),
+            };
+            let place = first + number;
             let _ = match volume.open()? {
                 (_, None) => writeln!(text, "bind={place},{access},{}", volume.guest),
                 (_, Some(file)) => writeln!(text, "file={place},{access},{},{}", hex(file.as_bytes()), volume.guest),
@@ -266,7 +308,13 @@ mod tests {
 
     #[test]
     fn volumes_are_understood_as_docker_does() {
-        let is = |host: &str, guest: &str, read_only| Ok(Volume { host: host.into(), guest: guest.into(), read_only });
+        let is = |host: &str, guest: &str, read_only| Ok(Volume { host: host.into(), guest: guest.into(), read_only, size: None });
+        assert_eq!(volume("/a:/b:size=2g").map(|volume| volume.size), Ok(Some(2 << 30)));
+        for (text, size) in [("0", Some(0)), ("7K", Some(7 << 10)), ("x", None), ("", None), ("+1", None), ("m", None), ("99999999t", None)]
+        {
+            assert_eq!(bytes(text), size, "{text}");
+        }
+        assert_eq!(volume("/a:/b:size="), Err(InvalidVolume::Size));
         assert_eq!(volume("/a:/b"), is("/a", "b", false));
         assert_eq!(volume(".:/b/./c/:ro"), is(".", "b/c", true));
         assert_eq!(volume("/a:b:/c:rw"), is("/a:b", "c", false));
@@ -288,7 +336,7 @@ mod tests {
     fn all_is_told_to_init() {
         let program = Program {
             environment: vec![("A".into(), "1".into())],
-            volumes: ["/:/b/c:ro", "Cargo.toml:/a"].map(|text| text.parse().unwrap()).into(),
+            volumes: ["/:/b/c:ro", "Cargo.toml:/a:size=1k"].map(|text| text.parse().unwrap()).into(),
             folder: Some("/w".into()),
             user: Some("u".into()),
             entrypoint: Some("/e x".into()),
@@ -303,7 +351,7 @@ mod tests {
             "e: /e x\nc: a\\ b\nenv: A=1\nu: u\nw: /w\nt: 7\nh: box\ntmpfs: size=1m /t\nm: a\nmr: b/c\nlimit: nofile 1 2\nroot: ro\n";
         assert_eq!(program.info(None), text);
         let lines = program.config(5, None).unwrap();
-        assert_eq!(lines.lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "file=6,rw,436172676f2e746f6d6c,a"]);
+        assert_eq!(lines.lines().skip(1).collect::<Vec<_>>(), ["bind=5,ro,b/c", "file=6,rw:1024,436172676f2e746f6d6c,a"]);
         assert_eq!((program.given(), program.check()), (Some(Setting::Environment), Ok(())));
         assert_eq!(program.beyond_container2wasm(), Some(Setting::WorkingDirectory));
         assert_eq!((Program::default().info(None), Program::default().config(3, None).unwrap()), (String::new(), String::new()));
@@ -320,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let program = Program { volumes: vec![volume("/nonexistent/x:/x").unwrap()], ..Program::default() };
-        assert!(program.files().unwrap_err().to_string().contains("/nonexistent/x"));
+        assert!(program.grants(&[]).unwrap_err().to_string().contains("/nonexistent/x"));
         assert!(program.config(3, None).unwrap_err().to_string().contains("/nonexistent/x"));
     }
 }

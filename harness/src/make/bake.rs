@@ -120,7 +120,7 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     let mut file = AtomicFile::create(output)?;
     let mut network = network(bake)?;
     let info = network.as_ref().map(Network::info);
-    let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged)?.for_program(&bake.program, info.as_ref())?;
+    let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged, &bake.program, info.as_ref())?;
     parts.network = network.is_some();
     let guest_output = HostOutput::silent(true);
     // A guest that goes on past the barrier wants a seed. One that stops there gets its seed when it is restored.

@@ -6,7 +6,8 @@
 pub use attend::Ending;
 
 use super::console::{Control, ControlCommand, Input, InputSource};
-use super::stdin::{Arrival, Stdin};
+use super::outside::Outside;
+use super::stdin::Arrival;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::net::Network;
@@ -19,8 +20,9 @@ use attend::{Action, Attendant, Begin, Clock, Decline, Event, Failure, SavePoint
 use protocol::Mode;
 use rustix::io::Errno;
 use rustix::process::Signal;
+use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Counts between two looks at the network while something goes on there: some hundred microseconds.
@@ -48,10 +50,8 @@ pub struct Attended {
     drive: Drive,
     output: HostOutput,
     attendant: Attendant,
-    stdin: Stdin<OwnedFd>,
-    control: Box<dyn Control>,
-    /// The user's terminal is raw while the machine runs.
-    raw: bool,
+    /// Shared with a machine that asks, while it does not return, whether it is to end.
+    outside: Rc<RefCell<Outside>>,
     saver: Option<Saver>,
     network: Option<Network>,
     /// What was saved last, if that was for the end.
@@ -64,12 +64,18 @@ impl Attended {
     /// A machine with its input and output, and the commands to it.
     pub fn new(
         context: Context,
-        machine: Box<dyn Engine>,
+        mut machine: Box<dyn Engine>,
         (Input { stdin, source, terminal }, output): (Input, HostOutput),
         control: Box<dyn Control>,
         options: AttendOptions,
     ) -> Self {
         let AttendOptions { begin, clock, mode, limit, saver, network } = options;
+        let has_keys = mode == Mode::Tty && source == InputSource::LocalTerminal;
+        let outside = Rc::new(RefCell::new(Outside::new(stdin, source, has_keys, control)));
+        machine.end_when(Box::new({
+            let outside = outside.clone();
+            move || outside.borrow_mut().wants_end()
+        }));
         let mut drive = Drive::new(machine);
         let settings = Settings {
             clock: match clock {
@@ -93,9 +99,7 @@ impl Attended {
             attendant: Attendant::new(settings, begin, drive.status()),
             drive,
             output,
-            raw: mode == Mode::Tty && source == InputSource::LocalTerminal,
-            stdin: Stdin::new(stdin, source),
-            control,
+            outside,
             saver,
             network,
             checkpoint: None,
@@ -115,7 +119,7 @@ impl Attended {
 
     /// Runs the guest to its end.
     pub fn run(&mut self) -> Result<Ending> {
-        let raw = self.raw.then(|| self.control.raw_mode()).transpose();
+        let raw = self.outside.borrow_mut().raw_mode();
         let _raw = match raw {
             Err(source) if is_hang_up(&source) => return Ok(Ending::Signalled(Signal::HUP.as_raw())),
             raw => raw.map_err(|source| Error::Host { what: "change the settings of the terminal", source })?,
@@ -127,7 +131,11 @@ impl Attended {
                 Action::Run { until } => {
                     self.work_network()?;
                     let until = self.reach(until);
-                    let stop = self.drive.run(until)?;
+                    let stop = self.drive.run(until);
+                    if let Some(ending) = self.outside.borrow_mut().take_ending() {
+                        return Ok(ending);
+                    }
+                    let stop = stop?;
                     self.attendant.set_can_be_woken(self.network.as_ref().is_some_and(Network::may_wake));
                     let status = self.drive.status();
                     self.attendant.handle(Event::Stopped { stop, status });
@@ -177,17 +185,18 @@ impl Attended {
     fn look_outside(&mut self, timeout: Option<Duration>) -> Result<()> {
         let debugger = self.drive.machine().waits_on();
         let network = self.network.as_ref().map(Network::as_fd);
-        let wake: Vec<_> = [self.control.as_fd()].into_iter().chain(debugger).chain(network).collect();
+        let wake: Vec<_> = debugger.into_iter().chain(network).collect();
         let timers = self.network.as_ref().and_then(Network::timeout);
         let timeout = [timeout, timers].into_iter().flatten().min();
-        let arrival = self.stdin.wait(self.attendant.wants_input(), &wake, timeout);
-        match arrival.map_err(|source| Error::Host { what: "read standard input", source })? {
+        let arrival = self.outside.borrow_mut().wait(self.attendant.wants_input(), &wake, timeout)?;
+        match arrival {
             Arrival::Nothing => {}
             Arrival::Bytes(bytes) => self.attendant.handle(Event::Input(&bytes)),
             Arrival::End => self.attendant.handle(Event::EndOfInput),
             Arrival::HangUp => self.attendant.handle(Event::HangUp),
         }
-        while let Some(command) = self.control.take() {
+        loop {
+            let Some(command) = self.outside.borrow_mut().command() else { return Ok(()) };
             self.attendant.handle(match command {
                 ControlCommand::Signal(number) => Event::Signal(number),
                 ControlCommand::Resize(window) => Event::Resize(window),
@@ -195,7 +204,6 @@ impl Attended {
                 ControlCommand::Leave => Event::Leave,
             });
         }
-        Ok(())
     }
 
     fn save(&mut self, at: SavePoint, within: u64, requested: bool) {
@@ -215,7 +223,8 @@ impl Attended {
 
     /// Answers a request to save.
     fn answer(&mut self, checkpoint: Result<Checkpoint>) {
-        match self.control.answer(checkpoint) {
+        let answered = self.outside.borrow_mut().control().answer(checkpoint);
+        match answered {
             Some(Ok(checkpoint)) => self.context.notice(Notice::SessionSaved(&checkpoint)),
             Some(Err(error)) => self.context.notice(Notice::SessionNotSaved(&error)),
             None => {}
@@ -239,7 +248,7 @@ impl Attended {
         let Some(OutputFailure { stream, source }) = self.output.take_failure() else { return Ok(()) };
         self.attendant.handle(match source.kind() {
             io::ErrorKind::BrokenPipe => Event::BrokenPipe,
-            _ if self.stdin.is_terminal() && is_hang_up(&source) => Event::HangUp,
+            _ if self.outside.borrow().is_terminal() && is_hang_up(&source) => Event::HangUp,
             _ => return Err(Error::Output { stream, source }),
         });
         Ok(())

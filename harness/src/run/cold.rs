@@ -44,7 +44,7 @@ pub fn run(
     let network_info = network.as_ref().map(Network::info);
     // An init with container2wasm's protocol needs an `info`, and is told of the time by it. Prebake's is told when it starts the program.
     let program = Program { time: (clock == ClockSource::Host).then(|| clock.epoch_seconds()), ..plan.program };
-    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged)?.for_program(&program, network_info.as_ref())?;
+    let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged, &program, network_info.as_ref())?;
     let randomness = Randomness::of_boot(clock);
     if in_module {
         report.engine = machine.engine();
@@ -93,7 +93,7 @@ pub fn first_boot(context: &Context, store: &Store, machine: &Path) -> Result<(P
 fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let (devices, program) = (Devices::default(), Program::default());
-    let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged)?.for_program(&program, None)?;
+    let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged, &program, None)?;
     let output = HostOutput::silent(true);
     let made = BootOptions {
         context,

@@ -9,6 +9,7 @@ mod cold;
 pub mod console;
 pub mod named;
 mod network;
+mod outside;
 mod plan;
 mod reference;
 mod restore;

@@ -69,7 +69,7 @@ pub fn run(
     let devices = check::devices(&request.devices, path, &baked);
     let mut network = network::open(context, request, machine, (has_network, path))?;
     let network_info = network.as_ref().map(Network::info);
-    let mut parts = ConfigBuilder::open(context, &devices, verify)?.for_program(&program, network_info.as_ref())?;
+    let mut parts = ConfigBuilder::open(context, &devices, verify, &program, network_info.as_ref())?;
     parts.network = has_network;
     if in_module {
         parts.require_no_disks()?;

@@ -30,11 +30,10 @@ const FILES: &[&str] = &[
     "iwasm/aot/aot_intrinsic.c",
     "iwasm/interpreter/wasm_loader.c",
     "iwasm/interpreter/wasm_runtime.c",
-    "iwasm/interpreter/wasm_interp_fast.c",
     "shared/platform/common/libc-util/libc_errno.c",
 ];
 
-/// The file that c/posix.c takes in and mends.
+/// The file that c/posix.c takes in and mends. c/interpreter.c does so with `wasm_interp_fast.c`.
 const REPLACED: &str = "posix.c";
 
 const INCLUDES: &[&str] =
@@ -57,7 +56,7 @@ pub fn build(core: &Path, target: Target) -> Result<()> {
         Target::X86_64 => "iwasm/aot/arch/aot_reloc_x86_64.c",
         Target::Aarch64 => "iwasm/aot/arch/aot_reloc_aarch64.c",
     }));
-    build.file("c/host.c").file("c/posix.c").file("c/runtime.c");
+    build.files(["c/host.c", "c/interpreter.c", "c/posix.c", "c/runtime.c"]);
     config::archive(build, "prebake_wamr", "gcc libc6-dev")?;
     println!("cargo::rustc-link-search=native={}", std::env::var("OUT_DIR").map_err(|_| "OUT_DIR is not set")?);
     println!("cargo::rustc-link-lib=static=prebake_wamr");

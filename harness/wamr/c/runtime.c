@@ -51,6 +51,18 @@ prebake_wamr_can_segue(void)
     return prebake_wamr_has_fsgsbase;
 }
 
+/* WAMR's own extensions of WASI, which open sockets. Those that take one do harm to nobody who has none. */
+static bool
+opens_sockets(const char *name)
+{
+    static const char *const harmless[] = { "sock_accept", "sock_recv", "sock_send", "sock_shutdown" };
+
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (strcmp(name, harmless[i]) == 0)
+            return false;
+    return strncmp(name, "sock_", 5) == 0;
+}
+
 /* Whether `module` imports what nobody provides, and the first such import. */
 bool
 prebake_wamr_missing_import(wasm_module_t module, const char **module_name,
@@ -61,7 +73,7 @@ prebake_wamr_missing_import(wasm_module_t module, const char **module_name,
 
     for (int32_t i = 0; i < count; i++) {
         wasm_runtime_get_import_type(module, i, &import);
-        if (!import.linked) {
+        if (!import.linked || opens_sockets(import.name)) {
             *module_name = import.module_name;
             *name = import.name;
             return true;

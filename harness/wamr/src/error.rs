@@ -146,6 +146,9 @@ pub enum Error {
         /// WAMR's words.
         message: String,
     },
+    /// The guest's [`Watch`](crate::Watch) ended the call. The instance can be used further.
+    #[error("the guest was stopped")]
+    Stopped,
     /// The guest ended itself by `proc_exit`. The instance can be used further.
     #[error("the guest ended with exit code {code}")]
     Exit {

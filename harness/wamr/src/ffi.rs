@@ -1,5 +1,6 @@
 //! WAMR's C interface (`wasm_export.h` of 2.4.3) as far as it is used, and the few functions of `c/runtime.c`.
 
+use crate::guest::HostFile;
 use std::ffi::{c_char, c_int, c_void};
 
 /// Types that only WAMR looks into.
@@ -24,7 +25,29 @@ pub mod kind {
     pub const F64: u8 = 3;
 }
 
+/// `struct prebake_files` of `c/host.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Files {
+    pub files: *const HostFile,
+    pub count: usize,
+}
+
+/// `struct prebake_guest` of `c/host.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Guest {
+    pub writable: Files,
+    pub read_only: Files,
+    pub kept: Files,
+    pub read_only_directories: *const bool,
+    pub directory_count: usize,
+    pub steps: u32,
+    pub may_go_on: extern "C" fn(guest: *mut Self) -> bool,
+}
+
 unsafe extern "C" {
+    pub fn prebake_wamr_current() -> *mut *mut Guest;
     pub fn prebake_wamr_start() -> bool;
     pub fn prebake_wamr_stop();
     pub fn prebake_wamr_aot_version() -> u32;

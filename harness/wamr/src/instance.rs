@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result, Trap};
 use crate::ffi;
+use crate::guest::Guest;
 use crate::module::{ErrorText, Module, text};
 use crate::wasi::Wasi;
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +15,8 @@ pub(crate) struct Id(u64);
 
 /// WAMR's words for `proc_exit`, among its exceptions.
 const EXIT: &str = "wasi proc exit";
+/// The words of `c/interpreter.c` for a guest that was not to go on.
+const STOPPED: &str = "stopped by its host";
 /// What WAMR puts before every exception.
 const EXCEPTION: &str = "Exception: ";
 
@@ -23,8 +27,9 @@ pub struct Instance {
     env: NonNull<ffi::ExecEnv>,
     id: Id,
     module: Module,
+    guest: Box<Guest>,
     /// The guest's standard streams are these descriptors.
-    _wasi: Wasi,
+    _stdio: [Option<OwnedFd>; 3],
 }
 
 impl Instance {
@@ -33,6 +38,8 @@ impl Instance {
     pub fn new(module: &Module, wasi: Wasi, stack: u32) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let prepared = wasi.prepare()?;
+        let Wasi { preopens, grants, stdio, watch, .. } = wasi;
+        let mut guest = Guest::new(grants, preopens.iter().map(|preopen| preopen.read_only).collect(), watch);
         let mut error = ErrorText::new();
         let (reason, reason_size) = error.buffer();
         let mut args = std::ptr::null_mut();
@@ -44,7 +51,7 @@ impl Instance {
         let instance = unsafe {
             ffi::wasm_runtime_instantiation_args_set_default_stack_size(args, stack);
             prepared.set(args);
-            let instance = ffi::wasm_runtime_instantiate_ex2(module.pointer(), args, reason, reason_size);
+            let instance = guest.during(|| ffi::wasm_runtime_instantiate_ex2(module.pointer(), args, reason, reason_size));
             ffi::wasm_runtime_instantiation_args_destroy(args);
             instance
         };
@@ -57,7 +64,7 @@ impl Instance {
             return Err(Error::Instantiate { reason: format!("no memory for a stack of {stack} bytes") });
         };
         let id = Id(NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Self { instance, env, id, module: module.clone(), _wasi: wasi })
+        Ok(Self { instance, env, id, module: module.clone(), guest, _stdio: stdio })
     }
 
     /// The module that this is an instance of.
@@ -79,7 +86,8 @@ impl Instance {
     /// The function is of this instance and takes what is in the cells, and what it gives fits into them.
     pub(crate) unsafe fn invoke(&mut self, function: NonNull<ffi::Function>, count: u32, cells: &mut [u32]) -> Result<()> {
         // SAFETY: the caller's promise. A guest that traps is left by a jump over its own frames and WAMR's, never over Rust's.
-        if unsafe { ffi::wasm_runtime_call_wasm(self.env.as_ptr(), function.as_ptr(), count, cells.as_mut_ptr()) } {
+        let call = || unsafe { ffi::wasm_runtime_call_wasm(self.env.as_ptr(), function.as_ptr(), count, cells.as_mut_ptr()) };
+        if self.guest.during(call) {
             return Ok(());
         }
         // SAFETY: the instance is there.
@@ -88,6 +96,8 @@ impl Instance {
         let error = if message == EXIT {
             // SAFETY: the instance is there.
             Error::Exit { code: unsafe { ffi::wasm_runtime_get_wasi_exit_code(self.pointer()) } }
+        } else if message == STOPPED {
+            Error::Stopped
         } else {
             Error::Trap { kind: Trap::of(message), message: message.to_owned() }
         };

@@ -7,7 +7,8 @@
 //!
 //! - One thread: a [`Runtime`] and all that comes from it stay where it was started. Give that thread a stack of [`Runtime::STACK`] bytes.
 //! - Out of bounds, stack overflow and `unreachable` are a [`Trap`], `proc_exit` is [`Error::Exit`]; the instance can be used after either.
-//! - A `.wasm` is validated and may come from anyone. An `.aot` is native code: load only one that is trusted like an executable.
+//! - A `.wasm` is validated and may come from anyone. What it may do with its directories, and for how long it may run, is its host's to say
+//!   ([`Wasi::grants`], [`Wasi::watch`]); it waits for nothing and opens nothing but regular files and directories. An `.aot` is native code: load only one that is trusted like an executable.
 //! - WAMR is built from one configuration for both parts (`build/config.rs`), with hardware bounds checks and no guest SIMD, threads or tail calls.
 
 mod bytes;
@@ -15,6 +16,7 @@ mod compile;
 mod error;
 mod ffi;
 mod function;
+mod guest;
 mod inspect;
 mod instance;
 mod memory;
@@ -28,6 +30,7 @@ pub use bytes::ModuleBytes;
 pub use compile::Compiler;
 pub use error::{Error, Result, Trap};
 pub use function::TypedFunc;
+pub use guest::{Grants, HostFile, Watch};
 pub use inspect::Format;
 pub use instance::Instance;
 pub use memory::Memory;
@@ -35,4 +38,4 @@ pub use module::Module;
 pub use options::{Baseline, Opt, Options};
 pub use runtime::Runtime;
 pub use value::{Kind, Scalar, Value, Values};
-pub use wasi::Wasi;
+pub use wasi::{Preopen, Wasi};

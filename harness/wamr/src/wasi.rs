@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ffi;
+use crate::guest::{Grants, Watch};
 use std::ffi::{CString, c_char, c_int};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,10 +15,25 @@ pub struct Wasi {
     pub args: Vec<String>,
     /// The environment: names and values.
     pub env: Vec<(String, String)>,
-    /// Directories: where the guest sees them, and where they are. The guest gets file descriptors from 3 on, in this order.
-    pub preopens: Vec<(String, PathBuf)>,
+    /// Directories. The guest gets file descriptors from 3 on, in this order.
+    pub preopens: Vec<Preopen>,
+    /// What may be changed below the directories that are not read-only.
+    pub grants: Grants,
     /// Standard input, output and error; `None` is the process's own.
     pub stdio: [Option<OwnedFd>; 3],
+    /// Asked whether the guest may go on.
+    pub watch: Option<Watch>,
+}
+
+/// A directory that a guest finds open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preopen {
+    /// Where the guest sees it.
+    pub guest: String,
+    /// Where it is.
+    pub host: PathBuf,
+    /// Nothing below it can be changed.
+    pub read_only: bool,
 }
 
 /// A [`Wasi`] in C's form.
@@ -32,7 +48,7 @@ impl Wasi {
     pub(crate) fn prepare(&self) -> Result<Prepared> {
         let args = self.args.iter().map(|arg| c_string("argument", arg.as_bytes())).collect::<Result<_>>()?;
         let env = self.env.iter().map(|(name, value)| c_string("variable", format!("{name}={value}").as_bytes()));
-        let mapped = self.preopens.iter().map(|(guest, host)| {
+        let mapped = self.preopens.iter().map(|Preopen { guest, host, .. }| {
             // WAMR takes both in one text and cuts it at the first "::".
             if guest.contains("::") || guest.ends_with(':') {
                 let why = "a directory's name in the guest cannot have :: in it or : at its end";

@@ -103,8 +103,9 @@ fn wasi_gives_directories_streams_arguments_and_environment() {
         let wasi = || Wasi {
             args: ["guest", "one", ""].map(String::from).to_vec(),
             env: vec![("NAME".into(), "a=b".into())],
-            preopens: if named { vec![("/there".into(), folder.path().into())] } else { Vec::new() },
+            preopens: if named { vec![common::preopen("/there", folder.path())] } else { Vec::new() },
             stdio: [None, Some(writer.try_clone().unwrap().into()), None],
+            ..Wasi::default()
         };
         with_each(wasi, |instance| {
             let read = instance.typed_func::<(u32, u32), i32>("read_file").unwrap().call(instance, (4096, 100)).unwrap();
@@ -131,7 +132,7 @@ fn links_are_made_in_the_directory_that_was_given() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("name.txt"), "from the host").unwrap();
-    let wasi = || Wasi { preopens: vec![("/there".into(), folder.path().into())], ..Wasi::default() };
+    let wasi = || Wasi { preopens: vec![common::preopen("/there", folder.path())], ..Wasi::default() };
     with_each(wasi, |instance| {
         for call in ["link", "symlink"] {
             assert_eq!(instance.call(call, &[]).unwrap(), [Value::I32(0)], "{call}");
@@ -150,7 +151,7 @@ fn wasi_that_cannot_be_given_is_refused() {
     common::with_runtime(|runtime| {
         let module = Module::load(runtime, ModuleBytes::copy_of(&common::WASM).unwrap()).unwrap();
         let refuse = |wasi: Wasi| Instance::new(&module, wasi, common::STACK).unwrap_err().to_string();
-        let folder = |guest: &str, host: &str| Wasi { preopens: vec![(guest.into(), host.into())], ..Wasi::default() };
+        let folder = |guest: &str, host: &str| Wasi { preopens: vec![common::preopen(guest, host.as_ref())], ..Wasi::default() };
         assert!(refuse(folder("a::b", "/")).contains("::"));
         assert!(refuse(folder("a:", "/")).contains("::"));
         assert!(refuse(folder("/", "/no/such/folder")).contains("/no/such/folder"));

@@ -36,8 +36,8 @@ pub struct Config {
     pub network: Option<Mac>,
     /// `info=HEX`: the text of `info` for the guest's init.
     pub info: Vec<u8>,
-    /// `bind=FD,rw,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the guest; and
-    /// `file=FD,rw,NAME,PATH`, `file=FD,ro,NAME,PATH`: single files in such folders, with the name in hexadecimal digits.
+    /// `bind=FD,rw,PATH`, `bind=FD,rw:BYTES,PATH`, `bind=FD,ro,PATH`: folders of the host, which the runtime has opened, at their paths in the
+    /// guest; and `file=FD,rw,NAME,PATH` and so on: single files in such folders, with the name in hexadecimal digits.
     pub binds: Vec<BoundFolder>,
     /// `share=TAG,FD`, `share=TAG,FD,ro`: folders of the host, which the runtime has opened.
     pub folders: Vec<SharedFolder>,
@@ -63,6 +63,8 @@ pub struct BoundFolder {
     pub file: Option<Name>,
     /// The guest may only look.
     pub read_only: bool,
+    /// Bytes that it may add, if that is bounded.
+    pub room: Option<u64>,
     /// The path in the guest.
     pub path: RelativePath,
 }
@@ -168,7 +170,11 @@ fn parse_bind(value: &str) -> Option<BoundFolder> {
     let (descriptor, value) = value.split_once(',')?;
     let (access, path) = value.split_once(',')?;
     let path = RelativePath::parse(path).ok()?;
-    Some(BoundFolder { descriptor: descriptor.parse().ok()?, file: None, read_only: choice(access, "rw", "ro")?, path })
+    let (access, room) = match access.split_once(':') {
+        Some(("rw", room)) => ("rw", Some(room.parse().ok()?)),
+        _ => (access, None),
+    };
+    Some(BoundFolder { descriptor: descriptor.parse().ok()?, file: None, read_only: choice(access, "rw", "ro")?, room, path })
 }
 
 fn parse_file(value: &str) -> Option<BoundFolder> {

@@ -10,7 +10,7 @@ use crate::payload::{self as segment, PayloadDisk};
 use crate::ram::LinearMemory;
 use crate::save::Head;
 use crate::sink::Output;
-use devices::p9::{Access, Branch, FileSystem, MemoryFs, Tree};
+use devices::p9::{Access, Bounded, Branch, FileSystem, MemoryFs, Tree};
 use emu::bus::{Ram, RamBacking};
 use emu::cache::Limits;
 use emu::machine::{self, Disk, DiskContent, Entropy, Machine, MemoryDisk, Share};
@@ -91,9 +91,9 @@ fn bound(binds: Vec<BoundFolder>) -> Result<Box<dyn FileSystem>, Error> {
     let open = crate::folder::Folder::of_descriptor;
     #[cfg(not(target_os = "wasi"))]
     let open = |_| MemoryFs::new(0);
-    let branch = |BoundFolder { descriptor, file, read_only, path }| {
+    let branch = |BoundFolder { descriptor, file, read_only, room, path }| {
         let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Branch { path, filesystem: open(descriptor), file, access }
+        Branch { path, filesystem: Bounded::new(open(descriptor), room), file, access }
     };
     Ok(Box::new(Tree::new(binds.into_iter().map(branch).collect()).map_err(|_| Error::Binds)?))
 }

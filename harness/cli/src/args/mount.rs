@@ -1,7 +1,7 @@
 //! `--mount`, docker's long form of a volume.
 
 use prebake::machine::limits::Tmpfs;
-use prebake::machine::program::Volume;
+use prebake::machine::program::{Volume, bytes};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ impl FromStr for MountArg {
 
     /// `KEY=VALUE,KEY…`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (mut kind, mut source, mut target, mut read_only, mut options) = (None, None, None, false, Vec::new());
+        let (mut kind, mut source, mut target, mut read_only, mut size, mut options) = (None, None, None, false, None, Vec::new());
         for word in text.split(',') {
             let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
             let text = || value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{key} needs a value"));
@@ -28,6 +28,7 @@ impl FromStr for MountArg {
                 "source" | "src" => source = Some(text()?),
                 "target" | "destination" | "dst" => target = Some(text()?),
                 "readonly" | "ro" => read_only = is_on(key, value)?,
+                "size" => size = Some(bytes(text()?).ok_or("size needs a number of bytes, such as 512m or 2g")?),
                 "tmpfs-size" => options.push(format!("size={}", text()?)),
                 "tmpfs-mode" => options.push(format!("mode={}", text()?)),
                 // These are of a host whose kernel is the container's, too.
@@ -35,7 +36,7 @@ impl FromStr for MountArg {
                 "bind-propagation" if matches!(value, Some("private" | "rprivate")) => {}
                 _ => {
                     return Err(format!(
-                        "unknown key `{}`; the keys are type, src, dst, ro, tmpfs-size and tmpfs-mode",
+                        "unknown key `{}`; the keys are type, src, dst, ro, size, tmpfs-size and tmpfs-mode",
                         word.escape_debug()
                     ));
                 }
@@ -49,8 +50,10 @@ impl FromStr for MountArg {
                 if !Path::new(source).exists() {
                     return Err(format!("there is no {source} on this host; make it first"));
                 }
-                Volume::new(source.into(), target, read_only).map(Self::Bind).map_err(|problem| problem.to_string())
+                let volume = Volume::new(source.into(), target, read_only).map_err(|problem| problem.to_string())?;
+                Ok(Self::Bind(Volume { size, ..volume }))
             }
+            Some("tmpfs") if size.is_some() => Err("size is of a folder; memory has tmpfs-size".into()),
             Some("tmpfs") if source.is_some() => Err("type=tmpfs has no src; omit it".into()),
             Some("tmpfs") => {
                 options.extend(read_only.then(|| "ro".to_owned()));
@@ -84,7 +87,11 @@ mod tests {
         assert_eq!("type=bind,src=src,dst=/a,ro".parse(), bind("/a", true));
         assert_eq!("destination=/a,readonly=true,src=src,type=bind,consistency=cached,bind-propagation=rprivate".parse(), bind("/a", true));
         assert_eq!("type=tmpfs,dst=/a,tmpfs-size=1m,tmpfs-mode=700".parse(), Ok(MountArg::Tmpfs("/a:size=1m,mode=700".parse().unwrap())));
+        let bound = Volume { size: Some(1 << 20), ..Volume::new("src".into(), "/a", false).unwrap() };
+        assert_eq!("type=bind,src=src,dst=/a,size=1m".parse(), Ok(MountArg::Bind(bound)));
         for (wrong, why) in [
+            ("type=bind,src=src,dst=/a,size=x", "512m"),
+            ("type=tmpfs,dst=/a,size=1m", "tmpfs-size"),
             ("", "unknown key"),
             ("src=src,dst=/a", "type=bind"),
             ("type=volume,src=data,dst=/a", "type=bind"),

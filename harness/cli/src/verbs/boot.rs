@@ -33,8 +33,13 @@ fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> 
     let signals = Signals::catch()?;
     let network = args.network.options().map(|options| Network::open(&options, &mut OsEntropy::open()?)).transpose()?.flatten();
     let devices = Devices { network: network.is_some(), ..(&args.cold.devices).into() };
-    let mut parts = ConfigBuilder::open(&shell.context, &devices, Verify::IfChanged)?
-        .for_program(&Program::default(), network.as_ref().map(Network::info).as_ref())?;
+    let mut parts = ConfigBuilder::open(
+        &shell.context,
+        &devices,
+        Verify::IfChanged,
+        &Program::default(),
+        network.as_ref().map(Network::info).as_ref(),
+    )?;
     let (input, streams) = console::of_process()?.split();
     let (mode, clock) = (mode(&args.console).unwrap_or(input.source.usual_mode()), args.console.clock.into());
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());

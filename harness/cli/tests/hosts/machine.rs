@@ -74,7 +74,8 @@ impl Host {
 
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
-    let mut parts = ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always).unwrap();
+    let mut parts =
+        ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     parts.network = file.has_network();
     let seed = seed(Randomness::Published).unwrap();

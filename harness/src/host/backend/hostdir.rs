@@ -5,13 +5,18 @@
 //!
 //! Where prebake runs as root, owners are the same on both sides. Otherwise the files of the user who runs it belong to any user of
 //! the guest who asks, since prebake is as much to each of them, and changing the owner changes nothing; all other files are nobody's. What would give rights on the host is not the guest's to make: device nodes are refused, and
-//! the set-user-ID and set-group-ID bits dropped. Of the extended attributes, the guest sees those of the `user.` space.
+//! the set-user-ID and set-group-ID bits dropped, also from a file that the guest writes to. Of the extended attributes, the guest sees those of
+//! the `user.` space.
+//!
+//! What may be changed, the [`Grants`] say. A file is opened in two steps: a descriptor that only holds its place shows what it is, without
+//! any effect on it, and that very file is then opened, if it is a regular one.
 
 #[cfg(test)]
 mod tests;
 
+use super::grants::Grants;
 use devices::p9::{
-    ASKER, Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS,
+    ASKER, Access, Attributes, Creation, DeviceNumber, Errno, FileIdentity, FileKind, FileSystem, Handle, Name, OpenFlags, PERMISSION_BITS,
     RelativePath, SetAttributes, SetTime, Statistics, Target, Timestamp, XattrMode,
 };
 use rustix::fs::{self as host, AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
@@ -28,51 +33,109 @@ const NOBODY: u32 = 65534;
 /// The extended attributes that the guest shares with the host.
 const XATTR_PREFIX: &[u8] = b"user.";
 
-/// Just the place of a file, for the calls that take a descriptor and a name.
+/// Just the place of a file, for the calls that take a descriptor and a name, and to look at it before it is opened.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// For opening what may have turned into anything.
+/// For opening what is only there while it is opened: a directory, or a file that is made.
 const WARY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// For opening a regular file again. Whoever holds a lease on it is not waited for.
+const OPENED: OFlags = OFlags::NONBLOCK.union(OFlags::CLOEXEC);
 
 /// A directory of the host, served to the guest.
 #[derive(Debug)]
 pub struct HostDir {
     root: Arc<OwnedFd>,
     ids: Ids,
-    files: BTreeMap<Handle, OwnedFd>,
+    grants: Arc<Grants>,
+    files: BTreeMap<Handle, OpenFile>,
     next_handle: u64,
+}
+
+/// An open regular file.
+#[derive(Debug)]
+struct OpenFile {
+    file: OwnedFd,
+    access: Access,
+}
+
+/// Where a file is.
+struct Place<'a> {
+    /// The directory that it is in; of the root, itself.
+    directory: Arc<OwnedFd>,
+    /// Its name there; of the root, `.`.
+    name: &'a [u8],
+    /// What may be done in the directory.
+    access: Access,
+}
+
+impl Place<'_> {
+    /// The same, if something may be made or removed there.
+    fn if_writable(self) -> io::Result<Self> {
+        require_write(self.access).map(|()| self)
+    }
+}
+
+fn require_write(access: Access) -> io::Result<()> {
+    match access {
+        Access::ReadWrite => Ok(()),
+        Access::ReadOnly => Err(io::Errno::ROFS),
+    }
 }
 
 impl HostDir {
     /// Serves the directory at `path`. It may be a symbolic link to one; what is below it is never followed.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
+    pub fn open(path: &Path, grants: Arc<Grants>) -> std::io::Result<Self> {
         let root = host::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root: Arc::new(root), ids: Ids::of_this_process(), files: BTreeMap::new(), next_handle: 1 })
+        Ok(Self { root: Arc::new(root), ids: Ids::of_this_process(), grants, files: BTreeMap::new(), next_handle: 1 })
     }
 
-    fn directory(&self, names: &[Name]) -> io::Result<Arc<OwnedFd>> {
-        names.iter().try_fold(self.root.clone(), |at, name| {
-            Ok(Arc::new(host::openat(at, name.as_bytes(), PLACE | OFlags::DIRECTORY, Mode::empty())?))
+    fn directory(&self, names: &[Name]) -> io::Result<(Arc<OwnedFd>, Access)> {
+        names.iter().try_fold((self.root.clone(), Access::ReadWrite), |(at, access), name| {
+            let directory = host::openat(at, name.as_bytes(), PLACE | OFlags::DIRECTORY, Mode::empty())?;
+            let access = self.grants.below(&directory, access)?;
+            Ok((Arc::new(directory), access))
         })
     }
 
-    /// The directory that a file is in, and its name there; of the root, itself and `.`.
-    fn resolve<'a>(&self, path: &'a RelativePath) -> io::Result<(Arc<OwnedFd>, &'a [u8])> {
-        match path.components().split_last() {
-            Some((name, directory)) => Ok((self.directory(directory)?, name.as_bytes())),
-            None => Ok((self.root.clone(), b".")),
-        }
+    fn resolve<'a>(&self, path: &'a RelativePath) -> io::Result<Place<'a>> {
+        let (directory, access, name) = match path.components().split_last() {
+            Some((name, names)) => {
+                let (directory, access) = self.directory(names)?;
+                (directory, access, name.as_bytes())
+            }
+            None => (self.root.clone(), Access::ReadWrite, &b"."[..]),
+        };
+        Ok(Place { directory, name, access })
     }
 
     /// The same of a file that is to be made, moved or removed, which the root cannot be.
-    fn resolve_entry<'a>(&self, path: &'a RelativePath) -> io::Result<(Arc<OwnedFd>, &'a [u8])> {
+    fn resolve_entry<'a>(&self, path: &'a RelativePath) -> io::Result<Place<'a>> {
         if path.components().is_empty() { Err(io::Errno::BUSY) } else { self.resolve(path) }
     }
 
-    fn file(&self, handle: Handle) -> io::Result<BorrowedFd<'_>> {
-        self.files.get(&handle).map(OwnedFd::as_fd).ok_or(io::Errno::BADF)
+    /// The same of what is to be moved, removed or replaced. What leads to another volume is not.
+    fn resolve_name<'a>(&self, path: &'a RelativePath) -> io::Result<Place<'a>> {
+        let place = self.resolve_entry(path)?.if_writable()?;
+        if self.grants.is_kept(&place.directory, place.name)? { Err(io::Errno::BUSY) } else { Ok(place) }
     }
 
-    fn add_file(&mut self, file: OwnedFd) -> Handle {
+    /// A descriptor that holds the place of a file, and what may be done with the file.
+    fn look_at(&self, place: &Place<'_>) -> io::Result<(OwnedFd, Access)> {
+        let file = host::openat(&place.directory, place.name, PLACE, Mode::empty())?;
+        // The root's own grant is the volume's.
+        let access = if place.name == b"." { place.access } else { self.grants.below(&file, place.access)? };
+        Ok((file, access))
+    }
+
+    fn opened(&self, handle: Handle) -> io::Result<&OpenFile> {
+        self.files.get(&handle).ok_or(io::Errno::BADF)
+    }
+
+    fn file(&self, handle: Handle) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.opened(handle)?.file.as_fd())
+    }
+
+    fn add_file(&mut self, file: OpenFile) -> Handle {
         let handle = Handle::new(self.next_handle);
         self.next_handle += 1;
         self.files.insert(handle, file);
@@ -83,39 +146,64 @@ impl HostDir {
         match target {
             Target::Handle(handle) => host::fstat(self.file(*handle)?),
             Target::Path(path) => {
-                let (directory, name) = self.resolve(path)?;
+                let Place { directory, name, .. } = self.resolve(path)?;
                 host::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             }
         }
     }
 
-    /// Calls `work` with a descriptor of the target: an open file's own, or one that only holds the place.
-    fn with_place<R>(&self, target: &Target, work: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+    /// Calls `work` with a descriptor of the target, an open file's own, or one that only holds the place; and what may be done with it.
+    fn with_place<R>(&self, target: &Target, work: impl FnOnce(BorrowedFd<'_>, Access) -> io::Result<R>) -> io::Result<R> {
         match target {
-            Target::Handle(handle) => work(self.file(*handle)?),
+            Target::Handle(handle) => {
+                let OpenFile { file, access } = self.opened(*handle)?;
+                work(file.as_fd(), *access)
+            }
             Target::Path(path) => {
-                let (directory, name) = self.resolve(path)?;
-                work(host::openat(directory, name, PLACE, Mode::empty())?.as_fd())
+                let (file, access) = self.look_at(&self.resolve(path)?)?;
+                work(file.as_fd(), access)
             }
         }
     }
 
     /// Opens a file that is there, if it is a regular one.
-    fn open_regular(&self, path: &RelativePath, flags: OFlags) -> io::Result<OwnedFd> {
-        let (directory, name) = self.resolve(path)?;
-        // Looked at first, for opening a device can have effects, and again afterwards, for it may have changed.
-        check_regular(&host::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?)?;
-        let file = retry_on_intr(|| host::openat(&directory, name, flags | WARY, Mode::empty()))?;
+    fn open_regular(&self, path: &RelativePath, flags: OFlags) -> io::Result<OpenFile> {
+        let (file, access) = self.look_at(&self.resolve(path)?)?;
         check_regular(&host::fstat(&file)?)?;
-        Ok(file)
+        self.reopen(file.as_fd(), access, flags)
+    }
+
+    /// Opens the regular file that a descriptor is of.
+    fn reopen(&self, file: BorrowedFd<'_>, access: Access, flags: OFlags) -> io::Result<OpenFile> {
+        if flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::TRUNC) {
+            require_write(access)?;
+        }
+        if flags.contains(OFlags::TRUNC) {
+            self.drop_privileges(file)?;
+        }
+        let file = retry_on_intr(|| host::open(proc_path(file), flags | OPENED, Mode::empty()))?;
+        Ok(OpenFile { file, access })
     }
 
     /// Makes and opens a regular file where there is none.
-    fn create_regular(&self, path: &RelativePath, flags: OFlags, creation: &Creation) -> io::Result<OwnedFd> {
-        let (directory, name) = self.resolve_entry(path)?;
+    fn create_regular(&self, path: &RelativePath, flags: OFlags, creation: &Creation) -> io::Result<OpenFile> {
+        let Place { directory, name, access } = self.resolve_entry(path)?;
+        if access == Access::ReadOnly {
+            let there = host::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+            return Err(if there.is_ok() { io::Errno::EXIST } else { io::Errno::ROFS });
+        }
         let file = host::openat(&directory, name, flags | WARY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)?;
         self.finish(file.as_fd(), creation)?;
-        Ok(file)
+        Ok(OpenFile { file, access })
+    }
+
+    /// Takes the set-user-ID and set-group-ID bits from a file that is about to be written. The kernel does so itself, but not where root writes.
+    fn drop_privileges(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        if matches!(self.ids, Ids::Mapped { .. }) {
+            return Ok(());
+        }
+        let mode = host::fstat(file)?.st_mode;
+        if mode & (PERMISSION_BITS & !SETTABLE_BITS) != 0 { set_permissions(file, mode) } else { Ok(()) }
     }
 
     /// Gives a new file its owner and permissions, which the host's umask shall not decide.
@@ -132,13 +220,19 @@ impl HostDir {
     }
 
     fn truncate(&self, target: &Target, size: u64) -> io::Result<()> {
+        let truncate = |file: BorrowedFd<'_>| {
+            self.drop_privileges(file)?;
+            retry_on_intr(|| host::ftruncate(file, size))
+        };
         match target {
-            Target::Handle(handle) => retry_on_intr(|| host::ftruncate(self.file(*handle)?, size)),
-            Target::Path(path) => {
-                let file = self.open_regular(path, OFlags::WRONLY)?;
-                retry_on_intr(|| host::ftruncate(&file, size))
-            }
+            Target::Handle(handle) => truncate(self.file(*handle)?),
+            Target::Path(path) => truncate(self.open_regular(path, OFlags::WRONLY)?.file.as_fd()),
         }
+    }
+
+    fn remove(&self, path: &RelativePath, flags: AtFlags) -> io::Result<()> {
+        let Place { directory, name, .. } = self.resolve_name(path)?;
+        host::unlinkat(directory, name, flags)
     }
 
     fn change(&self, target: &Target, changes: &SetAttributes) -> io::Result<()> {
@@ -152,7 +246,8 @@ impl HostDir {
             }
             Ids::Mapped { .. } => (None, None),
         };
-        self.with_place(target, |file| {
+        self.with_place(target, |file, access| {
+            require_write(access)?;
             if owner.is_some() || group.is_some() {
                 host::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?;
             }
@@ -167,12 +262,12 @@ impl HostDir {
         })
     }
 
-    /// Calls `work` with a path by which the attribute calls reach the target, if `name` is one of ours to see.
-    fn with_xattr<R>(&self, target: &Target, name: &[u8], work: impl FnOnce(&str) -> io::Result<R>) -> Result<R, Errno> {
+    /// Calls `work` with a path by which the attribute calls reach the target, if `name` is one of ours to see; and what may be done with it.
+    fn with_xattr<R>(&self, target: &Target, name: &[u8], work: impl FnOnce(&str, Access) -> io::Result<R>) -> Result<R, Errno> {
         if !name.starts_with(XATTR_PREFIX) || name.contains(&0) {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.with_place(target, |file| work(&proc_path(file))).map_err(errno)
+        self.with_place(target, |file, access| work(&proc_path(file), access)).map_err(errno)
     }
 }
 
@@ -321,9 +416,7 @@ impl FileSystem for HostDir {
     }
 
     fn open_again(&mut self, handle: Handle, flags: OpenFlags) -> Result<Handle, Errno> {
-        let path = proc_path(self.file(handle).map_err(errno)?);
-        let flags = open_flags(flags) | WARY.difference(OFlags::NOFOLLOW);
-        let file = retry_on_intr(|| host::open(&path, flags, Mode::empty())).map_err(errno)?;
+        let file = self.opened(handle).and_then(|open| self.reopen(open.file.as_fd(), open.access, open_flags(flags))).map_err(errno)?;
         Ok(self.add_file(file))
     }
 
@@ -346,6 +439,7 @@ impl FileSystem for HostDir {
 
     fn write(&mut self, handle: Handle, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let file = self.file(handle).map_err(errno)?;
+        self.drop_privileges(file).map_err(errno)?;
         retry_on_intr(|| io::pwrite(file, bytes, offset)).map_err(errno)
     }
 
@@ -356,10 +450,10 @@ impl FileSystem for HostDir {
         };
         let synced = match target {
             Target::Handle(handle) => self.file(*handle).and_then(sync),
-            Target::Path(path) => self.resolve(path).and_then(|(directory, name)| {
+            Target::Path(path) => self.resolve(path).and_then(|Place { directory, name, .. }| {
                 let file = host::openat(directory, name, OFlags::RDONLY | OFlags::DIRECTORY | WARY, Mode::empty());
                 match file {
-                    Err(io::Errno::NOTDIR) => sync(self.open_regular(path, OFlags::RDONLY)?.as_fd()),
+                    Err(io::Errno::NOTDIR) => sync(self.open_regular(path, OFlags::RDONLY)?.file.as_fd()),
                     file => sync(file?.as_fd()),
                 }
             }),
@@ -368,7 +462,7 @@ impl FileSystem for HostDir {
     }
 
     fn read_directory(&mut self, path: &RelativePath, each: &mut dyn FnMut(Name, FileKind) -> Result<(), Errno>) -> Result<(), Errno> {
-        let (parent, name) = self.resolve(path).map_err(errno)?;
+        let Place { directory: parent, name, .. } = self.resolve(path).map_err(errno)?;
         let directory = host::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | WARY, Mode::empty()).map_err(errno)?;
         for entry in host::Dir::read_from(&directory).map_err(errno)? {
             let entry = entry.map_err(errno)?;
@@ -391,13 +485,13 @@ impl FileSystem for HostDir {
     }
 
     fn read_symlink(&mut self, path: &RelativePath) -> Result<Vec<u8>, Errno> {
-        let (directory, name) = self.resolve(path).map_err(errno)?;
+        let Place { directory, name, .. } = self.resolve(path).map_err(errno)?;
         host::readlinkat(directory, name, Vec::new()).map(std::ffi::CString::into_bytes).map_err(errno)
     }
 
     fn make_directory(&mut self, path: &RelativePath, creation: &Creation) -> Result<(), Errno> {
         let make = || {
-            let (parent, name) = self.resolve_entry(path)?;
+            let Place { directory: parent, name, .. } = self.resolve_entry(path)?.if_writable()?;
             host::mkdirat(&parent, name, Mode::RWXU)?;
             let directory = host::openat(&parent, name, OFlags::RDONLY | OFlags::DIRECTORY | WARY, Mode::empty())?;
             self.finish(directory.as_fd(), creation)
@@ -407,7 +501,7 @@ impl FileSystem for HostDir {
 
     fn make_symlink(&mut self, path: &RelativePath, text: &[u8], creation: &Creation) -> Result<(), Errno> {
         let make = || {
-            let (directory, name) = self.resolve_entry(path)?;
+            let Place { directory, name, .. } = self.resolve_entry(path)?.if_writable()?;
             host::symlinkat(text, &directory, name)?;
             self.set_new_owner(&directory, name, creation, AtFlags::SYMLINK_NOFOLLOW)
         };
@@ -423,7 +517,7 @@ impl FileSystem for HostDir {
             FileKind::Directory | FileKind::Symlink => return Err(Errno::EINVAL),
         };
         let make = || {
-            let (directory, name) = self.resolve_entry(path)?;
+            let Place { directory, name, .. } = self.resolve_entry(path)?.if_writable()?;
             host::mknodat(&directory, name, file_type, Mode::RUSR | Mode::WUSR, 0)?;
             self.finish(host::openat(&directory, name, PLACE, Mode::empty())?.as_fd(), creation)
         };
@@ -431,29 +525,36 @@ impl FileSystem for HostDir {
     }
 
     fn link(&mut self, existing: &RelativePath, path: &RelativePath) -> Result<(), Errno> {
-        let (old_directory, old_name) = self.resolve(existing).map_err(errno)?;
-        let (directory, name) = self.resolve_entry(path).map_err(errno)?;
-        host::linkat(old_directory, old_name, directory, name, AtFlags::empty()).map_err(errno)
+        let link = || {
+            let old = self.resolve(existing)?;
+            // A second name outside of what is read-only would be one to write by.
+            if self.look_at(&old)?.1 == Access::ReadOnly {
+                return Err(io::Errno::XDEV);
+            }
+            let new = self.resolve_entry(path)?.if_writable()?;
+            host::linkat(old.directory, old.name, new.directory, new.name, AtFlags::empty())
+        };
+        link().map_err(errno)
     }
 
     fn rename(&mut self, from: &RelativePath, to: &RelativePath) -> Result<(), Errno> {
-        let (old_directory, old_name) = self.resolve_entry(from).map_err(errno)?;
-        let (new_directory, new_name) = self.resolve_entry(to).map_err(errno)?;
-        host::renameat(old_directory, old_name, new_directory, new_name).map_err(errno)
+        let rename = || {
+            let (old, new) = (self.resolve_name(from)?, self.resolve_name(to)?);
+            host::renameat(old.directory, old.name, new.directory, new.name)
+        };
+        rename().map_err(errno)
     }
 
     fn remove_file(&mut self, path: &RelativePath) -> Result<(), Errno> {
-        let (directory, name) = self.resolve_entry(path).map_err(errno)?;
-        host::unlinkat(directory, name, AtFlags::empty()).map_err(errno)
+        self.remove(path, AtFlags::empty()).map_err(errno)
     }
 
     fn remove_directory(&mut self, path: &RelativePath) -> Result<(), Errno> {
-        let (directory, name) = self.resolve_entry(path).map_err(errno)?;
-        host::unlinkat(directory, name, AtFlags::REMOVEDIR).map_err(errno)
+        self.remove(path, AtFlags::REMOVEDIR).map_err(errno)
     }
 
     fn xattr(&mut self, target: &Target, name: &[u8], limit: usize) -> Result<Vec<u8>, Errno> {
-        self.with_xattr(target, name, |path| {
+        self.with_xattr(target, name, |path, _| {
             let mut value = vec![0; limit];
             let length = host::getxattr(path, name, &mut value[..])?;
             value.truncate(length);
@@ -463,7 +564,7 @@ impl FileSystem for HostDir {
 
     fn xattr_names(&mut self, target: &Target, limit: usize) -> Result<Vec<u8>, Errno> {
         let mut list = vec![0; limit];
-        let length = self.with_xattr(target, XATTR_PREFIX, |path| host::listxattr(path, &mut list[..]))?;
+        let length = self.with_xattr(target, XATTR_PREFIX, |path, _| host::listxattr(path, &mut list[..]))?;
         let mut names: Vec<&[u8]> = list[..length].split_inclusive(|byte| *byte == 0).collect();
         names.retain(|name| name.starts_with(XATTR_PREFIX));
         names.sort_unstable();
@@ -476,11 +577,17 @@ impl FileSystem for HostDir {
             XattrMode::Create => XattrFlags::CREATE,
             XattrMode::Replace => XattrFlags::REPLACE,
         };
-        self.with_xattr(target, name, |path| host::setxattr(path, name, value, flags))
+        self.with_xattr(target, name, |path, access| {
+            require_write(access)?;
+            host::setxattr(path, name, value, flags)
+        })
     }
 
     fn remove_xattr(&mut self, target: &Target, name: &[u8]) -> Result<(), Errno> {
-        self.with_xattr(target, name, |path| host::removexattr(path, name))
+        self.with_xattr(target, name, |path, access| {
+            require_write(access)?;
+            host::removexattr(path, name)
+        })
     }
 }
 

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod grants;
 pub mod hostdir;
 pub mod ram;

@@ -5,7 +5,7 @@
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
-use wamr::{Baseline, Compiler, Instance, Module, ModuleBytes, Options, Runtime, Wasi};
+use wamr::{Baseline, Compiler, Instance, Module, ModuleBytes, Options, Preopen, Runtime, Wasi};
 
 /// How much stack the interpreter has in these tests.
 pub const STACK: u32 = 64 << 10;
@@ -42,6 +42,11 @@ pub fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// A directory that the guest may change.
+pub fn preopen(guest: &str, host: &Path) -> Preopen {
+    Preopen { guest: guest.into(), host: host.into(), read_only: false }
 }
 
 /// Both forms of the guest.

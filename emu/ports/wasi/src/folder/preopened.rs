@@ -30,7 +30,7 @@ pub fn preopened() -> Vec<BoundFolder> {
         if let Ok(path) = place_of(&name)
             && folders.iter().all(|folder| folder.path != path)
         {
-            folders.push(BoundFolder { descriptor, file: None, read_only: false, path });
+            folders.push(BoundFolder { descriptor, file: None, read_only: false, room: None, path });
         }
     }
     folders.sort_by_key(|folder| folder.path.components().len());

@@ -1,7 +1,9 @@
 use super::*;
-use devices::p9::{Access, P9};
+use devices::p9::P9;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const READ: u32 = 0;
 const WRITE: u32 = 1;
@@ -21,7 +23,7 @@ fn fixture() -> Fixture {
     fs::create_dir(outside.path().join("beside")).unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
     fs::write(outside.path().join("beside/secret"), "secret").unwrap();
-    let dir = HostDir::open(&outside.path().join("in")).unwrap();
+    let dir = HostDir::open(&outside.path().join("in"), Arc::default()).unwrap();
     Fixture { outside, dir }
 }
 
@@ -373,7 +375,7 @@ fn open_files_are_found_again_after_a_restore_or_stale() {
     }
     let state = before.save();
     fs::remove_file(outside.path().join("in/gone")).unwrap();
-    let dir = HostDir::open(&outside.path().join("in")).unwrap();
+    let dir = HostDir::open(&outside.path().join("in"), Arc::default()).unwrap();
     let mut after = P9::restore(dir, Access::ReadWrite, &state).unwrap();
     assert_eq!(after.save(), state, "a restore opens nothing");
     let read = |mount: &mut P9<HostDir>, fid: u32| ask(mount, 116, &[&fid.to_le_bytes(), &[0; 8], &[9, 0, 0, 0]]);
@@ -415,4 +417,163 @@ fn names_of_one_file_have_one_number() {
     let made = u64::from_le_bytes(body[5..13].try_into().unwrap());
     assert_ne!(made, left);
     assert_eq!(number(&mut mount, 12, "new"), made);
+}
+
+/// A repository whose hooks are given read-only, by a volume of their own.
+fn repository() -> Fixture {
+    let outside = tempfile::tempdir().unwrap();
+    let root = outside.path().canonicalize().unwrap().join("in");
+    fs::create_dir_all(root.join("git/hooks/sub")).unwrap();
+    fs::create_dir(root.join("git/hooks/out")).unwrap();
+    fs::write(root.join("git/hooks/hook"), "hook").unwrap();
+    fs::write(root.join("env"), "env").unwrap();
+    fs::write(root.join("git/config"), "config").unwrap();
+    let [hooks, env, out] = ["git/hooks", "env", "git/hooks/out"].map(|name| root.join(name));
+    let given = [
+        (root.as_path(), Access::ReadWrite),
+        (hooks.as_path(), Access::ReadOnly),
+        (env.as_path(), Access::ReadOnly),
+        (out.as_path(), Access::ReadWrite),
+    ];
+    let dir = HostDir::open(&root, Arc::new(Grants::of(given.into_iter()).unwrap())).unwrap();
+    Fixture { outside, dir }
+}
+
+#[test]
+fn what_was_given_read_only_is_so_by_its_path_in_another_volume_too() {
+    let mut fixture = repository();
+    let truncate = SetAttributes { size: Some(0), ..SetAttributes::default() };
+    let times = SetAttributes { modified: Some(SetTime::Now), ..SetAttributes::default() };
+    for file in ["git/hooks/hook", "env"] {
+        for flags in [WRITE, 2, READ | TRUNCATE, WRITE | APPEND] {
+            assert_eq!(fixture.open(file, flags), Err(Errno::EROFS), "{file}");
+        }
+        assert_eq!(fixture.create(file, WRITE, 0o644), Err(Errno::EROFS), "{file}");
+        for change in [truncate, times, SetAttributes { permissions: Some(0o777), ..SetAttributes::default() }] {
+            assert_eq!(fixture.set(file, change), Err(Errno::EROFS), "{file}");
+            let handle = fixture.open(file, READ).unwrap();
+            assert_eq!(fixture.dir.open_again(handle, OpenFlags::new(WRITE).unwrap()), Err(Errno::EROFS), "{file}");
+            if change != truncate {
+                assert_eq!(fixture.dir.set_attributes(&Target::Handle(handle), &change), Err(Errno::EROFS), "{file}");
+            }
+        }
+        let target = Target::Path(path(file));
+        assert_eq!(fixture.dir.set_xattr(&target, b"user.a", b"b", XattrMode::CreateOrReplace), Err(Errno::EROFS), "{file}");
+        assert_eq!(fixture.dir.remove_xattr(&target, b"user.a"), Err(Errno::EROFS), "{file}");
+        assert_eq!(fixture.dir.link(&path(file), &path("second")), Err(Errno::EXDEV), "{file}");
+        let handle = fixture.open(file, READ).unwrap();
+        assert_eq!(fixture.read(handle), file.rsplit('/').next().unwrap().as_bytes());
+    }
+    for name in ["git/hooks/new", "git/hooks/sub/new"] {
+        assert_eq!(fixture.create(name, WRITE, 0o644), Err(Errno::EROFS), "{name}");
+        assert_eq!(fixture.dir.make_directory(&path(name), &creation(0o755)), Err(Errno::EROFS), "{name}");
+        assert_eq!(fixture.dir.make_symlink(&path(name), b"x", &creation(0)), Err(Errno::EROFS), "{name}");
+        let made = fixture.dir.make_node(&path(name), FileKind::Fifo, DeviceNumber::default(), &creation(0o600));
+        assert_eq!(made, Err(Errno::EROFS), "{name}");
+        assert_eq!(fixture.dir.link(&path("git/config"), &path(name)), Err(Errno::EROFS), "{name}");
+        assert_eq!(fixture.dir.rename(&path("git/config"), &path(name)), Err(Errno::EROFS), "{name}");
+    }
+    assert_eq!(fixture.dir.rename(&path("git/hooks/hook"), &path("hook")), Err(Errno::EROFS));
+    assert_eq!(fixture.dir.remove_file(&path("git/hooks/hook")), Err(Errno::EROFS));
+    assert_eq!(fixture.dir.remove_directory(&path("git/hooks/sub")), Err(Errno::EROFS));
+
+    // What counts is the innermost: this one is for writing, and so is all that is beside.
+    let out = fixture.create("git/hooks/out/new", WRITE, 0o644).unwrap();
+    fixture.dir.write(out, 0, b"new").unwrap();
+    fixture.open("git/config", WRITE | TRUNCATE).unwrap();
+    assert_eq!(fs::read_dir(fixture.host("git/hooks")).unwrap().count(), 3);
+}
+
+#[test]
+fn what_leads_to_a_read_only_volume_stays_where_it_is() {
+    let mut fixture = repository();
+    fs::create_dir(fixture.host("new")).unwrap();
+    fs::write(fixture.host("file"), "").unwrap();
+    fs::create_dir(fixture.host("git/empty")).unwrap();
+    for kept in ["git", "git/hooks", "env"] {
+        assert_eq!(fixture.dir.rename(&path(kept), &path("moved")), Err(Errno::EBUSY), "{kept}");
+    }
+    assert_eq!(fixture.dir.remove_file(&path("env")), Err(Errno::EBUSY));
+    assert_eq!(fixture.dir.rename(&path("file"), &path("env")), Err(Errno::EBUSY));
+    // An empty one would be replaced.
+    fs::remove_dir(fixture.host("git/hooks/sub")).unwrap();
+    fs::remove_dir(fixture.host("git/hooks/out")).unwrap();
+    fs::remove_file(fixture.host("git/hooks/hook")).unwrap();
+    assert_eq!(fixture.dir.rename(&path("new"), &path("git/hooks")), Err(Errno::EBUSY));
+    assert_eq!(fixture.dir.remove_directory(&path("git/hooks")), Err(Errno::EBUSY));
+    // All else moves as before.
+    fixture.dir.rename(&path("git/empty"), &path("empty")).unwrap();
+    fixture.dir.rename(&path("new"), &path("empty")).unwrap();
+    fixture.dir.rename(&path("git/config"), &path("file")).unwrap();
+    assert_eq!(fs::read(fixture.host("env")).unwrap(), b"env");
+}
+
+#[test]
+fn what_was_given_both_ways_was_given_for_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    fs::write(root.join("f"), "").unwrap();
+    let given = [(root.as_path(), Access::ReadOnly), (root.as_path(), Access::ReadWrite)];
+    let grants = Grants::of(given.into_iter()).unwrap();
+    let mut dir = HostDir::open(&root, Arc::new(grants)).unwrap();
+    dir.open(&path("f"), OpenFlags::new(WRITE).unwrap()).unwrap();
+    assert_eq!(Grants::of([(root.as_path(), Access::ReadWrite)].into_iter()).unwrap().lists()[1..], [vec![], vec![]]);
+}
+
+/// As root, which the kernel leaves them to.
+#[test]
+fn a_file_that_a_guest_writes_loses_the_bits_that_give_rights() {
+    type Write = fn(&mut Fixture) -> Result<(), Errno>;
+    let writes: [Write; 4] = [
+        |fixture| {
+            let handle = fixture.open("f", WRITE)?;
+            fixture.dir.write(handle, 0, b"x").map(drop)
+        },
+        |fixture| fixture.open("f", WRITE | TRUNCATE).map(drop),
+        |fixture| fixture.set("f", SetAttributes { size: Some(1), ..SetAttributes::default() }),
+        |fixture| {
+            let handle = fixture.open("f", 2)?;
+            fixture.dir.set_attributes(&Target::Handle(handle), &SetAttributes { size: Some(1), ..SetAttributes::default() })
+        },
+    ];
+    for write in writes {
+        let mut fixture = fixture();
+        fs::write(fixture.host("f"), "root's own").unwrap();
+        fs::set_permissions(fixture.host("f"), fs::Permissions::from_mode(0o6755)).unwrap();
+        write(&mut fixture).unwrap();
+        assert_eq!(fs::metadata(fixture.host("f")).unwrap().mode() & 0o7777, 0o755);
+    }
+}
+
+/// Opening a pipe or a device has effects, even if it is closed again at once. Here a pipe and a file change places all the time.
+#[test]
+fn what_takes_the_place_of_a_file_is_not_opened() {
+    let mut fixture = fixture();
+    fixture.dir.make_node(&path("pipe"), FileKind::Fifo, DeviceNumber::default(), &creation(0o600)).unwrap();
+    fs::write(fixture.host("file"), "").unwrap();
+    let reader = host::open(fixture.host("pipe"), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    let (done, names) = (AtomicBool::new(false), ["pipe", "file"].map(|name| fixture.host(name)));
+    let opened = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                host::renameat_with(host::CWD, &names[0], host::CWD, &names[1], host::RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let mut opened = 0;
+        for _ in 0..10_000 {
+            match fixture.open("file", WRITE) {
+                Ok(handle) => {
+                    fixture.dir.close(handle);
+                    opened += 1;
+                }
+                Err(error) => assert_eq!(error, Errno::ENXIO),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        opened
+    });
+    assert!(opened > 0);
+    // A writer that came and went shows.
+    let mut polled = [PollFd::new(&reader, PollFlags::IN)];
+    assert_eq!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0), "the pipe was opened");
 }
