@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Network {
     /// Without TLS, wherever a registry is. One on this host may do without anyway.
     pub plain_http: bool,
-    /// Name and password for every registry, in place of those in files.
+    /// Name and password for one registry, in place of those in files.
     pub login: Option<Login>,
     /// Files with credentials, as docker and podman write them. The first that has some for a registry counts.
     pub credentials: Vec<PathBuf>,
@@ -56,9 +56,11 @@ impl Default for Network {
     }
 }
 
-/// Name and password for a registry.
+/// Name and password for a registry, and for no other: what is meant for the one that is pushed to is not the base image's to see.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
+    /// The registry: host and port, by any of its names.
+    pub registry: String,
     /// The name.
     pub user: String,
     /// The password.
@@ -67,6 +69,6 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login").field("registry", &self.registry).field("user", &self.user).finish_non_exhaustive()
     }
 }

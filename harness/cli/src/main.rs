@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     terminal::restore_on_panic();
     let command = args::parse().command;
-    let shell = Shell::new(command.name(), command.registry());
+    let shell = Shell::new(command.name(), command.registry(), command.reference());
     if let Err(problem) = log::install(&shell) {
         args::refuse(&problem);
     }

@@ -2,14 +2,15 @@
 
 use crate::args::RegistryArgs;
 use crate::shell::{path_in, variable};
+use prebake::distribution::oci;
 use prebake::network::{Login, Network, Proxies};
 use rustix::process::getuid;
 use std::path::PathBuf;
 
-/// For a verb with these options.
-pub fn of(args: Option<&RegistryArgs>) -> Network {
+/// For a verb with these options, which has to do with this reference.
+pub fn of(args: Option<&RegistryArgs>, reference: Option<&str>) -> Network {
     let login = match (variable("PREBAKE_REGISTRY_USER"), variable("PREBAKE_REGISTRY_PASSWORD")) {
-        (Some(user), Some(password)) => Some(Login { user, password }),
+        (Some(user), Some(password)) => login_registry(reference).map(|registry| Login { registry, user, password }),
         _ => None,
     };
     Network {
@@ -21,6 +22,12 @@ pub fn of(args: Option<&RegistryArgs>) -> Network {
         proxies: proxies(),
         ..Network::default()
     }
+}
+
+/// The registry that the login in the environment is for.
+fn login_registry(reference: Option<&str>) -> Option<String> {
+    let of = |text: &str| Some(oci::reference(text).ok()?.resolve_registry().to_owned());
+    variable("PREBAKE_REGISTRY").or_else(|| reference.and_then(of))
 }
 
 /// Docker's own folder of the user.

@@ -25,12 +25,12 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// For a verb, with the user's folders.
-    pub fn new(verb: &'static str, registry: Option<&RegistryArgs>) -> Self {
+    /// For a verb, with the user's folders. It has to do with this reference.
+    pub fn new(verb: &'static str, registry: Option<&RegistryArgs>, reference: Option<&str>) -> Self {
         // Beside a guest's output it is not the verb that speaks.
         let name = if matches!(verb, "run" | "boot") { "prebake" } else { verb };
         let reporter = Arc::new(Reporter { name, bar: Mutex::new(None) });
-        Self { context: Context::new(folders(), reporter.clone()).with_network(network::of(registry)), verb, reporter }
+        Self { context: Context::new(folders(), reporter.clone()).with_network(network::of(registry, reference)), verb, reporter }
     }
 
     /// Where diagnostics go: between the lines of a progress bar.

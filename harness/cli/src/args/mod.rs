@@ -56,7 +56,8 @@ Environment:
   PREBAKE_CACHE        Compiled code, and what is known of verified files
   PREBAKE_CONFIG       What is trusted
   PREBAKE_MACHINE      The folder with machine.wasm, vmlinux and initramfs.cpio
-  PREBAKE_REGISTRY_USER, PREBAKE_REGISTRY_PASSWORD   Credentials for registries
+  PREBAKE_REGISTRY_USER, PREBAKE_REGISTRY_PASSWORD   Credentials for one registry
+  PREBAKE_REGISTRY     Which: HOST[:PORT]; by default, that of --push or of the image
   PREBAKE_KEY_PASSWORD The password of an encrypted key";
 
 /// Ends the process as wrong usage does.
@@ -123,6 +124,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// The reference whose registry a login is for, if nothing else was said: what is pushed to, or else what is pulled.
+    pub fn reference(&self) -> Option<&str> {
+        match self {
+            Self::Bake(args) => args.push.as_deref().or(args.source.as_deref()),
+            Self::Run(args) => args.operand.as_deref(),
+            Self::Convert(args) => args.image.as_deref(),
+            Self::Push(args) => Some(&args.reference),
+            Self::Pull(args) => Some(&args.reference),
+            _ => None,
+        }
+    }
+
     /// What is said of registries, by a verb that may talk to one.
     pub const fn registry(&self) -> Option<&RegistryArgs> {
         match self {

@@ -10,7 +10,7 @@ Examples:
   prebake push registry.example/demo:1 demo.aot demo.snap --sign prebake.key
 
 Credentials come from the files and helpers of docker and podman, or from PREBAKE_REGISTRY_USER and
-PREBAKE_REGISTRY_PASSWORD. HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are followed.";
+PREBAKE_REGISTRY_PASSWORD, for REF's registry or the one in PREBAKE_REGISTRY. HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are followed.";
 
 pub(super) const PULL_EXAMPLES: &str = "\
 Examples:

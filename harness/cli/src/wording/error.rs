@@ -106,7 +106,7 @@ pub fn registry(error: &OciError) -> String {
         OciError::Unreachable { remedy: Some(Remedy::PlainHttp), .. } => format!("{error} (--plain-http)"),
         OciError::Unreachable { remedy: Some(Remedy::CaFile), .. } => format!("{error} (--ca-file FILE)"),
         OciError::Unauthorized { .. } | OciError::Credentials { .. } | OciError::Status { status: 401 | 403, .. } => {
-            format!("{error}, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD")
+            format!("{error}, or set PREBAKE_REGISTRY_USER and PREBAKE_REGISTRY_PASSWORD, and PREBAKE_REGISTRY to its host")
         }
         _ => error.to_string(),
     }

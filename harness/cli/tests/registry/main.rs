@@ -8,6 +8,7 @@ mod files;
 mod folders;
 mod network;
 mod obstacles;
+mod passwords;
 mod proxy;
 mod trust;
 

@@ -70,7 +70,7 @@ struct Answer {
 impl Found {
     /// What there is for `repository` of `registry`.
     pub fn of(network: &Network, registry: &str, repository: &str) -> Self {
-        if let Some(login) = &network.login {
+        if let Some(login) = network.login.as_ref().filter(|login| names(registry).any(|name| host(&login.registry) == name)) {
             let credentials = Credentials::Password(login.user.clone(), login.password.clone());
             return Self { credentials, problems: Vec::new() };
         }
@@ -220,6 +220,7 @@ fn ask(helper: &str, server: &str) -> Result<Option<Credentials>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Login;
     use serde_json::{Value, json};
 
     fn found(files: &[&str], registry: &str, repository: &str) -> (Option<String>, Vec<String>) {
@@ -264,6 +265,28 @@ mod tests {
             ("r.example/team/x/y", "r.example"),
         ] {
             assert_eq!(found(&[&auths(&json!({ key: entry }))], registry, "team/x"), (None, vec![]), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_for_its_registry_alone() {
+        let found = |login: &str, registry: &str| {
+            let login = Login { registry: login.into(), user: "me".into(), password: "p".into() };
+            Found::of(&Network { login: Some(login), ..Network::default() }, registry, "x").credentials != Credentials::Anonymous
+        };
+        for (login, registry) in [
+            ("r.example", "r.example"),
+            ("r.example:5000", "r.example:5000"),
+            ("https://r.example/", "r.example"),
+            ("docker.io", "index.docker.io"),
+            ("https://index.docker.io/v1/", "index.docker.io"),
+        ] {
+            assert!(found(login, registry), "{login}");
+        }
+        for (login, registry) in
+            [("r.example", "index.docker.io"), ("r.example", "r.example:5000"), ("r.example", "s.r.example"), ("", "r.example")]
+        {
+            assert!(!found(login, registry), "{login}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a reference names, brought into the store.
 
 use super::digest::{NotADigest, Sha256};
-use super::document::{CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, MAX_ENTRIES, Manifest, decode};
+use super::document::{CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, MAX_DOCUMENT, MAX_ENTRIES, Manifest, decode};
 use super::error::OciError;
 use super::host::{Host, Reason};
 use super::meter::Meter;
@@ -403,7 +403,8 @@ impl Pull<'_> {
             return Err(OciError::NotPrebaked { reference: self.registry.name(), found }.into());
         }
         let manifest: Manifest = decode("manifest", manifest)?;
-        let config: Config = decode("configuration", &self.registry.small("the configuration", manifest.config.digest).await?)?;
+        let config: Config =
+            decode("configuration", &self.registry.small("the configuration", manifest.config.digest, MAX_DOCUMENT).await?)?;
         let (machine, snapshot) = manifest.files()?;
         let contradiction = |problem: &str| Err(OciError::document("manifest", problem).into());
         if machine.media_type != config.code.format.media_type() {

@@ -8,6 +8,7 @@ use super::error::OciError;
 use super::obstacle::Obstacle;
 use super::route::{self, Route, is_loopback};
 use super::tls;
+use super::token::Challenge;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observer::Notice;
@@ -169,16 +170,21 @@ impl Registry {
         self.document(&self.url(&format!("manifests/{tag}"))?, &format!("the document {tag}"), None).await
     }
 
-    /// A small blob.
-    pub async fn small(&self, what: &str, digest: Sha256) -> Result<Vec<u8>> {
-        self.document(&self.url(&format!("blobs/{digest}"))?, what, Some(digest)).await
+    /// A small blob, of at most `limit` bytes.
+    pub async fn small(&self, what: &str, digest: Sha256, limit: u64) -> Result<Vec<u8>> {
+        self.limited(&self.url(&format!("blobs/{digest}"))?, what, Some(digest), limit).await
     }
 
     async fn document(&self, url: &Url, what: &str, wanted: Option<Sha256>) -> Result<Vec<u8>> {
+        self.limited(url, what, wanted, MAX_DOCUMENT).await
+    }
+
+    /// What is at `url`, of which no more than `limit` bytes are read, whatever was announced.
+    async fn limited(&self, url: &Url, what: &str, wanted: Option<Sha256>, limit: u64) -> Result<Vec<u8>> {
         let bytes = self
             .retry(async || {
                 let mut response = self.ask_once(Operation::Pull, Method::GET, url, what, &accepting).await?;
-                body(&mut response, MAX_DOCUMENT, what).await.map_err(Error::from)
+                body(&mut response, limit, what).await.map_err(Error::from)
             })
             .await?;
         let found = Sha256::of(&bytes);
@@ -309,11 +315,24 @@ impl Registry {
             if status.is_success() {
                 return Ok(response);
             }
-            // Tokens end after some minutes.
-            if status == StatusCode::UNAUTHORIZED && !is_renewed && matches!(self.cached(operation), Some(Token::Bearer(_))) {
-                self.tokens.borrow_mut()[slot(operation)] = None;
+            if status == StatusCode::UNAUTHORIZED && !is_renewed {
                 is_renewed = true;
-                continue;
+                match self.cached(operation) {
+                    // Tokens end after some minutes.
+                    Some(Token::Bearer(_)) => {
+                        self.tokens.borrow_mut()[slot(operation)] = None;
+                        continue;
+                    }
+                    // Some ask only for what not everyone may do.
+                    Some(Token::Nothing) if response.url().origin() == base.origin() => {
+                        let token = self.answer(&Challenge::of(&response), operation).await?;
+                        if !matches!(token, Token::Nothing) {
+                            self.tokens.borrow_mut()[slot(operation)] = Some(token);
+                            continue;
+                        }
+                    }
+                    _ => {}
+                }
             }
             if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
                 && let Some(unread) = self.unread()

@@ -41,7 +41,7 @@ impl Registry {
         let mut signatures = Vec::new();
         for layer in self.signed_layers(digest).await?.iter().take(MAX_SIGNATURES) {
             let Some(signature) = signature_in(layer) else { continue };
-            let payload = self.small("what is signed", layer.digest).await?;
+            let payload = self.small("what is signed", layer.digest, MAX_PAYLOAD).await?;
             if let Ok(payload) = String::from_utf8(payload) {
                 signatures.push(Signature { payload, signature: signature.into() });
             }

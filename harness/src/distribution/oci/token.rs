@@ -30,17 +30,20 @@ impl Registry {
     /// Asks the registry what it wants, and gets it.
     pub(super) async fn obtain(&self, operation: Operation) -> Result<Token> {
         let response = self.ping().await?;
+        self.answer(&Challenge::of(&response), operation).await
+    }
+
+    /// Gets what a challenge asks for. Nobody gets anything who has not asked.
+    pub(super) async fn answer(&self, challenge: &Challenge, operation: Operation) -> Result<Token> {
         let credentials = &self.credentials().credentials;
-        let basic = || match credentials {
-            Credentials::Password(user, password) => Token::Basic(user.clone(), password.clone()),
-            _ => Token::Nothing,
-        };
-        let Some(challenge) = response.headers().get(WWW_AUTHENTICATE).and_then(|header| header.to_str().ok()) else { return Ok(basic()) };
-        let Some((realm, service)) = server(challenge) else {
-            return match credentials {
-                Credentials::Identity(_) => Err(OciError::protocol("it wants credentials, but names no token server").into()),
-                _ => Ok(basic()),
-            };
+        let (realm, service) = match (challenge, credentials) {
+            (Challenge::Nothing, _) => return Ok(Token::Nothing),
+            (Challenge::Password, Credentials::Password(user, password)) => return Ok(Token::Basic(user.clone(), password.clone())),
+            (Challenge::Password, Credentials::Anonymous) => return Ok(Token::Nothing),
+            (Challenge::Password, Credentials::Identity(_)) => {
+                return Err(OciError::protocol("it wants credentials, but names no token server").into());
+            }
+            (Challenge::Token { realm, service }, _) => (realm, service),
         };
         // What is as good as a password goes nowhere in the clear, unless all does.
         if *credentials != Credentials::Anonymous && realm.scheme() != "https" && realm.scheme() != self.base().scheme() {
@@ -69,7 +72,7 @@ impl Registry {
                 }
             }
         };
-        let mut response = request.send().await.map_err(|error| self.unreachable(&error, &realm))?;
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error, realm))?;
         let status = response.status();
         let bytes = body(&mut response, MAX_ANSWER, "the token").await?;
         if !status.is_success() {
@@ -113,15 +116,36 @@ impl Registry {
     }
 }
 
-/// The token server that a challenge names, and the service that a token is for.
-fn server(challenge: &str) -> Option<(Url, Option<String>)> {
-    let challenges = parse_challenges(challenge).ok()?;
-    let bearer = challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer"))?;
-    let parameter = |name: &str| {
-        let mut found = bearer.params.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.next().map(|(_, value)| value.to_unescaped())
-    };
-    Some((parameter("realm")?.parse().ok()?, parameter("service")))
+/// What a registry wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Challenge {
+    /// A token of this server, for this service.
+    Token { realm: Url, service: Option<String> },
+    /// A name and a password.
+    Password,
+    /// Nothing, or nothing that is known here.
+    Nothing,
+}
+
+impl Challenge {
+    /// The one in an answer. A token is preferred.
+    pub fn of(response: &Response) -> Self {
+        let headers = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|header| header.to_str().ok());
+        Self::among(headers)
+    }
+
+    fn among<'a>(headers: impl Iterator<Item = &'a str>) -> Self {
+        let challenges: Vec<_> = headers.filter_map(|header| parse_challenges(header).ok()).flatten().collect();
+        let of = |scheme| challenges.iter().find(move |challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
+        let token = of("Bearer").and_then(|bearer| {
+            let parameter = |name: &str| {
+                let mut found = bearer.params.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.next().map(|(_, value)| value.to_unescaped())
+            };
+            Some(Self::Token { realm: parameter("realm")?.parse().ok()?, service: parameter("service") })
+        });
+        token.unwrap_or(if of("Basic").is_some() { Self::Password } else { Self::Nothing })
+    }
 }
 
 #[cfg(test)]
@@ -129,11 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_names_a_token_server() {
-        let found = server(r#"Basic realm="x", Bearer realm="https://auth.example/token",service="registry.example""#).unwrap();
-        assert_eq!((found.0.as_str(), found.1.as_deref()), ("https://auth.example/token", Some("registry.example")));
-        for none in ["", "Basic realm=\"x\"", "Bearer service=\"x\"", "Bearer realm=\"no address\"", "\"\"\"="] {
-            assert!(server(none).is_none(), "{none}");
+    fn a_challenge_asks_for_a_token_or_a_password_or_for_nothing_that_is_known() {
+        let of = |headers: &[&'static str]| Challenge::among(headers.iter().copied());
+        let token = Challenge::Token { realm: "https://auth.example/token".parse().unwrap(), service: Some("registry.example".into()) };
+        let bearer = r#"Bearer realm="https://auth.example/token",service="registry.example""#;
+        assert_eq!(of(&[bearer]), token);
+        assert_eq!(of(&[r#"Basic realm="x", Bearer realm="https://auth.example/token",service="registry.example""#]), token);
+        assert_eq!(of(&[r#"Basic realm="x""#, bearer]), token);
+        assert_eq!(of(&["Negotiate", r#"basic realm="x""#]), Challenge::Password);
+        for none in ["", "Negotiate", "Bearer service=\"x\"", "Bearer realm=\"no address\"", "\"\"\"="] {
+            assert_eq!(of(&[none]), Challenge::Nothing, "{none}");
         }
+        assert_eq!(of(&[]), Challenge::Nothing);
     }
 }

@@ -1,0 +1,102 @@
+//! Passwords go to the registry that they are for, and only when that asks.
+
+use super::proxy::{Fault, Proxy};
+use super::{World, refused, succeed, text};
+use crate::common::registry::{PASSWORD, USER};
+use prebake::distribution::oci::Sha256;
+use std::fs;
+use std::process::Command;
+
+const BASIC: &str = "WWW-Authenticate: Basic realm=\"x\"\r\n";
+
+/// Has docker's configuration name a password for `registry`.
+fn configure(world: &World, registry: &str) {
+    let auth = serde_json::json!({ "auths": { registry: { "username": USER, "password": PASSWORD } } });
+    fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
+}
+
+fn with_login(command: &mut Command) -> &mut Command {
+    command.env("PREBAKE_REGISTRY_USER", USER).env("PREBAKE_REGISTRY_PASSWORD", PASSWORD)
+}
+
+#[test]
+fn a_registry_that_does_not_ask_gets_no_password() {
+    let world = World::new();
+    let files = world.pushed("demo:1");
+    let proxy = Proxy::before(&world.registry.address, |_, _| Fault::None);
+    configure(&world, &proxy.address);
+    succeed(&mut world.pull(&format!("{}/demo:1", proxy.address)));
+    let mut push = world.prebake();
+    push.args(["push", "--host-cpu", "x86-64-v2"]).arg(format!("{}/demo:2", proxy.address)).args(&files);
+    succeed(with_login(&mut push));
+    let seen = proxy.seen();
+    assert!(seen.len() > 6 && seen.iter().all(|request| request.authorization.is_none()), "{seen:?}");
+}
+
+#[test]
+fn a_registry_may_ask_only_for_what_not_everyone_may_do() {
+    let world = World::new();
+    let files = world.pushed("demo:1");
+    let proxy = Proxy::before(&world.registry.address, |request, _| match request.is_upload() && request.authorization.is_none() {
+        true => Fault::status("401 Unauthorized", BASIC, ""),
+        false => Fault::None,
+    });
+    let mut push = world.prebake();
+    push.args(["push", "--host-cpu", "x86-64-v2"]).arg(format!("{}/demo:2", proxy.address)).args(&files);
+    refused(&mut push, &["401", "log in"]);
+    succeed(with_login(&mut push));
+    configure(&world, &proxy.address);
+    succeed(&mut world.pull(&format!("{}/demo:2", proxy.address)));
+    let reads = |request: &super::proxy::HttpRequest| request.line.starts_with("GET") && request.authorization.is_some();
+    assert!(!proxy.seen().iter().any(reads));
+}
+
+/// One that is meant for a push must not go to the base image's registry.
+#[test]
+fn a_login_of_the_environment_goes_to_its_registry_alone() {
+    let world = World::new();
+    let proxy = Proxy::before(&world.registry.address, |_, _| Fault::status("401 Unauthorized", BASIC, ""));
+    let sent = || proxy.seen().iter().filter(|request| request.authorization.is_some()).count();
+    let image = format!("{}/image:1", proxy.address);
+    let convert = || {
+        let mut command = world.prebake();
+        command.arg("convert").arg(&image).arg("-o").arg(world.registry.at("image.wasm"));
+        command
+    };
+    refused(with_login(&mut convert()).env("PREBAKE_REGISTRY", "registry.example"), &["401"]);
+    let mut bake = world.prebake();
+    bake.arg("bake").arg(&image).args(["--push", "registry.example/image:1"]);
+    refused(with_login(&mut bake), &["401"]);
+    assert_eq!(sent(), 0);
+    refused(with_login(&mut convert()).env("PREBAKE_REGISTRY", &proxy.address), &["401"]);
+    assert!(sent() > 0);
+    let before = sent();
+    // Without a name it is for the only registry that the command has to do with.
+    refused(with_login(&mut convert()), &["401"]);
+    assert!(sent() > before);
+}
+
+/// Its length is what comes, not what was announced.
+#[test]
+fn what_is_signed_is_not_read_beyond_its_bound() {
+    let world = World::new();
+    world.pushed("demo:1");
+    let long = " ".repeat(100_000);
+    let digest = Sha256::of(long.as_bytes());
+    let layer = serde_json::json!({
+        "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest.to_string(), "size": 100,
+        "annotations": { "dev.cosignproject.cosign/signature": "AAAA" },
+    });
+    let config = serde_json::json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest.to_string(), "size": 2 });
+    let signed = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": [layer] }).to_string();
+    let proxy = Proxy::before(&world.registry.address, move |request, _| match () {
+        () if request.line.ends_with(".sig") => Fault::status("200 OK", "", &signed),
+        () if request.line.ends_with(&format!("/blobs/{digest}")) => Fault::status("200 OK", "", &long),
+        () => Fault::None,
+    });
+    let key = world.registry.at("key").display().to_string();
+    succeed(world.prebake().args(["key", "generate", "-o", &key]));
+    let mut pull = world.pull(&format!("{}/demo:1", proxy.address));
+    let output = super::run(pull.args(["--verify-key", &format!("{key}.pub")]), b"");
+    assert!(!output.status.success() && text(&output.stderr).contains("more than 65536 bytes"), "{}", text(&output.stderr));
+}
