@@ -30,12 +30,13 @@ impl Drop for RawMode {
     }
 }
 
-/// Goes back to the settings before raw mode, if it is on.
+/// Goes back to the settings before raw mode, if it is on. What has come and was not read is dropped: it was meant for the guest, or is the
+/// terminal's answer to it, and the user's shell would take it for a command.
 fn restore() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {
         // A terminal that is gone needs no settings.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
     }
 }
 
