@@ -23,6 +23,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 WASMTIME := 50.0.1
 CARGO_FUZZ := 0.13.2
+CARGO_DENY := 0.20.2
 FUZZ := $(TARGET)/fuzz
 FUZZ_TARGETS ?= $(notdir $(wildcard fuzz/seeds/*))
 FUZZ_SECONDS ?= 300
@@ -42,7 +43,8 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: stack, oracle, hosts, distros, c2w-test and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, c2w-test and fuzz, one after the other'
+	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
 	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
@@ -184,8 +186,9 @@ lints: packages
 	@cargo fmt --all --check
 	@echo 'test: lints'
 	+@cargo clippy --quiet --workspace --all-targets -- -D warnings
-	@echo 'test: what the library may depend on, and links in the documents'
+	@echo 'test: what the library may depend on, unsafe code, and links in the documents'
 	@harness/check-layers
+	@harness/check-unsafe
 	@docs/check-links
 
 .PHONY: check
@@ -225,7 +228,7 @@ test: lints programs-test $(SCRIPTS)
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := stack oracle hosts distros c2w-test fuzz
+NIGHTLY := audit stack oracle hosts distros c2w-test fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -333,6 +336,12 @@ fuzz-seeds: cargo-fuzz
 	@for name in $(FUZZ_TARGETS); do \
 	    $(FUZZ_CARGO) run $(FUZZ_FLAGS) $$name fuzz/seeds/$$name $(FUZZ)/corpus/$$name -- -merge=1 -max_len=512 || exit 1; \
 	done
+
+# What is known of the crates that prebake is made of.
+.PHONY: audit
+audit: packages
+	@cargo deny --version >/dev/null 2>&1 || { echo 'audit: installing cargo-deny'; cargo install --quiet --locked --debug cargo-deny@$(CARGO_DENY); }
+	@harness/audit
 
 # What measures, and `figures`, which writes what was measured into a section of the page. With OLD=FOLDER, the release folder of an older build, the
 # two versions run in turns and the page stays as it is.
