@@ -2,14 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::host::file::ledger::Ledger;
-use crate::host::file::private_folder;
+use crate::host::file::{lies_below, only_owner_writes, only_owner_writes_file, private_folder};
 use crate::network::Network;
 use crate::observer::{Notice, Observer, Silent};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tempfile::TempDir;
+
+/// The folders of a store with files that are used where they are.
+const STORED: [&str; 2] = ["files", "sessions"];
 
 /// Where files lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,12 +143,20 @@ impl Context {
         self.store.get().map(TempDir::path).ok_or(Error::NoStore)
     }
 
+    /// Whether `file` is in the store, where nobody else writes: it stays as it is. Any other file may be changed while it is in use, by a guest too if
+    /// its folder is a volume.
+    pub(crate) fn keeps(&self, file: &File) -> bool {
+        let stores = self.folders.store.as_deref().into_iter().chain(self.store.get().map(TempDir::path));
+        let mut folders = stores.flat_map(|store| STORED.map(|name| store.join(name)));
+        only_owner_writes_file(file) && folders.any(|folder| only_owner_writes(&folder) && lies_below(file, &folder))
+    }
+
     /// What is known of files that were verified.
     pub fn ledger(&self) -> Ledger {
         Ledger::at(self.cache("verified"))
     }
 
-    /// The same of artifacts, of which the digest of their code is remembered instead.
+    /// The same of artifacts in the store, of which the digest of their code is remembered instead.
     pub fn code_ledger(&self) -> Ledger {
         Ledger::at(self.cache("verified-code"))
     }

@@ -1,12 +1,10 @@
 //! Figures of a run, for people (`--stats`) and for scripts (`--json`).
 
-use crate::error::{Error, Result};
-use crate::host::file::atomic;
+use crate::error::Error;
 use crate::machine::drive::Drive;
 use emu::machine::Verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Everything that is known of a run. What does not apply is null.
@@ -169,12 +167,6 @@ impl Report {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         Ok(json)
-    }
-
-    /// Writes the report as JSON.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let json = self.json().map_err(|source| Error::Write { path: path.into(), source })?;
-        atomic::write(path, &json)
     }
 }
 

@@ -11,8 +11,6 @@ mod machine;
 
 use log::{Listener, replay};
 use machine::{Host, on_small_stack, save};
-use prebake::context::{Context, Folders};
-use prebake::machine::file::MachineFile;
 use std::fs;
 use std::path::Path;
 
@@ -24,8 +22,7 @@ fn main() {
 }
 
 fn run(machine: &Path, host: Host, folder: &Path) {
-    let (machine, listener, snapshot) =
-        (MachineFile::open(&Context::silent(Folders::default()), machine).unwrap(), Listener::default(), folder.join("snapshot"));
+    let (machine, listener, snapshot) = (machine::open(machine), Listener::default(), folder.join("snapshot"));
     let mut engine = match snapshot.exists() {
         true => host.restore_with(&machine, &snapshot, &listener),
         false => host.boot_with(&machine, &listener),

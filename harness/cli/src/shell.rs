@@ -6,11 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use prebake::context::{Context, Folders};
 use prebake::distribution::trust::{PublicKey, SigningKey, TrustError};
 use prebake::error::{Error, Result};
+use prebake::host::file;
 use prebake::observer::{Notice, Observer, Progress, Task};
 use rustix::termios::{OutputModes, tcgetattr};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What names an environment variable instead of a file, as with cosign.
@@ -69,7 +70,8 @@ fn key_text(name: &str) -> Result<String> {
     if let Some(variable) = name.strip_prefix(VARIABLE) {
         return Ok(std::env::var(variable).map_err(|_| TrustError::NoVariable { name: variable.into() })?);
     }
-    std::fs::read_to_string(name).map_err(|source| Error::Read { what: "key", path: name.into(), source })
+    let key = file::read("key", Path::new(name))?;
+    String::from_utf8(key).map_err(|_| Error::Read { what: "key", path: name.into(), source: io::ErrorKind::InvalidData.into() })
 }
 
 /// A variable of the environment, unless it is empty.

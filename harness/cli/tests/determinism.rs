@@ -271,13 +271,13 @@ impl Control for NoCommands {
 
 /// Restores the baked snapshot as `run` does, but for randomness, lets it execute `script` under the virtual clock, and saves it.
 fn restored_and_saved(script: &[u8]) -> Vec<u8> {
-    let saved = Saved::open(&at_barrier()).unwrap();
+    let context = Context::silent(Folders::default());
+    let saved = Saved::open(&context, &at_barrier()).unwrap();
     let mut sections = saved.sections();
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TranscriptState>(0).unwrap();
     let output = HostOutput::silent(false);
-    let mut parts =
-        ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
+    let mut parts = ConfigBuilder::open(&context, &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
     let seed = seed(Randomness::Published).unwrap();
     let config = parts.take_config(&output, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
     let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));

@@ -43,6 +43,9 @@ pub enum ArtifactError {
         /// Bytes that it should have at least.
         wanted: u64,
     },
+    /// The file is not what it was a moment ago.
+    #[error("another process changed the file while it was opened; run it again when nobody writes to it")]
+    Changed,
     /// A part was given twice.
     #[error("the {part} is given twice; a payload has each part only once")]
     DuplicatePart {
@@ -97,6 +100,7 @@ impl ArtifactError {
             Self::OtherCodeVersion { .. } => "other-code-version",
             Self::NoPayload => "no-payload",
             Self::Truncated { .. } => "truncated",
+            Self::Changed => "changed",
             Self::DuplicatePart { .. } => "duplicate-part",
             Self::PartChanged { .. } => "part-changed",
             Self::TooLarge { .. } => "too-large",

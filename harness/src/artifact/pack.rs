@@ -2,9 +2,9 @@
 
 use super::format::Format;
 use super::{ArtifactError, MAX_CODE_LEN, MAX_FILE_LEN, Result};
+use crate::host::file::open_file;
 use payload::{Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester};
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ impl<'a> PartInput<'a> {
     /// The part that is the file at `path`.
     pub fn file(kind: PartKind, path: &Path) -> Result<Self> {
         let open = || {
-            let file = File::open(path)?;
+            let file = open_file(path)?;
             let length = file.metadata()?.len();
             Ok(Self::new(kind, length, file))
         };

@@ -6,6 +6,7 @@ use payload::{HEADER_LEN, Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester, ReadAt};
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// What an artifact runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,18 @@ impl<R: ReadAt> Artifact<R> {
     /// multiple, zeroes follow its end.
     pub fn file_offset(&self, part: &Part) -> u64 {
         self.payload_offset + part.offset
+    }
+
+    /// Where the file has the parts. What is outside is the code and the table: see [`Artifact::code`].
+    pub fn parts_range(&self) -> Range<u64> {
+        let table = Table::encoded_len(self.table.parts.len()) as u64;
+        self.payload_offset + table..self.payload_offset + self.table.payload_length
+    }
+
+    /// Whether `other` says the same of its code and its parts.
+    pub fn is_like<S>(&self, other: &Artifact<S>) -> bool {
+        (&self.kind, self.payload_offset, self.locator_offset, &self.table)
+            == (&other.kind, other.payload_offset, other.locator_offset, &other.table)
     }
 
     /// Reads `part` from its beginning. Its digest is not checked.

@@ -13,7 +13,7 @@ use std::path::Path;
 pub fn unpack(context: &Context, path: &Path, output: &Path) -> Result<Written> {
     let error = |source| Error::Snapshot { path: path.into(), source };
     let travelling = Travelling::open(HostFile::open("snapshot", path)?).map_err(error)?;
-    let mut file = AtomicFile::create(output)?;
+    let mut file = AtomicFile::create_private(output)?;
     let tracker = Tracker::new(context.observer(), Task::UnpackSnapshot, Some(travelling.stored_length()));
     let written = travelling.unpack(file.file(), |done| tracker.set(done)).map_err(|source| match source {
         snapshot::Error::Io { doing: "writing the snapshot", source } => Error::Write { path: output.into(), source },

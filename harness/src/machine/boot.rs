@@ -1,7 +1,7 @@
 //! Machines that boot: a kernel, or what a machine's file carries.
 
 use super::config::{ConfigBuilder, Randomness, Seed};
-use super::file::MachineFile;
+use super::file::{MachineFile, Runnable};
 use super::{DebugAid, Engine, native};
 use crate::context::Context;
 use crate::error::Result;
@@ -71,15 +71,20 @@ pub struct BootOptions<'a> {
     pub aid: Option<&'a DebugAid>,
 }
 
-/// A machine's file, booted: its module if it is to run `in_module`, else what it carries. `parts` get its disks.
-pub fn file(machine: &MachineFile, in_module: bool, parts: &mut ConfigBuilder, options: &BootOptions<'_>) -> Result<Box<dyn Engine>> {
+/// A machine's file, booted: its `module` if that is given, else what it carries. `parts` get its disks.
+pub fn file(
+    machine: &MachineFile,
+    module: Option<Runnable>,
+    parts: &mut ConfigBuilder,
+    options: &BootOptions<'_>,
+) -> Result<Box<dyn Engine>> {
     let BootOptions { context, output, clock, randomness, seed, shares, program, network, aid } = *options;
     parts.network = machine.has_network();
-    if in_module {
+    if let Some(module) = module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
         let config = machine.config(clock, randomness, seed, shares, (program, network))?;
-        return Ok(Box::new(machine.load(shares, program, None)?.boot(&config, output.clone())?));
+        return Ok(Box::new(machine.load(module, shares, program, None)?.boot(&config, output.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);
     native(context, machine.boot_natively(parts.take_config(output, clock, randomness, seed)?)?, aid)

@@ -2,7 +2,7 @@
 
 use super::module::{DiskRoom, FIRST_FOLDER, Given, Loaded, Room};
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{Artifact, Kind, MEMORY_PAGE, Part, PartKind};
+use crate::artifact::{Artifact, ArtifactError, Kind, MEMORY_PAGE, Part, PartKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
@@ -22,12 +22,12 @@ use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
 use protocol::network::{GUEST_MAC, NetworkInfo};
-use snapshot::{Digest, Space};
+use snapshot::{Digest, ReadAt, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tracing::debug;
-use wamr::{Grants, Preopen};
+use wamr::{Grants, ModuleBytes, Preopen};
 
 /// That someone whom the user trusts stands for a machine's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub struct Voucher {
 fn host_file(FileIdentity { device, inode }: FileIdentity) -> wamr::HostFile {
     wamr::HostFile { device, inode }
 }
+
+/// The module of a machine's file, which may be run. It is in memory: what was judged is what runs, whatever becomes of the file.
+pub struct Runnable(ModuleBytes);
 
 /// An open machine's file.
 pub struct MachineFile {
@@ -107,8 +110,10 @@ impl MachineFile {
         let open = |(number, record): (usize, DiskRecord)| {
             let content = match (record.kind, self.part(PartKind::Root), saved) {
                 (DiskKind::Root, Some(part), _) => {
-                    let source =
-                        FileSource::part(HostFile::open("machine", &self.path)?, &self.path, self.artifact.file_offset(part), part.length)?;
+                    // The file that was looked at, whatever has its name now.
+                    let file = self.artifact.file().try_clone();
+                    let file = file.map_err(|source| Error::Read { what: "machine", path: self.path.clone(), source })?;
+                    let source = FileSource::part(file, &self.path, self.artifact.file_offset(part), part.length)?;
                     DiskContent::ReadOnly(Box::new(source))
                 }
                 (_, _, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
@@ -122,18 +127,37 @@ impl MachineFile {
         self.disks().into_iter().enumerate().map(open).collect()
     }
 
-    /// Whether its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
-    /// stand for it, and this processor must have what it was compiled for. If not, the user is told.
-    pub fn is_trusted(&self) -> Result<bool> {
-        if *self.artifact.kind() == Kind::Wasm {
-            return Ok(true);
+    /// Its module, if its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
+    /// stand for it, and this processor must have what it was compiled for. If not, the user is told. `verify` checks every byte of what is to run.
+    pub fn runnable(&self, verify: bool) -> Result<Option<Runnable>> {
+        let error = |source| Error::Artifact { path: self.path.clone(), source };
+        let file = self.artifact.file();
+        let (is_kept, before) = (self.context.keeps(file.file()), Stamp::of(file.file()));
+        // The parts are the guest's, and are read when it wants them. But whether they are where the file says is known only of a file in the store, and of
+        // an .aot, since the digest of its code is that of all that is outside; and what is verified must not change.
+        let is_outside_known = is_kept || self.is_compiled() && !verify;
+        let later = if is_outside_known { self.artifact.parts_range() } else { 0..0 };
+        let bytes = ModuleBytes::of_file((file.file(), &self.path), file.byte_len(), later);
+        let bytes = bytes.map_err(|source| Error::Module { path: self.path.clone(), source: Box::new(source) })?;
+        let held = Artifact::open(bytes.as_ref()).map_err(error)?;
+        if !held.is_like(&self.artifact) {
+            return Err(error(ArtifactError::Changed));
         }
-        let cpu = self.artifact.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        if verify {
+            held.verify().map_err(error)?;
+        }
+        let may_run = *held.kind() == Kind::Wasm || self.is_trusted(&held, before.filter(|_| is_kept))?;
+        Ok(may_run.then_some(Runnable(bytes)))
+    }
+
+    /// Whether the native code that is held may be run. `before` tells a file that stays as it is, from before it was read.
+    fn is_trusted(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<bool> {
+        let cpu = held.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) != Some(true)) {
             self.context.notice(Notice::OtherProcessor { path: &self.path, cpu: &cpu });
             return Ok(false);
         }
-        let digest = self.code_digest()?;
+        let digest = self.code_digest(held, before)?;
         let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
         let is_vouched_for = by.is_some();
         let trusted = is_vouched_for || CodeCache::open(&self.context).trusts(digest);
@@ -144,17 +168,20 @@ impl MachineFile {
         Ok(trusted)
     }
 
-    /// The digest of the code, computed again only if the file has changed.
-    fn code_digest(&self) -> Result<snapshot::Digest> {
-        let (ledger, file) = (self.context.code_ledger(), self.artifact.file().file());
-        if let Some(digest) = ledger.recall(file) {
+    /// The digest of the code that is held. That of a file which stays as it is, is computed once.
+    fn code_digest(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<snapshot::Digest> {
+        let file = self.artifact.file().file();
+        if before.is_some()
+            && let Some(digest) = self.context.code_ledger().recall(file)
+        {
             debug!(target: "prebake::verify", file = %self.path.display(), %digest, "code unchanged since its digest was computed");
             return Ok(digest);
         }
-        let before = Stamp::of(file);
-        let digest = self.artifact.code_digest().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        let digest = held.code_digest().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         debug!(target: "prebake::verify", file = %self.path.display(), %digest, "computed the digest of the code");
-        ledger.remember(file, before, digest);
+        if before.is_some() {
+            self.context.code_ledger().remember(file, before, digest);
+        }
         Ok(digest)
     }
 
@@ -239,8 +266,14 @@ impl MachineFile {
         Ok(text)
     }
 
-    /// Loads it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
-    pub fn load(&self, shares: &[SharedDirectory], program: &Program, snapshot: Option<&HostFile>) -> Result<Loaded> {
+    /// Loads its module into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
+    pub fn load(
+        &self,
+        Runnable(bytes): Runnable,
+        shares: &[SharedDirectory],
+        program: &Program,
+        snapshot: Option<&HostFile>,
+    ) -> Result<Loaded> {
         // It knows them by their descriptors alone.
         let folder = |(number, (host, access))| Preopen { guest: format!("{number}"), host, read_only: access == Access::ReadOnly };
         let shares_folders = shares.iter().map(|share| (share.path.clone(), share.access()));
@@ -255,7 +288,7 @@ impl MachineFile {
             snapshot: snapshot.map(HostFile::file),
             patience: Rc::default(),
         };
-        Loaded::load(&self.path, self.artifact.file().file(), room, given)
+        Loaded::load(&self.path, bytes, room, given)
     }
 
     /// Boots what it carries without its code.

@@ -158,13 +158,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the `.wasm` or `.aot` in `file`, which is mapped: nobody may change it as long as the machine is there. It is to have so much
-    /// room for a machine, and what is `given`.
-    pub fn load(path: &Path, file: &File, room: Room, given: Given<'_>) -> Result<Self> {
+    /// Loads a `.wasm` or `.aot`, which came from the file at `path`. It is to have so much room for a machine, and what is `given`.
+    pub fn load(path: &Path, bytes: ModuleBytes, room: Room, given: Given<'_>) -> Result<Self> {
         let Given { folders, grants, snapshot, patience } = given;
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let runtime = Runtime::start().map_err(error)?;
-        let module = Module::load(&runtime, ModuleBytes::map(file).map_err(error)?).map_err(error)?;
+        let module = Module::load(&runtime, bytes).map_err(error)?;
         // Its own standard streams are none of the user's.
         let (stdio, said) = streams(snapshot).map_err(|source| Error::Host { what: "hand the module its streams", source })?;
         let wasi = Wasi { preopens: folders, grants, stdio, watch: Some(patience.watch()), ..Wasi::default() };

@@ -1,12 +1,13 @@
 //! What a machine is restored from: a snapshot, and what a session has changed since.
 
 use super::record::BakeState;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{Ledger, Stamp};
-use snapshot::{Delta, Digest, MachineId, ReadAt, Run, Sections, Snapshot, Space, Writer};
+use snapshot::{Delta, Digest, GROUP_SIZE, MachineId, ReadAt, Run, Sections, Snapshot, Space, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use tracing::debug;
 pub struct Saved {
     path: PathBuf,
     snapshot: Rc<Snapshot<HostFile>>,
+    /// The snapshot's file stays as it is.
+    is_kept: bool,
     changes: Option<Changes>,
 }
 
@@ -33,15 +36,21 @@ pub type Covered = BTreeMap<Space, Vec<bool>>;
 
 impl Saved {
     /// Opens a snapshot. All but its pages is verified.
-    pub fn open(path: &Path) -> Result<Self> {
-        let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(|source| Error::Snapshot { path: path.into(), source })?;
-        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), changes: None })
+    pub fn open(context: &Context, path: &Path) -> Result<Self> {
+        let file = HostFile::open("snapshot", path)?;
+        let is_kept = context.keeps(file.file());
+        let snapshot = Snapshot::open(file).map_err(|source| Error::Snapshot { path: path.into(), source })?;
+        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), is_kept, changes: None })
     }
 
-    /// The same with the delta at `path` over it.
-    pub fn with_changes(self, path: &Path) -> Result<Self> {
+    /// The same with the delta at `path` over it, which is in the store.
+    pub fn with_changes(self, context: &Context, path: &Path) -> Result<Self> {
         let error = |source| Error::Snapshot { path: path.into(), source };
-        let delta = Delta::open(HostFile::open("session", path)?).map_err(error)?;
+        let file = HostFile::open("session", path)?;
+        if !context.keeps(file.file()) {
+            return Err(Error::NoStore);
+        }
+        let delta = Delta::open(file).map_err(error)?;
         delta.require_base(&self.snapshot).map_err(error)?;
         Ok(Self { changes: Some(Changes { path: path.into(), delta }), ..self })
     }
@@ -94,8 +103,14 @@ impl Saved {
 
     /// Mappings that laying out all of it takes.
     pub fn mappings(&self) -> usize {
-        let runs = |space| self.snapshot.runs(space).count() + self.changes.as_ref().map_or(0, |changes| changes.delta.runs(space).len());
+        let of_snapshot = |space| if self.is_kept { self.snapshot.runs(space).count() } else { 0 };
+        let runs = |space| of_snapshot(space) + self.changes.as_ref().map_or(0, |changes| changes.delta.runs(space).len());
         self.spaces().into_iter().map(runs).sum()
+    }
+
+    /// Whether the snapshot's file stays as it is. If not, none of it is mapped: it is verified as it is read.
+    pub const fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Whether there is nothing but the snapshot.
@@ -109,16 +124,18 @@ impl Saved {
         self.changes.as_ref().map_or(Ok(()), |changes| changes.delta.require_disks(&size))
     }
 
-    /// Makes sure of every byte that is to be mapped, unless that was done since the files last changed.
+    /// Makes sure of every byte that is to be mapped, unless that was done since the files last changed, or of every byte.
     pub fn verify(&self, ledger: &Ledger, verify: Verify) -> Result<()> {
         let snapshot = &self.snapshot;
-        verify_file(snapshot.source(), snapshot.header().content_digest, &self.path, (ledger, verify), || snapshot.verify_all())?;
+        if self.is_kept || verify == Verify::Always {
+            verify_file(snapshot.source(), snapshot.header().content_digest, &self.path, (ledger, verify), || snapshot.verify_all())?;
+        }
         let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
         verify_file(delta.source(), delta.header().content_digest, path, (ledger, verify), || delta.verify_all())
     }
 
-    /// Lays out what `space` holds: first every stretch that `map` is to put in its place, then the bytes that `put` is to write over that. Only
-    /// what [`Self::verify`] has passed.
+    /// Lays out what `space` holds: first every stretch that `map` is to put in its place, then the bytes that `put` is to write over that. What is mapped
+    /// must have passed [`Self::verify`].
     pub fn lay_out<T>(
         &self,
         space: Space,
@@ -126,8 +143,17 @@ impl Saved {
         map: impl Fn(&mut T, &File, Run) -> Result<()>,
         put: impl Fn(&mut T, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        for run in self.snapshot.runs(space) {
-            map(target, self.snapshot.source().file(), run)?;
+        if self.is_kept {
+            for run in self.snapshot.runs(space) {
+                map(target, self.snapshot.source().file(), run)?;
+            }
+        } else {
+            let mut group = Box::new([0; GROUP_SIZE]);
+            for number in self.snapshot.group_numbers(space) {
+                let read = self.snapshot.read_group(space, number, &mut group);
+                read.map_err(|source| Error::Snapshot { path: self.path.clone(), source })?;
+                put(target, number * GROUP_SIZE as u64, &*group)?;
+            }
         }
         let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
         for run in delta.runs(space) {

@@ -2,6 +2,7 @@
 
 use super::native::Native;
 use crate::error::{Error, Result};
+use crate::host::file::place::Destination;
 use emu::machine::{CpuState, FpuState, Machine, Stop};
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 use std::fmt::Write as _;
@@ -24,7 +25,7 @@ pub struct Traced {
 impl Traced {
     /// Traces into a new file.
     pub fn new(machine: Machine, path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|source| Error::Write { path: path.into(), source })?;
+        let file = Destination::open(path)?.begin()?;
         let mut formatter = IntelFormatter::new();
         let options = formatter.options_mut();
         options.set_hex_prefix("0x");

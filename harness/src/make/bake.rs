@@ -8,7 +8,6 @@ use crate::host::backend::disk::Verify;
 use crate::host::backend::entropy::OsEntropy;
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
-use crate::host::file::ledger::Stamp;
 use crate::host::net::{Network, NetworkOptions};
 use crate::machine::EngineKind;
 use crate::machine::boot::{self, BootOptions, KernelOptions};
@@ -117,7 +116,7 @@ pub fn bake(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Option<
 fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Option<i32>, report: &mut Report) -> Result<Baked> {
     let (output, point) = (&bake.output, bake.point);
     // Begun first, so that a place that cannot be written is told before the work.
-    let mut file = AtomicFile::create(output)?;
+    let mut file = AtomicFile::create_private(output)?;
     let mut network = network(bake)?;
     let info = network.as_ref().map(Network::info);
     let mut parts = ConfigBuilder::open(context, &bake.devices, Verify::IfChanged, &bake.program, info.as_ref())?;
@@ -166,7 +165,7 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
     report.snapshot_mappings = Some(written.runs);
-    read_back(context, output, &file, &written)?;
+    read_back(output, file)?;
     Ok(Baked { machine: machine_file, written, control })
 }
 
@@ -209,11 +208,11 @@ fn boot_source<'a>(
             if options.network.is_some() && !machine.has_network() {
                 return Err(Error::NoNetworkDevice { path: path.into() });
             }
-            let in_module = bake.engine == EngineKind::Wamr && machine.is_trusted()?;
-            if in_module {
+            let module = if bake.engine == EngineKind::Wamr { machine.runnable(false)? } else { None };
+            if module.is_some() {
                 report.engine = machine.engine();
             }
-            Ok((boot::file(&machine, in_module, parts, options)?, path, machine.ram_size() >> 20))
+            Ok((boot::file(&machine, module, parts, options)?, path, machine.ram_size() >> 20))
         }
         (None, _) => Err(Error::NothingToRun),
     }
@@ -230,13 +229,10 @@ pub(crate) fn report(tracker: &Tracker<'_>, moment: Moment) -> Result<()> {
     tracker.check()
 }
 
-/// Reads back what is on the disk, and remembers that it is good.
-fn read_back(context: &Context, path: &Path, file: &File, written: &Written) -> Result<()> {
-    let stamp = Stamp::of(file);
-    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+/// Reads back what is on the disk.
+fn read_back(path: &Path, file: File) -> Result<()> {
     let error = |source| Error::Snapshot { path: path.into(), source };
-    let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
-    snapshot.verify_all().map_err(error)?;
-    context.ledger().remember(snapshot.source().file(), stamp, written.content_digest);
-    Ok(())
+    let file = HostFile::of(file).map_err(|source| Error::Read { what: "snapshot", path: path.into(), source })?;
+    let snapshot = Snapshot::open(file).map_err(error)?;
+    snapshot.verify_all().map_err(error)
 }

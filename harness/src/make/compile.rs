@@ -7,11 +7,9 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
-use crate::host::file::ledger::Stamp;
 use snapshot::ReadAt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use wamr::Options;
 
 /// Compiles the machine in `file` to `output`. Returns the length of that.
@@ -26,7 +24,7 @@ pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options)
     let compiled = CodeCache::open(context).compiled(&code, options)?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
     pack(&compiled, wasm.size(), parts, new.file()).map_err(error)?;
-    read_back(context, output, new.commit()?)
+    read_back(output, new.commit()?)
 }
 
 /// Compiles the code of all machines into `folder`, which is to lie beside the program of an installation. Returns the file.
@@ -36,13 +34,11 @@ pub fn ship(context: &Context, folder: &Path, options: &Options) -> Result<PathB
     CodeCache::open(context).ship(&code, options, folder)
 }
 
-/// Reads back what is on the disk, and remembers that its code is good. Returns the file's length.
-fn read_back(context: &Context, path: &Path, written: File) -> Result<u64> {
-    let stamp = Stamp::of(&written);
-    std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+/// Reads back what is on the disk. Returns the file's length.
+fn read_back(path: &Path, written: File) -> Result<u64> {
     let error = |source| Error::Artifact { path: path.into(), source };
-    let machine = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
-    let digest = machine.code_digest().map_err(error)?;
-    context.code_ledger().remember(machine.file().file(), stamp, digest);
+    let written = HostFile::of(written).map_err(|source| Error::Read { what: "machine", path: path.into(), source })?;
+    let machine = Artifact::open(written).map_err(error)?;
+    machine.code().map_err(error)?;
     Ok(machine.file().byte_len())
 }

@@ -12,7 +12,7 @@ use crate::host::net::Network;
 use crate::machine::boot::{self, BootOptions};
 use crate::machine::config::{ConfigBuilder, Randomness, seed};
 use crate::machine::drive::Drive;
-use crate::machine::file::MachineFile;
+use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, Point};
@@ -32,7 +32,7 @@ pub fn run(
     context: &Context,
     plan: Plan,
     request: &RunRequest,
-    in_module: bool,
+    module: Option<Runnable>,
     (console, control): (Console, Box<dyn Control>),
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
@@ -46,7 +46,7 @@ pub fn run(
     let program = Program { time: (clock == ClockSource::Host).then(|| clock.epoch_seconds()), ..plan.program };
     let mut parts = ConfigBuilder::open(context, &request.devices, Verify::IfChanged, &program, network_info.as_ref())?;
     let randomness = Randomness::of_boot(clock);
-    if in_module {
+    if module.is_some() {
         report.engine = machine.engine();
     }
     let made = BootOptions {
@@ -60,7 +60,7 @@ pub fn run(
         network: network_info.as_ref(),
         aid: request.aid.as_ref(),
     };
-    let engine = boot::file(machine, in_module, &mut parts, &made)?;
+    let engine = boot::file(machine, module, &mut parts, &made)?;
     let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, saver: None, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
     attend(context, &mut attended, &output, (report, start))
@@ -91,7 +91,7 @@ pub fn first_boot(context: &Context, store: &Store, machine: &Path) -> Result<(P
 }
 
 fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
+    let mut file = AtomicFile::create_private(path)?;
     let (devices, program) = (Devices::default(), Program::default());
     let mut parts = ConfigBuilder::open(context, &devices, Verify::IfChanged, &program, None)?;
     let output = HostOutput::silent(true);
@@ -106,7 +106,7 @@ fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Resul
         network: None,
         aid: None,
     };
-    let mut drive = Drive::new(boot::file(machine, false, &mut parts, &made)?);
+    let mut drive = Drive::new(boot::file(machine, None, &mut parts, &made)?);
     let tracker = bake::tracker(context);
     let mut settle_at = |point| {
         settle(&mut drive, &output, None, (point, SettleOptions::default(), None), || None, |moment| bake::report(&tracker, moment))

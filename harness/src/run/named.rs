@@ -6,6 +6,7 @@ use crate::distribution::oci::{self, CodeFormat, OciError, PullOptions, Sha256, 
 use crate::distribution::store::{Entry, Lock, ResizedMachine, Store, StoredFile};
 use crate::error::{Error, Result};
 use crate::host::backend::clock::seconds_since_1970;
+use crate::host::file::open_file;
 use crate::machine::file::MachineFile;
 use crate::make::convert::{Conversion, convert};
 use crate::make::image::{ImageError, Name, Place};
@@ -99,7 +100,7 @@ fn local_name(image: &Name) -> Result<String> {
 fn identity(image: &Name) -> Result<Sha256> {
     let of_file = |path: &Path| {
         let read = |source| Error::Read { what: "image", path: path.into(), source };
-        Sha256::of_file(&File::open(path).map_err(read)?).map_err(read)
+        Sha256::of_file(&open_file(path).map_err(read)?).map_err(read)
     };
     match image {
         Name::Layout(path, _) => of_file(&path.join("index.json")),

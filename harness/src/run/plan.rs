@@ -94,7 +94,7 @@ impl Plan {
 
     /// A run of `files` of which nothing is saved.
     pub fn without_session(context: &Context, request: &RunRequest, files: Files, mode: Mode) -> Result<Self> {
-        let saved = files.snapshot.as_deref().map(Saved::open).transpose()?;
+        let saved = files.snapshot.as_deref().map(|path| Saved::open(context, path)).transpose()?;
         let machine = files.machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?;
         Ok(Self {
             machine: machine.map(|machine| machine.vouched_for(files.voucher)),
@@ -124,7 +124,7 @@ impl Plan {
                 }
             };
             let base = files.snapshot.as_deref().ok_or_else(|| Error::SessionBase { name: name.into() })?;
-            let mode = mode_of(request, Some(&Saved::open(base)?), mode)?;
+            let mode = mode_of(request, Some(&Saved::open(context, base)?), mode)?;
             Ok(Origin {
                 reference: image.map(|image| image.reference.clone()),
                 image: image.map(|image| image.digest),
@@ -194,7 +194,7 @@ impl Plan {
         };
         Ok(Self {
             machine: machine.map(|machine| machine.vouched_for(voucher)),
-            saved: Some(Saved::open(&base)?.with_changes(&session.state())?),
+            saved: Some(Saved::open(context, &base)?.with_changes(context, &session.state())?),
             mode: origin.mode(),
             program: origin.program.clone(),
             session: Some(session),
@@ -215,29 +215,29 @@ impl Plan {
         if let (Some(machine), Some(mebibytes)) = (&self.machine, request.memory) {
             machine.require_memory(mebibytes)?;
         }
-        if let Some(machine) = self.machine.as_ref().filter(|_| request.verify) {
-            machine.verify()?;
-        }
         if self.session.is_some() {
             check::can_be_saved(request)?;
         }
-        let in_module = match &self.machine {
+        let module = match &self.machine {
             Some(machine) if self.engine(request) == EngineKind::Wamr => match &request.aid {
                 Some(aid) => return Err(Error::NotInModule { setting: aid.setting() }),
                 None => {
                     if !machine.is_compiled() && request.engine.is_none() {
                         context.notice(Notice::Interpreted { path: machine.path() });
                     }
-                    machine.is_trusted()?
+                    machine.runnable(request.verify)?
                 }
             },
-            _ => false,
+            _ => None,
         };
+        if let Some(machine) = self.machine.as_ref().filter(|_| request.verify && module.is_none()) {
+            machine.verify()?;
+        }
         let file = self.machine.as_ref().map(|machine| machine.path().display());
-        debug!(target: "prebake::engine", in_module, asked = ?request.engine, file = file.map(tracing::field::display), "chosen");
+        debug!(target: "prebake::engine", in_module = module.is_some(), asked = ?request.engine, file = file.map(tracing::field::display), "chosen");
         match self.saved {
-            Some(_) => restore::run(context, self, request, in_module, (console, control), figures),
-            None => cold::run(context, self, request, in_module, (console, control), figures),
+            Some(_) => restore::run(context, self, request, module, (console, control), figures),
+            None => cold::run(context, self, request, module, (console, control), figures),
         }
     }
 

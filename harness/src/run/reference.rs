@@ -41,8 +41,10 @@ impl Resolved {
         let name = name.split('@').next().unwrap_or_default();
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let name: String = name.chars().take(64).map(|c| if fits(c) { c } else { '-' }).collect();
+        let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
         let memory = self.memory.map_or(String::new(), |memory| format!("-{memory}m"));
-        format!("{name}-{}{memory}", &self.digest.digits()[..12])
+        let digits = &self.digest.digits()[..12];
+        if name.is_empty() { format!("{digits}{memory}") } else { format!("{name}-{digits}{memory}") }
     }
 }
 

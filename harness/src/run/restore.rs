@@ -8,7 +8,7 @@ use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
 use crate::host::net::{ConnectionsState, Network};
 use crate::machine::config::{ConfigBuilder, Randomness, seed};
-use crate::machine::file::MachineFile;
+use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
@@ -32,11 +32,12 @@ pub fn run(
     context: &Context,
     plan: Plan,
     request: &RunRequest,
-    in_module: bool,
+    module: Option<Runnable>,
     (console, control): (Console, Box<dyn Control>),
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
     let Some(saved) = &plan.saved else { unreachable!("what is restored was saved") };
+    let in_module = module.is_some();
     let machine = plan.machine.as_ref();
     let ledger = context.ledger();
     let verify = if request.verify { Verify::Always } else { Verify::IfChanged };
@@ -88,12 +89,12 @@ pub fn run(
     let (input, streams) = console.split();
     let transcript = transcript.map(Transcript::restore).unwrap_or_default();
     let output = HostOutput::new(Routes::all(plan.mode), streams, false, transcript);
-    let engine = match machine {
-        Some(machine) if in_module => {
+    let engine = match (machine, module) {
+        (Some(machine), Some(module)) => {
             report.engine = machine.engine();
-            in_wamr(machine, saved, (request, &program, network_info.as_ref()), &output)?
+            in_wamr((machine, module), saved, (request, &program, network_info.as_ref()), &output)?
         }
-        machine => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
+        (machine, _) => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
     };
     if !in_module {
         sections.finish().map_err(|source| saved.error(source))?;
@@ -129,14 +130,14 @@ pub fn run(
 
 /// The machine's module, in WAMR.
 fn in_wamr(
-    machine: &MachineFile,
+    (machine, module): (&MachineFile, Runnable),
     saved: &Saved,
     (request, program, network): (&RunRequest, &Program, Option<&NetworkInfo>),
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
     let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, (program, network))?;
-    let load = |snapshot| machine.load(shares, program, snapshot);
+    let load = |snapshot| machine.load(module, shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {
             load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, output.clone())?

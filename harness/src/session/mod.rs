@@ -17,10 +17,10 @@ pub use saver::{Checkpoint, Saver};
 
 use crate::distribution::store::{Lock, Sharing, Store};
 use crate::error::{Error, Result};
-use crate::host::file::atomic;
-use std::fs::{self, File, OpenOptions};
+use crate::host::file::{atomic, private_folder};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tracing::debug;
@@ -93,7 +93,7 @@ impl Sessions {
 
     /// What session `name` is of, if it has been saved.
     pub fn origin(&self, name: &str) -> Result<Option<Origin>> {
-        let folder = self.folder.join(name);
+        let folder = self.folder_of(name)?;
         if !folder.join(STATE).exists() {
             return Ok(None);
         }
@@ -102,9 +102,9 @@ impl Sessions {
 
     /// Holds session `name`. If it has not been saved yet, it is one of `origin` from now on.
     pub fn hold(&self, name: &str, origin: impl FnOnce() -> Result<Origin>) -> Result<Attempt> {
-        let folder = self.folder.join(name);
+        let folder = self.folder_of(name)?;
         let error = |source| Error::Write { path: folder.clone(), source };
-        fs::create_dir_all(&folder).map_err(error)?;
+        private_folder(folder.clone()).ok_or(Error::NoStore)?;
         let Some(held) = lock(&folder.join(LOCK)).map_err(error)? else {
             debug!(target: "prebake::session", name, "in use");
             return Ok(Attempt::InUse);
@@ -123,6 +123,11 @@ impl Sessions {
                 }
             },
         }
+    }
+
+    /// Where a session of this name is, or would be. The name may be anyone's word, so it is no way to anywhere else.
+    fn folder_of(&self, name: &str) -> Result<PathBuf> {
+        if is_name(name) { Ok(self.folder.join(name)) } else { Err(Error::SessionName { name: name.into() }) }
     }
 
     /// All that have been saved, by name. One that is not understood is an error: nobody knows what it needs.
@@ -163,7 +168,7 @@ impl Sessions {
 fn lock(path: &Path) -> io::Result<Option<Lock>> {
     loop {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -227,5 +232,24 @@ impl Session {
     /// A place beside the state, of which this session is to be made durable.
     fn sync(&self) -> io::Result<()> {
         File::open(self.folder.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Context, Folders};
+
+    #[test]
+    fn a_name_is_no_way_out_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Context::silent(Folders::below(folder.path(), Path::new("")))).unwrap();
+        let sessions = Sessions::of(&store).unwrap();
+        fs::create_dir_all(folder.path().join("outside")).unwrap();
+        fs::write(folder.path().join("outside").join(STATE), "").unwrap();
+        for name in ["../../outside", "/tmp", "..", "", "a/b", ".hidden"] {
+            assert_eq!(sessions.origin(name).unwrap_err().kind(), "session-name", "{name}");
+            assert_eq!(sessions.hold(name, || unreachable!("it is not looked at")).unwrap_err().kind(), "session-name", "{name}");
+        }
     }
 }

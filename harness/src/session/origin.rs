@@ -64,6 +64,6 @@ impl Origin {
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).map_err(|source| Error::Write { path: path.into(), source: source.into() })?;
-        atomic::write(path, &bytes)
+        atomic::write_private(path, &bytes)
     }
 }

@@ -77,7 +77,7 @@ impl Saver {
             return Err(Error::NoSafePoint { instructions: within });
         }
         let path = self.session.state();
-        let mut file = AtomicFile::create(&path)?;
+        let mut file = AtomicFile::create_private(&path)?;
         let written = self.write(machine, (output, network, at), &mut file)?;
         file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;

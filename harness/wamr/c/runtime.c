@@ -1,7 +1,10 @@
 /* The parts of WAMR's interface that hand over structures: what crosses into Rust are numbers and pointers alone. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "wasm_export.h"
@@ -10,9 +13,71 @@
 
 static struct sigaction segv_before, bus_before;
 
+/* What is mapped of files, none of it if `end` is 0. Where such a file was shortened, zeroes are read, and `is_short` says so. */
+#define MOST_WATCHED 64
+static struct {
+    atomic_uintptr_t start, end;
+    atomic_bool is_taken, is_short;
+} watched[MOST_WATCHED];
+
+/* The number under which the pages are watched, or -1. */
+int
+prebake_wamr_watch(void *start, size_t length)
+{
+    for (int i = 0; i < MOST_WATCHED; i++) {
+        if (atomic_exchange(&watched[i].is_taken, true))
+            continue;
+        atomic_store(&watched[i].is_short, false);
+        atomic_store(&watched[i].start, (uintptr_t)start);
+        atomic_store(&watched[i].end, (uintptr_t)start + length);
+        return i;
+    }
+    return -1;
+}
+
+bool
+prebake_wamr_is_short(uint32_t number)
+{
+    return atomic_load(&watched[number].is_short);
+}
+
+void
+prebake_wamr_unwatch(uint32_t number)
+{
+    atomic_store(&watched[number].end, 0);
+    atomic_store(&watched[number].is_taken, false);
+}
+
+/* WAMR asks this next. It puts zeroes where a file has ended: from there on it has nothing. */
+static void
+on_bus(int signal, siginfo_t *info, void *context)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+
+    for (int i = 0; i < MOST_WATCHED; i++) {
+        uintptr_t end = atomic_load(&watched[i].end);
+        if (at < atomic_load(&watched[i].start) || at >= end)
+            continue;
+        uintptr_t page = at & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+        if (mmap((void *)page, end - page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+            == MAP_FAILED)
+            break;
+        atomic_store(&watched[i].is_short, true);
+        return;
+    }
+    if (bus_before.sa_flags & SA_SIGINFO)
+        bus_before.sa_sigaction(signal, info, context);
+    else if (bus_before.sa_handler != SIG_DFL && bus_before.sa_handler != SIG_IGN)
+        bus_before.sa_handler(signal);
+    else
+        /* The same access again, which ends the process. */
+        sigaction(SIGBUS, &bus_before, NULL);
+}
+
 bool
 prebake_wamr_start(void)
 {
+    struct sigaction on_bus_too;
     RuntimeInitArgs arguments;
 
     memset(&arguments, 0, sizeof arguments);
@@ -23,6 +88,10 @@ prebake_wamr_start(void)
     /* WAMR takes these two and never gives them back. */
     sigaction(SIGSEGV, NULL, &segv_before);
     sigaction(SIGBUS, NULL, &bus_before);
+    memset(&on_bus_too, 0, sizeof on_bus_too);
+    on_bus_too.sa_sigaction = on_bus;
+    on_bus_too.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+    sigaction(SIGBUS, &on_bus_too, NULL);
     if (!wasm_runtime_full_init(&arguments))
         return false;
     /* What goes wrong comes back as an error. */

@@ -90,6 +90,12 @@ pub enum Error {
         name: String,
     },
 
+    /// Something of a module was to be read that its file does not have any more.
+    #[error("another process shortened {} while it was in use; keep the file where nobody else writes, and start again", path.display())]
+    FileShortened {
+        /// The file.
+        path: PathBuf,
+    },
     /// A text with a NUL in it, or a guest path that WAMR would take for two.
     #[error("cannot pass {what} {text:?} to a guest: {why}")]
     WasiText {

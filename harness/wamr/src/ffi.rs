@@ -55,6 +55,10 @@ unsafe extern "C" {
     pub fn prebake_wamr_can_segue() -> bool;
     pub fn prebake_wamr_missing_import(module: *mut Module, module_name: *mut *const c_char, name: *mut *const c_char) -> bool;
 
+    pub fn prebake_wamr_watch(start: *mut c_void, len: usize) -> c_int;
+    pub fn prebake_wamr_is_short(number: u32) -> bool;
+    pub fn prebake_wamr_unwatch(number: u32);
+
     pub fn wasm_runtime_load(bytes: *mut u8, size: u32, error: *mut c_char, error_size: u32) -> *mut Module;
     pub fn wasm_runtime_unload(module: *mut Module);
     pub fn wasm_runtime_get_custom_section(module: *mut Module, name: *const c_char, len: *mut u32) -> *const u8;

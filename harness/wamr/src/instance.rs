@@ -88,7 +88,8 @@ impl Instance {
         // SAFETY: the caller's promise. A guest that traps is left by a jump over its own frames and WAMR's, never over Rust's.
         let call = || unsafe { ffi::wasm_runtime_call_wasm(self.env.as_ptr(), function.as_ptr(), count, cells.as_mut_ptr()) };
         if self.guest.during(call) {
-            return Ok(());
+            // It has read zeroes where there was nothing to read any more, and does not know.
+            return self.module.check_file();
         }
         // SAFETY: the instance is there.
         let message = text(unsafe { ffi::wasm_runtime_get_exception(self.pointer()) });
@@ -103,7 +104,7 @@ impl Instance {
         };
         // SAFETY: the instance is there. As long as it has an exception, WAMR calls nothing in it.
         unsafe { ffi::wasm_runtime_clear_exception(self.pointer()) };
-        Err(error)
+        self.module.check_file().and(Err(error))
     }
 }
 

@@ -20,7 +20,7 @@ struct Loaded {
     module: NonNull<ffi::Module>,
     format: Format,
     /// WAMR points into them.
-    _bytes: ModuleBytes,
+    bytes: ModuleBytes,
     _runtime: Runtime,
 }
 
@@ -36,7 +36,7 @@ impl Module {
         // used by nobody else, until `Loaded` has unloaded the module.
         let module = unsafe { ffi::wasm_runtime_load(slice.as_mut_ptr(), size, text, text_size) };
         let module = NonNull::new(module).ok_or_else(|| Error::Load { reason: error.read() })?;
-        let module = Self(Rc::new(Loaded { module, format, _bytes: bytes, _runtime: runtime.clone() }));
+        let module = Self(Rc::new(Loaded { module, format, bytes, _runtime: runtime.clone() }));
 
         if format == Format::Aot
             && let Some(requires) = module.custom_section(REQUIREMENTS)
@@ -65,6 +65,11 @@ impl Module {
         }
         // SAFETY: the content is in the module's bytes, which stay as long as `self`, and WAMR writes to none of them after loading.
         Some(unsafe { std::slice::from_raw_parts(content, len as usize) })
+    }
+
+    /// Fails if something of its file was read that is not there any more.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        self.0.bytes.check_file()
     }
 
     fn missing_import(&self) -> Option<(String, String)> {

@@ -10,8 +10,8 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// WAMR, for one thread, as long as this or anything made from it is there. A process has one at a time.
 ///
-/// Starting it handles SIGSEGV and SIGBUS, which is how a guest's bounds are checked; what was handled before is asked next, and again alone
-/// when this is dropped.
+/// Starting it handles SIGSEGV and SIGBUS, which is how a guest's bounds are checked, and how a file is found to be shorter than it was; what was handled
+/// before is asked next, and again alone when this is dropped.
 #[derive(Debug, Clone)]
 pub struct Runtime(#[allow(dead_code)] Rc<Started>);
 

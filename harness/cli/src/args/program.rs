@@ -5,6 +5,7 @@ use crate::wording::option;
 use clap::Args;
 use prebake::machine::limits::{Limit, Tmpfs};
 use prebake::machine::program::{Program, Volume};
+use std::path::Path;
 use std::str::FromStr;
 
 /// The program and what it gets.
@@ -49,7 +50,7 @@ pub struct VariableFile(Vec<VariableArg>);
 
 /// Reads it as docker does: a variable on each line, with everything behind the first `=` in its value; empty lines and comments say nothing.
 fn read_variables(path: &str) -> Result<VariableFile, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let text = prebake::host::file::read("variables", Path::new(path)).map_err(|error| error.to_string())?;
     let text = String::from_utf8(text).map_err(|_| "it is not text in UTF-8".to_owned())?;
     parse_variables(text.trim_start_matches('\u{feff}')).map(VariableFile)
 }

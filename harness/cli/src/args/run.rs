@@ -5,12 +5,12 @@ use super::value::{MODEL, MachineArg, MemoryArg};
 use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
 use prebake::artifact::is_machine;
+use prebake::host::file::HostFile;
 use prebake::machine::program::Program;
 use prebake::make::image::Name;
 use protocol::FILES_TAG;
+use snapshot::ReadAt as _;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -128,7 +128,7 @@ pub struct RunArgs {
 /// Whether a file begins as snapshots do.
 fn is_snapshot(path: &Path) -> bool {
     let mut magic = [0; snapshot::MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == snapshot::MAGIC
+    HostFile::open("snapshot", path).is_ok_and(|file| file.read_exact_at(&mut magic, 0).is_ok()) && magic == snapshot::MAGIC
 }
 
 /// A name that a machine may have.

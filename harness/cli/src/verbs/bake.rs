@@ -1,7 +1,7 @@
 //! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
 
 use super::publish::Publication;
-use super::{finish, on_thread_for_wamr};
+use super::{on_thread_for_wamr, report};
 use crate::args::BakeArgs;
 use crate::shell::Shell;
 use crate::terminal::Signals;
@@ -18,9 +18,7 @@ pub fn run(shell: &Shell, args: &BakeArgs) -> ExitCode {
 }
 
 fn attempt(shell: &Shell, args: &BakeArgs) -> ExitCode {
-    let mut report = Report::of("bake");
-    let result = bake(shell, args, &mut report);
-    finish(shell, &args.report, report, result.map(|()| 0))
+    report(shell, &args.report, "bake", |report| bake(shell, args, report).map(|()| 0))
 }
 
 fn bake(shell: &Shell, args: &BakeArgs, report: &mut Report) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `prebake boot`: a cold start, with someone at the console.
 
-use super::{finish, mode, say_stats};
+use super::{mode, report, say_stats};
 use crate::args::BootArgs;
 use crate::console;
 use crate::shell::Shell;
@@ -23,10 +23,11 @@ use std::time::Instant;
 
 /// Runs the verb.
 pub fn run(shell: &Shell, args: &BootArgs, start: Instant) -> ExitCode {
-    let mut report = Report::of("boot");
-    let result = boot(shell, args, start, &mut report);
-    say_stats(shell, &args.console, &report);
-    finish(shell, &args.report, report, result)
+    report(shell, &args.report, "boot", |report| {
+        let result = boot(shell, args, start, report);
+        say_stats(shell, &args.console, report);
+        result
+    })
 }
 
 fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {

@@ -22,6 +22,7 @@ use crate::args::{ConsoleArgs, ReportArgs};
 use crate::shell::Shell;
 use crate::wording;
 use prebake::error::{Error, Result, exit};
+use prebake::host::file::place::Destination;
 use prebake::report::Report;
 use protocol::Mode;
 use std::io::Write as _;
@@ -40,8 +41,44 @@ fn end(shell: &Shell, result: Result<()>) -> ExitCode {
     }
 }
 
-/// Ends a verb that has a report: writes it, and tells the user what went wrong.
-fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u8>) -> ExitCode {
+/// Where the report of a verb goes.
+struct ReportTo(Option<ReportPlace>);
+
+enum ReportPlace {
+    StandardOutput,
+    Destination(Destination),
+}
+
+impl ReportTo {
+    /// Where the user wants it. It is found before the guest runs, which may write to the same folder.
+    fn open(args: &ReportArgs) -> Result<Self> {
+        Ok(Self(match &args.json {
+            None => None,
+            Some(path) if path == Path::new("-") => Some(ReportPlace::StandardOutput),
+            Some(path) => Some(ReportPlace::Destination(Destination::open(path)?)),
+        }))
+    }
+
+    fn write(self, report: &Report) -> Result<()> {
+        let Some(place) = self.0 else { return Ok(()) };
+        let json = report.json().map_err(|source| Error::Host { what: "write statistics", source })?;
+        match place {
+            ReportPlace::StandardOutput => {
+                let written = std::io::stdout().write_all(&json);
+                written.map_err(|source| Error::Host { what: "write statistics to standard output", source })
+            }
+            ReportPlace::Destination(destination) => destination.write(&json),
+        }
+    }
+}
+
+/// Does a verb that has a report, writes that, and tells the user what went wrong.
+fn report(shell: &Shell, args: &ReportArgs, verb: &'static str, work: impl FnOnce(&mut Report) -> Result<u8>) -> ExitCode {
+    let mut report = Report::of(verb);
+    let (to, result) = match ReportTo::open(args) {
+        Ok(to) => (to, work(&mut report)),
+        Err(error) => (ReportTo(None), Err(error)),
+    };
     match result {
         Ok(code) => report.exit_code = code,
         Err(error) => {
@@ -49,9 +86,7 @@ fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u
             report.fail(&error, wording::error(&error));
         }
     }
-    if let Some(path) = &args.json
-        && let Err(error) = write_report(&report, path)
-    {
+    if let Err(error) = to.write(&report) {
         shell.fail(&error);
         // What the guest said goes before what prebake could not say.
         if report.exit_code == 0 {
@@ -59,15 +94,6 @@ fn finish(shell: &Shell, args: &ReportArgs, mut report: Report, result: Result<u
         }
     }
     ExitCode::from(report.exit_code)
-}
-
-/// Writes the report to a file, or to standard output.
-fn write_report(report: &Report, path: &Path) -> Result<()> {
-    if path != Path::new("-") {
-        return report.write(path);
-    }
-    let write = || std::io::stdout().write_all(&report.json()?);
-    write().map_err(|source| Error::Host { what: "write statistics to standard output", source })
 }
 
 /// Does what may need WAMR. Starting that touches the whole stack of its thread.

@@ -1,6 +1,6 @@
 //! `prebake run`: what a reference names, a machine or a snapshot, with someone at the console.
 
-use super::{finish, mode, on_thread_for_wamr, say_stats};
+use super::{mode, on_thread_for_wamr, report, say_stats};
 use crate::args::{RunArgs, RunOperand};
 use crate::console;
 use crate::shell::Shell;
@@ -16,22 +16,16 @@ use std::time::Instant;
 
 /// Runs the verb.
 pub fn run(shell: &Shell, args: RunArgs, start: Instant) -> ExitCode {
-    let request = match request(shell, &args) {
-        Ok(request) => request,
-        Err(error) => return finish(shell, &args.report, Report::of("run"), Err(error)),
+    let request = request(shell, &args);
+    let may_need_wamr = request.as_ref().is_ok_and(RunRequest::may_need_wamr);
+    let attempt = || {
+        report(shell, &args.report, "run", |report| {
+            let result = request.and_then(|request| make_and_attend(shell, &request, start, report));
+            say_stats(shell, &args.console, report);
+            result
+        })
     };
-    if request.may_need_wamr() {
-        on_thread_for_wamr(|| attempt(shell, &args, &request, start))
-    } else {
-        attempt(shell, &args, &request, start)
-    }
-}
-
-fn attempt(shell: &Shell, args: &RunArgs, request: &RunRequest, start: Instant) -> ExitCode {
-    let mut report = Report::of("run");
-    let result = make_and_attend(shell, request, start, &mut report);
-    say_stats(shell, &args.console, &report);
-    finish(shell, &args.report, report, result)
+    if may_need_wamr { on_thread_for_wamr(attempt) } else { attempt() }
 }
 
 fn make_and_attend(shell: &Shell, request: &RunRequest, start: Instant, report: &mut Report) -> Result<u8> {

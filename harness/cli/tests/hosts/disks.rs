@@ -30,7 +30,7 @@ fn trusting() -> Command {
     Command::new(env!("CARGO_BIN_EXE_prebake"))
 }
 
-fn bake(file: &Path, name: &str, args: &[&str]) -> PathBuf {
+pub fn bake(file: &Path, name: &str, args: &[&str]) -> PathBuf {
     let path = scratch(name);
     succeed(trusting().arg("bake").arg(file).args(args).arg("-o").arg(&path));
     path

@@ -3,9 +3,8 @@
 use crate::common::{guest, machine_folder, scratch, succeed};
 use crate::folder;
 use crate::log::Listener;
-use crate::machine::{Host, on_small_stack, save};
+use crate::machine::{self, Host, on_small_stack, save};
 use crate::{RecordedRun, file};
-use prebake::context::{Context, Folders};
 use prebake::machine::Engine;
 use prebake::machine::file::MachineFile;
 use snapshot::Snapshot;
@@ -31,7 +30,7 @@ impl Host {
 
     fn file(self) -> MachineFile {
         let Packed { wasm, aot } = packed();
-        MachineFile::open(&Context::silent(Folders::default()), if self == Self::Interpreter { wasm } else { aot }).unwrap()
+        machine::open(if self == Self::Interpreter { wasm } else { aot })
     }
 }
 

@@ -4,12 +4,13 @@
 use crate::log::Listener;
 use emu::bus::{Ram, VecBacking};
 use emu::machine::{Config, Machine};
+use prebake::artifact::Artifact;
 use prebake::context::{Context, Folders};
 use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
 use prebake::machine::Engine;
 use prebake::machine::config::{ConfigBuilder, Randomness, seed};
-use prebake::machine::file::MachineFile;
+use prebake::machine::file::{MachineFile, Voucher};
 use prebake::machine::module::Loaded;
 use prebake::machine::output::HostOutput;
 use prebake::machine::program::Program;
@@ -44,7 +45,7 @@ impl Host {
 
     /// Restores a snapshot with the machine in `file`.
     pub fn restore_with(self, file: &MachineFile, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
-        let saved = Saved::open(snapshot).unwrap();
+        let saved = Saved::open(&nobody(), snapshot).unwrap();
         saved.snapshot().verify_all().unwrap();
         match self {
             Self::Native => Box::new(restore_natively(&saved, file, listener)),
@@ -58,7 +59,7 @@ impl Host {
     pub fn restore_by_reading_with(self, file: &MachineFile, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
         match self {
             Self::Native => {
-                let saved = Saved::open(snapshot).unwrap();
+                let saved = Saved::open(&nobody(), snapshot).unwrap();
                 let snapshot = saved.snapshot().clone();
                 let ram = Ram::of_pages(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()), Box::new(snapshot.clone()));
                 Box::new(Machine::restore(native_config(file, Some(&saved), listener), ram, &mut snapshot.sections()).unwrap())
@@ -72,10 +73,21 @@ impl Host {
     }
 }
 
+/// No folders, and nobody who listens.
+fn nobody() -> Context {
+    Context::silent(Folders::default())
+}
+
+/// The machine in a file, for whose code this stands.
+pub fn open(path: &Path) -> MachineFile {
+    let code = Artifact::open(HostFile::open("machine", path).unwrap()).unwrap().code_digest().unwrap();
+    let voucher = Voucher { code: code.to_string(), by: "the test".into() };
+    MachineFile::open(&nobody(), path).unwrap().vouched_for(Some(voucher))
+}
+
 /// Everything but CPU and RAM: the clock is virtual, and random numbers are everyone's.
 fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener) -> Config {
-    let mut parts =
-        ConfigBuilder::open(&Context::silent(Folders::default()), &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
+    let mut parts = ConfigBuilder::open(&nobody(), &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
     parts.put_first(file.disks(), file.open_disks(saved).unwrap());
     parts.network = file.has_network();
     let seed = seed(Randomness::Published).unwrap();
@@ -86,7 +98,7 @@ fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener)
 
 /// A machine's module, in WAMR.
 fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> Loaded {
-    file.load(&[], &Program::default(), snapshot).unwrap()
+    file.load(file.runnable(false).unwrap().unwrap(), &[], &Program::default(), snapshot).unwrap()
 }
 
 /// The same for a module.

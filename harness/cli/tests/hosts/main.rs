@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod aarch64;
+mod changed;
 #[path = "../common/mod.rs"]
 mod common;
 mod disks;

@@ -1,38 +1,49 @@
 //! Files that are there completely or not at all.
 
+use super::place::Place;
 use crate::error::{Error, Result};
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::{Path, PathBuf};
+use rustix::fs::Mode;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Who may read a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Whom the umask lets.
+    Umask,
+    /// Its owner alone, whatever the umask: for what holds a guest's memory, or what was typed.
+    Owner,
+}
 
 /// A file that is written beside its place and takes it when it is complete. Dropped before that, it leaves no trace.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
-    beside: PathBuf,
-    place: PathBuf,
+    /// Its name until then.
+    beside: Option<OsString>,
+    place: Place,
 }
 
 impl AtomicFile {
     /// Begins a file that is to be called `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        let error = |source| Error::Write { path: path.into(), source };
-        // A symbolic link stays, and what it leads to is replaced.
-        let place = match fs::canonicalize(path) {
-            Ok(place) => place,
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => path.into(),
-            Err(other) => return Err(error(other)),
-        };
-        if fs::metadata(&place).is_ok_and(|found| !found.is_file()) {
-            return Err(Error::NotAFile { path: path.into() });
-        }
-        let name = place.file_name().ok_or_else(|| Error::NotAFile { path: path.into() })?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.part", std::process::id()));
-        let beside = place.with_file_name(hidden);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside).map_err(error)?;
-        Ok(Self { file, beside, place })
+        Self::at(Place::open(path)?, Readers::Umask)
+    }
+
+    /// The same, for its owner alone.
+    pub fn create_private(path: &Path) -> Result<Self> {
+        Self::at(Place::open(path)?, Readers::Owner)
+    }
+
+    /// Begins a file that is to be at `place`.
+    pub fn at(place: Place, readers: Readers) -> Result<Self> {
+        let (file, beside) = place.create(match readers {
+            Readers::Umask => Mode::from_raw_mode(0o666),
+            Readers::Owner => Mode::RUSR | Mode::WUSR,
+        })?;
+        Ok(Self { file, beside: Some(beside), place })
     }
 
     /// The file, to be written.
@@ -40,26 +51,28 @@ impl AtomicFile {
         &mut self.file
     }
 
+    /// What it is to be called.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
     /// Puts the file in its place once all of it is on the disk. Returns it, open for reading and writing.
     pub fn commit(mut self) -> Result<File> {
-        let commit = |this: &mut Self| {
-            this.file.sync_all()?;
-            fs::rename(&this.beside, &this.place)?;
-            // Nothing is beside any more, so dropping must not remove what another process may put there.
-            this.beside = PathBuf::new();
-            let folder = this.place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
-            this.file.try_clone()
-        };
-        commit(&mut self).map_err(|source| Error::Write { path: self.place.clone(), source })
+        let error = |source| Error::Write { path: self.place.path().into(), source };
+        self.file.sync_all().map_err(error)?;
+        let file = self.file.try_clone().map_err(error)?;
+        if let Some(beside) = &self.beside {
+            self.place.take(&file, beside)?;
+        }
+        self.beside = None;
+        Ok(file)
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if !self.beside.as_os_str().is_empty() {
-            // There is nobody to tell.
-            let _ = fs::remove_file(&self.beside);
+        if let Some(beside) = &self.beside {
+            self.place.give_up(beside);
         }
     }
 }
@@ -74,21 +87,28 @@ pub fn remove_leftovers(folder: &Path) {
     }
 }
 
-/// Writes `bytes` to the file at `path`, completely or not at all. What is not a regular file, such as a pipe, is written to as it is.
+/// Writes `bytes` to the file at `path`, completely or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let error = |source| Error::Write { path: path.into(), source };
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return fs::write(path, bytes).map_err(error);
-    }
-    let mut file = AtomicFile::create(path)?;
-    io::Write::write_all(file.file(), bytes).map_err(error)?;
+    fill(AtomicFile::create(path)?, bytes)
+}
+
+/// The same to a file for its owner alone.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    fill(AtomicFile::create_private(path)?, bytes)
+}
+
+/// All of a file, which takes its place.
+pub(super) fn fill(mut file: AtomicFile, bytes: &[u8]) -> Result<()> {
+    let written = file.file().write_all(bytes);
+    written.map_err(|source| Error::Write { path: file.path().into(), source })?;
     file.commit().map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use rustix::fs::{CWD, FileType, mknodat};
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -130,25 +150,81 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_a_link() {
+    fn a_link_is_replaced_and_what_it_leads_to_stays() {
         let folder = tempfile::tempdir().unwrap();
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         fs::write(&target, "old").unwrap();
-        std::os::unix::fs::symlink("target", &link).unwrap();
+        symlink("target", &link).unwrap();
         write(&link, b"new").unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"new");
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!((fs::read(&target).unwrap(), fs::read(&link).unwrap()), (b"old".to_vec(), b"new".to_vec()));
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(names(folder.path()), ["link", "target"]);
     }
 
     #[test]
-    fn only_regular_files_are_replaced() {
+    fn only_files_and_links_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let kind = |path: &Path| AtomicFile::create(path).unwrap_err().kind().to_owned();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert_eq!(kind(folder.path()), "not-a-file");
-        assert_eq!(kind(Path::new("/dev/full")), "not-a-file");
+        assert_eq!(kind(&pipe), "not-a-file");
+        for name in ["/dev/full", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/", "a/.."] {
+            assert_eq!(kind(Path::new(name)), "not-a-file", "{name}");
+        }
         assert_eq!(kind(&folder.path().join("missing").join("a")), "unwritable");
-        assert_eq!(write(Path::new("/dev/full"), b"x").unwrap_err().kind(), "disk-full");
-        write(Path::new("/dev/null"), b"x").unwrap();
+    }
+
+    #[test]
+    fn names_before_the_last_cannot_be_guessed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let files: Vec<_> = (0..100).map(|_| AtomicFile::create(&path).unwrap()).collect();
+        let hidden = names(folder.path());
+        assert_eq!(hidden.len(), files.len());
+        let random = |name: &String| name.strip_prefix(".a.").and_then(|rest| rest.strip_suffix(".part")).map(str::len);
+        assert!(hidden.iter().all(|name| random(name) == Some(16)), "{hidden:?}");
+    }
+
+    #[test]
+    fn a_folder_that_is_moved_and_replaced_meanwhile_is_still_the_one_that_was_meant() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        fs::create_dir(at("shared")).unwrap();
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/a"), "precious").unwrap();
+        let mut file = AtomicFile::create(&at("shared/a")).unwrap();
+        file.file().write_all(b"new").unwrap();
+        fs::rename(at("shared"), at("moved")).unwrap();
+        symlink("elsewhere", at("shared")).unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(at("elsewhere/a")).unwrap(), b"precious");
+        assert_eq!(fs::read(at("moved/a")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_someone_else_put_in_the_way_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(folder.path().join("precious"), "precious").unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
+        let beside = folder.path().join(&names(folder.path())[0]);
+        fs::remove_file(&beside).unwrap();
+        symlink("precious", &beside).unwrap();
+        file.file().write_all(b"new").unwrap();
+        assert_eq!(file.commit().unwrap_err().kind(), "unwritable");
+        assert_eq!(fs::read(folder.path().join("precious")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_for_its_owner_alone_is_so_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let (private, public) = (folder.path().join("private"), folder.path().join("public"));
+        write_private(&private, b"").unwrap();
+        write(&public, b"").unwrap();
+        // Without an umask that lets others in, this would say nothing.
+        assert!(mode(&public) & 0o044 != 0, "{:o}", mode(&public));
+        assert_eq!(mode(&private), 0o600);
     }
 }

@@ -2,11 +2,14 @@
 
 pub mod atomic;
 pub mod ledger;
+pub mod place;
 
 use crate::error::{Error, Result};
+use rustix::fs::{FileType, Mode, OFlags};
 use snapshot::ReadAt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -20,17 +23,19 @@ pub struct HostFile {
 impl HostFile {
     /// Opens a regular file or a block device; `what` it is for goes into the error.
     pub fn open(what: &'static str, path: &Path) -> Result<Self> {
-        let open = || {
-            let mut file = File::open(path)?;
-            let kind = file.metadata()?.file_type();
-            if kind.is_dir() {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
-            // Of a block device the metadata does not tell the size.
-            let len = file.seek(SeekFrom::End(0))?;
-            Ok(Self { file, len })
-        };
-        open().map_err(|source| Error::Read { what, path: path.into(), source })
+        open_file(path).and_then(Self::of).map_err(|source| Error::Read { what, path: path.into(), source })
+    }
+
+    /// An open file.
+    pub fn of(mut file: File) -> io::Result<Self> {
+        // Of a block device the metadata does not tell the size.
+        let len = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, len })
+    }
+
+    /// The same file once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, len: self.len })
     }
 
     /// The file itself.
@@ -56,7 +61,6 @@ pub(crate) fn only_user_writes(path: &Path) -> bool {
 
 /// Whether nobody can write the folder at `path` but its owner, who is this user or the one that can write everything.
 pub(crate) fn only_owner_writes(path: &Path) -> bool {
-    let is_owner = |uid| uid == 0 || uid == rustix::process::geteuid().as_raw();
     std::fs::metadata(path).is_ok_and(|found| is_owner(found.uid()) && found.mode() & 0o022 == 0)
 }
 
@@ -71,7 +75,107 @@ pub(crate) fn private_folder(path: PathBuf) -> Option<PathBuf> {
     only_user_writes(&path).then_some(path)
 }
 
-/// All of a file; `what` it is for goes into the error.
+/// All of an input, see [`open_input`]; `what` it is for goes into the error.
 pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::Read { what, path: path.into(), source })
+    let mut bytes = Vec::new();
+    let read = open_input(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|source| Error::Read { what, path: path.into(), source })
+}
+
+/// Opens a regular file or a block device for reading. Anything else is refused unopened: to open a pipe may take for ever, and to open a device may
+/// do something.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    open(path, &[FileType::RegularFile, FileType::BlockDevice])
+}
+
+/// The same, or what this process was started with, as `/dev/stdin` and `/dev/fd/63` name it.
+pub fn open_input(path: &Path) -> io::Result<File> {
+    use FileType::{BlockDevice, CharacterDevice, Fifo, RegularFile};
+    if is_of_the_system(path) { open(path, &[RegularFile, BlockDevice, Fifo, CharacterDevice]) } else { open_file(path) }
+}
+
+fn open(path: &Path, kinds: &[FileType]) -> io::Result<File> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let found = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    if found == FileType::Directory {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !kinds.contains(&found) {
+        let found = match found {
+            FileType::Fifo => "a pipe",
+            FileType::Socket => "a socket",
+            _ => "a device",
+        };
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, not a file")));
+    }
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?.into())
+}
+
+/// Whether a path is one of the system's names for devices and for what a process has open: in `/dev`, `/dev/fd` or `/proc`.
+fn is_of_the_system(path: &Path) -> bool {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    folder.is_ok_and(|folder| place::is_of_the_system(&folder).unwrap_or(false))
+}
+
+/// Whether `file` lies below `folder` now, by whatever name it was opened. What is asked is the kernel, of the open file.
+pub(crate) fn lies_below(file: &File, folder: &Path) -> bool {
+    let place = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    place.is_ok_and(|place| folder.canonicalize().is_ok_and(|folder| place.starts_with(folder)))
+}
+
+/// Whether `file` is this user's or the system's, and nobody else can write it.
+pub(crate) fn only_owner_writes_file(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| is_owner(found.uid()) && found.mode() & 0o022 == 0)
+}
+
+/// This user, or the one that can write everything.
+fn is_owner(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, mknodat};
+    use std::fs;
+    use std::io::Write;
+
+    #[test]
+    fn what_is_not_a_file_is_refused_without_waiting_for_anyone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, word) in [(&pipe, "a pipe"), (&socket, "a socket"), (&PathBuf::from("/dev/tty"), "a device")] {
+            let error = HostFile::open("snapshot", path).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let error = read("key", &pipe).unwrap_err().to_string();
+        assert!(error.contains("a pipe"), "{error}");
+    }
+
+    #[test]
+    fn what_the_process_was_given_is_read() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"A=B").unwrap();
+        drop(writer);
+        assert_eq!(read("variables", Path::new(&format!("/dev/fd/{}", reader.as_raw_fd()))).unwrap(), b"A=B");
+        assert_eq!(read("variables", Path::new("/dev/null")).unwrap(), b"");
+    }
+
+    #[test]
+    fn where_a_file_lies_is_told_by_the_file_and_not_by_its_name() {
+        let (store, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (inside, outside) = (store.path().join("a"), other.path().join("a"));
+        fs::write(&inside, "").unwrap();
+        std::os::unix::fs::symlink(&inside, &outside).unwrap();
+        assert!(lies_below(&open_file(&outside).unwrap(), store.path()));
+        let file = open_file(&inside).unwrap();
+        fs::rename(&inside, other.path().join("b")).unwrap();
+        assert!(!lies_below(&file, store.path()));
+        std::os::unix::fs::symlink(other.path().join("b"), &inside).unwrap();
+        assert!(!lies_below(&open_file(&inside).unwrap(), store.path()));
+    }
 }

@@ -6,6 +6,7 @@ use super::error::{ImageError, Result};
 use super::limits::MAX_DOCUMENT;
 use super::spec::Descriptor;
 use super::text::Quoted;
+use crate::host::file::{open_file, open_input};
 use crate::observer::Observer;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,7 +49,7 @@ impl LayoutFolder {
     /// A file of it.
     pub fn file(&self, path: &str) -> Result<File> {
         let path = self.0.join(path);
-        File::open(&path).map_err(|error| match error.kind() {
+        open_file(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ImageError::Missing { what: path.display().to_string() },
             _ => ImageError::io(format!("open {}", path.display()))(error),
         })
@@ -93,7 +94,7 @@ pub enum Place {
 impl Place {
     fn open(&self) -> io::Result<File> {
         match self {
-            Self::Path(path) => File::open(path),
+            Self::Path(path) => open_input(path),
             Self::StandardInput if io::stdin().is_terminal() => {
                 Err(io::Error::other("standard input is a terminal; pipe an archive into it"))
             }
