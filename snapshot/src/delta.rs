@@ -125,11 +125,25 @@ impl<S: ReadAt> Delta<S> {
     }
 
     /// Reads and verifies what of `space` is in none of the [runs](Self::runs): `put` is given the address and the bytes of each stretch of pages.
-    pub fn patch<E: From<Error>>(&self, space: Space, mut put: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub fn patch<E: From<Error>>(&self, space: Space, put: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mapped = self.runs(space);
         let mapped: BTreeSet<u64> = mapped.iter().flat_map(|run| (run.address..run.address + run.len).step_by(GROUP_SIZE)).collect();
+        self.read_groups(space, |group| !mapped.contains(&group.address()), put)
+    }
+
+    /// The same with everything in `space`, for a host that cannot map files.
+    pub fn read_all<E: From<Error>>(&self, space: Space, put: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.read_groups(space, |_| true, put)
+    }
+
+    fn read_groups<E: From<Error>>(
+        &self,
+        space: Space,
+        wanted: impl Fn(&Group) -> bool,
+        mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut bytes = Box::new([0; GROUP_SIZE]);
-        for group in self.0.groups_of(space).iter().filter(|group| !mapped.contains(&group.address())) {
+        for group in self.0.groups_of(space).iter().filter(|group| wanted(group)) {
             self.0.read_verified(group, &mut bytes)?;
             for range in group.covered.ranges() {
                 put(group.address() + range.start as u64, &bytes[range])?;
@@ -145,7 +159,7 @@ pub(crate) fn scan_against<S: ReadAt>(memory: &Memory<'_>, base: &Snapshot<S>) -
     let mut groups = Vec::new();
     let mut before = Box::new([0; GROUP_SIZE]);
     for (space, pages) in memory.spaces() {
-        for (number, bytes) in pages.groups().iter().enumerate() {
+        for (number, bytes) in pages.groups() {
             let maybe_new = pages.maybe_new(number);
             if maybe_new == PageSet::EMPTY {
                 continue;

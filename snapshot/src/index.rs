@@ -91,7 +91,7 @@ pub struct Run {
 pub(crate) fn scan(memory: &Memory<'_>) -> Vec<Group> {
     let mut groups = Vec::new();
     for (space, pages) in memory.spaces() {
-        for (number, bytes) in pages.groups().iter().enumerate() {
+        for (number, bytes) in pages.groups() {
             let present = pages.present(number);
             if present != PageSet::EMPTY {
                 groups.push(Group {

@@ -71,7 +71,7 @@ pub use digest::{Digest, Digester};
 pub use error::{Error, Part};
 pub use header::{FORMAT_VERSION, Form, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
 pub use index::{MAX_RUNS, Run};
-pub use pages::{GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
+pub use pages::{FetchedGroups, GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
 pub use reader::{ReadAt, Sections, Snapshot};
 pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
 #[cfg(feature = "travel")]

@@ -113,7 +113,7 @@ impl<'a> Memory<'a> {
 
     /// The bytes of a group that was found in it.
     pub(crate) fn group(&self, space: Space, number: u32) -> Option<&'a [u8; GROUP_SIZE]> {
-        self.spaces.get(&space)?.groups().get(number as usize)
+        self.spaces.get(&space)?.group(number as usize)
     }
 }
 
@@ -126,33 +126,60 @@ impl<'a> From<Pages<'a>> for Memory<'a> {
 /// Memory to be saved.
 #[derive(Clone, Copy)]
 pub struct Pages<'a> {
-    bytes: &'a [u8],
+    content: Content<'a>,
     may_be_new: Option<&'a dyn Fn(u64) -> bool>,
+}
+
+/// Groups of a memory that is elsewhere, by their numbers.
+pub type FetchedGroups = BTreeMap<u64, Box<[u8; GROUP_SIZE]>>;
+
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    All(&'a [u8]),
+    Some { len: u64, groups: &'a FetchedGroups },
 }
 
 impl<'a> Pages<'a> {
     /// All of `bytes`.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, may_be_new: None }
+        Self { content: Content::All(bytes), may_be_new: None }
     }
 
     /// Memory that need not be looked at everywhere: `may_be_new` is asked with a page's number and answers `false` only if that page is
     /// certainly as it is without the snapshot: all zero or, for a delta, as in its base. The snapshot is the same with and without.
     pub const fn with_hint(bytes: &'a [u8], may_be_new: &'a dyn Fn(u64) -> bool) -> Self {
-        Self { bytes, may_be_new: Some(may_be_new) }
+        Self { content: Content::All(bytes), may_be_new: Some(may_be_new) }
+    }
+
+    /// The same of `len` bytes of memory that this process cannot look at as a whole: `groups` are those with pages that may be new.
+    pub const fn of_groups(len: u64, groups: &'a FetchedGroups, may_be_new: &'a dyn Fn(u64) -> bool) -> Self {
+        Self { content: Content::Some { len, groups }, may_be_new: Some(may_be_new) }
     }
 
     pub(crate) const fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        match self.content {
+            Content::All(bytes) => bytes.len() as u64,
+            Content::Some { len, .. } => len,
+        }
     }
 
-    pub(crate) fn groups(&self) -> &'a [[u8; GROUP_SIZE]] {
-        self.bytes.as_chunks().0
+    /// Every group that there is, with its number.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (usize, &'a [u8; GROUP_SIZE])> + use<'a> {
+        let this = *self;
+        let count = usize::try_from(this.len() / GROUP_SIZE as u64).unwrap_or(usize::MAX);
+        (0..count).filter_map(move |number| Some((number, this.group(number)?)))
+    }
+
+    pub(crate) fn group(&self, number: usize) -> Option<&'a [u8; GROUP_SIZE]> {
+        match self.content {
+            Content::All(bytes) => bytes.as_chunks().0.get(number),
+            Content::Some { groups, .. } => groups.get(&(number as u64)).map(|group| &**group),
+        }
     }
 
     /// The pages of group `number` that are not all zero.
     pub(crate) fn present(&self, number: usize) -> PageSet {
-        let Some(group) = self.groups().get(number) else { return PageSet::EMPTY };
+        let Some(group) = self.group(number) else { return PageSet::EMPTY };
         let mut present = PageSet::EMPTY;
         for (n, page) in group.as_chunks::<PAGE_SIZE>().0.iter().enumerate() {
             if self.may_be_new(number, n) && !is_zero(page) {
@@ -174,7 +201,7 @@ impl<'a> Pages<'a> {
 
 impl fmt::Debug for Pages<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pages({} bytes)", self.bytes.len())
+        write!(f, "Pages({} bytes)", self.len())
     }
 }
 

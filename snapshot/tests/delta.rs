@@ -5,7 +5,7 @@ mod common;
 
 use common::{DISK_SIZE, RAM_SIZE, disk, ram, reseal, small, with_disk, write, writer};
 use proptest::prelude::*;
-use snapshot::{Delta, GROUP_SIZE, MAX_RUNS, Memory, PAGE_SIZE, Pages, Snapshot, Space};
+use snapshot::{Delta, FetchedGroups, GROUP_SIZE, MAX_RUNS, Memory, PAGE_SIZE, Pages, Snapshot, Space};
 use std::io::Cursor;
 
 fn write_delta<'a>(memory: impl Into<Memory<'a>>, base: &[u8]) -> Vec<u8> {
@@ -33,6 +33,20 @@ fn restored(base: &[u8], delta: &[u8], space: Space, size: usize) -> Vec<u8> {
         Ok::<_, snapshot::Error>(())
     };
     changes.patch(space, put).unwrap();
+    // The same without mappings.
+    let mut read = vec![0; size];
+    let mut copy = |address: u64, bytes: &[u8]| read[address as usize..][..bytes.len()].copy_from_slice(bytes);
+    let mut group = Box::new([0; GROUP_SIZE]);
+    for number in snapshot.group_numbers(space) {
+        snapshot.read_group(space, number, &mut group).unwrap();
+        copy(number * GROUP_SIZE as u64, &group[..]);
+    }
+    let put = |address, bytes: &[u8]| {
+        copy(address, bytes);
+        Ok::<_, snapshot::Error>(())
+    };
+    changes.read_all(space, put).unwrap();
+    assert!(read == memory);
     memory
 }
 
@@ -63,6 +77,24 @@ fn what_is_hinted_to_be_as_in_the_base_is_not_looked_at() {
     let hinted = write_delta(Pages::with_hint(&ram, &|page| page == 0x40), &base);
     assert!(whole == hinted);
     assert_eq!(Delta::open(write_delta(Pages::with_hint(&ram, &|_| false), &base).as_slice()).unwrap().page_count(Space::Ram), 0);
+}
+
+/// A host that cannot look at the machine's memory as a whole fetches the groups with pages that were written.
+#[test]
+fn a_delta_of_fetched_groups_is_the_one_of_all_memory() {
+    let base = with_disk();
+    let (mut ram, mut disk) = (ram(), disk());
+    ram[0x1_0000] = 0;
+    ram[0x5_0000..0x7_0000].fill(7);
+    disk[0x10_0000] = 9;
+    let whole = write_delta(Memory::of_ram(Pages::new(&ram)).with_disk(1, Pages::new(&disk)), &base);
+    let fetch = |memory: &[u8], numbers: &[u64]| -> FetchedGroups {
+        numbers.iter().map(|&number| (number, Box::new(memory.as_chunks().0[number as usize]))).collect()
+    };
+    let (of_ram, of_disk) = (fetch(&ram, &[1, 2, 5, 6]), fetch(&disk, &[16]));
+    let of_ram = Pages::of_groups(RAM_SIZE as u64, &of_ram, &|_| true);
+    let of_disk = Pages::of_groups(DISK_SIZE as u64, &of_disk, &|page| page == 0x100);
+    assert!(write_delta(Memory::of_ram(of_ram).with_disk(1, of_disk), &base) == whole);
 }
 
 #[test]
