@@ -2,8 +2,8 @@
 
 use crate::distribution::oci::OciError;
 use crate::error::{Error, Result};
-use crate::machine::record::Point;
 use crate::session::Checkpoint;
+use attend::record::Point;
 use emu::machine::Verdict;
 use std::cell::Cell;
 use std::io::{self, Read};

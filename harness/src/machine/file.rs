@@ -22,7 +22,7 @@ use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
 use protocol::network::{GUEST_MAC, NetworkInfo};
-use snapshot::{Digest, ReadAt, Space};
+use snapshot::{Digest, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -87,21 +87,8 @@ impl MachineFile {
 
     /// Its own disks, vda first: the root, read-only, and the upper one, which is memory.
     pub fn disks(&self) -> Vec<DiskRecord> {
-        let root = self.part(PartKind::Root).map(|part| DiskRecord {
-            kind: DiskKind::Root,
-            name: part.kind.to_string(),
-            size: part.length,
-            digest: *part.digest.as_bytes(),
-            read_only: true,
-        });
-        let upper = DiskRecord {
-            kind: DiskKind::Upper,
-            name: "upper".into(),
-            size: self.metadata.upper,
-            digest: *Digest::NONE.as_bytes(),
-            read_only: false,
-        };
-        root.into_iter().chain((upper.size != 0).then_some(upper)).collect()
+        let root = self.part(PartKind::Root).map(|part| (part.length, part.digest));
+        DiskRecord::of_machine(root, self.metadata.upper)
     }
 
     /// Its own disks, to be built into a machine of this program: as they are at power-on, or with what was `saved` of them, whose bytes
@@ -242,27 +229,16 @@ impl MachineFile {
             Randomness::Host => "host",
             Randomness::Published => "published",
         };
-        let upper = self.metadata.upper;
-        let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\nram={}\nupper={upper}\n", self.ram_size());
-        if self.has_network() {
-            let _ = writeln!(text, "network={}", hex(&GUEST_MAC));
-        }
+        let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\n");
+        text += &self.metadata.configuration(self.ram_size(), self.artifact.parts(), &hex(&GUEST_MAC));
         if let Some(seed) = seed {
             let _ = writeln!(text, "seed={}", hex(&seed));
-        }
-        for Part { kind, offset, length, digest } in self.artifact.parts() {
-            let _ = match kind {
-                PartKind::Kernel | PartKind::Initramfs => writeln!(text, "{kind}={offset},{length}"),
-                PartKind::Root => writeln!(text, "{kind}={offset},{length},{}", hex(digest.as_bytes())),
-                PartKind::Metadata => Ok(()),
-            };
         }
         for (number, share) in shares.iter().enumerate() {
             let access = if share.read_only { ",ro" } else { "" };
             let _ = writeln!(text, "share={},{}{access}", share.tag, FIRST_FOLDER + number);
         }
         text += &program.config(FIRST_FOLDER + shares.len(), network)?;
-        let _ = writeln!(text, "append={}", self.metadata.append.replace(['\r', '\n'], " "));
         Ok(text)
     }
 

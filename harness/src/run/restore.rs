@@ -11,7 +11,7 @@ use crate::machine::config::{ConfigBuilder, Randomness, seed};
 use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
-use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
+use crate::machine::record::{BakeState, DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
 use crate::machine::{Engine, native};
 use crate::report::{Report, millis_between};
@@ -116,11 +116,7 @@ pub fn run(
         since_start = ?start.elapsed(),
         "restored"
     );
-    let begin = match baked.point {
-        Point::Barrier => Begin::Barrier,
-        Point::Idle => Begin::Running,
-        Point::Exited => Begin::Exited,
-    };
+    let begin = Begin::from(baked.point);
     report.session = plan.session.as_ref().map(|session| session.name().into());
     let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
     let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, network };

@@ -8,7 +8,7 @@ use crate::host::net::{ConnectionsState, Network};
 use crate::machine::Engine;
 use crate::machine::drive::Drive;
 use crate::machine::output::HostOutput;
-use crate::machine::record::{BakeState, Point};
+use crate::machine::record::BakeState;
 use crate::machine::saved::{Covered, Saved};
 use crate::report::SavedFigures;
 use attend::SavePoint;
@@ -98,11 +98,7 @@ impl Saver {
             source => Error::Snapshot { path: path.clone(), source },
         };
         let mut writer = machine.save()?;
-        let point = match at {
-            SavePoint::Running => Point::Idle,
-            SavePoint::Exited => Point::Exited,
-        };
-        writer.add(0, &BakeState { point, ..self.record.clone() }).map_err(error)?;
+        writer.add(0, &BakeState { point: at.into(), ..self.record.clone() }).map_err(error)?;
         writer.add(0, &output.look().terminal().save()).map_err(error)?;
         if let Some(connections) = network.and_then(ConnectionsState::of) {
             writer.add(0, &connections).map_err(error)?;

@@ -22,6 +22,7 @@ mod feed;
 mod input;
 mod keys;
 mod output;
+pub mod record;
 mod settler;
 mod transcript;
 

@@ -1,7 +1,8 @@
 //! How a packed machine is to be booted: the payload's `metadata`, in JSON.
 
-use super::ImageOrigin;
+use super::{ImageOrigin, Part, PartKind};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
 /// What is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,27 @@ impl Metadata {
     pub fn encode(&self) -> Vec<u8> {
         // A struct of text has a form in JSON, whatever it holds.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What they and the `parts` of the payload say of a machine with so much RAM, as lines of the module's configuration. A network device
+    /// that is made anew has the Ethernet address `mac`, in hexadecimal digits.
+    pub fn configuration(&self, ram_size: u64, parts: &[Part], mac: &str) -> String {
+        let mut text = format!("ram={ram_size}\nupper={}\n", self.upper);
+        if self.network {
+            let _ = writeln!(text, "network={mac}");
+        }
+        for Part { kind, offset, length, digest } in parts {
+            let _ = match kind {
+                PartKind::Kernel | PartKind::Initramfs => writeln!(text, "{kind}={offset},{length}"),
+                PartKind::Root => {
+                    let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                    writeln!(text, "{kind}={offset},{length},{digest}")
+                }
+                PartKind::Metadata => Ok(()),
+            };
+        }
+        let _ = writeln!(text, "append={}", self.append.replace(['\r', '\n'], " "));
+        text
     }
 
     /// From bytes, which anyone may have written.

@@ -1,5 +1,6 @@
-//! What a snapshot says of how it was baked: what `run` must know beyond the machine itself.
+//! What a snapshot says of how it was baked: what its host must know beyond the machine itself.
 
+use crate::{Begin, SavePoint};
 use snapshot::{Digest, Record, SectionId};
 
 snapshot::saved! {
@@ -75,7 +76,40 @@ impl BakeState {
     }
 }
 
+impl From<Point> for Begin {
+    fn from(point: Point) -> Self {
+        match point {
+            Point::Barrier => Self::Barrier,
+            Point::Idle => Self::Running,
+            Point::Exited => Self::Exited,
+        }
+    }
+}
+
+impl From<SavePoint> for Point {
+    fn from(point: SavePoint) -> Self {
+        match point {
+            SavePoint::Running => Self::Idle,
+            SavePoint::Exited => Self::Exited,
+        }
+    }
+}
+
 impl DiskRecord {
+    /// The disks that a machine's file brings, vda first: the part `root` with its size and digest, and an upper disk of so many bytes, if
+    /// there are such.
+    pub fn of_machine(root: Option<(u64, Digest)>, upper: u64) -> Vec<Self> {
+        let root = root.map(|(size, digest)| Self {
+            kind: DiskKind::Root,
+            name: "root".into(),
+            size,
+            digest: *digest.as_bytes(),
+            read_only: true,
+        });
+        let upper = Self { kind: DiskKind::Upper, name: "upper".into(), size: upper, digest: *Digest::NONE.as_bytes(), read_only: false };
+        root.into_iter().chain((upper.size != 0).then_some(upper)).collect()
+    }
+
     /// The digest.
     pub fn digest(&self) -> Digest {
         Digest::from_bytes(self.digest)
