@@ -19,7 +19,10 @@ DEMO := $(TARGET)/demo
 C2W := $(TARGET)/c2w
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
+WEB := $(TARGET)/web/site
 PREFIX ?= /usr/local
+WEB_PORT ?= 8080
+WEB_IMAGES ?= demo alpine python
 DESTDIR ?=
 WASMTIME := 50.0.1
 CARGO_FUZZ := 0.13.2
@@ -58,6 +61,9 @@ help:
 	@echo 'make fuzz    fuzz FUZZ_TARGETS for FUZZ_SECONDS each; see fuzz/README.md'
 	@echo 'make hot-ops measure which ops guests run most, for the dispatcher in WebAssembly'
 	@echo 'make build   the program: $(PREBAKE)'
+	@echo 'make web     the page that runs machines in a browser, and its npm package: web/dist; see docs/web.md'
+	@echo 'make web-serve  serve it with the demo, Alpine and Python: http://localhost:$(WEB_PORT)/'
+	@echo 'make web-test   test it in Node.js and in Chromium'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
@@ -206,7 +212,7 @@ programs-test: test-packages lints test-guest build machine code registry
 	+@set -o pipefail; $(CARGO_TEST) --workspace 2>&1 | tee $(TARGET)/test.log
 
 # What people do, in scripts.
-SCRIPTS := test-boot test-image test-containers test-publish test-network
+SCRIPTS := test-boot test-image test-containers test-publish test-network test-web
 .PHONY: $(SCRIPTS)
 $(SCRIPTS): test-packages guest build machine code
 test-containers test-publish test-network: test-images
@@ -219,6 +225,10 @@ test-containers:
 	@guest/tests/containers $(PREBAKE) $(IMAGES) $(TEST_IMAGES)
 test-network:
 	@guest/tests/network $(PREBAKE) $(IMAGES)
+# A prompt in a page, a command, and a reload: make web-test has the rest.
+test-web: web web-demo
+	@guest/apt install chromium
+	@web/test $(TARGET)/web/demo/images tests/page.test.ts --test-name-pattern 'a prompt, commands, and a reload'
 test-publish:
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
@@ -293,6 +303,37 @@ c2w-figures: c2w-guest
 .PHONY: aarch64
 aarch64: packages
 	+@harness/cross
+
+# The page, and the npm package that it is built on.
+.PHONY: web
+web: packages
+	+@web/build >/dev/null
+
+# With machines, to be put on any server of files.
+.PHONY: web-site
+web-site: NAMES := $(filter-out demo,$(WEB_IMAGES))
+web-site: web build machine guest
+	@guest/apt install jq openssl
+	@mkdir -p $(IMAGES) $(WEB)
+	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
+	@cp -R web/dist/page/. $(WEB)
+	@web/images $(PREBAKE) $(GUEST) $(IMAGES) $(WEB) $(WEB_IMAGES)
+
+.PHONY: web-serve
+web-serve: web-site
+	@node web/serve.mjs $(WEB_PORT) $(WEB)
+
+# The demo's machine and its snapshot, for the tests.
+.PHONY: web-demo
+web-demo: build machine guest
+	@guest/apt install jq openssl
+	@web/images $(PREBAKE) $(GUEST) $(IMAGES) $(TARGET)/web/demo demo
+
+.PHONY: web-test
+web-test: web web-demo
+	@guest/apt install chromium
+	@echo 'web: the package in Node.js, and the page in Chromium'
+	@web/test $(TARGET)/web/demo/images
 
 # The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts

@@ -1,0 +1,351 @@
+// Files that a machine is restored from. Reads never wait, since WebAssembly cannot: what has not come yet is an error, and is waited for outside.
+
+import { isNode, nodeModule } from "./environment.js";
+import { PrebakeError } from "./errors.js";
+import { directoryOf } from "./opfs.js";
+
+/** Where a file is. A string is a URL, relative to the page; in Node.js a URL or a path. */
+export type FileSource = string | URL | Uint8Array | Blob | { readonly opfs: string } | { readonly url: string; readonly integrity?: string };
+
+/** A file that can be read at any place. */
+export interface ReadableFile {
+  readonly size: number;
+  /** Up to `length` bytes: fewer only at the end. Throws if they have not come yet; then `pending` says so. */
+  read(offset: number, length: number): Uint8Array;
+  /** Whether the last read failed only because its bytes have not come yet. */
+  readonly pending: boolean;
+  /** Why no more bytes come. */
+  readonly failure: PrebakeError | undefined;
+  /** Resolves when the bytes that were missing have come. */
+  arrived(): Promise<void>;
+  /** Resolves when all bytes have come. */
+  complete(): Promise<void>;
+  close(): void;
+}
+
+/** Bytes that came and bytes that there are; undefined if that is not known. */
+export type Progress = (done: number, total: number | undefined) => void;
+
+abstract class LocalFile implements ReadableFile {
+  abstract readonly size: number;
+  abstract read(offset: number, length: number): Uint8Array;
+  readonly pending = false;
+  readonly failure = undefined;
+  async arrived(): Promise<void> {}
+  async complete(): Promise<void> {}
+  close(): void {}
+}
+
+class MemoryFile extends LocalFile {
+  readonly size: number;
+  constructor(private readonly bytes: Uint8Array) {
+    super();
+    this.size = bytes.length;
+  }
+  read(offset: number, length: number): Uint8Array {
+    return this.bytes.subarray(offset, offset + length);
+  }
+}
+
+/** What is used of a `FileSystemSyncAccessHandle`, which TypeScript knows in workers alone. */
+interface SyncHandle {
+  getSize(): number;
+  read(buffer: Uint8Array, options: { at: number }): number;
+  close(): void;
+}
+
+class HandleFile extends LocalFile {
+  readonly size: number;
+  constructor(private readonly handle: SyncHandle) {
+    super();
+    this.size = handle.getSize();
+  }
+  read(offset: number, length: number): Uint8Array {
+    const buffer = new Uint8Array(length);
+    return buffer.subarray(0, this.handle.read(buffer, { at: offset }));
+  }
+  override close(): void {
+    this.handle.close();
+  }
+}
+
+declare class FileReaderSync {
+  readAsArrayBuffer(blob: Blob): ArrayBuffer;
+}
+
+class BlobFile extends LocalFile {
+  readonly size: number;
+  private readonly reader = new FileReaderSync();
+  constructor(private readonly blob: Blob) {
+    super();
+    this.size = blob.size;
+  }
+  read(offset: number, length: number): Uint8Array {
+    return new Uint8Array(this.reader.readAsArrayBuffer(this.blob.slice(offset, offset + length)));
+  }
+}
+
+/** A file of Node.js. */
+class PathFile extends LocalFile {
+  constructor(
+    private readonly fs: typeof import("node:fs"),
+    private readonly descriptor: number,
+    readonly size: number,
+  ) {
+    super();
+  }
+  read(offset: number, length: number): Uint8Array {
+    const buffer = new Uint8Array(length);
+    return buffer.subarray(0, this.fs.readSync(this.descriptor, buffer, 0, length, offset));
+  }
+  override close(): void {
+    this.fs.closeSync(this.descriptor);
+  }
+}
+
+const CHUNK = 64 << 10;
+/** What is fetched out of turn, around what is missing. */
+const FETCHED_AT_ONCE = 4 * CHUNK;
+const TRIES = 4;
+/** Milliseconds after which a stream that brings nothing is not waited for. */
+const PATIENCE = 200;
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/**
+ * A file that is on its way. One connection brings it from start to end; what is read before it has come is fetched out of turn, if the server
+ * knows range requests.
+ */
+class ComingFile implements ReadableFile {
+  private readonly bytes: Uint8Array<ArrayBuffer>;
+  /** One for each chunk that has come. */
+  private readonly has: Uint8Array;
+  /** Bytes from the start that have come. */
+  private streamed = 0;
+  /** The chunk that a read wanted, and where in the file that read, or the chunk, ends. */
+  private missing: { readonly chunk: number; readonly end: number } | undefined;
+  failure: PrebakeError | undefined;
+  private waiting: (() => void)[] = [];
+  private readonly stop = new AbortController();
+
+  constructor(
+    private readonly url: string,
+    readonly size: number,
+    private readonly hasRanges: boolean,
+    /** Names the content: a file that is replaced meanwhile is not mixed with the new one. */
+    private readonly version: string | null,
+    body: ReadableStream<Uint8Array>,
+    private readonly progress: Progress | undefined,
+  ) {
+    this.bytes = new Uint8Array(size);
+    this.has = new Uint8Array(Math.ceil(size / CHUNK));
+    void this.stream(body);
+  }
+
+  get pending(): boolean {
+    return this.missing !== undefined && this.failure === undefined;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    const end = Math.min(offset + length, this.size);
+    if (this.failure) throw this.failure;
+    for (let chunk = Math.floor(offset / CHUNK); chunk * CHUNK < end; chunk++) {
+      const wanted = Math.min((chunk + 1) * CHUNK, end);
+      if (!this.hasCome(chunk, wanted)) {
+        this.missing = { chunk, end: wanted };
+        throw new PrebakeError("io", "these bytes have not come yet");
+      }
+    }
+    this.missing = undefined;
+    return this.bytes.subarray(offset, end);
+  }
+
+  async arrived(): Promise<void> {
+    const { missing } = this;
+    if (!missing) return;
+    const start = missing.chunk * CHUNK;
+    const isHere = (): boolean => this.hasCome(missing.chunk, missing.end) || this.failure !== undefined;
+    if (!this.hasRanges) {
+      while (!isHere()) await this.change();
+    }
+    // What the stream brings next is not asked for twice, unless it stands still.
+    const deadline = performance.now() + (start < this.streamed + FETCHED_AT_ONCE ? PATIENCE : 0);
+    while (!isHere() && performance.now() < deadline) await Promise.race([this.change(), pause(deadline - performance.now())]);
+    if (!isHere()) await this.fetchRange(start, Math.min(start + FETCHED_AT_ONCE, this.size));
+    if (this.failure) throw this.failure;
+    this.missing = undefined;
+  }
+
+  async complete(): Promise<void> {
+    while (this.streamed < this.size && !this.failure) await this.change();
+    if (this.failure) throw this.failure;
+  }
+
+  close(): void {
+    this.stop.abort();
+  }
+
+  private hasCome(chunk: number, end: number): boolean {
+    return end <= this.streamed || this.has[chunk] === 1;
+  }
+
+  private change(): Promise<void> {
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  private changed(): void {
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  private async stream(first: ReadableStream<Uint8Array>): Promise<void> {
+    let body: ReadableStream<Uint8Array> | undefined = first;
+    for (let left = TRIES; this.streamed < this.size && !this.stop.signal.aborted; left--) {
+      const before = this.streamed;
+      try {
+        body ??= await this.ask(this.streamed, this.size);
+        await this.take(body);
+        if (this.streamed < this.size) throw new Error("the connection ended early");
+      } catch (error) {
+        if (this.stop.signal.aborted) return;
+        if (this.streamed > before) left = TRIES;
+        const isChanged = (error as PrebakeError).kind === "changed";
+        if (left <= 1 || isChanged || !this.hasRanges) {
+          const { message } = PrebakeError.of(error, "network");
+          const problem = `${this.url} came only as far as ${this.streamed} of ${this.size} bytes: ${message}; reload to try again`;
+          this.failure = error instanceof PrebakeError ? error : new PrebakeError("truncated", problem);
+          break;
+        }
+        await pause(250 * (TRIES - left + 1));
+      }
+      body = undefined;
+    }
+    this.changed();
+  }
+
+  private async take(body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = body.getReader();
+    this.stop.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined));
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      this.bytes.set(value.subarray(0, this.size - this.streamed), this.streamed);
+      this.streamed = Math.min(this.streamed + value.length, this.size);
+      this.progress?.(this.streamed, this.size);
+      this.changed();
+    }
+  }
+
+  private async fetchRange(start: number, end: number): Promise<void> {
+    for (let left = TRIES; ; left--) {
+      try {
+        const bytes = new Uint8Array(await new Response(await this.ask(start, end)).arrayBuffer());
+        if (bytes.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes.length} of ${end - start} bytes`);
+        this.bytes.set(bytes, start);
+        for (let chunk = start / CHUNK; chunk * CHUNK < end; chunk++) this.has[chunk] = 1;
+        return this.changed();
+      } catch (error) {
+        if (left <= 1 || (error as PrebakeError).kind === "changed") throw PrebakeError.of(error, "network");
+        await pause(250 * (TRIES - left + 1));
+      }
+    }
+  }
+
+  private async ask(start: number, end: number): Promise<ReadableStream<Uint8Array>> {
+    const response = await fetch(this.url, { headers: { range: `bytes=${start}-${end - 1}` }, signal: this.stop.signal, cache: "no-store" });
+    if (response.status !== 206 || !response.body) throw answered(this.url, response);
+    if (versionOf(response) !== this.version) {
+      throw new PrebakeError("changed", `${this.url} was replaced while it was on its way; reload to get the new one`);
+    }
+    return response.body;
+  }
+}
+
+function versionOf(response: Response): string | null {
+  return response.headers.get("etag") ?? response.headers.get("last-modified");
+}
+
+function answered(url: string, response: Response): PrebakeError {
+  const kind = response.status === 404 ? "not-found" : "http";
+  return new PrebakeError(kind, `${url} was answered with ${response.status} ${response.statusText}; check the address and the server`);
+}
+
+/** Fetches a file. Other answers than success are errors. */
+export async function fetchFile(url: string, integrity?: string): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, integrity ? { integrity } : {});
+  } catch (error) {
+    const reason = integrity ? "it cannot be reached, or is damaged" : "it cannot be reached";
+    const detail = error instanceof Error ? error.message : String(error);
+    throw new PrebakeError("network", `${url} could not be fetched (${detail}): ${reason}; check the connection, and that the file is whole`);
+  }
+  if (!response.ok) throw answered(url, response);
+  return response;
+}
+
+/** The URL that a source is at, if it is at one. */
+export function urlOf(source: FileSource): { url: string; integrity?: string } | undefined {
+  if (typeof source === "string") return { url: source };
+  if (source instanceof URL) return { url: source.href };
+  return "url" in source ? source : undefined;
+}
+
+/** A path of Node.js's, of a string that is no URL of the network. */
+export function pathOf(source: FileSource): string | URL | undefined {
+  if (!isNode) return undefined;
+  if (typeof source === "string") return /^https?:/.test(source) ? undefined : source.startsWith("file:") ? new URL(source) : source;
+  return source instanceof URL && source.protocol === "file:" ? source : undefined;
+}
+
+/** Opens a file for reading. */
+export async function openFile(source: FileSource, progress?: Progress): Promise<ReadableFile> {
+  const path = pathOf(source);
+  if (path !== undefined) return openPath(path);
+  const remote = urlOf(source);
+  if (remote) return openUrl(remote, progress);
+  if (source instanceof Uint8Array) return new MemoryFile(source);
+  if (source instanceof Blob) return openBlob(source);
+  return openStored((source as { opfs: string }).opfs);
+}
+
+async function openPath(path: string | URL): Promise<ReadableFile> {
+  const fs = await nodeModule<typeof import("node:fs")>("fs");
+  try {
+    const descriptor = fs.openSync(path, "r");
+    return new PathFile(fs, descriptor, fs.fstatSync(descriptor).size);
+  } catch (error) {
+    throw new PrebakeError("not-found", `${String(path)} cannot be opened: ${(error as Error).message}`);
+  }
+}
+
+async function openBlob(blob: Blob): Promise<ReadableFile> {
+  if (typeof FileReaderSync === "undefined") return new MemoryFile(new Uint8Array(await blob.arrayBuffer()));
+  return new BlobFile(blob);
+}
+
+async function openStored(path: string): Promise<ReadableFile> {
+  const { directory, name } = await directoryOf(path);
+  const found = await directory.getFileHandle(name);
+  try {
+    // Several readers at once, where the browser knows that.
+    const open = found as unknown as { createSyncAccessHandle(options: { mode: string }): Promise<SyncHandle> };
+    return new HandleFile(await open.createSyncAccessHandle({ mode: "read-only" }));
+  } catch {
+    return openBlob(await found.getFile());
+  }
+}
+
+async function openUrl({ url, integrity }: { url: string; integrity?: string }, progress?: Progress): Promise<ReadableFile> {
+  const response = await fetchFile(url, integrity);
+  const length = Number(response.headers.get("content-length") ?? NaN);
+  const isPlain = !response.headers.get("content-encoding") && response.body !== null;
+  if (isPlain && Number.isSafeInteger(length)) {
+    const hasRanges = response.headers.get("accept-ranges") === "bytes";
+    return new ComingFile(url, length, hasRanges, versionOf(response), response.body!, progress);
+  }
+  return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
+}

@@ -1,0 +1,11 @@
+/**
+ * Runs a machine of prebake, an x86-64 PC in WebAssembly, out of a snapshot: in a browser tab or in Node.js.
+ *
+ * @packageDocumentation
+ */
+
+export { PrebakeError } from "./errors.js";
+export type { FileSource } from "./file.js";
+export type { FolderEntry } from "./folder.js";
+export type { Checkpoint, Ending, MachineEvents, MachineOptions, Notice, RestoreOptions, Stats, Stream } from "./options.js";
+export { keepSnapshot, verifySnapshot, Vm } from "./vm.js";

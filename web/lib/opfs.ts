@@ -1,0 +1,58 @@
+// Files in the storage that the browser gives a site: the origin private file system.
+
+import { PrebakeError } from "./errors.js";
+
+/** What is used of a `FileSystemSyncAccessHandle`. */
+interface WritableHandle {
+  truncate(size: number): void;
+  write(bytes: Uint8Array, options: { at: number }): number;
+  flush(): void;
+  close(): void;
+}
+
+/** The directory that a file is in, and its name there. */
+export async function directoryOf(path: string, create = false): Promise<{ directory: FileSystemDirectoryHandle; name: string }> {
+  const names = path.split("/").filter((name) => name !== "");
+  const name = names.pop();
+  if (name === undefined) throw new PrebakeError("wrong-option", "an empty path names no file");
+  let directory = await navigator.storage.getDirectory();
+  for (const name of names) directory = await directory.getDirectoryHandle(name, { create });
+  return { directory, name };
+}
+
+/** A file that takes the place of another when it is complete. Whatever happens before, that one stays as it was. */
+export class Replacement {
+  private constructor(
+    private readonly directory: FileSystemDirectoryHandle,
+    private readonly name: string,
+    private readonly file: FileSystemFileHandle,
+    private readonly handle: WritableHandle,
+  ) {}
+
+  static async create(path: string): Promise<Replacement> {
+    const { directory, name } = await directoryOf(path, true);
+    const file = await directory.getFileHandle(`${name}.new`, { create: true });
+    const open = file as unknown as { createSyncAccessHandle(): Promise<WritableHandle> };
+    const handle = await open.createSyncAccessHandle();
+    handle.truncate(0);
+    return new Replacement(directory, name, file, handle);
+  }
+
+  write(bytes: Uint8Array, offset: number): void {
+    const written = this.handle.write(bytes, { at: offset });
+    // Some browsers write less instead of failing when there is no room.
+    if (written !== bytes.length) throw new DOMException("no room", "QuotaExceededError");
+  }
+
+  async commit(): Promise<void> {
+    this.handle.flush();
+    this.handle.close();
+    const move = this.file as unknown as { move(directory: FileSystemDirectoryHandle, name: string): Promise<void> };
+    await move.move(this.directory, this.name);
+  }
+
+  async abandon(): Promise<void> {
+    this.handle.close();
+    await this.directory.removeEntry(`${this.name}.new`).catch(() => undefined);
+  }
+}

@@ -1,0 +1,364 @@
+// The page: starts a machine, saves it, and says what happens.
+
+import "./style.css";
+import { PrebakeError, Vm } from "prebake";
+import { dropped, FOLDER, showFiles, upload } from "./files.js";
+import { type Image, listImages } from "./images.js";
+import { holdSession, listSessions, removeSession, Session } from "./sessions.js";
+import { forgetSnapshot, keep, snapshotOf, sweep } from "./store.js";
+import { TerminalView, type Theme } from "./terminal.js";
+import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
+
+/** Errors of a snapshot that is not what it was when it was kept. */
+const DAMAGED = new Set(["corrupted", "truncated", "too-long", "malformed", "not-a-snapshot", "io"]);
+
+/** A machine that runs, and what it is saved as. */
+type Running = { readonly vm: Vm; readonly image: Image; readonly session: Session | undefined };
+
+const parameters = new URLSearchParams(location.search);
+const view = new TerminalView((text) => void typed(text));
+// For tests and measurements of the page.
+Object.assign(globalThis, { prebake: { terminal: view.terminal, vm: () => running?.vm } });
+let images: Image[] = [];
+let running: Running | undefined;
+/** A screen is shown again: the terminal's answers to what programs asked then are for nobody. */
+let muted = false;
+let starts = 0;
+let saving = false;
+
+async function typed(text: string): Promise<void> {
+  if (muted) return;
+  await running?.vm.input(text).catch(() => undefined);
+}
+
+/** Starts a machine: a session as it was left, or a fresh one of `image`. */
+async function start(image: Image, session: Session | undefined, command?: string): Promise<void> {
+  const number = ++starts;
+  await leave();
+  const resumed = (await session?.isSaved()) ?? false;
+  element<HTMLSelectElement>("image").value = image.name;
+  status("loading", resumed ? "Restoring your session" : "Starting");
+  const progress = loading(resumed ? `Restoring ${session!.name}` : `Starting ${image.title}`);
+  view.terminal.reset();
+  if (resumed) await showScreen(await session!.screen());
+  try {
+    const vm = await Vm.restore({
+      machine: { url: image.machine.url, integrity: image.machine.integrity },
+      snapshot: await snapshotOf(image),
+      ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
+      ...(resumed && { changes: { opfs: session!.statePath } }),
+      folder: FOLDER,
+      interactive: true,
+      columns: view.terminal.cols,
+      rows: view.terminal.rows,
+      onProgress: progress,
+      onOutput: (output) => new Promise((resolve) => view.terminal.write(output, resolve)),
+      onNotice: (notice, message) => toast(noticeText(notice, message), notice !== "exit-not-saved"),
+    });
+    if (number !== starts) {
+      vm.kill();
+      session?.leave();
+      return;
+    }
+    running = { vm, image, session };
+    await started(running, command);
+  } catch (error) {
+    session?.leave();
+    if (number === starts) failed(error, image, session, resumed);
+  }
+}
+
+async function started({ vm, image, session }: Running, command: string | undefined): Promise<void> {
+  overlay();
+  status("running", session ? `Running · ${session.name}` : "Running · not saved");
+  element<HTMLButtonElement>("save").disabled = !session;
+  element<HTMLButtonElement>("files").disabled = false;
+  view.terminal.focus();
+  void vm.resize(view.terminal.cols, view.terminal.rows);
+  if (command) void vm.input(`${command}\n`);
+  vm.ended.then(
+    async ({ how, status: code }) => {
+      if (running?.vm !== vm) return;
+      running = undefined;
+      await session?.note(view.screen()).catch(() => undefined);
+      session?.leave();
+      if (how === "exited") exited(code, image, session);
+    },
+    (error: unknown) => {
+      if (running?.vm !== vm) return;
+      running = undefined;
+      session?.leave();
+      failed(error, image, session, false);
+    },
+  );
+  await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
+    if (running?.vm !== vm) return;
+    const { kind, message } = PrebakeError.of(error, "io");
+    if (kind === "no-space") toast("There is no room to keep this machine for use without a network.", true);
+    else if (kind !== "ended") toast(`This machine could not be kept for use without a network: ${message}`, true);
+  });
+}
+
+function noticeText(notice: string, message?: string): string {
+  switch (notice) {
+    case "not-saved":
+      return `The session was not saved: ${message}`;
+    case "leaving-loses-work":
+      return "What is new could not be saved. To leave again loses it.";
+    default:
+      return "The program has ended; the session is as it was saved before.";
+  }
+}
+
+function exited(code: number, image: Image, session: Session | undefined): void {
+  status("ended", `Exited with status ${code}`);
+  buttonsOff();
+  const lines = session ? [`What it has changed on its disk is kept in the session ${session.name}.`] : [];
+  const again = { text: "Start it again", act: () => void resume(session?.name ?? image.name, image), primary: true };
+  card(code === 0 ? "The program has ended" : `The program has ended with status ${code}`, lines, [
+    again,
+    { text: "Start fresh", act: () => void fresh(image) },
+  ]);
+}
+
+function failed(thrown: unknown, image: Image, session: Session | undefined, resumed: boolean): void {
+  const { kind, message } = PrebakeError.of(thrown, "engine");
+  status("failed", "Stopped");
+  buttonsOff();
+  const choices = [{ text: "Try again", act: () => location.reload(), primary: true }];
+  if (DAMAGED.has(kind)) void forgetSnapshot(image);
+  if (resumed) choices.push({ text: "Start fresh, and keep the session", act: () => void startUnsaved(image), primary: false });
+  const title = resumed ? `The session ${session!.name} could not be restored` : "The machine could not be started";
+  card(title, [sentence(message)], choices, kind);
+}
+
+function sentence(text: string): string {
+  // An address stays as it is.
+  const start = /^[a-z]+\b(?!:)/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+  return start + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+function buttonsOff(): void {
+  for (const id of ["save", "files"]) element<HTMLButtonElement>(id).disabled = true;
+}
+
+/** Shows a screen again. The terminal's answers to what programs asked then are for nobody. */
+async function showScreen(screen: string): Promise<void> {
+  muted = true;
+  await new Promise<void>((resolve) => view.terminal.write(screen, resolve));
+  // The machine writes its unfinished line again.
+  await new Promise<void>((resolve) => view.terminal.write("\r\x1b[2K", resolve));
+  muted = false;
+}
+
+/** Saves the session, unless that is being done. */
+async function save(asked: boolean): Promise<void> {
+  if (!running?.session || saving) return;
+  const { vm, session } = running;
+  saving = true;
+  try {
+    const { size } = await vm.checkpoint();
+    await session.note(view.screen());
+    status("running", `Running · ${session.name} · saved ${when(Date.now())}`);
+    if (asked) toast(`Saved ${session.name} (${bytes(size)})`);
+  } catch (error) {
+    const { kind, message } = PrebakeError.of(error, "not-saved");
+    if (kind === "nothing-new" && !asked) return;
+    if (kind !== "ended") toast(sentence(message), kind !== "nothing-new");
+  } finally {
+    saving = false;
+  }
+}
+
+/** Leaves the machine that runs, and saves it. */
+async function leave(): Promise<void> {
+  if (!running) return;
+  const { vm, session } = running;
+  running = undefined;
+  buttonsOff();
+  if (session) {
+    await vm.stop().catch((error: unknown) => toast(sentence(PrebakeError.of(error, "not-saved").message), true));
+    await session.note(view.screen()).catch(() => undefined);
+    session.leave();
+  } else {
+    vm.kill();
+  }
+}
+
+/** Goes on with a session, or starts it. If another tab has it, this one is told. */
+async function resume(name: string, image: Image): Promise<void> {
+  let session: Session | undefined;
+  try {
+    await leave();
+    session = await holdSession(name, image);
+  } catch {
+    toast("This browser keeps no files for the page, so nothing is saved.", true);
+    return start(image, undefined);
+  }
+  if (!session) {
+    toast(`The session ${name} is open in another tab. This one is fresh, and is not saved.`, true);
+    return start(image, undefined);
+  }
+  localStorage.setItem("session", name);
+  return start(session.origin.image, session);
+}
+
+/** A machine of which nothing is kept. */
+async function startUnsaved(image: Image, command?: string): Promise<void> {
+  await start(image, undefined, command);
+}
+
+/** A new session. */
+async function fresh(image: Image): Promise<void> {
+  const taken = new Set((await listSessions()).map(({ name }) => name));
+  let name = image.name;
+  for (let number = 2; taken.has(name); number++) name = `${image.name}-${number}`;
+  await resume(name, image);
+}
+
+async function showSessions(): Promise<void> {
+  const sessions = await listSessions();
+  const current = running?.session?.name;
+  const rows = sessions.map((session) => {
+    const what = make("div", { className: "what" }, session.name);
+    what.append(make("small", {}, `${session.image.title} · ${when(session.saved)} · ${bytes(session.size)}`));
+    if (session.name === current) return make("li", {}, what, make("small", {}, "open"));
+    const open = button("Open", () => {
+      closeSheet();
+      void resume(session.name, session.image);
+    });
+    open.setAttribute("aria-label", `Open ${session.name}`);
+    const remove = button("Remove", () => void forget(session.name), "danger");
+    remove.setAttribute("aria-label", `Remove ${session.name}`);
+    return make("li", {}, what, open, remove);
+  });
+  const text = "A session is saved when you leave or hide this tab, and resumes where it was.";
+  const start = button("New session", () => void newSession(), "primary");
+  sheet("Sessions", make("p", {}, text), ...(rows.length ? [make("ul", { className: "rows" }, ...rows)] : []), start);
+}
+
+async function newSession(): Promise<void> {
+  closeSheet();
+  const image = chosen() ?? images[0];
+  if (image) await fresh(image);
+}
+
+async function forget(name: string): Promise<void> {
+  if (!confirm(`Remove the session ${name}, with everything that was done in it?`)) return;
+  try {
+    await removeSession(name);
+    await showSessions();
+  } catch (error) {
+    toast(sentence((error as Error).message), true);
+  }
+}
+
+function showSettings(): void {
+  const themes: readonly [Theme, string][] = [
+    ["auto", "As the system"],
+    ["dark", "Dark"],
+    ["light", "Light"],
+  ];
+  const choice = (text: string, isOn: boolean, act: () => void): HTMLButtonElement => {
+    const made = button(text, () => {
+      act();
+      showSettings();
+    });
+    made.setAttribute("aria-pressed", String(isOn));
+    return made;
+  };
+  const group = (legend: string, ...buttons: HTMLButtonElement[]): HTMLElement => make("fieldset", {}, make("legend", {}, legend), ...buttons);
+  const size = view.terminal.options.fontSize ?? 15;
+  sheet(
+    "Appearance",
+    group("Theme", ...themes.map(([theme, text]) => choice(text, view.currentTheme === theme, () => view.setTheme(theme)))),
+    group(`Text, ${size} px`, choice("Smaller", false, () => view.setFontSize(size - 1)), choice("Larger", false, () => view.setFontSize(size + 1))),
+    group("Bar of keys", choice("Shown", view.keysShown, () => view.showKeys(true)), choice("Hidden", !view.keysShown, () => view.showKeys(false))),
+    group(
+      "Screen reader",
+      choice("On", view.screenReader, () => view.setScreenReader(true)),
+      choice("Off", !view.screenReader, () => view.setScreenReader(false)),
+    ),
+  );
+}
+
+function chosen(): Image | undefined {
+  return images.find(({ name }) => name === element<HTMLSelectElement>("image").value);
+}
+
+function listen(): void {
+  element("save").onclick = () => void save(true);
+  element("files").onclick = () => running && void showFiles(running.vm);
+  element("sessions").onclick = () => void showSessions();
+  element("settings").onclick = showSettings;
+  element("image").onchange = () => {
+    const image = chosen();
+    if (image) void resume(image.name, image);
+  };
+  element("sheet").addEventListener("close", () => view.terminal.focus());
+  const uploads = element<HTMLInputElement>("upload");
+  uploads.onchange = async () => {
+    const files = [...(uploads.files ?? [])].map((file) => ({ path: file.name, file }));
+    uploads.value = "";
+    if (!running) return;
+    const { vm } = running;
+    await upload(vm, files);
+    if (element<HTMLDialogElement>("sheet").open) await showFiles(vm);
+  };
+  view.terminal.onResize(({ cols, rows }) => void running?.vm.resize(cols, rows).catch(() => undefined));
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") void save(false);
+  });
+  addEventListener("pagehide", () => void save(false));
+  let within = 0;
+  addEventListener("dragenter", (event) => {
+    event.preventDefault();
+    element("drop").hidden = ++within === 0 || !running;
+  });
+  addEventListener("dragleave", () => {
+    if (--within === 0) element("drop").hidden = true;
+  });
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", async (event) => {
+    event.preventDefault();
+    within = 0;
+    element("drop").hidden = true;
+    if (running && event.dataTransfer) await upload(running.vm, await dropped(event.dataTransfer.items));
+  });
+}
+
+async function main(): Promise<void> {
+  view.open();
+  listen();
+  if ("serviceWorker" in navigator && import.meta.env.PROD) {
+    navigator.serviceWorker.register("./service-worker.js").catch(() => undefined);
+  }
+  void navigator.storage?.persist?.();
+  try {
+    images = await listImages();
+  } catch (error) {
+    const { kind, message } = PrebakeError.of(error, "network");
+    status("failed", "Stopped");
+    card("There is nothing to start", [sentence(message)], [{ text: "Try again", act: () => location.reload(), primary: true }], kind);
+    return;
+  }
+  element("image").replaceChildren(...images.map(({ name, title }) => make("option", { value: name }, title)));
+  const asked = parameters.get("image");
+  const image = asked === null ? undefined : images.find(({ name }) => name === asked);
+  if (asked !== null && !image) {
+    status("failed", "Stopped");
+    const lines = [`This page has no machine ${asked}. It has ${images.map(({ name }) => name).join(", ")}.`];
+    return card("There is nothing to start", lines, [{ text: `Start ${images[0]!.title}`, act: () => void resume(images[0]!.name, images[0]!), primary: true }], "unknown-image");
+  }
+  const command = parameters.get("cmd");
+  const sessions = await listSessions().catch(() => []);
+  void sweep([...images, ...sessions.map((session) => session.image)]).catch(() => undefined);
+  // What a link asks for does not touch what was saved.
+  if (command !== null) return startUnsaved(image ?? images[0]!, command);
+  const last = sessions.find(({ name }) => name === localStorage.getItem("session"));
+  if (!image && last) return resume(last.name, last.image);
+  const first = image ?? images[0]!;
+  return resume(first.name, first);
+}
+
+void main();

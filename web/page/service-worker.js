@@ -1,0 +1,54 @@
+// Serves the page without a network: its own files as they were when it was last fetched, and the machines that it has kept.
+
+const FILES = __FILES__;
+const SHELL = `prebake-page-${__VERSION__}`;
+const MACHINES = "prebake-machines";
+
+self.addEventListener("install", (event) => {
+  const keep = async () => {
+    const shell = await caches.open(SHELL);
+    await shell.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })));
+    // There may be none.
+    await shell.add("./images.json").catch(() => undefined);
+    await self.skipWaiting();
+  };
+  event.waitUntil(keep());
+});
+
+self.addEventListener("activate", (event) => {
+  const sweep = async () => {
+    const names = await caches.keys();
+    await Promise.all(names.filter((name) => name.startsWith("prebake-page-") && name !== SHELL).map((name) => caches.delete(name)));
+    await self.clients.claim();
+  };
+  event.waitUntil(sweep());
+});
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== self.location.origin || request.headers.has("range")) return;
+  if (request.mode === "navigate") event.respondWith(newest(request, "./"));
+  else if (url.pathname.endsWith("/images.json")) event.respondWith(newest(request, request));
+  else if (/\.(wasm|js|css|svg|webmanifest)$/.test(url.pathname)) event.respondWith(kept(request));
+});
+
+/** From the network, or as it was last. */
+async function newest(request, key) {
+  const shell = await caches.open(SHELL);
+  try {
+    const response = await fetch(request);
+    if (response.ok) await shell.put(key, response.clone());
+    return response;
+  } catch (error) {
+    const found = await shell.match(key);
+    if (found) return found;
+    throw error;
+  }
+}
+
+/** As it was kept: its address changes with its content. */
+async function kept(request) {
+  const found = await caches.match(request);
+  return found ?? fetch(request);
+}

@@ -1,0 +1,118 @@
+// Saved work. A session is a folder in the browser's storage, and one tab has it at a time:
+//
+//     sessions/NAME/session.json   what it is of
+//     sessions/NAME/state.snap     what has changed since the snapshot
+//     sessions/NAME/screen.txt     what the screen showed
+//     sessions/NAME/shared/…       the files of the folder that machine and page share
+
+import { PrebakeError } from "prebake";
+import type { Image } from "./images.js";
+import { directory, readStored } from "./store.js";
+
+const SESSIONS = "sessions";
+
+/** What a session is of. */
+export interface Origin {
+  readonly image: Image;
+  readonly began: number;
+}
+
+export interface SessionInfo extends Origin {
+  readonly name: string;
+  readonly saved: number;
+  readonly size: number;
+}
+
+/** A session that this tab holds. */
+export class Session {
+  constructor(
+    readonly name: string,
+    readonly origin: Origin,
+    private readonly release: () => void,
+  ) {}
+
+  get statePath(): string {
+    return `${SESSIONS}/${this.name}/state.snap`;
+  }
+
+  get sharedPath(): string {
+    return `${SESSIONS}/${this.name}/shared`;
+  }
+
+  /** Whether it was saved before. */
+  async isSaved(): Promise<boolean> {
+    return (await readStored(this.statePath)) !== undefined;
+  }
+
+  /** What the screen showed. */
+  async screen(): Promise<string> {
+    return (await (await readStored(`${SESSIONS}/${this.name}/screen.txt`))?.text()) ?? "";
+  }
+
+  /** Writes what goes with a state that was saved. */
+  async note(screen: string): Promise<void> {
+    const sessions = await (await navigator.storage.getDirectory()).getDirectoryHandle(SESSIONS, { create: true });
+    const folder = await sessions.getDirectoryHandle(this.name, { create: true });
+    await write(folder, "session.json", JSON.stringify(this.origin));
+    await write(folder, "screen.txt", screen);
+  }
+
+  leave(): void {
+    this.release();
+  }
+}
+
+async function write(folder: FileSystemDirectoryHandle, name: string, text: string): Promise<void> {
+  const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+  await writable.write(text);
+  await writable.close();
+}
+
+async function originOf(name: string): Promise<Origin | undefined> {
+  try {
+    const text = await (await readStored(`${SESSIONS}/${name}/session.json`))?.text();
+    return text === undefined ? undefined : (JSON.parse(text) as Origin);
+  } catch {
+    return undefined;
+  }
+}
+
+/** All that were saved, the latest first. */
+export async function listSessions(): Promise<SessionInfo[]> {
+  const found = await directory(SESSIONS);
+  if (!found) return [];
+  const sessions: SessionInfo[] = [];
+  for await (const name of found.keys()) {
+    const [origin, state] = [await originOf(name), await readStored(`${SESSIONS}/${name}/state.snap`)];
+    if (origin && state) sessions.push({ ...origin, name, saved: state.lastModified, size: state.size });
+  }
+  return sessions.sort((a, b) => b.saved - a.saved);
+}
+
+/** Holds session `name`; undefined if another tab does. One that was saved keeps what it is of. */
+export async function holdSession(name: string, image: Image): Promise<Session | undefined> {
+  const release = await lock(name);
+  if (!release) return undefined;
+  return new Session(name, (await originOf(name)) ?? { image, began: Date.now() }, release);
+}
+
+/** Ends a session for good. */
+export async function removeSession(name: string): Promise<void> {
+  const release = await lock(name);
+  if (!release) throw new PrebakeError("session-in-use", `the session ${name} is open in another tab; close that tab first`);
+  try {
+    await (await directory(SESSIONS))?.removeEntry(name, { recursive: true });
+  } finally {
+    release();
+  }
+}
+
+/** A lock that the browser releases with the tab. */
+async function lock(name: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve) => {
+    void navigator.locks.request(`prebake-session-${name}`, { ifAvailable: true }, (held) => {
+      if (!held) return resolve(undefined);
+      return new Promise<void>((release) => resolve(release));
+    });
+  });
+}

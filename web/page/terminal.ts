@@ -1,0 +1,207 @@
+// The terminal, and the bar of keys that phones lack.
+
+import "@xterm/xterm/css/xterm.css";
+import { ClipboardAddon } from "@xterm/addon-clipboard";
+import { FitAddon } from "@xterm/addon-fit";
+import { SerializeAddon } from "@xterm/addon-serialize";
+import { WebLinksAddon } from "@xterm/addon-web-links";
+import { WebglAddon } from "@xterm/addon-webgl";
+import { type ITheme, Terminal } from "@xterm/xterm";
+import { element, make } from "./view.js";
+
+const DARK: ITheme = {
+  background: "#0d1117",
+  foreground: "#e6edf3",
+  cursor: "#f0883e",
+  cursorAccent: "#0d1117",
+  selectionBackground: "#3b5070",
+  black: "#484f58",
+  red: "#ff7b72",
+  green: "#3fb950",
+  yellow: "#d29922",
+  blue: "#58a6ff",
+  magenta: "#bc8cff",
+  cyan: "#39c5cf",
+  white: "#b1bac4",
+  brightBlack: "#6e7681",
+  brightRed: "#ffa198",
+  brightGreen: "#56d364",
+  brightYellow: "#e3b341",
+  brightBlue: "#79c0ff",
+  brightMagenta: "#d2a8ff",
+  brightCyan: "#56d4dd",
+  brightWhite: "#ffffff",
+};
+const LIGHT: ITheme = {
+  background: "#ffffff",
+  foreground: "#1f2328",
+  cursor: "#bc4c00",
+  cursorAccent: "#ffffff",
+  selectionBackground: "#b6d6fd",
+  black: "#24292f",
+  red: "#cf222e",
+  green: "#116329",
+  yellow: "#7d4e00",
+  blue: "#0969da",
+  magenta: "#8250df",
+  cyan: "#1b7c83",
+  white: "#57606a",
+  brightBlack: "#57606a",
+  brightRed: "#a40e26",
+  brightGreen: "#1a7f37",
+  brightYellow: "#633c01",
+  brightBlue: "#218bff",
+  brightMagenta: "#a475f9",
+  brightCyan: "#3192aa",
+  brightWhite: "#8c959f",
+};
+
+export type Theme = "auto" | "dark" | "light";
+const coarse = matchMedia("(pointer: coarse)");
+const prefersLight = matchMedia("(prefers-color-scheme: light)");
+
+/** Name, what is sent, and what a screen reader says. */
+const KEYS: readonly (readonly [string, string, string])[] = [
+  ["Esc", "\x1b", "Escape"],
+  ["Tab", "\t", "Tab"],
+  ["←", "\x1b[D", "Left"],
+  ["↑", "\x1b[A", "Up"],
+  ["↓", "\x1b[B", "Down"],
+  ["→", "\x1b[C", "Right"],
+  ["|", "|", "Pipe"],
+  ["/", "/", "Slash"],
+  ["~", "~", "Tilde"],
+  ["-", "-", "Minus"],
+];
+
+export class TerminalView {
+  readonly terminal = new Terminal({
+    cursorBlink: true,
+    fontFamily: 'ui-monospace, "SF Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+    fontSize: matchMedia("(max-width: 700px)").matches ? 13 : 15,
+    lineHeight: 1.15,
+    scrollback: 5000,
+    allowProposedApi: true,
+  });
+  private readonly fit = new FitAddon();
+  private readonly serializer = new SerializeAddon();
+  private theme: Theme = (localStorage.getItem("theme") as Theme | null) ?? "auto";
+  private control = false;
+  private controlKey: HTMLButtonElement | undefined;
+
+  /** `send` gets what the user types. */
+  constructor(private readonly send: (text: string) => void) {
+    this.setTheme(this.theme);
+    prefersLight.addEventListener("change", () => this.setTheme(this.theme));
+    this.setScreenReader(localStorage.getItem("screen-reader") === "on");
+  }
+
+  open(): void {
+    const { terminal } = this;
+    terminal.loadAddon(this.fit);
+    terminal.loadAddon(this.serializer);
+    terminal.loadAddon(new WebLinksAddon());
+    terminal.loadAddon(new ClipboardAddon());
+    terminal.open(element("terminal"));
+    // A phone's screen is small, and its memory too.
+    if (!coarse.matches) this.drawByWebgl();
+    this.fit.fit();
+    new ResizeObserver(() => this.fit.fit()).observe(element("terminal"));
+    terminal.onData((text) => this.send(this.withControl(text)));
+    terminal.attachCustomKeyEventHandler((event) => {
+      if (event.key !== "F6") return true;
+      if (event.type === "keydown") element("save").parentElement?.querySelector<HTMLButtonElement>("button:enabled")?.focus();
+      return false;
+    });
+    this.makeKeys();
+  }
+
+  private drawByWebgl(): void {
+    try {
+      const webgl = new WebglAddon();
+      webgl.onContextLoss(() => webgl.dispose());
+      this.terminal.loadAddon(webgl);
+    } catch {
+      // Without WebGL the terminal draws by other means.
+    }
+  }
+
+  /** What the screen shows, as text that shows it again. */
+  screen(): string {
+    return this.serializer.serialize({ scrollback: 1000 });
+  }
+
+  get currentTheme(): Theme {
+    return this.theme;
+  }
+
+  setTheme(theme: Theme): void {
+    this.theme = theme;
+    localStorage.setItem("theme", theme);
+    const isLight = theme === "light" || (theme === "auto" && prefersLight.matches);
+    const colours = isLight ? LIGHT : DARK;
+    document.documentElement.dataset["theme"] = isLight ? "light" : "dark";
+    document.documentElement.style.setProperty("--terminal", colours.background!);
+    document.querySelector('meta[name="theme-color"]')?.setAttribute("content", isLight ? "#f4f5f7" : "#0d1117");
+    this.terminal.options.theme = colours;
+    // Programs choose their colours for a dark screen.
+    this.terminal.options.minimumContrastRatio = isLight ? 4.5 : 1;
+  }
+
+  get screenReader(): boolean {
+    return this.terminal.options.screenReaderMode ?? false;
+  }
+
+  setScreenReader(on: boolean): void {
+    this.terminal.options.screenReaderMode = on;
+    localStorage.setItem("screen-reader", on ? "on" : "off");
+  }
+
+  setFontSize(size: number): void {
+    this.terminal.options.fontSize = Math.min(Math.max(size, 8), 32);
+    this.fit.fit();
+  }
+
+  get keysShown(): boolean {
+    return !element("keys").hidden;
+  }
+
+  showKeys(shown: boolean): void {
+    element("keys").hidden = !shown;
+  }
+
+  private makeKeys(): void {
+    const bar = element("keys");
+    // A button would take the focus, and with it the keyboard of the screen.
+    const key = (name: string, label: string, act: () => void): HTMLButtonElement => {
+      const made = make("button", { type: "button", title: label, onpointerdown: (event) => event.preventDefault(), onclick: act }, name);
+      made.setAttribute("aria-label", label);
+      return made;
+    };
+    this.controlKey = key("Ctrl", "Control, for the next key", () => this.setControl(!this.control));
+    this.controlKey.setAttribute("aria-pressed", "false");
+    bar.append(
+      this.controlKey,
+      ...KEYS.map(([name, text, label]) => key(name, label, () => this.send(this.withControl(this.forCursorMode(text))))),
+    );
+    this.showKeys(coarse.matches);
+  }
+
+  private forCursorMode(text: string): string {
+    const isApplication = this.terminal.modes.applicationCursorKeysMode;
+    return isApplication && /^\x1b\[[A-D]$/.test(text) ? text.replace("[", "O") : text;
+  }
+
+  private setControl(on: boolean): void {
+    this.control = on;
+    this.controlKey?.setAttribute("aria-pressed", String(on));
+  }
+
+  /** With the bar's Ctrl held, the next character is a control character. */
+  private withControl(text: string): string {
+    if (!this.control) return text;
+    this.setControl(false);
+    const code = text.toUpperCase().charCodeAt(0);
+    return text.length === 1 && code >= 0x40 && code < 0x60 ? String.fromCharCode(code & 0x1f) : text;
+  }
+}

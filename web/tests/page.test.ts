@@ -1,0 +1,343 @@
+// The page in Chromium, as it is built, on a server of files.
+
+import { createHash, randomBytes } from "node:crypto";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { serve } from "../serve.mjs";
+import { machine, snapshot } from "./support.js";
+
+/** Where pictures of the page go, if they are wanted. */
+const pictures = process.env["PREBAKE_PICTURES"];
+
+let browser: Browser;
+let server: Server;
+let site: string;
+let url: string;
+let context: BrowserContext;
+
+function sha256(bytes: Uint8Array, encoding: "hex" | "base64"): string {
+  return createHash("sha256").update(bytes).digest(encoding);
+}
+
+/** The list of machines: the demo, as its files are. */
+function list(): void {
+  const [wasm, snap] = [readFileSync(machine), readFileSync(snapshot)];
+  const image = {
+    name: "demo",
+    title: "Linux",
+    description: "busybox",
+    machine: { url: "images/demo.wasm?v=1", size: wasm.length, integrity: `sha256-${sha256(wasm, "base64")}` },
+    snapshot: { url: "images/demo.snap?v=1", size: snap.length, digest: sha256(snap, "hex").slice(0, 32) },
+  };
+  writeFileSync(join(site, "images.json"), JSON.stringify({ images: [image] }));
+}
+
+beforeAll(async () => {
+  site = mkdtempSync(join(tmpdir(), "prebake-page-"));
+  cpSync(new URL("../dist/page", import.meta.url).pathname, site, { recursive: true });
+  mkdirSync(join(site, "images"));
+  copyFileSync(machine, join(site, "images/demo.wasm"));
+  copyFileSync(snapshot, join(site, "images/demo.snap"));
+  list();
+  server = await serve([["/", site]]);
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  browser = await chromium.launch({
+    executablePath: process.env["PREBAKE_CHROMIUM"] ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+});
+
+afterAll(async () => {
+  await browser?.close();
+  server?.close();
+  rmSync(site, { recursive: true, force: true });
+});
+
+afterEach(() => context?.close());
+
+async function open(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
+  context = await browser.newContext({ viewport: { width: 1100, height: 640 }, colorScheme: "dark", ...options });
+  const page = await context.newPage();
+  await page.goto(url + address);
+  return page;
+}
+
+/** What the terminal shows. */
+async function screen(page: Page): Promise<string> {
+  return page.evaluate(() => {
+    const { active } = (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake.terminal.buffer;
+    const lines = Array.from({ length: active.length }, (_, at) => active.getLine(at)?.translateToString(true) ?? "");
+    return lines.join("\n").trimEnd();
+  });
+}
+
+async function until(page: Page, pattern: RegExp): Promise<RegExpMatchArray> {
+  for (;;) {
+    const text = await screen(page);
+    const found = text.match(pattern);
+    if (found) return found;
+    const overlay = await page.locator("#overlay .card.bad").allInnerTexts();
+    if (overlay.length) throw new Error(`the page shows an error: ${overlay.join()}`);
+    await page.waitForTimeout(50);
+  }
+}
+
+const PROMPT = /[#$]$/;
+
+async function run(page: Page, command: string): Promise<string> {
+  await until(page, PROMPT);
+  const before = (await screen(page)).length;
+  await page.keyboard.type(`${command}\n`);
+  for (;;) {
+    const text = (await screen(page)).slice(before);
+    if (text.includes("\n") && PROMPT.test(text)) return text.split("\n").slice(1, -1).join("\n");
+    await page.waitForTimeout(50);
+  }
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  if (!pictures) return;
+  mkdirSync(pictures, { recursive: true });
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+}
+
+async function save(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator(".toast", { hasText: "Saved demo" }).waitFor();
+  await page.locator("#terminal").click();
+}
+
+/** Waits until all that is needed without a network is kept. */
+async function kept(page: Page): Promise<void> {
+  await page.waitForFunction(async () => {
+    const machines = await caches.open("prebake-machines");
+    const hasMachine = (await machines.keys()).length === 1;
+    const root = await navigator.storage.getDirectory();
+    const snapshots = await root.getDirectoryHandle("snapshots").catch(() => undefined);
+    if (!snapshots || !hasMachine || !navigator.serviceWorker.controller) return false;
+    for await (const name of snapshots.keys()) if (name.endsWith(".snap")) return true;
+    return false;
+  });
+}
+
+async function errorOf(page: Page): Promise<string> {
+  return page.locator("#overlay .card.bad").innerText();
+}
+
+test("a prompt, commands, and a reload that goes on where it was", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  expect(await run(page, "uname -m")).toBe("x86_64");
+  expect(await run(page, "cd /tmp; X=kept; ls /")).toMatch(/\bproc\b/);
+  await picture(page, "desktop");
+  await save(page);
+  await page.reload();
+  await until(page, /x86_64[^]*\/tmp #$/);
+  expect(await run(page, "echo $X in $PWD")).toBe("kept in /tmp");
+});
+
+test("leaving the tab saves, without a word", async () => {
+  const page = await open();
+  await run(page, "X=hidden");
+  await page.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden" });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await page.locator("#status-text", { hasText: "saved" }).waitFor();
+  await page.reload();
+  expect(await run(page, "echo $X")).toBe("hidden");
+});
+
+test("it starts, and resumes, without a network", async () => {
+  const page = await open();
+  await run(page, "X=offline");
+  await kept(page);
+  await save(page);
+  await context.setOffline(true);
+  await page.reload();
+  expect(await run(page, "echo $X")).toBe("offline");
+  await page.goto(`${url}?image=demo&cmd=echo+fresh+$X.`);
+  await until(page, /\nfresh \./);
+});
+
+test("files go in and come out unchanged", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  const content = randomBytes(700_000);
+  await page.locator("#upload").setInputFiles({ name: "random bytes", mimeType: "application/octet-stream", buffer: content });
+  await page.locator(".toast", { hasText: "random bytes" }).waitFor();
+  expect(await run(page, "cd /shared; sha256sum 'random bytes' | cut -c1-64")).toBe(sha256(content, "hex"));
+  await run(page, "gzip < 'random bytes' | gunzip > copy");
+  await page.getByRole("button", { name: "Files" }).click();
+  await picture(page, "files");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download copy" }).click()]);
+  expect(sha256(readFileSync(await download.path()), "hex")).toBe(sha256(content, "hex"));
+  await page.keyboard.press("Escape");
+  // They are saved with the session.
+  await save(page);
+  await page.reload();
+  expect(await run(page, "sha256sum copy | cut -c1-64")).toBe(sha256(content, "hex"));
+});
+
+test("a second tab is told that the session is open, and gets a fresh machine", async () => {
+  const page = await open();
+  await run(page, "X=first");
+  await save(page);
+  const second = await context.newPage();
+  await second.goto(url);
+  await second.locator(".toast.bad", { hasText: "open in another tab" }).waitFor();
+  expect(await run(second, "echo second $X.")).toBe("second .");
+  await second.locator("#status-text", { hasText: "not saved" }).waitFor();
+  expect(await run(page, "echo $X")).toBe("first");
+});
+
+test("sessions are listed, opened and removed", async () => {
+  const page = await open();
+  await run(page, "X=one");
+  await save(page);
+  await page.getByRole("button", { name: "Sessions" }).click();
+  await page.getByRole("button", { name: "New session" }).click();
+  await page.locator("#status-text", { hasText: "demo-2" }).waitFor();
+  expect(await run(page, "echo new $X.")).toBe("new .");
+  await page.getByRole("button", { name: "Sessions" }).click();
+  await picture(page, "sessions");
+  await page.getByRole("button", { name: "Open demo", exact: true }).click();
+  await page.locator("#status-text", { hasText: /demo$/ }).waitFor();
+  expect(await run(page, "echo $X")).toBe("one");
+  await page.getByRole("button", { name: "Sessions" }).click();
+  page.on("dialog", (dialog) => void dialog.accept());
+  await page.getByRole("button", { name: "Remove demo-2" }).click();
+  await page.getByRole("button", { name: "Remove demo-2" }).waitFor({ state: "detached" });
+});
+
+test("a program that ends says so, and starts again over the same disk", async () => {
+  const page = await open();
+  await run(page, "echo disk > /tmp/file");
+  await page.keyboard.type("exit 3\n");
+  await page.locator("#overlay", { hasText: "status 3" }).waitFor();
+  await page.getByRole("button", { name: "Start it again" }).click();
+  expect(await run(page, "cat /tmp/file")).toBe("disk");
+});
+
+test("on a phone, with the bar of keys", async () => {
+  const page = await open("", { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
+  await until(page, PROMPT);
+  await page.locator("#terminal").tap();
+  await page.keyboard.type("cat\n");
+  await page.getByRole("button", { name: "Control" }).tap();
+  await page.keyboard.type("c");
+  await until(page, /\^C\n[^]*#$/);
+  await run(page, "uname -a");
+  await page.getByRole("button", { name: "Up" }).tap();
+  await until(page, /# uname -a$/);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+  await picture(page, "phone");
+});
+
+test("keyboard and theme", async () => {
+  const page = await open("", { colorScheme: "light" });
+  await until(page, PROMPT);
+  expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("light");
+  await run(page, "ls --color=always /");
+  await picture(page, "light");
+  await page.keyboard.press("F6");
+  expect(await page.evaluate(() => document.activeElement?.id)).toBe("save");
+  await page.getByRole("button", { name: "Appearance" }).click();
+  await page.getByRole("button", { name: "Dark" }).click();
+  expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
+});
+
+test("files that are damaged, cut off or missing are errors that can be read", async () => {
+  const file = (name: string): string => join(site, "images", name);
+  const [wasm, snap] = [readFileSync(machine), readFileSync(snapshot)];
+  const damaged = (bytes: Uint8Array, at: number): Uint8Array => {
+    const copy = new Uint8Array(bytes);
+    copy[at]! ^= 1;
+    return copy;
+  };
+  try {
+    for (const [name, content, kind] of [
+      ["demo.snap", damaged(snap, 300), "corrupted"],
+      ["demo.snap", snap.subarray(0, 3_000_000), "truncated"],
+      ["demo.wasm", damaged(wasm, 5_000_000), "network"],
+      ["demo.wasm", wasm.subarray(0, 3_000_000), "network"],
+      ["demo.snap", undefined, "not-found"],
+    ] as const) {
+      if (content) writeFileSync(file(name), content);
+      else rmSync(file(name));
+      const page = await open();
+      await page.locator("#overlay .card.bad").waitFor();
+      expect(await errorOf(page), `${name}: ${kind}`).toContain(kind);
+      if (name === "demo.snap" && kind === "corrupted") await picture(page, "error");
+      await context.close();
+      writeFileSync(file("demo.wasm"), wasm);
+      writeFileSync(file("demo.snap"), snap);
+    }
+  } finally {
+    writeFileSync(file("demo.wasm"), wasm);
+    writeFileSync(file("demo.snap"), snap);
+  }
+});
+
+test("a state that is damaged in the browser's storage is an error, and nothing is lost", async () => {
+  const page = await open();
+  await run(page, "X=precious");
+  await save(page);
+  await page.goto(`${url}icon.svg`);
+  const flip = (at: number): Promise<void> =>
+    page.evaluate(async (at) => {
+      const root = await navigator.storage.getDirectory();
+      const folder = await (await root.getDirectoryHandle("sessions")).getDirectoryHandle("demo");
+      const file = await folder.getFileHandle("state.snap");
+      const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer());
+      bytes[bytes.length + at]! ^= 1;
+      const writable = await file.createWritable();
+      await writable.write(bytes);
+      await writable.close();
+    }, at);
+  await flip(-5000);
+  await page.goto(url);
+  await page.locator("#overlay .card.bad").waitFor();
+  expect(await errorOf(page)).toContain("could not be restored");
+  expect(await errorOf(page)).toContain("corrupted");
+  await page.goto(`${url}icon.svg`);
+  await flip(-5000);
+  await page.goto(url);
+  expect(await run(page, "echo $X")).toBe("precious");
+});
+
+test("a full storage is an error, and what was saved before stays", async () => {
+  const page = await open();
+  await run(page, "X=before");
+  await save(page);
+  const session = await context.newCDPSession(page);
+  const quota = (quotaSize?: number): Promise<unknown> =>
+    session.send("Storage.overrideQuotaForOrigin", { origin: url, ...(quotaSize !== undefined && { quotaSize }) });
+  await run(page, "X=after; dd if=/dev/urandom of=/tmp/much bs=1M count=20 2>/dev/null");
+  await quota(1_000_000);
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator(".toast.bad", { hasText: "storage for this site is full" }).waitFor();
+  await page.locator("#terminal").click();
+  // It runs on.
+  expect(await run(page, "echo $X")).toBe("after");
+  await page.close({ runBeforeUnload: false });
+  const next = await context.newPage();
+  await next.goto(url);
+  expect(await run(next, "echo $X")).toBe("before");
+});
+
+test("the package in a page of its own", async () => {
+  const page = await open();
+  await page.goto(`${url}icon.svg`);
+  cpSync(new URL("../dist/lib", import.meta.url).pathname, join(site, "lib"), { recursive: true });
+  writeFileSync(join(site, "program.html"), readFileSync(new URL("./program.html", import.meta.url)));
+  await page.goto(`${url}program.html`);
+  await page.waitForFunction(() => document.body.dataset["done"]);
+  expect(await page.locator("pre").innerText()).toBe("x86_64\n42\nexited with 3\n");
+});
