@@ -46,12 +46,13 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, c2w-test and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
 	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
+	@echo 'make net-test what needs network namespaces: package managers, git, ssh and servers in guests, and other networks and a Linux as their peers'
 	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
@@ -238,7 +239,7 @@ test: lints programs-test $(SCRIPTS)
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros c2w-test fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -283,6 +284,17 @@ distros: guest build machine
 	@mkdir -p $(IMAGES)
 	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 	@guest/tests/distros $(PREBAKE) $(IMAGES) $(GUEST) all
+
+# The network with its real users, and beside other networks.
+.PHONY: net-test
+net-test: NAMES := alpine networked
+net-test: guest build machine
+	@guest/apt install curl dropbear-bin git iperf3 iproute2 jq openssl passt python3 qemu-system-x86
+	@mkdir -p $(IMAGES)
+	@for name in $(NAMES); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
+	+@cargo build --quiet --release --package prebake --example tap
+	@guest/tests/peers $(PREBAKE) $(SHIPPED)/examples/tap $(IMAGES)
+	@guest/tests/services $(PREBAKE) $(IMAGES)
 
 # A guest with container2wasm's protocol: its kernel, its root file system, its machines, and their snapshots at the barrier.
 .PHONY: c2w-guest c2w-test c2w-figures

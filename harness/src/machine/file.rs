@@ -22,7 +22,7 @@ use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
 use protocol::network::{GUEST_MAC, NetworkInfo};
-use snapshot::{Digest, Space};
+use snapshot::{ReadAt, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
