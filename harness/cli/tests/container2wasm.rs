@@ -57,8 +57,9 @@ fn copy(host: Host, guest: &str, seed: Option<u8>) -> Drawn {
     let program = Program { arguments: DRAWS.map(Into::into).into(), ..Program::default() };
     let work = move || {
         let path = made(&Path::new("c2w").join(guest).with_extension("aot"), "c2w-guest");
-        let file = MachineFile::open(&Context::silent(Folders::default()), &path).unwrap();
-        let saved = Saved::open(&saved_at_barrier(&file)).unwrap();
+        let context = Context::silent(Folders::default());
+        let file = MachineFile::open(&context, &path).unwrap();
+        let saved = Saved::open(&context, &saved_at_barrier(&file)).unwrap();
         let listener = Listener::default();
         let mut engine: Box<dyn Engine> = if host == Host::Native {
             let config = native_config(&file, Some(&saved), (&program, seed), &listener);
@@ -66,7 +67,7 @@ fn copy(host: Host, guest: &str, seed: Option<u8>) -> Drawn {
             Box::new(Machine::restore(config, ram, &mut saved.sections()).unwrap())
         } else {
             let config = file.config(ClockSource::Virtual, Randomness::Published, seed, &[], (&program, None)).unwrap();
-            let loaded = file.load(&[], &program, None).unwrap();
+            let loaded = file.load(file.runnable(false).unwrap().unwrap(), &[], &program, None).unwrap();
             Box::new(loaded.restore(&config, &saved, &[], listener.clone()).unwrap())
         };
         if guest != "qemu" {
