@@ -22,7 +22,7 @@ fn hostile(name: &str, run: &str) -> PathBuf {
         ("pb_abi", "", "i32", 1),
         ("pb_init", "", "", 0),
         ("pb_ram", "", "i32", RAM_START),
-        ("pb_reserve", "i32", "i32", 4096),
+        ("pb_reserve", "i32", "i32", 8192),
         ("pb_answer", "", "i32", 4096),
         ("pb_answer_length", "", "i32", 12),
         ("pb_configure", "i32", "i32", 0),

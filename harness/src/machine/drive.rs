@@ -66,8 +66,8 @@ impl Drive {
         if matches!(stop, Stop::Halted { .. }) {
             self.halted_at = Some(self.machine.now());
             let stats = self.machine.stats();
-            self.idling.halts = stats.halts - self.before.halts;
-            self.idling.longest = self.idling.longest.max(stats.retired - self.retired_at_halt);
+            self.idling.halts = stats.halts.saturating_sub(self.before.halts);
+            self.idling.longest = self.idling.longest.max(stats.retired.saturating_sub(self.retired_at_halt));
             self.retired_at_halt = stats.retired;
         }
         Ok(stop)
@@ -88,9 +88,9 @@ impl Drive {
         Work { retired: stats.retired, device_work: stats.device_work }
     }
 
-    /// Instructions since this began.
+    /// Instructions since this began. A module that is not ours may count as it likes.
     pub fn instructions(&mut self) -> u64 {
-        self.machine.stats().retired - self.before.retired
+        self.machine.stats().retired.saturating_sub(self.before.retired)
     }
 
     /// Wall time since this began.

@@ -6,7 +6,7 @@ use super::error::{ImageError, Result};
 use super::limits::MAX_DOCUMENT;
 use super::spec::Descriptor;
 use super::text::Quoted;
-use crate::host::file::{open_file, open_input};
+use crate::host::file::open_file;
 use crate::observer::Observer;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,7 +94,8 @@ pub enum Place {
 impl Place {
     fn open(&self) -> io::Result<File> {
         match self {
-            Self::Path(path) => open_input(path),
+            // A pipe with a name will do: its other end is the user's.
+            Self::Path(path) => File::open(path),
             Self::StandardInput if io::stdin().is_terminal() => {
                 Err(io::Error::other("standard input is a terminal; pipe an archive into it"))
             }
