@@ -33,7 +33,7 @@ fn machine(context: &Context, answer: u32) -> Vec<u8> {
     let code = link(&wat::parse_str(module).unwrap()).unwrap();
     let options = Options::new(Baseline::default_for(std::env::consts::ARCH).unwrap());
     let code = CodeCache::open(context).compiled(&code, &options).unwrap();
-    let ram_size = 2 << 20;
+    let ram_size = 32 << 20;
     let size = MachineSize { pages: ((RAM_START + ram_size) / MEMORY_PAGE) as u32, ram_size };
     let metadata = Metadata { append: String::new(), upper: 0, network: false, image: None }.encode();
     let root = vec![0x5a; 256 << 10];
@@ -93,7 +93,7 @@ fn code_that_is_swapped_while_it_is_judged_is_never_run() {
         scope.spawn(|| swap(&path, (&ours, &theirs), &done));
         let attempts = std::thread::Builder::new().stack_size(Runtime::STACK).spawn_scoped(scope, || {
             for _ in 0..TRIES {
-                let Ok(file) = MachineFile::open(&context, &path).inspect_err(|error| eprintln!("{error}")) else { continue };
+                let Ok(file) = MachineFile::open(&context, &path) else { continue };
                 let Ok(Some(module)) = file.runnable(false) else {
                     refused += 1;
                     continue;
