@@ -83,20 +83,6 @@ fn ctrl_a_x_leaves() {
     assert_eq!(session.end().code(), Some(0));
 }
 
-/// A terminal's late answers, and what was typed for the guest, are no commands for the user's shell.
-#[test]
-fn what_was_not_read_is_not_left_for_the_shell() {
-    let mut session = start(&at_prompt());
-    session.wait_for("/ # ");
-    // More than is read at once, behind the keys that leave.
-    session.type_in(&format!("\x01x{}", "late; ".repeat(1000)));
-    let terminal = session.terminal.try_clone().unwrap();
-    assert_eq!(session.end().code(), Some(0));
-    rustix::io::ioctl_fionbio(&terminal, true).unwrap();
-    let left = rustix::io::ioctl_fionread(&terminal).unwrap();
-    assert_eq!(left, 0);
-}
-
 #[test]
 fn a_signal_restores_the_terminal() {
     let mut session = start(&at_prompt());
