@@ -65,7 +65,7 @@ fn a_login_of_the_environment_goes_to_its_registry_alone() {
     };
     refused(with_login(&mut convert()).env("PREBAKE_REGISTRY", "registry.example"), &["401"]);
     let mut bake = world.prebake();
-    bake.env("PREBAKE_MACHINE", machine_folder()).arg("bake").arg(&image).args(["--push", "registry.example/image:1"]);
+    bake.env("PREBAKE_MACHINE", machine_folder()).arg("bake").arg(&image).args(["--push", &format!("{}/image:1", world.registry.address)]);
     refused(with_login(&mut bake), &["401"]);
     assert_eq!(sent(), 0);
     refused(with_login(&mut convert()).env("PREBAKE_REGISTRY", &proxy.address), &["401"]);
