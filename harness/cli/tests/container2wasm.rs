@@ -58,7 +58,7 @@ fn copy(host: Host, guest: &str, seed: Option<u8>) -> Drawn {
     let work = move || {
         let path = made(&Path::new("c2w").join(guest).with_extension("aot"), "c2w-guest");
         let context = Context::silent(Folders::default());
-        let file = MachineFile::open(&context, &path).unwrap();
+        let file = machine::open(&path);
         let saved = Saved::open(&context, &saved_at_barrier(&file)).unwrap();
         let listener = Listener::default();
         let mut engine: Box<dyn Engine> = if host == Host::Native {
