@@ -21,7 +21,7 @@ use crate::run::console::{Console, Control};
 use crate::session::Saver;
 use attend::{Begin, Routes, Transcript, TranscriptState};
 use emu::bus::Ram;
-use emu::machine::{Machine, model};
+use emu::machine::{Machine, MachineError, model};
 use protocol::network::NetworkInfo;
 use snapshot::{MachineId, Record, Sections, Space};
 use std::time::Instant;
@@ -121,7 +121,10 @@ pub fn run(
     let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
     let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
-    attend(context, &mut attended, &output, (report, start))
+    attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
+        Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: path.into(), source },
+        error => error,
+    })
 }
 
 /// The machine's module, in WAMR.
