@@ -8,6 +8,7 @@ use common::{at_barrier, at_prompt, prebake, signal};
 use rustix::process::Signal;
 use rustix::termios::tcsetwinsize;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// A person in the shell of a snapshot.
@@ -80,6 +81,23 @@ fn ctrl_a_x_leaves() {
     session.type_in("cho a\x01\x01e\r");
     session.wait_for("\r\na\r\n");
     session.type_in("\x01x");
+    assert_eq!(session.end().code(), Some(0));
+}
+
+/// A terminal's late answers, and what was typed for the guest, are no commands for the user's shell.
+#[test]
+fn what_was_not_read_is_not_left_for_the_shell() {
+    // The user's shell has the terminal before and after, and counts what it finds there.
+    const SHELL: &str = r#""$0" run "$1"; stty -icanon -echo min 0 time 5; echo "found $(cat | wc -c) bytes"; stty sane"#;
+    let mut shell = Command::new("setsid");
+    shell.args(["--ctty", "sh", "-c", SHELL]).arg(prebake().get_program()).arg(at_prompt());
+    let mut session = Session::start(&mut shell);
+    session.wait_for("/ # ");
+    // More than is read at once, and than the terminal keeps for a reader: the rest waits for room there.
+    session.type_in(&format!("\x01x{}", "late; ".repeat(1600)));
+    session.wait_for("found ");
+    session.wait_for(" bytes");
+    assert_eq!(session.before, "0");
     assert_eq!(session.end().code(), Some(0));
 }
 

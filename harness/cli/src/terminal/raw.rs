@@ -1,6 +1,6 @@
 //! Raw mode, and the way out of it.
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -35,8 +35,9 @@ impl Drop for RawMode {
 fn restore() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {
-        // A terminal that is gone needs no settings.
+        // A terminal that is gone needs no settings. Changing them drops what waits for a reader, and not what still waits for room there.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     }
 }
 
