@@ -5,6 +5,11 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Lines of such text, with `end` between them.
+pub fn printable_lines(text: &str, end: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join(end)
+}
+
 /// Bytes as hexadecimal digits, in small letters.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -22,5 +27,6 @@ mod tests {
     #[test]
     fn a_terminal_is_not_programmed() {
         assert_eq!(printable("ä\x1b[2J\n"), "ä\\u{1b}[2J\\n");
+        assert_eq!(printable_lines("a\u{9b}2J\nb\r", "\r\n"), "a\\u{9b}2J\r\nb\\r");
     }
 }

@@ -8,6 +8,7 @@ use prebake::distribution::trust::{PublicKey, SigningKey, TrustError};
 use prebake::error::{Error, Result};
 use prebake::host::file;
 use prebake::observer::{Notice, Observer, Progress, Task};
+use prebake::text::{printable, printable_lines};
 use rustix::termios::{OutputModes, tcgetattr};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -137,7 +138,7 @@ impl Observer for Reporter {
         }
         let bar = bar.get_or_insert_with(|| draw(self.name, progress));
         bar.set_position(progress.done);
-        bar.set_message(wording::task(progress.task));
+        bar.set_message(printable(&wording::task(progress.task)));
     }
 }
 
@@ -153,10 +154,16 @@ fn draw(name: &'static str, progress: &Progress<'_>) -> ProgressBar {
     bar.with_style(style).with_prefix(name)
 }
 
-/// Writes a line on standard error. Unlike `eprintln!` it does not mind that this is gone, say with the terminal.
-fn write_line(text: fmt::Arguments<'_>) {
+/// Writes lines for people on standard output. Whoever reads only the first of them has seen enough.
+pub fn show(text: &str) {
+    let _ = io::stdout().write_all(printable_lines(text, "\n").as_bytes());
+}
+
+/// Writes a line on standard error. Unlike `eprintln!` it does not mind that this is gone, say with the terminal. The names in it may be anyone's.
+pub fn write_line(text: fmt::Arguments<'_>) {
     // In raw mode the guest has the terminal, and lines do not return to their start by themselves.
     let raw = tcgetattr(io::stdin()).is_ok_and(|attributes| !attributes.output_modes.contains(OutputModes::OPOST));
-    let (before, after) = if raw { ("\r\n", "\r\n") } else { ("", "\n") };
-    let _ = io::stderr().write_all(format!("{before}{text}{after}").as_bytes());
+    let (before, end) = if raw { ("\r\n", "\r\n") } else { ("", "\n") };
+    let text = printable_lines(&text.to_string(), end);
+    let _ = io::stderr().write_all(format!("{before}{text}{end}").as_bytes());
 }

@@ -290,3 +290,52 @@ fn wrong_usage_is_2() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("PREBAKE_LOG `debgu`"), "{}", text(&output.stderr));
 }
+
+/// Names come from anyone: `prebake inspect *` in a folder that a guest writes to.
+#[test]
+fn no_name_is_a_command_to_the_terminal() {
+    let folder = scratch("names");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    let evil = "a\x1b]0;evil\x07\u{9b}2J\rb";
+    let at = |ending: &str| {
+        let path = folder.join(format!("{evil}.{ending}"));
+        fs::write(&path, "nothing").unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let (snap, wasm, aot, tar, other) = (at("snap"), at("wasm"), at("aot"), at("tar"), at("other"));
+    fs::copy(at_barrier(), folder.join("good.snap")).unwrap();
+    let (good, barrier) = (folder.join("good.snap").display().to_string(), at_barrier().display().to_string());
+    let volume = format!("{folder}/none{evil}:/x", folder = folder.display());
+    let commands: [&[&str]; 18] = [
+        &["run", &snap],
+        &["run", &wasm],
+        &["run", &aot, "--snapshot", &good],
+        &["run", &good, "-v", &volume],
+        &["run", &good, "--disk", &other],
+        &["run", &good, "--json", evil, "--session", evil],
+        &["run", evil],
+        &["inspect", &snap],
+        &["inspect", &aot],
+        &["diff", &good, &snap],
+        &["convert", &tar, "-o", &wasm],
+        &["convert", &format!("oci:{tar}"), "-o", &wasm],
+        &["aot", &wasm, "-o", &aot],
+        &["push", evil, &aot],
+        &["unpack", &snap, "-o", &other],
+        &["key", "public", &other],
+        &[evil],
+        &["run", &barrier, &format!("--{evil}")],
+    ];
+    for words in commands {
+        let output = run(prebake().args(words), b"");
+        assert!(!output.status.success(), "{words:?}");
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{words:?}: {said:?}");
+    }
+    // What is well is shown, too.
+    let path = folder.join(format!("{evil}.good.snap"));
+    fs::copy(at_barrier(), &path).unwrap();
+    let output = run(prebake().arg("inspect").arg(&path), b"");
+    assert!(output.status.success() && !text(&output.stdout).contains('\x1b'));
+}

@@ -27,6 +27,7 @@ pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, Sess
 pub use run::{RunArgs, RunOperand};
 pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 
+use crate::shell::write_line;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prebake::machine::Devices;
@@ -267,7 +268,14 @@ pub struct ConsoleArgs {
 /// Understands the command line, or ends the process with a message.
 pub fn parse() -> Cli {
     let words: Vec<OsString> = std::env::args_os().collect();
-    parse_from(&words).unwrap_or_else(|error| error.exit())
+    parse_from(&words).unwrap_or_else(|error| {
+        // It repeats what it does not understand, which may be the name of somebody's file.
+        if words.iter().any(|word| word.to_string_lossy().contains(char::is_control)) && error.use_stderr() {
+            write_line(format_args!("{}", error.render().to_string().trim_end()));
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
 }
 
 /// Understands these words, the first of which is the program's name.

@@ -1,11 +1,10 @@
 //! `prebake diff`: what differs between two snapshots.
 
 use crate::args::DiffArgs;
-use crate::shell::Shell;
+use crate::shell::{Shell, show};
 use prebake::error::{Error, Result, exit};
 use prebake::host::file::HostFile;
 use snapshot::{Diff, Snapshot};
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,8 +12,7 @@ use std::process::ExitCode;
 pub fn run(shell: &Shell, args: &DiffArgs) -> ExitCode {
     match diff(args) {
         Ok(diff) => {
-            // Whoever reads the first lines only has seen enough.
-            let _ = write!(std::io::stdout(), "{diff}");
+            show(&diff.to_string());
             if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::DIFFERENT) }
         }
         Err(error) => {

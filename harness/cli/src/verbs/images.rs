@@ -1,7 +1,7 @@
 //! `prebake images`: what has been pulled.
 
 use crate::args::ImagesArgs;
-use crate::shell::Shell;
+use crate::shell::{Shell, show};
 use crate::wording::mebibytes;
 use prebake::distribution::store::{Entry, Store};
 use prebake::error::Result;
@@ -16,9 +16,12 @@ pub fn run(shell: &Shell, args: &ImagesArgs) -> ExitCode {
 
 fn list(shell: &Shell, args: &ImagesArgs) -> Result<()> {
     let entries = Store::open(&shell.context)?.entries()?;
-    let text = if args.json { as_json(&entries) } else { as_text(&entries) };
-    // Whoever reads the first lines only has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if args.json {
+        // Whoever reads the first lines only has seen enough.
+        let _ = std::io::stdout().write_all(as_json(&entries).as_bytes());
+    } else {
+        show(&as_text(&entries));
+    }
     Ok(())
 }
 

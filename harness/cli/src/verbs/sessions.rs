@@ -1,7 +1,7 @@
 //! `prebake sessions`: what has been saved.
 
 use crate::args::SessionsArgs;
-use crate::shell::Shell;
+use crate::shell::{Shell, show};
 use crate::wording::mebibytes;
 use prebake::distribution::store::Store;
 use prebake::error::Result;
@@ -22,9 +22,12 @@ fn list_or_remove(shell: &Shell, args: &SessionsArgs) -> Result<()> {
         return args.remove.iter().try_for_each(|name| sessions.remove(name));
     }
     let listed = sessions.list()?;
-    let text = if args.json { as_json(&listed) } else { as_text(&listed) };
-    // Whoever reads the first lines only has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if args.json {
+        // Whoever reads the first lines only has seen enough.
+        let _ = std::io::stdout().write_all(as_json(&listed).as_bytes());
+    } else {
+        show(&as_text(&listed));
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `prebake trust`: whose native code is run.
 
 use crate::args::{TrustArgs, TrustCommand, TrustedArgs};
-use crate::shell::Shell;
+use crate::shell::{Shell, show};
 use prebake::distribution::trust::{Policy, PublicKey, Rule, Scope, TrustError};
 use prebake::error::Result;
 use serde_json::json;
@@ -58,7 +58,6 @@ fn scope(args: &TrustedArgs) -> Result<Option<Scope>> {
 
 fn list(shell: &Shell, as_json: bool) -> Result<()> {
     let policy = Policy::open(&shell.context)?;
-    let mut text = String::new();
     if as_json {
         let rule = |rule: &Rule| {
             json!({
@@ -67,16 +66,16 @@ fn list(shell: &Shell, as_json: bool) -> Result<()> {
                 "repositories": rule.repositories,
             })
         };
-        text = format!("{:#}\n", serde_json::Value::Array(policy.rules().iter().map(rule).collect()));
+        // Whoever reads the first lines only has seen enough.
+        let _ = writeln!(std::io::stdout(), "{:#}", serde_json::Value::Array(policy.rules().iter().map(rule).collect()));
     } else {
         let row = |key: &str, repositories: &str| format!("{key:71}  {repositories}\n");
-        text += &row("KEY", "REPOSITORIES");
+        let mut text = row("KEY", "REPOSITORIES");
         for rule in policy.rules() {
             let key = rule.key.map_or("any or none".into(), |key| key.fingerprint().to_string());
             text += &row(&key, &rule.repositories.as_ref().map_or("all".into(), ToString::to_string));
         }
+        show(&text);
     }
-    // Whoever reads the first lines only has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }

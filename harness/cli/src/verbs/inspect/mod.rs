@@ -4,7 +4,7 @@ mod machine;
 mod snapshot;
 
 use crate::args::{InspectArgs, RunOperand};
-use crate::shell::Shell;
+use crate::shell::{Shell, show};
 use prebake::artifact::is_machine;
 use prebake::distribution::oci::PullOptions;
 use prebake::error::Result;
@@ -42,10 +42,14 @@ pub fn run(shell: &Shell, args: &InspectArgs) -> ExitCode {
         let parts = files.iter().map(one).collect::<Result<Vec<_>>>()?;
         Ok(if args.json && parts.len() > 1 { format!("[{}]\n", parts.join(",")) } else { parts.join("\n") })
     });
-    // Whoever reads the first lines only has seen enough.
     match result {
         Ok(text) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            if args.json {
+                // Whoever reads the first lines only has seen enough.
+                let _ = std::io::stdout().write_all(text.as_bytes());
+            } else {
+                show(&text);
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
