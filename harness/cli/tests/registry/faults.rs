@@ -1,14 +1,15 @@
 //! What goes wrong on the way is noticed, and the store stays as it was.
 
 use super::files::{files_below, machine, noise};
-use super::proxy::{Fault, HttpRequest, Proxy};
+use super::proxy::{FLOOD, Fault, HttpRequest, Proxy};
 use super::{World, paths, refused, run, same, succeed, text};
 use prebake::context::{Context, Folders};
 use prebake::distribution::oci::{Descriptor, OciError, PullOptions, Registry, Sha256, ensure, reference};
 use prebake::network::Network;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A world with `demo:1` in its registry, and a way to it on which these faults lie.
@@ -114,6 +115,94 @@ fn a_document_that_does_not_end_is_not_read_to_its_end() {
         false => Fault::None,
     });
     refused(&mut world.pull(&reference), &["more than 4194304 bytes"]);
+}
+
+/// What the kernel takes for a reader that reads no more, and more than that.
+const UNREAD: u64 = 16 << 20;
+
+#[test]
+fn a_layer_is_not_read_beyond_its_length() {
+    let (taken, blobs) = (Arc::new(AtomicU64::new(0)), AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    // The first is the configuration.
+    let (world, _, files, reference) = faulty(move |request, _| match request.is_blob() && blobs.fetch_add(1, Ordering::Relaxed) > 0 {
+        true => Fault::Flood("HTTP/1.1 200 OK\r\n\r\n".into(), Arc::clone(&count)),
+        false => Fault::None,
+    });
+    refused(&mut world.pull(&reference), &["has more than the announced"]);
+    let (taken, wanted) = (taken.load(Ordering::Relaxed), files.iter().map(|file| fs::metadata(file).unwrap().len()).sum::<u64>());
+    assert!(0 < taken && taken < wanted + 2 * UNREAD, "{taken} bytes were taken, {wanted} are wanted");
+}
+
+/// Bounds are of what comes, whatever was announced.
+#[test]
+fn no_answer_is_read_beyond_its_bound() {
+    type IsFlooded = fn(&HttpRequest) -> bool;
+    let payload = Sha256::of(b"signed");
+    let layer = serde_json::json!({
+        "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": payload.to_string(), "size": 10,
+        "annotations": { "dev.cosignproject.cosign/signature": "AAAA" },
+    });
+    let config = serde_json::json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": payload.to_string(), "size": 2 });
+    let signed = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": [layer] }).to_string();
+    let document: IsFlooded = |request| request.line.starts_with("GET") && request.is_document() && !request.line.ends_with(".sig");
+    let signatures: IsFlooded = |request| request.line.ends_with(".sig");
+    let of_payload: IsFlooded = |request| request.is_blob() && request.line.contains(&Sha256::of(b"signed").to_string());
+    let (whole, none) = (format!("Content-Length: {FLOOD}\r\n"), "");
+    for ((is_flooded, is_needed), status, announced, bound) in [
+        ((document, true), "200 OK", "Content-Length: 10\r\n", 10),
+        ((document, true), "200 OK", &whole, 4 << 20),
+        ((document, true), "200 OK", none, 4 << 20),
+        ((document, true), "404 Not Found", none, 64 << 10),
+        ((signatures, false), "200 OK", none, 4 << 20),
+        ((of_payload, false), "200 OK", "Content-Length: 10\r\n", 10),
+        ((of_payload, false), "200 OK", &whole, 64 << 10),
+        ((of_payload, false), "200 OK", none, 64 << 10),
+    ] {
+        let (signed, taken) = (signed.clone(), Arc::new(AtomicU64::new(0)));
+        let (head, count) = (format!("HTTP/1.1 {status}\r\n{announced}\r\n"), Arc::clone(&taken));
+        let (world, _, _, reference) = faulty(move |request, _| match () {
+            () if is_flooded(request) => Fault::Flood(head.clone(), Arc::clone(&count)),
+            () if signatures(request) => Fault::status("200 OK", "", &signed),
+            () => Fault::None,
+        });
+        let output = run(&mut world.pull(&reference), b"");
+        // Signatures that cannot be read are none.
+        assert_eq!(output.status.success(), !is_needed, "{status} {announced}: {}", text(&output.stderr));
+        let taken = taken.load(Ordering::Relaxed);
+        assert!(0 < taken && taken < bound + UNREAD, "{status} {announced}: {taken} bytes were taken, {bound} are wanted");
+    }
+}
+
+/// What a registry calls a file is for other clients: in the store it is called by its digest.
+#[test]
+fn a_title_is_no_way_to_a_file() {
+    for title in ["../../evil", "/tmp/prebake-evil\u{0}\u{1b}[2J", ".evil.part"] {
+        let world = World::new();
+        let files = world.pushed("demo:1");
+        let index = super::document(&world.registry.address, "demo", "1");
+        let mut manifest = super::document(&world.registry.address, "demo", index["manifests"][0]["digest"].as_str().unwrap());
+        for layer in manifest["layers"].as_array_mut().unwrap() {
+            layer["annotations"]["org.opencontainers.image.title"] = title.into();
+        }
+        let document = manifest.to_string();
+        let named = format!(
+            "Content-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: {}\r\n",
+            Sha256::of(document.as_bytes())
+        );
+        let proxy =
+            Proxy::before(&world.registry.address, move |request, _| match request.is_document() && !request.line.ends_with(".sig") {
+                true => Fault::status("200 OK", &named, &document),
+                false => Fault::None,
+            });
+        let output = succeed(&mut world.pull(&format!("{}/demo:odd", proxy.address)));
+        let pulled = paths(&output);
+        assert!(same(&files[0], &pulled[0]) && same(&files[1], &pulled[1]));
+        let is_digest = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().bytes().all(|byte| byte.is_ascii_hexdigit());
+        let odd: Vec<_> = files_below(world.folder()).into_iter().filter(|path| path.to_string_lossy().contains("evil")).collect();
+        assert!(pulled.iter().all(is_digest) && odd.is_empty(), "{title:?}: {odd:?}");
+        assert!(!text(&output.stderr).contains('\x1b') && !Path::new("/tmp/prebake-evil").exists());
+    }
 }
 
 #[test]

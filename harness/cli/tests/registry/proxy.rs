@@ -2,8 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Bytes after which a flood ends.
+pub const FLOOD: u64 = 1 << 30;
 
 /// What is done with an answer.
 pub enum Fault {
@@ -21,6 +25,8 @@ pub enum Fault {
     RelativeLocation,
     /// Nothing more comes after so many bytes of the content, but the connection stays.
     Stall(usize),
+    /// This is answered instead, and then zeroes without end; how many were taken is counted.
+    Flood(String, Arc<AtomicU64>),
     /// It is passed on while it comes, so many bytes at a time with pauses between them, until the registry or its connection ends.
     Drip(usize),
 }
@@ -114,6 +120,13 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<HttpRequest>>, f
         log.iter().filter(|seen| seen.line == request.line).count() - 1
     };
     let fault = faults(&request, before);
+    if let Fault::Flood(head, taken) = fault {
+        client.write_all(head.as_bytes())?;
+        while taken.load(Ordering::Relaxed) < FLOOD {
+            taken.fetch_add(client.write(&[0; 1 << 16])? as u64, Ordering::Relaxed);
+        }
+        return Ok(());
+    }
     if let Fault::Answer(answer) = fault {
         return client.write_all(&answer);
     }
