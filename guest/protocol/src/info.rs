@@ -111,14 +111,14 @@ impl fmt::Display for Info {
         for Tmpfs { path, options } in &self.tmpfs {
             // Blanks in front of a value are skipped, so there must be an option.
             let options = if options.is_empty() { "rw" } else { options };
-            writeln!(f, "tmpfs: {options} {}", whole(path))?;
+            writeln!(f, "tmpfs: {} {}", whole(options), whole(path))?;
         }
         for Bind { path, read_only } in &self.binds {
             writeln!(f, "{}: {}", if *read_only { "mr" } else { "m" }, whole(path))?;
         }
         for Limit { resource, soft, hard } in &self.limits {
             let number = |limit: &Option<u64>| limit.map_or("unlimited".into(), |limit| limit.to_string());
-            writeln!(f, "limit: {resource} {} {}", number(soft), number(hard))?;
+            writeln!(f, "limit: {} {} {}", whole(resource), number(soft), number(hard))?;
         }
         if self.read_only { writeln!(f, "root: ro") } else { Ok(()) }
     }
@@ -163,6 +163,29 @@ mod tests {
         assert_eq!(command(&["a", "", "b"]), "c: a  b\n");
         assert_eq!(command(&["a", ""]), "c: a  \n");
         assert_eq!(command(&["a\nb\\"]), "c: a\\\nb\\\\\n");
+    }
+
+    /// Whoever puts a name together from somebody else's words asks for that name, and for nothing besides.
+    #[test]
+    fn no_value_begins_a_line_of_its_own() {
+        let evil = || "x\ne: /bin/evil".to_owned();
+        let info = Info {
+            entrypoint: Some(evil()),
+            command: vec![evil()],
+            environment: vec![(evil(), evil())],
+            user: Some(evil()),
+            folder: Some(evil()),
+            network: Some(NetworkInfo { search: vec![evil()], names: vec![(evil(), [10, 0, 0, 7].into())], ..NetworkInfo::default() }),
+            binds: vec![Bind { path: evil(), read_only: false }],
+            hostname: Some(evil()),
+            tmpfs: vec![Tmpfs { path: evil(), options: evil() }],
+            limits: vec![Limit { resource: evil(), soft: None, hard: None }],
+            ..Info::default()
+        };
+        let text = info.to_string();
+        let lines: Vec<&str> = text.split("\n").collect();
+        let begun = lines.windows(2).filter(|lines| lines[1].starts_with("e: ") && !lines[0].ends_with('\\'));
+        assert_eq!(begun.count(), 0, "{text}");
     }
 
     #[test]

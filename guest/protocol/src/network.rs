@@ -1,5 +1,6 @@
 //! The guest's network: the addresses that hosts and guests agree on, which are container2wasm's, and what `info` says of it.
 
+use crate::info::escape;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -43,9 +44,9 @@ impl fmt::Display for NetworkInfo {
             writeln!(f, "mtu: {mtu}")?;
         }
         if !self.search.is_empty() {
-            writeln!(f, "search: {}", self.search.join(" "))?;
+            writeln!(f, "search: {}", escape(&self.search.join(" "), &['\n']))?;
         }
-        self.names.iter().try_for_each(|(name, address)| writeln!(f, "host: {address} {name}"))
+        self.names.iter().try_for_each(|(name, address)| writeln!(f, "host: {address} {}", escape(name, &['\n'])))
     }
 }
 
