@@ -16,26 +16,26 @@ const TYPES = {
   ".webmanifest": "application/manifest+json",
 };
 
-/** The file behind a path; undefined if there is none. */
-function find(folders, path) {
-  let plain;
+/** The file behind an address; undefined if there is none. */
+function find(folders, address) {
   try {
-    plain = normalize(decodeURIComponent(path));
+    const plain = normalize(decodeURIComponent(new URL(address, "http://localhost").pathname));
+    for (const [prefix, folder] of folders) {
+      const place = prefix.endsWith(sep) ? prefix : prefix + sep;
+      if (!plain.startsWith(place)) continue;
+      const name = plain.slice(place.length);
+      const file = join(folder, name.endsWith(sep) || name === "" ? join(name, "index.html") : name);
+      const stat = statSync(file, { throwIfNoEntry: false });
+      if (stat?.isFile()) return { file, stat };
+    }
   } catch {
-    return undefined;
-  }
-  for (const [prefix, folder] of folders) {
-    if (!plain.startsWith(prefix)) continue;
-    const name = plain.slice(prefix.length);
-    const file = join(folder, name.endsWith(sep) || name === "" ? join(name, "index.html") : name);
-    const stat = statSync(file, { throwIfNoEntry: false });
-    if (stat?.isFile()) return { file, stat };
+    // It is no address, or no name that a file can have.
   }
   return undefined;
 }
 
 function answer(folders, request, response) {
-  const found = ["GET", "HEAD"].includes(request.method) && find(folders, new URL(request.url, "http://localhost").pathname);
+  const found = ["GET", "HEAD"].includes(request.method) && find(folders, request.url);
   if (!found) {
     response.writeHead(404, { "content-type": "text/plain" }).end("not found\n");
     return;
@@ -62,7 +62,7 @@ function answer(folders, request, response) {
   if (range) headers["content-range"] = `bytes ${start}-${end}/${stat.size}`;
   response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1 });
   if (request.method === "HEAD" || stat.size === 0) response.end();
-  else createReadStream(file, { start, end }).pipe(response);
+  else createReadStream(file, { start, end }).on("error", () => response.destroy()).pipe(response);
 }
 
 /** Serves `folders`, pairs of a path and a folder, on this host alone. Resolves to the server. */
