@@ -25,10 +25,12 @@ const THEIRS: u32 = 666;
 
 /// A machine with code that says `answer`, compiled and trusted by `context`.
 fn machine(context: &Context, answer: u32) -> Vec<u8> {
+    // What tells the answers apart is in the middle of several pages of code: pages are what a file is mapped by.
+    let other: String = (0..300).map(|n| format!("(func (param i32) (result i32) (i32.mul (local.get 0) (i32.const {n})))")).collect();
     let module = format!(
         r#"(module (memory (export "memory") 1 1)
              (func (export "pb_payload_read") (param i32 i32 i32))
-             (func (export "pb_abi") (result i32) (i32.const {answer})))"#
+             {other} (func (export "pb_abi") (result i32) (i32.const {answer})) {other})"#
     );
     let code = link(&wat::parse_str(module).unwrap()).unwrap();
     let options = Options::new(Baseline::default_for(std::env::consts::ARCH).unwrap());
@@ -85,6 +87,8 @@ fn code_that_is_swapped_while_it_is_judged_is_never_run() {
     let (context, other) = (context("swapped"), context("swapped-elsewhere"));
     let (ours, theirs) = (machine(&context, OURS), machine(&other, THEIRS));
     assert_eq!(ours.len(), theirs.len());
+    let last = ours.iter().zip(&theirs).rposition(|(a, b)| a != b).unwrap();
+    assert!(last < ours.len() / 4096 * 4096, "what differs is on the last page");
     let path = scratch("swapped.aot");
     fs::write(&path, &ours).unwrap();
     let done = AtomicBool::new(false);

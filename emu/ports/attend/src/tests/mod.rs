@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod guest;
+mod hostile;
 mod input;
 mod orders;
 mod saving;
