@@ -41,6 +41,17 @@ impl Folders {
             temporary: root.join("temporary"),
         }
     }
+
+    /// Those below one of `places` whose files are trusted later; all paths are without symbolic links. One that is not there is made: nobody else is to
+    /// make it.
+    pub(crate) fn trusted_below(&self, places: &[&Path]) -> Vec<PathBuf> {
+        let is_below = |folder: &&PathBuf| {
+            let known = folder.ancestors().find_map(|known| known.canonicalize().ok());
+            known.is_some_and(|known| places.iter().any(|place| known.starts_with(place)))
+        };
+        let folders = [&self.store, &self.cache, &self.configuration].into_iter().flatten().filter(is_below);
+        folders.filter_map(|folder| private_folder(folder.clone()).unwrap_or_else(|| folder.clone()).canonicalize().ok()).collect()
+    }
 }
 
 /// What everything is done with. Cheap to clone.

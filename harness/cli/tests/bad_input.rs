@@ -328,7 +328,7 @@ fn no_name_is_a_command_to_the_terminal() {
         &["run", &barrier, &format!("--{evil}")],
     ];
     for words in commands {
-        let output = run(prebake().args(words), b"");
+        let output = run(prebake().args(words).current_dir(&folder), b"");
         assert!(!output.status.success(), "{words:?}");
         let said = text(&output.stderr) + &text(&output.stdout);
         assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{words:?}: {said:?}");

@@ -68,7 +68,7 @@ impl ConfigBuilder {
     /// Opens what was asked for: devices, and what the guest's program gets, with this network.
     pub fn open(context: &Context, devices: &Devices, verify: Verify, program: &Program, network: Option<&NetworkInfo>) -> Result<Self> {
         let (disks, shares, disk_records, share_records) = Default::default();
-        let grants = Arc::new(program.grants(&devices.shares)?);
+        let grants = Arc::new(program.grants(&devices.shares, context.folders())?);
         let (files, info) = (program.files(&grants)?, program.info(network));
         let mut parts = Self { disks, shares, files, info, network: devices.network, disk_records, share_records };
         for arg in &devices.disks {

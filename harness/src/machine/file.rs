@@ -43,7 +43,8 @@ fn host_file(FileIdentity { device, inode }: FileIdentity) -> wamr::HostFile {
     wamr::HostFile { device, inode }
 }
 
-/// The module of a machine's file, which may be run. It is in memory: what was judged is what runs, whatever becomes of the file.
+/// The module of a machine's file, which may be run. Its code is in memory, unless the file is in the store: what was judged is what runs, whatever
+/// becomes of a file that others can write.
 pub struct Runnable(ModuleBytes);
 
 /// An open machine's file.
@@ -120,10 +121,13 @@ impl MachineFile {
         let error = |source| Error::Artifact { path: self.path.clone(), source };
         let file = self.artifact.file();
         let (is_kept, before) = (self.context.keeps(file.file()), Stamp::of(file.file()));
-        // The parts are the guest's, and are read when it wants them. But whether they are where the file says is known only of a file in the store, and of
-        // an .aot, since the digest of its code is that of all that is outside; and what is verified must not change.
-        let is_outside_known = is_kept || self.is_compiled() && !verify;
-        let later = if is_outside_known { self.artifact.parts_range() } else { 0..0 };
+        // What may be read later, from the file: all of one in the store. Of an .aot the parts, which are the guest's: the digest of its code is that of all
+        // that is outside of them, so they are where the file says; but what is verified must not change.
+        let later = match () {
+            () if is_kept => 0..u64::MAX,
+            () if self.is_compiled() && !verify => self.artifact.parts_range(),
+            () => 0..0,
+        };
         let bytes = ModuleBytes::of_file((file.file(), &self.path), file.byte_len(), later);
         let bytes = bytes.map_err(|source| Error::Module { path: self.path.clone(), source: Box::new(source) })?;
         let held = Artifact::open(bytes.as_ref()).map_err(error)?;
@@ -254,7 +258,8 @@ impl MachineFile {
         let folder = |(number, (host, access))| Preopen { guest: format!("{number}"), host, read_only: access == Access::ReadOnly };
         let shares_folders = shares.iter().map(|share| (share.path.clone(), share.access()));
         let folders = shares_folders.chain(program.folders()?).enumerate().map(folder).collect();
-        let [writable, read_only, kept] = program.grants(shares)?.lists().map(|files| files.into_iter().map(host_file).collect());
+        let [writable, read_only, kept] =
+            program.grants(shares, self.context.folders())?.lists().map(|files| files.into_iter().map(host_file).collect());
         let upper = self.disks().into_iter().enumerate().find(|(_, disk)| disk.kind == DiskKind::Upper);
         let disk = upper.map(|(number, disk)| DiskRoom { number: number as u16, size: disk.size as usize });
         let room = Room { ram: self.ram_size() as usize, disk };

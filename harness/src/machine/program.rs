@@ -1,5 +1,6 @@
 //! What the guest's program is and what it gets of the host: the options of `run` that init follows, in the habits of docker.
 
+use crate::context::Folders;
 use crate::error::{Error, Result, Setting};
 use crate::host::backend::grants::Grants;
 use crate::host::backend::hostdir::HostDir;
@@ -241,8 +242,9 @@ impl Program {
         .to_string()
     }
 
-    /// What the guest may change of the host's files, by its volumes and these shares.
-    pub fn grants(&self, shares: &[SharedDirectory]) -> Result<Grants> {
+    /// What the guest may change of the host's files, by its volumes and these shares. What prebake itself keeps below one of them, in `folders`, it may
+    /// only look at: what is run and trusted later depends on it.
+    pub fn grants(&self, shares: &[SharedDirectory], folders: &Folders) -> Result<Grants> {
         let share = |share: &SharedDirectory| {
             let error = |source| Error::Read { what: "directory", path: share.path.clone(), source };
             Ok((share.path.canonicalize().map_err(error)?, share.access()))
@@ -252,7 +254,10 @@ impl Program {
             let name = file.as_ref().map_or(OsStr::new(""), |name| OsStr::from_bytes(name.as_bytes()));
             Ok((if file.is_some() { directory.join(name) } else { directory }, volume.access()))
         };
-        let given = shares.iter().map(share).chain(self.volumes.iter().map(volume)).collect::<Result<Vec<_>>>()?;
+        let mut given = shares.iter().map(share).chain(self.volumes.iter().map(volume)).collect::<Result<Vec<_>>>()?;
+        let writable = given.iter().filter(|(_, access)| *access == Access::ReadWrite).map(|(path, _)| path.as_path());
+        let own = folders.trusted_below(&writable.collect::<Vec<_>>());
+        given.extend(own.into_iter().map(|own| (own, Access::ReadOnly)));
         let grants = Grants::of(given.iter().map(|(path, access)| (path.as_path(), *access)));
         grants.map_err(|source| Error::Host { what: "look at the volumes", source: source.into() })
     }
@@ -368,7 +373,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let program = Program { volumes: vec![volume("/nonexistent/x:/x").unwrap()], ..Program::default() };
-        assert!(program.grants(&[]).unwrap_err().to_string().contains("/nonexistent/x"));
+        assert!(program.grants(&[], &Folders::default()).unwrap_err().to_string().contains("/nonexistent/x"));
         assert!(program.config(3, None).unwrap_err().to_string().contains("/nonexistent/x"));
     }
 }

@@ -3,11 +3,10 @@
 use crate::distribution::oci::Sha256;
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
-use crate::host::file::atomic;
+use crate::host::file::{self, atomic};
 use crate::machine::program::Program;
 use protocol::Mode;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where a session began, and what it needs to go on.
@@ -58,8 +57,9 @@ impl Origin {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let read = fs::read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        read.map_err(|source| Error::Read { what: "record of a session", path: path.into(), source })
+        const WHAT: &str = "record of a session";
+        let bytes = file::read(WHAT, path)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Read { what: WHAT, path: path.into(), source: error.into() })
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {

@@ -94,6 +94,12 @@ pub fn open_input(path: &Path) -> io::Result<File> {
     if is_of_the_system(path) { open(path, &[RegularFile, BlockDevice, Fifo, CharacterDevice]) } else { open_file(path) }
 }
 
+/// The same, or a pipe with a name, whose other end is waited for. For what the user alone names, and nothing that another file leads to.
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    use FileType::{BlockDevice, Fifo, RegularFile};
+    if is_of_the_system(path) { open_input(path) } else { open(path, &[RegularFile, BlockDevice, Fifo]) }
+}
+
 fn open(path: &Path, kinds: &[FileType]) -> io::Result<File> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let found = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
@@ -125,9 +131,9 @@ pub(crate) fn lies_below(file: &File, folder: &Path) -> bool {
     place.is_ok_and(|place| folder.canonicalize().is_ok_and(|folder| place.starts_with(folder)))
 }
 
-/// Whether `file` is this user's or the system's, and nobody else can write it.
+/// Whether `file` is this user's or the system's, and nobody else can write it, nor has it another name, by which it could be met elsewhere.
 pub(crate) fn only_owner_writes_file(file: &File) -> bool {
-    file.metadata().is_ok_and(|found| is_owner(found.uid()) && found.mode() & 0o022 == 0)
+    file.metadata().is_ok_and(|found| is_owner(found.uid()) && found.mode() & 0o022 == 0 && found.nlink() == 1)
 }
 
 /// This user, or the one that can write everything.
@@ -163,6 +169,34 @@ mod tests {
         drop(writer);
         assert_eq!(read("variables", Path::new(&format!("/dev/fd/{}", reader.as_raw_fd()))).unwrap(), b"A=B");
         assert_eq!(read("variables", Path::new("/dev/null")).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_not_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "").unwrap();
+        let file = open_file(&path).unwrap();
+        assert!(only_owner_writes_file(&file));
+        fs::hard_link(&path, &other).unwrap();
+        assert!(!only_owner_writes_file(&file));
+    }
+
+    #[test]
+    fn a_pipe_is_waited_for_only_where_a_pipe_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(open_file(&path).is_err() && open_input(&path).is_err());
+        let mut read = String::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| fs::write(&path, "content").unwrap());
+            open_stream(&path).unwrap().read_to_string(&mut read).unwrap();
+        });
+        assert_eq!(read, "content");
+        for other in [Path::new("/dev/fd"), folder.path()] {
+            assert_eq!(open_stream(other).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::error::{ImageError, Result};
 use super::limits::MAX_DOCUMENT;
 use super::spec::Descriptor;
 use super::text::Quoted;
-use crate::host::file::open_file;
+use crate::host::file::{open_file, open_stream};
 use crate::observer::Observer;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,7 +95,7 @@ impl Place {
     fn open(&self) -> io::Result<File> {
         match self {
             // A pipe with a name will do: its other end is the user's.
-            Self::Path(path) => File::open(path),
+            Self::Path(path) => open_stream(path),
             Self::StandardInput if io::stdin().is_terminal() => {
                 Err(io::Error::other("standard input is a terminal; pipe an archive into it"))
             }
@@ -118,11 +118,11 @@ impl fmt::Display for Place {
 fn seekable(place: &Place, folder: &Path, limit: u64) -> Result<File> {
     let name = place.to_string();
     let opening = || ImageError::io(format!("open the image {name}"));
-    let mut file = place.open().map_err(opening())?;
+    let mut file = place.open().map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => ImageError::NotAnImage { name: name.clone(), problem: "it is a folder, not an archive".into() },
+        _ => opening()(error),
+    })?;
     let kind = file.metadata().map_err(opening())?.file_type();
-    if kind.is_dir() {
-        return Err(ImageError::NotAnImage { name, problem: "it is a folder, not an archive".into() });
-    }
     // What has been read of it already does not come again.
     let is_whole = kind.is_file() && file.stream_position().map_err(opening())? == 0;
     let reading = || ImageError::io(format!("read the image {name}"));
