@@ -453,5 +453,5 @@ fn what_is_no_machine_of_ours_is_told() {
     // Nor is a machine one that was never there.
     refused(&mut world.pull(&world.reference("none:1")), &["404"]);
     let output = run(world.prebake().args(["pull", "Not A Reference"]), b"");
-    assert!(text(&output.stderr).contains("invalid reference"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("invalid image name"), "{}", text(&output.stderr));
 }

@@ -80,11 +80,7 @@ pub fn ensure(context: &Context, reference: &str, options: &PullOptions) -> Resu
 pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
     let _span = debug_span!(target: "prebake::registry", "pull", reference).entered();
     let _shared = store.share()?;
-    let known = match store.entry(reference)? {
-        Some(_) => super::known_reference(reference),
-        None => None,
-    };
-    let reference = known.map_or_else(|| super::reference(reference), Ok)?;
+    let reference = super::reference(reference)?;
     let name = reference.whole();
     // A digest names the same for ever.
     let fixed = match reference.digest() {
@@ -186,7 +182,7 @@ pub(crate) fn voucher(
     signatures: &[Signature],
 ) -> Result<Option<Voucher>> {
     let Some(code) = code else { return Ok(None) };
-    let reference = super::known_reference(reference).map_or_else(|| super::reference(reference), Ok)?;
+    let reference = super::reference(reference)?;
     let policy = Policy::open_or_nothing(context);
     let by = policy.vouches(&repository(&reference), digest, signatures).map(ToString::to_string);
     Ok(by.map(|by| Voucher { code, by }))
