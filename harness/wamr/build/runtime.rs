@@ -25,7 +25,6 @@ const FOLDERS: &[&str] = &[
 ];
 
 const FILES: &[&str] = &[
-    "iwasm/aot/aot_loader.c",
     "iwasm/aot/aot_runtime.c",
     "iwasm/aot/aot_intrinsic.c",
     "iwasm/interpreter/wasm_loader.c",
@@ -33,8 +32,8 @@ const FILES: &[&str] = &[
     "shared/platform/common/libc-util/libc_errno.c",
 ];
 
-/// The file that c/posix.c takes in and mends. c/interpreter.c does so with `wasm_interp_fast.c`.
-const REPLACED: &str = "posix.c";
+/// The files that c/posix.c and c/thread.c take in and mend. c/interpreter.c does so with `wasm_interp_fast.c`, and c/loader.c with `aot_loader.c`.
+const REPLACED: &[&str] = &["posix.c", "posix_thread.c"];
 
 const INCLUDES: &[&str] =
     &["iwasm/libraries/libc-wasi/sandboxed-system-primitives/include", "iwasm/libraries/libc-wasi/sandboxed-system-primitives/src"];
@@ -49,14 +48,14 @@ pub fn build(core: &Path, target: Target) -> Result<()> {
         build.include(core.join(include));
     }
     for folder in FOLDERS {
-        build.files(source::files(&core.join(folder), "c", &[REPLACED])?);
+        build.files(source::files(&core.join(folder), "c", REPLACED)?);
     }
     build.files(FILES.iter().map(|file| core.join(file)));
     build.file(core.join(target.invoke_native())).file(core.join(match target {
         Target::X86_64 => "iwasm/aot/arch/aot_reloc_x86_64.c",
         Target::Aarch64 => "iwasm/aot/arch/aot_reloc_aarch64.c",
     }));
-    build.files(["c/host.c", "c/interpreter.c", "c/posix.c", "c/runtime.c"]);
+    build.files(["c/host.c", "c/interpreter.c", "c/loader.c", "c/posix.c", "c/runtime.c", "c/thread.c"]);
     config::archive(build, "prebake_wamr", "gcc libc6-dev")?;
     println!("cargo::rustc-link-search=native={}", std::env::var("OUT_DIR").map_err(|_| "OUT_DIR is not set")?);
     println!("cargo::rustc-link-lib=static=prebake_wamr");

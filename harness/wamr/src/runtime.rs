@@ -22,8 +22,8 @@ struct Started {
 }
 
 impl Runtime {
-    /// A good size for the stack of the thread, in bytes. [`start`](Self::start) touches every page of the stack, which takes milliseconds on a main
-    /// thread with 8 MiB and a tenth of one here; compiled code recurses on this stack.
+    /// A good size for the stack of the thread, in bytes. Compiled code recurses on it. On a process's first thread [`start`](Self::start) touches every
+    /// page of the stack, which takes milliseconds for 8 MiB.
     pub const STACK: usize = 1 << 20;
 
     /// Starts WAMR on this thread.

@@ -1,0 +1,15 @@
+/*
+ * WAMR's threads. It touches every page of a thread's stack, so that those that it is to guard are there: where the stack does not grow they are, as in
+ * every thread but the process's first.
+ */
+#include <alloca.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "platform_api_vmcore.h"
+
+#undef os_alloca
+/* The next place to be touched: the last one. */
+#define os_alloca(size) (syscall(SYS_gettid) == getpid() ? alloca(size) : stack_min_addr)
+
+#include "shared/platform/common/posix/posix_thread.c"
