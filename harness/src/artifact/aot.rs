@@ -265,7 +265,7 @@ fn expression_end(file: &[u8], at: usize, depth: u32) -> Option<usize> {
     }
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field))
 }
 

@@ -1,6 +1,6 @@
 //! Code that was compiled on this host.
 
-use super::with_cpu;
+use super::{link_code, with_cpu};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file::{atomic, is_writable};
@@ -86,9 +86,9 @@ impl CodeCache {
         self.recorded(bytes, options.baseline)
     }
 
-    /// Code that was compiled here, with the record of its processor. It may be run as well.
+    /// Code that was compiled here, linked, with the record of its processor. It may be run as well.
     fn recorded(&self, code: Vec<u8>, baseline: Baseline) -> Result<Vec<u8>> {
-        let recorded = with_cpu(code, baseline.cpu());
+        let recorded = with_cpu(link_code(code), baseline.cpu());
         self.mark_as(Digest::of(&recorded), baseline)?;
         Ok(recorded)
     }

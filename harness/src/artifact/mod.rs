@@ -1,6 +1,6 @@
 //! Artifacts: a machine's `.wasm` or `.aot` with kernel, initramfs and root disk riding inside, as `ARTIFACT.md` specifies.
 //!
-//! A *code file* holds code alone: the module that [`link`] makes of the compiler's output, or WAMR's compilation of it. [`pack`] adds a
+//! A *code file* holds code alone: the module that [`link`] makes of the compiler's output, or WAMR's compilation of it, linked with itself. [`pack`] adds a
 //! payload to a code file, in the time of a copy. [`Artifact`] finds the payload again and gives the code file back, bit for bit, so
 //! that its digest says whether the code can be trusted.
 
@@ -9,6 +9,7 @@ pub mod code_cache;
 mod error;
 mod format;
 mod link;
+mod link_code;
 mod pack;
 mod reader;
 mod wasm;
@@ -16,6 +17,7 @@ mod wasm;
 pub use aot::{VERSION as AOT_VERSION, with_cpu};
 pub use error::{ArtifactError, Result};
 pub use link::{PAYLOAD_READ, link};
+use link_code::link_code;
 pub use pack::{PartInput, pack};
 pub use payload::{Error as PayloadError, MachineSize, Part, PartKind};
 pub use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PART_ALIGNMENT};
