@@ -46,7 +46,7 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, clones and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
@@ -54,6 +54,7 @@ help:
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
 	@echo 'make net-test what needs network namespaces: package managers, git, ssh and servers in guests, and other networks and a Linux as their peers'
 	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
+	@echo 'make clones  start a hundred machines of one snapshot, and show how much memory each has of its own'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
@@ -242,7 +243,7 @@ test: lints programs-test $(SCRIPTS)
 	@$(if $(HAS_NODE),:,echo 'test: the page was NOT TESTED: install Node.js 20.19 or newer')
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros net-test c2w-test fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test clones fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -253,6 +254,11 @@ nightly: test-packages
 .PHONY: stack
 stack: packages
 	+@$(CARGO_TEST) --release --package emu --lib exec::tests
+
+# A hundred machines of one snapshot at once, and the memory that each has of its own.
+.PHONY: clones
+clones: test-guest
+	+@$(CARGO_TEST) --workspace --test clones -- --ignored --nocapture
 
 # All instructions with many more operands than `make test` tries.
 .PHONY: oracle
