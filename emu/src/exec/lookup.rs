@@ -3,15 +3,10 @@
 use super::dispatch::Handler;
 use super::flow;
 use super::path::AddressForm;
-use super::row::Entry;
 use super::synthetic;
-use super::table::{FILES, TABLE};
+use super::table::{FILES, entry};
 use crate::decode::{Form, Op, Opcode};
 use iced_x86::Code;
-
-fn entry(code: Opcode) -> Option<&'static Entry> {
-    TABLE.get(code.0 as usize).and_then(Option::as_ref)
-}
 
 /// The handler of an op.
 pub fn handler(op: &Op) -> Handler {
@@ -26,7 +21,7 @@ pub fn handler(op: &Op) -> Handler {
 /// The handler that an opcode has for a form of address, with a conditional jump behind it or without; for constants.
 #[cfg(all(any(target_family = "wasm", feature = "loop-dispatch"), not(feature = "count-ops")))]
 pub const fn find(code: Opcode, address: AddressForm, jump: Option<u8>) -> Option<Handler> {
-    match (&TABLE[code.0 as usize], jump, address) {
+    match (entry(code), jump, address) {
         (None, ..) => None,
         (Some(entry), None, AddressForm::General) => Some(entry.general),
         (Some(entry), None, AddressForm::Based) => Some(entry.based),

@@ -48,25 +48,72 @@ pub const FILES: &[&[Row]] = &[
     x87::transfer::ROWS,
 ];
 
-/// By opcode number.
-pub static TABLE: [Option<Entry>; COUNT] = build();
+/// Entries of all rows.
+const ENTRIES_COUNT: usize = count();
 
-const fn build() -> [Option<Entry>; COUNT] {
-    let mut table = [None; COUNT];
-    let mut file = 0;
+/// By opcode number: the place of its entry, from 1; 0 for none. Few of the numbers have one, and each of those takes a relocation for every handler,
+/// so that a process has a copy of its own of what they lie among.
+static PLACES: [u16; COUNT] = build().0;
+
+static ENTRIES: [Entry; ENTRIES_COUNT] = build().1;
+
+/// The entry of an opcode.
+pub const fn entry(code: Opcode) -> Option<&'static Entry> {
+    if code.0 as usize >= COUNT {
+        return None;
+    }
+    match PLACES[code.0 as usize] {
+        0 => None,
+        place => Some(&ENTRIES[place as usize - 1]),
+    }
+}
+
+const fn count() -> usize {
+    let (mut count, mut file) = (0, 0);
     while file < FILES.len() {
-        let rows = FILES[file];
         let mut i = 0;
-        while i < rows.len() {
-            let row = &rows[i];
-            let register = Opcode::of(row.code, false).0 as usize;
-            let memory = Opcode::of(row.code, true).0 as usize;
-            assert!(table[register].is_none() && table[memory].is_none(), "two rows for one Code");
-            table[register] = row.register;
-            table[memory] = row.memory;
+        while i < FILES[file].len() {
+            let row = &FILES[file][i];
+            count += row.register.is_some() as usize + row.memory.is_some() as usize;
             i += 1;
         }
         file += 1;
     }
-    table
+    count
+}
+
+const fn build() -> ([u16; COUNT], [Entry; ENTRIES_COUNT]) {
+    let mut places = [0; COUNT];
+    let mut entries = [first(); ENTRIES_COUNT];
+    let mut count = 0;
+    let mut file = 0;
+    while file < FILES.len() {
+        let mut i = 0;
+        while i < FILES[file].len() {
+            let row = &FILES[file][i];
+            let forms = [(Opcode::of(row.code, false), row.register), (Opcode::of(row.code, true), row.memory)];
+            let mut form = 0;
+            while form < forms.len() {
+                let (Opcode(number), entry) = forms[form];
+                assert!(places[number as usize] == 0, "two rows for one Code");
+                if let Some(entry) = entry {
+                    entries[count] = entry;
+                    count += 1;
+                    places[number as usize] = count as u16;
+                }
+                form += 1;
+            }
+            i += 1;
+        }
+        file += 1;
+    }
+    (places, entries)
+}
+
+/// Any entry, for places that are not filled yet.
+const fn first() -> Entry {
+    match (FILES[0][0].register, FILES[0][0].memory) {
+        (Some(entry), _) | (None, Some(entry)) => entry,
+        (None, None) => unreachable!(),
+    }
 }
