@@ -18,7 +18,7 @@ pub fn measure(criterion: &mut Criterion) {
     let code = code();
     let mode = Mode::new(CodeSize::Bits64, false, Cr0::PE | Cr0::PG, Cr4::PAE | Cr4::OSFXSR);
     let block = || {
-        let mut slots = Slots::for_instructions(COUNT);
+        let mut slots = Slots::for_instructions(COUNT, Vec::new());
         assert!(decode_block(black_box(&code), mode, 0, COUNT, &mut slots));
         slots.into_vec()
     };

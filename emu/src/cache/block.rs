@@ -12,7 +12,7 @@ pub struct BlockKey {
 }
 
 /// A cached block.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Block {
     /// Index of its first slot.
     pub start: u32,

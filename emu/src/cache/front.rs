@@ -1,6 +1,9 @@
-//! A direct-mapped table in front of the map of blocks: most blocks that the jump table does not know are here, one load away.
+//! A direct-mapped table in front of the map of blocks: most blocks that the jump table does not know are here, one load away; and most that are not
+//! here are nowhere.
 
 use super::block::{Block, BlockKey};
+use crate::bus::PAGE_SIZE;
+use crate::decode::MAX_INSTRUCTION_BYTES;
 
 const ENTRIES: usize = 1 << 14;
 /// Addresses that share a place; see the jump table.
@@ -8,9 +11,22 @@ const NEAR_SHIFT: u32 = 1;
 /// Set in the key of every entry that holds a block; no guest-physical address reaches as far, nor to the mode above.
 const FILLED: u64 = 1 << 55;
 const MODE_SHIFT: u32 = 56;
+/// What has been removed; of no mode.
+const REMOVED: Entry = (FILLED | 0xff << MODE_SHIFT, 0);
 
-/// Key; the block's first slot and its bytes. Zero where there is none: memory that the allocator has zeroed is not touched before it is needed.
+/// Key; the block's first slot and its bytes. Zero where there never was one: memory that the allocator has zeroed is not touched before it is needed.
 type Entry = (u64, u64);
+
+/// Where a block is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here.
+    Front(Block),
+    /// Perhaps in the map.
+    Map,
+    /// There is none.
+    Nowhere,
+}
 
 /// See above.
 pub struct Front {
@@ -32,10 +48,18 @@ impl Front {
         key.address | FILLED | u64::from(key.mode.bits()) << MODE_SHIFT
     }
 
-    /// The block of a key, if it is here.
-    pub fn find(&self, key: BlockKey) -> Option<Block> {
+    /// Where the block of a key is.
+    pub fn find(&self, key: BlockKey) -> Place {
+        const LAST: u64 = PAGE_SIZE - MAX_INSTRUCTION_BYTES as u64;
         let (found, block) = self.entries[Self::index(key)];
-        (found == Self::key(key)).then_some(Block { start: block as u32, second_page: None, length: (block >> 32) as u16 })
+        if found == Self::key(key) {
+            Place::Front(Block { start: block as u32, second_page: None, length: (block >> 32) as u16 })
+        } else if found == 0 && key.address % PAGE_SIZE <= LAST {
+            // Whatever was kept on one page has been here, and has left something.
+            Place::Nowhere
+        } else {
+            Place::Map
+        }
     }
 
     /// Takes the place of another block. One on two pages is left to the map.
@@ -49,7 +73,7 @@ impl Front {
     pub fn remove(&mut self, key: BlockKey) {
         let entry = &mut self.entries[Self::index(key)];
         if entry.0 == Self::key(key) {
-            *entry = (0, 0);
+            *entry = REMOVED;
         }
     }
 
@@ -68,21 +92,31 @@ mod tests {
     #[test]
     fn one_address_holds_a_block_of_one_mode() {
         let mode = |size| Mode::new(size, false, 0, Cr4::OSFXSR);
-        let keys = [0, 0x1000, (1 << 40) - 1].map(|address| BlockKey { address, mode: mode(CodeSize::Bits64) });
+        let keys = [0, 0x1000, (1 << 40) - PAGE_SIZE].map(|address| BlockKey { address, mode: mode(CodeSize::Bits64) });
         for key in keys {
             let mut front = Front::default();
-            assert!(front.find(key).is_none());
-            front.insert(key, &Block { start: 7, second_page: None, length: 300 });
-            let found = front.find(key).unwrap();
-            assert_eq!((found.start, found.second_page, found.length), (7, None, 300));
+            assert_eq!(front.find(key), Place::Nowhere);
+            let block = Block { start: 7, second_page: None, length: 300 };
+            front.insert(key, &block);
+            assert_eq!(front.find(key), Place::Front(block));
             let other = BlockKey { mode: mode(CodeSize::Bits32), ..key };
-            assert!(front.find(other).is_none());
+            assert_eq!(front.find(other), Place::Map);
             front.remove(other);
-            assert!(front.find(key).is_some());
+            assert_eq!(front.find(key), Place::Front(block));
             front.remove(key);
-            assert!(front.find(key).is_none());
-            front.insert(key, &Block { start: 7, second_page: Some(1), length: 3 });
-            assert!(front.find(key).is_none(), "the second page is looked at elsewhere");
+            assert_eq!((front.find(key), front.find(other)), (Place::Map, Place::Map), "there may be others that it took the place of");
+            front.clear();
+            assert_eq!(front.find(key), Place::Nowhere);
         }
+    }
+
+    #[test]
+    fn a_block_on_two_pages_is_looked_for_in_the_map() {
+        let mode = Mode::new(CodeSize::Bits64, false, 0, Cr4::OSFXSR);
+        let mut front = Front::default();
+        let key = |offset| BlockKey { address: 0x5000 + offset, mode };
+        let last = PAGE_SIZE - MAX_INSTRUCTION_BYTES as u64;
+        front.insert(key(last + 1), &Block { start: 7, second_page: Some(6), length: 15 });
+        assert_eq!((front.find(key(last)), front.find(key(last + 1))), (Place::Nowhere, Place::Map));
     }
 }

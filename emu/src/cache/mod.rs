@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
-use front::Front;
+use front::{Front, Place};
 use jump::JumpTable;
 
 /// Most instructions in a block.
@@ -45,6 +45,8 @@ pub struct Cache {
     /// Blocks by the page numbers that their bytes lie on.
     pages: FxHashMap<u32, Vec<BlockKey>>,
     jump: JumpTable,
+    /// See [`Self::take_scratch`].
+    scratch: Vec<Slot>,
     /// How often each instruction that is not implemented was met, by the number of its `Code`.
     unimplemented: BTreeMap<u16, u64>,
 }
@@ -61,6 +63,7 @@ impl Cache {
             front: Front::default(),
             pages: FxHashMap::default(),
             jump: JumpTable::default(),
+            scratch: Vec::new(),
             unimplemented: BTreeMap::new(),
         }
     }
@@ -132,13 +135,26 @@ impl Cache {
 
     /// A block's place, if its bytes are decoded.
     pub fn block(&mut self, key: BlockKey) -> Option<Block> {
-        let near = self.front.find(key);
-        if near.is_some() {
-            return near;
+        match self.front.find(key) {
+            Place::Front(block) => Some(block),
+            Place::Nowhere => None,
+            Place::Map => {
+                let block = *self.blocks.get(&key)?;
+                self.front.insert(key, &block);
+                Some(block)
+            }
         }
-        let block = *self.blocks.get(&key)?;
-        self.front.insert(key, &block);
-        Some(block)
+    }
+
+    /// Slots to build a block in: none yet, and room that was used before.
+    pub fn take_scratch(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Gives slots back that are not needed any more.
+    pub fn give_scratch(&mut self, mut slots: Vec<Slot>) {
+        slots.clear();
+        self.scratch = slots;
     }
 
     /// Whether a block of the greatest length still fits.

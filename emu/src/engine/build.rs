@@ -35,8 +35,8 @@ impl Vcpu {
         let room = usize::try_from(self.code_room()).unwrap_or(usize::MAX);
         let page_offset = address % PAGE_SIZE;
         let page_left = (PAGE_SIZE - page_offset) as usize;
+        let mut slots = Slots::for_instructions(limit, self.cache.take_scratch());
         let bytes = self.code_bytes(address, page_left.min(room));
-        let mut slots = Slots::for_instructions(limit);
         if decode_block(bytes, mode, page_offset, limit, &mut slots) {
             return Ok(Built { slots: slots.into_vec(), second_page: None });
         }

@@ -280,6 +280,7 @@ impl Vcpu {
         // SAFETY: `slots` lives until the dispatcher has returned. Its links are empty, and no way to a block that is kept is found: either the budget
         // is below a block's worth, or the code segment has an end. So it cannot be left other than by its last op.
         unsafe { enter(self, first) };
+        self.cache.give_scratch(slots);
         match self.exit {
             ExitReason::Block(_) | ExitReason::Sync => Ok(()),
             ExitReason::Fault(exception) => delivery::exception(self, exception),
@@ -370,7 +371,9 @@ impl Vcpu {
         self.guard_code(key.address, built.second_page);
         let page = (key.address >> 12) as u32;
         // SAFETY: the block was just built: its last op leaves it, and nothing is linked.
-        Ok((unsafe { self.cache.insert(key, page, built.second_page, &built.slots) }, cleared))
+        let block = unsafe { self.cache.insert(key, page, built.second_page, &built.slots) };
+        self.cache.give_scratch(built.slots);
+        Ok((block, cleared))
     }
 
     /// Sees to it that stores are noticed to the page of decoded code at `address`, and to the page behind it if its last instruction ends there.

@@ -31,9 +31,10 @@ impl Slot {
 pub struct Slots(Vec<Slot>);
 
 impl Slots {
-    /// None yet, and room for `limit` instructions and the end of the block.
-    pub fn for_instructions(limit: usize) -> Self {
-        Self(Vec::with_capacity(limit + 1))
+    /// None yet, in `scratch`, with room for `limit` instructions and the end of the block.
+    pub fn for_instructions(limit: usize, mut scratch: Vec<Slot>) -> Self {
+        scratch.reserve(limit + 1);
+        Self(scratch)
     }
 
     /// What the block is cached as.
