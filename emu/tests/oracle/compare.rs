@@ -48,8 +48,8 @@ fn same_stop(a: CaseExit, b: CaseExit, undefined: &Undefined) -> bool {
     (a.vector, a.error | hidden, a.cr2 & known) == (b.vector, b.error | hidden, b.cr2 & known)
 }
 
-/// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or a page fault and an address that is not canonical or not
-/// aligned. The address may be one of 32 or of 16 bits.
+/// Whether two stops may be for one string each: two page faults, one of them at `rdi`, or two of a page fault, an address that is not canonical and one
+/// that is not aligned. The address may be one of 32 or of 16 bits.
 fn either_string(a: CaseExit, b: CaseExit, rdi: u64) -> bool {
     const LONGEST: u64 = 8;
     let starts_at = |stop: CaseExit, start: u64| stop.cr2.wrapping_sub(start) & 0xffff_ffff < LONGEST;
@@ -58,7 +58,7 @@ fn either_string(a: CaseExit, b: CaseExit, rdi: u64) -> bool {
         (14, 14) => a.error == b.error && (is_there(a) || is_there(b)),
         (14, 13 | 17) => b.error == 0,
         (13 | 17, 14) => a.error == 0,
-        _ => false,
+        _ => misaligned(a, b),
     }
 }
 
