@@ -381,6 +381,39 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A session has no process that could start a program in it.
+    #[error("session {name} is not running, so no program can be started in it; run it first, in another terminal")]
+    SessionRests {
+        /// Its name.
+        name: String,
+    },
+    /// A reference has several sessions.
+    #[error("{of} has several sessions; name one of them: {names}")]
+    SeveralSessions {
+        /// The reference.
+        of: String,
+        /// Their names.
+        names: String,
+    },
+    /// A command for a machine that runs is too long.
+    #[error(
+        "the command and its environment have {found} bytes, and at most {most} can be passed to a running machine; put them into a file"
+    )]
+    ExecTooLong {
+        /// Bytes that there are.
+        found: usize,
+        /// Bytes that are possible.
+        most: usize,
+    },
+    /// A program in a machine that runs cannot be run, or not any longer.
+    #[error("cannot run a program in the machine: {reason}")]
+    ExecFailed {
+        /// Why not.
+        reason: String,
+    },
+    /// The process that runs the machine has gone.
+    #[error("the machine's process has ended")]
+    ExecLost,
     /// That cannot be the name of a session.
     #[error(
         "invalid session name `{name}`: use up to 128 letters, digits, dots, dashes and underscores, starting with a letter or a digit"
@@ -532,6 +565,11 @@ impl Error {
             Self::NothingToRun => "nothing-to-run",
             Self::NoSession { .. } => "no-session",
             Self::SessionInUse { .. } => "session-in-use",
+            Self::SessionRests { .. } => "session-rests",
+            Self::SeveralSessions { .. } => "several-sessions",
+            Self::ExecTooLong { .. } => "exec-too-long",
+            Self::ExecFailed { .. } => "exec-failed",
+            Self::ExecLost => "exec-lost",
             Self::SessionName { .. } => "session-name",
             Self::OtherSession { .. } => "other-session",
             Self::SessionOption { .. } => "session-option",

@@ -8,6 +8,7 @@
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::exec::{self, ExecRequest};
 use crate::observer::{Notice, Observer, Progress};
 use crate::report::Report;
 use crate::run::console::{Console, Control, ControlCommand, InputSource, Terminal};
@@ -54,7 +55,7 @@ impl Vm {
         waker.set_nonblocking(true).map_err(error)?;
         let stopped = Arc::new(AtomicBool::new(false));
         let context = context.observed_by(|observer| Arc::new(Stoppable { observer, stopped: stopped.clone() }));
-        let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(VecDeque::new())), waker });
+        let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(Letters::default())), waker });
         let inbox = Inbox { mailbox: mailbox.clone(), wake, waiting: VecDeque::new() };
         let work = move || {
             let mut report = Report::of("run");
@@ -72,8 +73,17 @@ impl Vm {
     /// Saves what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let (sender, receiver): (_, Receiver<Result<Checkpoint>>) = channel();
-        self.mailbox.post(Letter { command: ControlCommand::Save, answer: Some(sender) });
+        self.mailbox.post(|letters| letters.commands.push_back(Letter { command: ControlCommand::Save, answer: Some(sender) }));
         receiver.recv().unwrap_or(Err(Error::MachineEnded))
+    }
+
+    /// Runs a second program in the machine, with its streams on `console`, and returns its exit status. It takes signals and sizes from `control`, and
+    /// begins once the machine's own program has.
+    pub fn exec(&self, request: &ExecRequest, console: Console, control: Box<dyn Control>) -> Result<u8> {
+        let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Host { what: "connect to a machine", source })?;
+        // One that has ended drops its end, which is told then.
+        self.mailbox.post(|letters| letters.clients.push_back(theirs));
+        exec::run(ours, request, console, control)
     }
 
     /// Saves what the guest has done, if it is in a session, and ends the machine: its user has gone.
@@ -109,7 +119,7 @@ impl Vm {
     }
 
     fn post(&self, command: ControlCommand) {
-        self.mailbox.post(Letter { command, answer: None });
+        self.mailbox.post(|letters| letters.commands.push_back(Letter { command, answer: None }));
     }
 }
 
@@ -149,21 +159,28 @@ struct Letter {
     answer: Option<Sender<Result<Checkpoint>>>,
 }
 
-/// What was said to a machine and not yet taken; nothing any more once it has ended.
+/// What was said to a machine and not yet taken.
+#[derive(Debug, Default)]
+struct Letters {
+    commands: VecDeque<Letter>,
+    clients: VecDeque<UnixStream>,
+}
+
+/// Where that waits; nothing any more once the machine has ended.
 #[derive(Debug)]
 struct Mailbox {
-    letters: Mutex<Option<VecDeque<Letter>>>,
+    letters: Mutex<Option<Letters>>,
     waker: UnixStream,
 }
 
 impl Mailbox {
-    fn letters(&self) -> MutexGuard<'_, Option<VecDeque<Letter>>> {
+    fn letters(&self) -> MutexGuard<'_, Option<Letters>> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn post(&self, letter: Letter) {
+    fn post(&self, letter: impl FnOnce(&mut Letters)) {
         if let Some(letters) = &mut *self.letters() {
-            letters.push_back(letter);
+            letter(letters);
         }
         // A pipe that is full wakes as well as one byte does, and a machine that has ended need not be woken.
         let _ = (&self.waker).write(&[0]);
@@ -187,9 +204,13 @@ impl Control for Inbox {
         // Emptied before the letters are looked at, so that none is missed.
         let mut bytes = [0; 64];
         while matches!((&self.wake).read(&mut bytes), Ok(1..)) {}
-        let letter = self.mailbox.letters().as_mut()?.pop_front()?;
+        let letter = self.mailbox.letters().as_mut()?.commands.pop_front()?;
         self.waiting.extend(letter.answer);
         Some(letter.command)
+    }
+
+    fn take_client(&mut self) -> Option<UnixStream> {
+        self.mailbox.letters().as_mut()?.clients.pop_front()
     }
 
     fn answer(&mut self, checkpoint: Result<Checkpoint>) -> Option<Result<Checkpoint>> {

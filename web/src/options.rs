@@ -115,6 +115,7 @@ impl Options {
             term: is_terminal.then_some(term),
             window: is_terminal.then(|| WindowSize { cols: self.columns(), rows: self.rows() }),
             can_save: self.can_save(),
+            visit: false,
             slice: SLICE,
             limit: self.limit().map(|limit| limit as u64),
         })

@@ -42,6 +42,8 @@ impl Vm {
                 Action::Decline(Decline::NothingNew) => self.host.notify("nothing-new"),
                 Action::Notify(Notice::LeavingLosesWork) => self.host.notify("leaving-loses-work"),
                 Action::Notify(Notice::ExitNotSaved) => self.host.notify("exit-not-saved"),
+                // A page gives no orders about other programs.
+                Action::Exec(_) => {}
                 Action::End(Err(failure)) => return Err(error::failure(&failure)),
                 Action::End(Ok(ending)) => {
                     self.ending = Some(ending);

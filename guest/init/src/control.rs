@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use protocol::Framed;
+
 use crate::error::Error;
 
 /// Longest line that is believed, without its `\n`.
@@ -112,14 +114,31 @@ pub fn failed_line(reason: &Error) -> String {
 pub struct Lines<R> {
     port: R,
     line: Vec<u8>,
-    chunk: [u8; 64],
+    chunk: [u8; 512],
     unread: std::ops::Range<usize>,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads lines from `port`.
     pub fn new(port: R) -> Self {
-        Self { port, line: Vec::with_capacity(LINE_MAX), chunk: [0; 64], unread: 0..0 }
+        Self { port, line: Vec::with_capacity(LINE_MAX), chunk: [0; 512], unread: 0..0 }
+    }
+
+    /// Reads the bytes that follow a message's line.
+    pub fn complete<M: Framed>(&mut self, mut message: M, mut missing: usize) -> io::Result<M> {
+        while missing > 0 {
+            if self.unread.is_empty() {
+                self.unread = 0..self.port.read(&mut self.chunk)?;
+                if self.unread.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            let part = &self.chunk[self.unread.start..self.unread.end.min(self.unread.start + missing)];
+            message.bytes().into_iter().for_each(|bytes| bytes.extend_from_slice(part));
+            missing -= part.len();
+            self.unread.start += part.len();
+        }
+        Ok(message)
     }
 
     /// The next line, without its `\n`; `None` at the port's end. A line that is too long or is not ASCII comes back as an empty one,
@@ -214,6 +233,22 @@ mod tests {
         assert_eq!(lines.next_line().unwrap(), Some("signal 2"));
         assert_eq!(lines.next_line().unwrap(), Some(""));
         assert_eq!(lines.next_line().unwrap(), None);
+    }
+
+    #[test]
+    fn bytes_behind_a_line_are_not_lines() {
+        use protocol::{Exec, ExecOrder};
+        let orders = [ExecOrder::Input(b"stop\n".repeat(300)), ExecOrder::Input(Vec::new())].map(|what| Exec { id: 1, what });
+        let bytes = [orders[0].encode(), b"signal 2\n".to_vec(), orders[1].encode(), b"exec 1 input 9\nshort".to_vec()].concat();
+        let mut lines = Lines::new(&bytes[..]);
+        let parsed = |line: Option<&str>| Exec::<ExecOrder>::parse(line.unwrap()).unwrap();
+        let (order, length) = parsed(lines.next_line().unwrap());
+        assert_eq!(lines.complete(order, length).unwrap(), orders[0]);
+        assert_eq!(lines.next_line().unwrap(), Some("signal 2"));
+        let (order, length) = parsed(lines.next_line().unwrap());
+        assert_eq!(lines.complete(order, length).unwrap(), orders[1]);
+        let (order, length) = parsed(lines.next_line().unwrap());
+        assert_eq!(lines.complete(order, length).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

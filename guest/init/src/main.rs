@@ -7,6 +7,7 @@ mod container;
 mod control;
 mod entropy;
 mod error;
+mod exec;
 mod image;
 mod info;
 mod mounts;
@@ -35,7 +36,7 @@ use ports::Ports;
 use terminal::Terminal;
 
 /// `TERM` where the host does not say.
-const TERMINAL_NAME: &str = "xterm";
+pub const TERMINAL_NAME: &str = "xterm";
 /// Where the image's description is.
 const IMAGE: &str = "/image";
 /// The network interface of the machine with itself. The container shares it: there is nothing else on the network to be kept apart from.
@@ -110,16 +111,16 @@ fn live(control: &mut Option<File>) -> Result<u8> {
     }
     let info = from_host.as_ref().map_or(Ok(Vec::new()), |folder| read_if_there(&folder.join(INFO_FILE)))?;
     let (listener, next) = again::both_ends(start.options.waits, terminal.settings());
-    let program = run(container, terminal, ports, start, info)?;
+    let mut program = run(container, terminal, ports, start, info)?;
     let (Some(lines), Some(port)) = (requests, control) else { return program.finish() };
-    port.write_all(b"started\n").context("write to", "the control port")?;
+    port.write_all(b"offers exec\nstarted\n").context("write to", "the control port")?;
     let listener = Arc::new(listener);
     let (on_resume, resume_port, resume_seed) = (listener.clone(), duplicate(port)?, seed.clone());
     let resumed = move |options: Options| {
         on_resume.set_wanted(options.waits);
         resume(&resume_port, resume_seed.as_deref(), options.time);
     };
-    program.obey(lines, resumed, move |line| listener.order(line))?;
+    program.obey(duplicate(port)?, lines, resumed, move |line| listener.order(line))?;
     let status = program.finish()?;
     if !next.is_wanted() {
         return Ok(status);
@@ -169,7 +170,7 @@ fn resume(mut control: &File, seed: Option<&Path>, time: Option<u64>) {
     match become_unique(seed, time) {
         Ok(()) => {
             // A host that is not listening gives the program no input.
-            let _ = control.write_all(b"resumed\n");
+            let _ = control.write_all(b"offers exec\nresumed\n");
         }
         Err(error) => {
             let _ = writeln!(control, "{}", control::failed_line(&error));

@@ -2,9 +2,9 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -56,6 +56,12 @@ pub fn kill(process: Pid, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::kill(process.as_raw_nonzero().get(), signal) })
 }
 
+/// Sends a signal to all processes of the group that a process leads.
+pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) touches no memory of ours, and the negative of a `Pid` is one group.
+    checked(unsafe { libc::kill(-leader.as_raw_nonzero().get(), signal) })
+}
+
 /// Forks a child that is process 1 of new namespaces for mounts, processes, the host's name and System V's IPC. Returns its number, or `None`
 /// in the child.
 ///
@@ -76,9 +82,35 @@ pub fn leave_control_groups() -> io::Result<()> {
     checked(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })
 }
 
-/// Lets all signals to this process wait for [`next_signal`]. Children inherit that.
-pub fn block_signals() -> io::Result<()> {
-    set_blocked(&all_signals())
+/// The signals to this process, as something to poll for.
+#[derive(Debug)]
+pub struct Signals(File);
+
+impl Signals {
+    /// Lets all signals to this process wait to be looked at. Children inherit that.
+    pub fn block() -> io::Result<Self> {
+        let all = all_signals();
+        set_blocked(&all)?;
+        // SAFETY: the set is initialised, and -1 asks for a new descriptor.
+        let descriptor = unsafe { libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        checked(descriptor)?;
+        // SAFETY: the descriptor is new, so nobody else has it.
+        Ok(Self(unsafe { File::from_raw_fd(descriptor) }))
+    }
+
+    /// The next one that has come.
+    pub fn next(&self) -> Option<i32> {
+        // struct signalfd_siginfo begins with the number.
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        let read = (&self.0).read(&mut info).ok().filter(|count| *count == info.len());
+        read.map(|_| i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 fn set_blocked(signals: &libc::sigset_t) -> io::Result<()> {
@@ -87,15 +119,6 @@ fn set_blocked(signals: &libc::sigset_t) -> io::Result<()> {
         0 => Ok(()),
         number => Err(io::Error::from_raw_os_error(number)),
     }
-}
-
-/// Waits for the next signal that is blocked.
-pub fn next_signal() -> i32 {
-    let all = all_signals();
-    let mut number = 0;
-    // SAFETY: both point to what they should. The only failure is a set of signals that cannot be waited for.
-    unsafe { libc::sigwait(&raw const all, &raw mut number) };
-    number
 }
 
 fn all_signals() -> libc::sigset_t {

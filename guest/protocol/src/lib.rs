@@ -1,11 +1,15 @@
 //! What prebake and the guest's init say to each other: the barrier on the terminal, lines on the control port, and what is to be run, as
 //! guest/init/PROTOCOL.md defines them.
 
+mod exec;
+mod frame;
 mod image;
 mod info;
 mod message;
 pub mod network;
 
+pub use exec::{EXEC_WINDOW, Exec, ExecId, ExecOrder, ExecReport, ExecTerminal, ExecWindow, MAX_CHUNK, MAX_EXEC_INFO, MAX_EXECS};
+pub use frame::{FrameReader, Framed};
 pub use image::ProgramDefaults;
 pub use info::{Bind, Info, Limit, RESOURCES, Tmpfs};
 pub use message::{AfterExit, GuestMessage, HostMessage, MessageReader, Mode};

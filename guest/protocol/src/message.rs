@@ -1,5 +1,7 @@
 //! The lines on the control port.
 
+use crate::exec::{Exec, ExecReport};
+use crate::frame::{FrameReader, Framed};
 use std::fmt;
 
 /// What the guest's program is connected to.
@@ -91,55 +93,45 @@ pub enum GuestMessage {
     Waiting,
     /// The program was not started or must not go on, for this reason.
     Failed(String),
+    /// Init can start other programs beside its own.
+    OffersExec,
+    /// Of such a program.
+    Exec(Exec<ExecReport>),
 }
 
-impl GuestMessage {
-    fn parse(line: &[u8]) -> Option<Self> {
-        match str::from_utf8(line).ok()? {
-            "started" => Some(Self::Started),
-            "resumed" => Some(Self::Resumed),
-            "waiting" => Some(Self::Waiting),
-            line => match line.split_once(' ')? {
-                ("exit", status) => status.parse().ok().map(Self::Exit),
+impl Framed for GuestMessage {
+    fn parse(line: &str) -> Option<(Self, usize)> {
+        let message = match line {
+            "started" => Self::Started,
+            "resumed" => Self::Resumed,
+            "waiting" => Self::Waiting,
+            "offers exec" => Self::OffersExec,
+            _ => match line.split_once(' ')? {
+                ("exit", status) => Self::Exit(status.parse().ok()?),
                 // It is shown to the user, whose terminal is not the guest's to program.
-                ("failed", reason) => Some(Self::Failed(reason.chars().map(|c| if c.is_control() { '?' } else { c }).collect())),
-                _ => None,
+                ("failed", reason) => Self::Failed(reason.chars().map(|c| if c.is_control() { '?' } else { c }).collect()),
+                ("exec", _) => return Exec::parse(line).map(|(report, length)| (Self::Exec(report), length)),
+                _ => return None,
             },
+        };
+        Some((message, 0))
+    }
+
+    fn bytes(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Exec(report) => report.bytes(),
+            _ => None,
         }
     }
 }
 
-/// Longest line of the protocol, without its end.
-const MAX_LINE: usize = 255;
-
-/// Cuts what the guest writes to the control port into messages. A line that is too long or means nothing is dropped.
-#[derive(Debug, Default)]
-pub struct MessageReader {
-    line: Vec<u8>,
-    too_long: bool,
-}
-
-impl MessageReader {
-    /// Takes bytes, and calls `message` for each line that they end.
-    pub fn read(&mut self, bytes: &[u8], mut message: impl FnMut(GuestMessage)) {
-        for &byte in bytes {
-            if byte == b'\n' {
-                if !std::mem::take(&mut self.too_long) {
-                    GuestMessage::parse(&self.line).into_iter().for_each(&mut message);
-                }
-                self.line.clear();
-            } else if self.line.len() < MAX_LINE {
-                self.line.push(byte);
-            } else {
-                self.too_long = true;
-            }
-        }
-    }
-}
+/// Cuts what the guest writes to the control port into messages.
+pub type MessageReader = FrameReader<GuestMessage>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::MAX_LINE;
 
     #[test]
     fn host_messages_are_lines() {
@@ -165,11 +157,14 @@ mod tests {
             b"ted\nexit 3\nexit 256\nexit\nexit x\nhello\n",
             &long,
             b"\nresumed\n\xff\nwaiting\n",
-            b"waiting 3\nfailed no \x1b[2Jshell\nexit 4",
+            b"waiting 3\nfailed no \x1b[2Jshell\nexec 3 stdout 7\nexit 4\noffers exec\nexec 3 stdout x\nexit 4",
         ] {
             reader.read(piece, |message| messages.push(message));
         }
         let failed = GuestMessage::Failed("no ?[2Jshell".into());
-        assert_eq!(messages, [GuestMessage::Started, GuestMessage::Exit(3), GuestMessage::Resumed, GuestMessage::Waiting, failed]);
+        let output = GuestMessage::Exec(Exec { id: 3, what: ExecReport::Output { is_error: false, bytes: b"exit 4\n".to_vec() } });
+        let known = [GuestMessage::Started, GuestMessage::Exit(3), GuestMessage::Resumed, GuestMessage::Waiting];
+        assert_eq!(messages[..4], known);
+        assert_eq!(messages[4..], [failed, output, GuestMessage::OffersExec]);
     }
 }

@@ -288,9 +288,9 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     input.rewind().unwrap();
     let input = Input { stdin: input.into(), source: InputSource::Pipe, terminal: Terminal::default() };
     let (clock, mode) = (ClockSource::Virtual, Mode::Streams);
-    let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, saver: None, network: None };
+    let options = AttendOptions { begin: Begin::Barrier, clock, mode, limit: None, saver: None, door: None, visit: false, network: None };
     let (context, control) = (Context::silent(Folders::default()), Box::new(NoCommands::new()));
-    let mut attended = Attended::new(context, Box::new(machine), (input, output), control, options);
+    let mut attended = Attended::new(context, Box::new(machine), (input, output), control, options).unwrap();
     assert_eq!(attended.run().unwrap(), Ending::Exited(5));
     save(attended.drive().machine())
 }

@@ -229,7 +229,7 @@ fn a_seed_is_gone_once_it_is_used() {
     guest.request(&HostMessage::Resume { time: None, after_exit: AfterExit::Halt });
     guest.until(|_| false);
     let said = guest.heard.on(Port::Control);
-    assert!(said.starts_with("started\nfailed cannot read the host's seed"), "a second use was not refused: {said}");
+    assert!(said.starts_with("offers exec\nstarted\nfailed cannot read the host's seed"), "a second use was not refused: {said}");
 }
 
 /// What copies draw of a machine whose process 1 does no more than to write the seed to /dev/urandom.
@@ -268,7 +268,7 @@ fn drawn_after_resuming(snapshot: &[u8], of: u8, resume: bool) -> Vec<String> {
         guest.request(&HostMessage::Resume { time: None, after_exit: AfterExit::Halt });
     }
     let mut drawn = guest.draws(40);
-    assert_eq!(guest.heard.on(Port::Control), if resume { "resumed\n" } else { "" });
+    assert_eq!(guest.heard.on(Port::Control), if resume { "offers exec\nresumed\n" } else { "" });
     drawn.remove(0);
     drawn
 }

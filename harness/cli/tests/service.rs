@@ -6,11 +6,14 @@ mod common;
 use common::{at_barrier, at_prompt};
 use devices::console::WindowSize;
 use prebake::context::Context;
+use prebake::exec::ExecRequest;
 use prebake::run::attended::Ending;
-use prebake::run::console::Terminal;
+use prebake::run::console::{Control, ControlCommand, Terminal};
 use prebake::run::{RunRequest, RunTarget, SessionPolicy};
 use prebake::service::{ConsoleEnds, Vm, console};
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 fn snapshot(path: PathBuf) -> RunRequest {
@@ -62,6 +65,54 @@ fn a_program_types_and_reads_and_resizes() {
     let ended = vm.wait();
     assert_eq!(ended.outcome.unwrap().ending, Ending::Exited(7));
     assert!(ended.report.guest_instructions > 0 && ended.report.restore_ms.is_some());
+}
+
+/// Whoever has nothing to say to a program.
+struct Silent(UnixStream, #[allow(dead_code, reason = "it keeps the other end open")] UnixStream);
+
+impl Silent {
+    fn boxed() -> Box<Self> {
+        let (one, other) = UnixStream::pair().unwrap();
+        Box::new(Self(one, other))
+    }
+}
+
+impl Control for Silent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn take(&mut self) -> Option<ControlCommand> {
+        None
+    }
+}
+
+#[test]
+fn a_second_program_runs_without_a_session_too() {
+    let (vm, mut user) = User::start(snapshot(at_prompt()));
+    let request = ExecRequest {
+        program: "cat".into(),
+        arguments: vec!["/proc/sys/kernel/hostname".into(), "-".into()],
+        interactive: true,
+        ..ExecRequest::default()
+    };
+    // At once: it waits for the machine's own program.
+    let (console, mut ends) = console(Terminal::default()).unwrap();
+    ends.stdin.write_all(b"typed\n").unwrap();
+    drop(ends.stdin);
+    assert_eq!(vm.exec(&request, console, Silent::boxed()).unwrap(), 0);
+    let mut text = String::new();
+    ends.stdout.read_to_string(&mut text).unwrap();
+    assert!(text.ends_with("\ntyped\n"), "{text}");
+
+    user.wait_for("# ");
+    user.ends.stdin.write_all(b"exit 7\n").unwrap();
+    while !vm.has_ended() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let (console, _ends) = prebake::service::console(Terminal::default()).unwrap();
+    assert_eq!(vm.exec(&request, console, Silent::boxed()).unwrap_err().kind(), "exec-lost");
+    assert_eq!(vm.wait().outcome.unwrap().ending, Ending::Exited(7));
 }
 
 /// All that is kept here is in a store of this test's own.

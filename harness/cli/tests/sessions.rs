@@ -295,7 +295,9 @@ fn a_process_that_is_killed_while_it_keeps_loses_nothing_that_was_kept() {
         }
     }
     assert!((1..50).contains(&completed), "{completed} of 50 were complete, so nothing was tried");
-    assert!(fs::read_dir(home.folder("work")).unwrap().count() <= 4, "what was half written is never removed");
+    // The socket of the last one stays until the next takes its place.
+    let files = fs::read_dir(home.folder("work")).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "exec.sock");
+    assert!(files.count() <= 4, "what was half written is never removed");
 }
 
 /// A limit on the size of files stands in for a full disk.

@@ -87,7 +87,7 @@ pub fn settle(
             }
             // What only a guest needs that has a user.
             Action::Show { .. } | Action::Close(_) | Action::Resize(_) | Action::Wait { .. } => {}
-            Action::Save { .. } | Action::Decline(_) | Action::Notify(_) => {}
+            Action::Save { .. } | Action::Decline(_) | Action::Notify(_) | Action::Exec(_) => {}
         }
     }
 }

@@ -5,23 +5,26 @@
 
 pub use attend::Ending;
 
+use super::clients::Clients;
 use super::console::{Control, ControlCommand, Input, InputSource};
 use super::outside::Outside;
 use super::stdin::Arrival;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::host::backend::clock::since_1970;
 use crate::host::net::Network;
 use crate::machine::drive::{Drive, SLICE};
 use crate::machine::output::{HostOutput, OutputFailure};
 use crate::machine::{ClockSource, Engine};
 use crate::observer::Notice;
-use crate::session::{Checkpoint, Saver};
+use crate::session::{Checkpoint, Door, Saver};
 use attend::{Action, Attendant, Begin, Clock, Decline, Event, Failure, SavePoint, Settings, Source};
 use protocol::Mode;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,6 +43,10 @@ pub struct AttendOptions {
     pub limit: Option<u64>,
     /// What saves it, if anything does.
     pub saver: Option<Saver>,
+    /// The way in for those who start other programs.
+    pub door: Option<Door>,
+    /// It is restored for others than its own program: if that has ended, it stays so.
+    pub visit: bool,
     /// Its network, if it has one.
     pub network: Option<Network>,
 }
@@ -52,6 +59,8 @@ pub struct Attended {
     attendant: Attendant,
     /// Shared with a machine that asks, while it does not return, whether it is to end.
     outside: Rc<RefCell<Outside>>,
+    /// Those who start other programs. Their door closes before the session is given back.
+    clients: Clients,
     saver: Option<Saver>,
     network: Option<Network>,
     /// What was saved last, if that was for the end.
@@ -68,8 +77,8 @@ impl Attended {
         (Input { stdin, source, terminal }, output): (Input, HostOutput),
         control: Box<dyn Control>,
         options: AttendOptions,
-    ) -> Self {
-        let AttendOptions { begin, clock, mode, limit, saver, network } = options;
+    ) -> Result<Self> {
+        let AttendOptions { begin, clock, mode, limit, saver, door, visit, network } = options;
         let has_keys = mode == Mode::Tty && source == InputSource::LocalTerminal;
         let outside = Rc::new(RefCell::new(Outside::new(stdin, source, has_keys, control)));
         machine.end_when(Box::new({
@@ -91,20 +100,23 @@ impl Attended {
             term: terminal.name,
             window: terminal.window,
             can_save: saver.is_some(),
+            visit,
             slice: SLICE,
             limit,
         };
-        Self {
+        Ok(Self {
             context,
             attendant: Attendant::new(settings, begin, drive.status()),
             drive,
             output,
             outside,
+            // What a program of an earlier run still says is not taken for another.
+            clients: Clients::new(door, (since_1970() & u64::from(u32::MAX)) as u32)?,
             saver,
             network,
             checkpoint: None,
             unsaved: None,
-        }
+        })
     }
 
     /// What was saved when the user left or the program ended.
@@ -159,6 +171,7 @@ impl Attended {
                 Action::Decline(Decline::CannotSave) => self.answer(Err(Error::NoSessionToSave)),
                 Action::Decline(Decline::NothingNew) => self.answer(Err(Error::NothingToSave)),
                 Action::Notify(notice) => self.notify(notice),
+                Action::Exec(report) => self.clients.tell(report)?,
                 Action::End(end) => return self.end(end),
             }
             self.look_at_output()?;
@@ -185,7 +198,7 @@ impl Attended {
     fn look_outside(&mut self, timeout: Option<Duration>) -> Result<()> {
         let debugger = self.drive.machine().waits_on();
         let network = self.network.as_ref().map(Network::as_fd);
-        let wake: Vec<_> = debugger.into_iter().chain(network).collect();
+        let wake: Vec<_> = [self.clients.as_fd()].into_iter().chain(debugger).chain(network).collect();
         let timers = self.network.as_ref().and_then(Network::timeout);
         let timeout = [timeout, timers].into_iter().flatten().min();
         let arrival = self.outside.borrow_mut().wait(self.attendant.wants_input(), &wake, timeout)?;
@@ -196,7 +209,7 @@ impl Attended {
             Arrival::HangUp => self.attendant.handle(Event::HangUp),
         }
         loop {
-            let Some(command) = self.outside.borrow_mut().command() else { return Ok(()) };
+            let Some(command) = self.outside.borrow_mut().command() else { break };
             self.attendant.handle(match command {
                 ControlCommand::Signal(number) => Event::Signal(number),
                 ControlCommand::Resize(window) => Event::Resize(window),
@@ -204,6 +217,10 @@ impl Attended {
                 ControlCommand::Leave => Event::Leave,
             });
         }
+        while let Some(client) = self.outside.borrow_mut().control().take_client() {
+            self.clients.admit(client);
+        }
+        self.clients.work(&mut self.attendant)
     }
 
     fn save(&mut self, at: SavePoint, within: u64, requested: bool) {
@@ -255,6 +272,11 @@ impl Attended {
     }
 
     fn end(&mut self, end: std::result::Result<Ending, Failure>) -> Result<Ending> {
+        self.clients.end(match end {
+            Ok(Ending::Exited(_)) => "the machine's program has ended",
+            Ok(_) if self.checkpoint.is_some() => "the run has ended and its session is saved; the program in it was hung up",
+            _ => "the run has ended",
+        });
         match (end, self.unsaved.take()) {
             (Err(Failure::NotSaved), Some(error)) => Err(error),
             (Err(failure), _) => Err(failure.into()),

@@ -61,8 +61,17 @@ pub fn run(
         aid: request.aid.as_ref(),
     };
     let engine = boot::file(machine, module, &mut parts, &made)?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: request.limit_instructions, saver: None, network };
-    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
+    let options = AttendOptions {
+        begin: Begin::PowerOn,
+        clock,
+        mode,
+        limit: request.limit_instructions,
+        saver: None,
+        door: None,
+        visit: false,
+        network,
+    };
+    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
     attend(context, &mut attended, &output, (report, start))
 }
 

@@ -7,6 +7,7 @@ use protocol::Mode;
 use std::any::Any;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// The three streams that the guest's program, or its terminal, is connected to.
 #[derive(Debug)]
@@ -91,6 +92,10 @@ pub trait Control {
     fn as_fd(&self) -> BorrowedFd<'_>;
     /// The next one.
     fn take(&mut self) -> Option<ControlCommand>;
+    /// Somebody who wants to start other programs in the machine.
+    fn take_client(&mut self) -> Option<UnixStream> {
+        None
+    }
     /// Takes what became of a [`ControlCommand::Save`]; gives it back if nobody waits for it, and the user is to be told.
     fn answer(&mut self, checkpoint: Result<Checkpoint>) -> Option<Result<Checkpoint>> {
         Some(checkpoint)

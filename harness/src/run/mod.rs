@@ -5,6 +5,7 @@
 
 pub mod attended;
 mod check;
+mod clients;
 mod cold;
 pub mod console;
 pub mod named;
@@ -13,7 +14,7 @@ mod outside;
 mod plan;
 mod reference;
 mod restore;
-mod stdin;
+pub(crate) mod stdin;
 
 use crate::context::Context;
 use crate::distribution::oci::PullOptions;

@@ -13,7 +13,7 @@ use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
-use crate::machine::{Engine, native};
+use crate::machine::{ClockSource, Engine, native};
 use crate::report::{Report, millis_between};
 use crate::run::RestoreMode;
 use crate::run::attended::{AttendOptions, Attended};
@@ -118,9 +118,23 @@ pub fn run(
     );
     let begin = Begin::from(baked.point);
     report.session = plan.session.as_ref().map(|session| session.name().into());
+    // Under the virtual clock, a guest does what its input says and nothing else.
+    let door =
+        plan.session.as_ref().filter(|_| request.clock == ClockSource::Host).and_then(|session| {
+            session.open_door().inspect_err(|error| debug!(target: "prebake::exec", %error, "nobody can come in")).ok()
+        });
     let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
-    let options = AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, network };
-    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options);
+    let options = AttendOptions {
+        begin,
+        clock: request.clock,
+        mode: plan.mode,
+        limit: request.limit_instructions,
+        saver,
+        door,
+        visit: false,
+        network,
+    };
+    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
     attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
         Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: path.into(), source },
         error => error,

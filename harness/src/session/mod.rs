@@ -7,11 +7,14 @@
 //! sessions/NAME/lock            held by who runs it
 //! sessions/NAME/session.json    what it is of; written once
 //! sessions/NAME/state.snap      how it stands; a session without one has not been saved yet
+//! sessions/NAME/exec.sock       the way in, while it runs
 //! ```
 
+mod door;
 mod origin;
 mod saver;
 
+pub use door::Door;
 pub use origin::{FileRef, Origin};
 pub use saver::{Checkpoint, Saver};
 
@@ -21,6 +24,7 @@ use crate::host::file::{atomic, private_folder};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tracing::debug;
@@ -46,10 +50,12 @@ pub struct SessionInfo {
     pub name: String,
     /// What it is of.
     pub origin: Origin,
-    /// When it was saved last.
-    pub saved: SystemTime,
+    /// When it was saved last; one that runs need not have been.
+    pub saved: Option<SystemTime>,
     /// Bytes that its state takes on the disk.
     pub bytes: u64,
+    /// A process runs it, and lets others in.
+    pub runs: bool,
 }
 
 /// A session that this process holds. One that has never been saved leaves no trace.
@@ -130,24 +136,36 @@ impl Sessions {
         if is_name(name) { Ok(self.folder.join(name)) } else { Err(Error::SessionName { name: name.into() }) }
     }
 
-    /// All that have been saved, by name. One that is not understood is an error: nobody knows what it needs.
+    /// All that have been saved or run, by name. One that is not understood is an error: nobody knows what it needs.
     pub fn list(&self) -> Result<Vec<SessionInfo>> {
         let error = |source| Error::Read { what: "store's folder", path: self.folder.clone(), source };
         let mut listed = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(error)? {
             let folder = entry.map_err(error)?.path();
             let Some(name) = folder.file_name().and_then(|name| name.to_str()).filter(|name| is_name(name)) else { continue };
-            let Ok(state) = fs::metadata(folder.join(STATE)) else { continue };
+            let state = fs::metadata(folder.join(STATE)).ok();
+            let runs = door::enter(&folder).is_ok_and(|entered| entered.is_some());
+            if state.is_none() && !runs {
+                continue;
+            }
             let origin = match Origin::read(&folder.join(ORIGIN)) {
                 // One that another process is just removing.
                 Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
                 origin => origin?,
             };
-            let saved = state.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            listed.push(SessionInfo { name: name.into(), origin, saved, bytes: state.blocks() * DISK_BLOCK });
+            let saved = state.as_ref().map(|state| state.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            let bytes = state.map_or(0, |state| state.blocks() * DISK_BLOCK);
+            listed.push(SessionInfo { name: name.into(), origin, saved, bytes, runs });
         }
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
+    }
+
+    /// A connection to the process that runs session `name`.
+    pub fn enter(&self, name: &str) -> Result<UnixStream> {
+        let folder = self.folder.join(name);
+        let entered = door::enter(&folder).map_err(|source| Error::Host { what: "reach the session's process", source })?;
+        entered.ok_or_else(|| Error::SessionRests { name: name.into() })
     }
 
     /// Ends session `name` for good.
@@ -185,7 +203,7 @@ fn lock(path: &Path) -> io::Result<Option<Lock>> {
 
 fn remove_all(folder: &Path) -> Result<()> {
     // The state first: without it the rest counts for nothing.
-    for name in [STATE, ORIGIN, LOCK] {
+    for name in [STATE, ORIGIN, door::DOOR, LOCK] {
         let path = folder.join(name);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::Write { path, source }),
@@ -220,6 +238,11 @@ impl Session {
     /// The file of its state.
     pub fn state(&self) -> PathBuf {
         self.folder.join(STATE)
+    }
+
+    /// Lets others in, while it runs.
+    pub fn open_door(&self) -> io::Result<Door> {
+        Door::open(&self.folder)
     }
 
     /// Ends it for good.

@@ -1,16 +1,18 @@
 //! The state machine.
 
+use crate::execs::Execs;
 use crate::feed::{BRIEF_HALTS, Fed, Feeder, is_brief};
 use crate::output::Output;
 use crate::{Action, Begin, Budget, Clock, Decline, Ending, Event, Failure, Notice, SavePoint, Settings, Status};
 use devices::console::{Port, WindowSize};
 use emu::machine::Stop;
-use protocol::{ANSWER, AfterExit, GuestMessage, HostMessage, Mode};
+use protocol::{ANSWER, AfterExit, Exec, ExecOrder, ExecReport, GuestMessage, HostMessage, Mode};
 use std::collections::VecDeque;
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGQUIT: i32 = 3;
+const SIGKILL: i32 = 9;
 const SIGUSR1: i32 = 10;
 const SIGTERM: i32 = 15;
 
@@ -29,6 +31,8 @@ const EXIT_TIME: u64 = 5_000_000_000;
 const EXIT_WORK: u64 = 500_000_000;
 /// Counts in which a guest comes to a safe point: a system call hardly ever needs a thousandth of it.
 const SAFE_POINT_WITHIN: u64 = 50_000_000;
+/// Bytes of the control port's queue that are for lines about the machine's own program.
+const CONTROL_RESERVE: usize = 4096;
 
 /// How far the guest has come towards taking input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,12 @@ pub struct Attendant {
     stop: Option<Stop>,
     feeder: Feeder,
     commands: VecDeque<HostCommand>,
+    /// The programs beside the machine's own.
+    execs: Execs,
+    /// When input became the program's.
+    attached: Moment,
+    /// What runs is not the machine's own program, which had ended.
+    stands_in: bool,
     /// Signals for a program that is still to be started or resumed.
     held_signals: Vec<i32>,
     /// The program was sent a signal that asks it to end. The next one is for prebake.
@@ -117,8 +127,11 @@ impl Attendant {
             status,
             stop: None,
             feeder: Feeder::new(&settings, &status),
+            stands_in: settings.visit && begin == Begin::Exited,
             settings,
             commands: VecDeque::new(),
+            execs: Execs::default(),
+            attached: Moment { count: status.count, tick: status.now },
             held_signals: Vec::new(),
             asked_to_end: false,
             saving: None,
@@ -138,6 +151,21 @@ impl Attendant {
     /// Whether there is room for more input.
     pub fn wants_input(&self) -> bool {
         self.feeder.wants_more()
+    }
+
+    /// Whether there is room for more [orders](Self::order).
+    pub fn wants_orders(&self) -> bool {
+        self.execs.want_more()
+    }
+
+    /// Takes an order about a program beside the machine's own. What becomes of it is told by [`Action::Exec`].
+    pub fn order(&mut self, order: Exec<ExecOrder>) {
+        let report = self.execs.order(order);
+        self.tell(report);
+    }
+
+    fn tell(&mut self, reports: impl IntoIterator<Item = Exec<ExecReport>>) {
+        self.actions.extend(reports.into_iter().map(Action::Exec));
     }
 
     /// Takes note of something that happened.
@@ -214,6 +242,12 @@ impl Attendant {
             self.obey(command);
         }
         if !self.is_decided()
+            && self.stage == Stage::Attached
+            && let Some(order) = self.execs.next(self.status.control.room().saturating_sub(CONTROL_RESERVE))
+        {
+            self.push(Port::Control, order);
+        }
+        if !self.is_decided()
             && let Some(stop) = self.stop.take()
         {
             match stop {
@@ -247,7 +281,7 @@ impl Attendant {
                 self.send(&HostMessage::Resume { time: self.wall(), after_exit: self.after_exit() });
                 self.stage = Stage::Resuming { since: self.moment() };
             }
-            Begin::Running => self.stage = Stage::Attached,
+            Begin::Running => self.attach(),
         }
         if begin == Begin::Running
             && let Some((stream, bytes)) = output.last_line()
@@ -278,23 +312,49 @@ impl Attendant {
 
     fn attach(&mut self) {
         self.stage = Stage::Attached;
+        self.attached = self.moment();
+        if !self.control {
+            self.refuse_execs();
+        }
         for number in std::mem::take(&mut self.held_signals) {
             self.pass_on(number);
         }
     }
 
+    /// Refuses programs beside the machine's own, unless init starts them.
+    fn refuse_execs(&mut self) {
+        let refused = self.execs.no_offer_will_come();
+        self.tell(refused);
+    }
+
     fn hear(&mut self, message: GuestMessage) {
         self.control = true;
         match (message, self.stage) {
-            (GuestMessage::Started, Stage::Starting { .. }) | (GuestMessage::Resumed, Stage::Resuming { .. }) => self.attach(),
-            (GuestMessage::Exit(status), _) if self.settings.can_save => {
-                self.stage = Stage::Exiting { status, since: self.moment() };
+            (GuestMessage::Started, Stage::Starting { .. } | Stage::Attached) | (GuestMessage::Resumed, Stage::Resuming { .. }) => {
+                if self.stage != Stage::Attached {
+                    self.attach();
+                }
+                // It would have offered them before.
+                self.refuse_execs();
             }
-            (GuestMessage::Exit(status), _) => self.end = Some(Ok(Ending::Exited(status))),
+            (GuestMessage::Exit(status), _) => {
+                let ended = self.execs.end("the machine's program has ended");
+                self.tell(ended);
+                if self.settings.can_save {
+                    self.stage = Stage::Exiting { status, since: self.moment() };
+                } else {
+                    self.end = Some(Ok(Ending::Exited(status)));
+                }
+            }
             (GuestMessage::Waiting, Stage::Exiting { status, .. }) => {
                 self.saving = Some((SavePoint::Exited, AfterSave::End(Ending::Exited(status))));
             }
             (GuestMessage::Failed(reason), _) => self.end = Some(Err(Failure::GuestFailed { reason })),
+            (GuestMessage::OffersExec, _) => self.execs.offer(),
+            (GuestMessage::Exec(report), _) => {
+                let report = self.execs.report(report);
+                self.tell(report);
+            }
             (GuestMessage::Started | GuestMessage::Resumed | GuestMessage::Waiting, _) => {}
         }
     }
@@ -335,6 +395,7 @@ impl Attendant {
     /// The user, or a signal, ends the run.
     fn leave(&mut self, ending: Ending) {
         match self.stage {
+            Stage::Attached if self.stands_in && self.settings.can_save => self.send(&HostMessage::Signal(SIGKILL)),
             Stage::Attached if self.settings.can_save => self.saving = Some((SavePoint::Running, AfterSave::End(ending))),
             // It is about to be saved, and ends then.
             Stage::Exiting { .. } => {}
@@ -411,6 +472,7 @@ impl Attendant {
             Stage::Starting { since } if since.is_past(&status, 0, START_PATIENCE) && self.has_taken_all() => self.attach(),
             Stage::Resuming { since } if since.is_past(&status, RESUME_TIME, RESUME_WORK) => self.end = Some(Err(Failure::NotReseeded)),
             Stage::Exiting { status: code, since } if since.is_past(&status, 0, EXIT_WORK) => self.exit_unsaved(code),
+            Stage::Attached if self.execs.wait_for_offer() && self.attached.is_past(&status, 0, START_PATIENCE) => self.refuse_execs(),
             Stage::Starting { .. } | Stage::Resuming { .. } | Stage::Attached | Stage::Exiting { .. } => {}
         }
     }
@@ -433,6 +495,10 @@ impl Attendant {
             Stage::Exiting { status: code, since } if deadline.is_none() || since.is_past(&status, EXIT_TIME, 0) => {
                 return self.exit_unsaved(code);
             }
+            // An init that was slow to start its program may still offer to start others.
+            Stage::Attached if self.execs.wait_for_offer() && (deadline.is_none() || self.attached.is_past(&status, EXIT_TIME, 0)) => {
+                self.refuse_execs();
+            }
             _ => {}
         }
         if self.stage == Stage::Attached
@@ -454,7 +520,9 @@ impl Attendant {
                 self.actions.push_back(Action::SkipTo(tick));
             }
             (Clock::Virtual, None) => self.end = Some(Err(Failure::Stuck)),
-            (Clock::Host, None) if self.feeder.is_over() && !self.can_be_woken => self.end = Some(Err(Failure::Stuck)),
+            (Clock::Host, None) if self.feeder.is_over() && !self.can_be_woken && !self.execs.are_any() => {
+                self.end = Some(Err(Failure::Stuck))
+            }
             (Clock::Host, until) => self.actions.push_back(Action::Wait { until }),
         }
     }

@@ -12,12 +12,15 @@
 //! 2. do what [`Attendant::next`] asks for: run the machine, push input into it, wait, save, end;
 //! 3. pass everything that the guest writes to [`Output`], and show what comes back.
 //!
+//! Programs can run beside the guest's own. Orders about them go in by [`Attendant::order`], and [`Action::Exec`] says what becomes of them.
+//!
 //! [`Settler`] does the same for a guest that boots until it has settled, in order to be saved.
 //!
 //! Times are ticks of the machine's TSC, which are nanoseconds. Counts are the machine's: instructions, REP iterations, exceptions and
 //! interrupts. Signals have their Linux numbers.
 
 mod attendant;
+mod execs;
 mod feed;
 mod input;
 mod keys;
@@ -36,7 +39,7 @@ pub use transcript::{Transcript, TranscriptState};
 
 use devices::console::{INPUT_CAPACITY, Port, WindowSize};
 use emu::machine::{Disturbance, Stop};
-use protocol::Mode;
+use protocol::{Exec, ExecReport, Mode};
 
 /// How a guest is attended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,9 @@ pub struct Settings {
     pub window: Option<WindowSize>,
     /// The host can save the machine. It is saved when its user leaves and when its program has ended.
     pub can_save: bool,
+    /// The machine is restored for programs beside its own. If that had ended, what runs in its place is killed when its user leaves, and the machine is
+    /// saved as after its program's end.
+    pub visit: bool,
     /// Counts to run for between two looks at the outside: some milliseconds.
     pub slice: u64,
     /// Counts to run for in all.
@@ -220,6 +226,8 @@ pub enum Action<T = Ending> {
     Decline(Decline),
     /// Tell the user something.
     Notify(Notice),
+    /// Tell whoever has given [orders](Attendant::order) about a program beside the machine's own what has become of it.
+    Exec(Exec<ExecReport>),
     /// Nothing more: the machine has been attended to its end.
     End(Result<T, Failure>),
 }

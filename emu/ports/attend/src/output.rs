@@ -2,7 +2,7 @@
 
 use crate::transcript::Transcript;
 use devices::console::Port;
-use protocol::{BarrierFilter, GuestMessage, MessageReader, Mode};
+use protocol::{BarrierFilter, EXEC_WINDOW, Exec, ExecReport, GuestMessage, MAX_EXECS, MessageReader, Mode};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -52,8 +52,10 @@ impl Routes {
 /// Output for the user.
 pub type Shown<'a> = (Stream, Cow<'a, [u8]>);
 
-/// Messages from init that have not been read. The protocol sends a few in a machine's life.
-const MAX_MESSAGES: usize = 16;
+/// Messages from init that have not been read, and bytes of output of other programs in them. The host reads them whenever the machine stops, and
+/// init sends no more until then than programs may.
+const MAX_MESSAGES: usize = 32 << 10;
+const MAX_BYTES: usize = MAX_EXECS * EXEC_WINDOW;
 
 /// The guest's output: separates what the user sees from the barrier and the messages of init, and remembers the end of it.
 ///
@@ -65,6 +67,8 @@ pub struct Output {
     barrier: Option<BarrierFilter>,
     reader: MessageReader,
     messages: VecDeque<GuestMessage>,
+    /// Bytes of output in them.
+    queued: usize,
     terminal: Transcript,
     serial: Transcript,
     /// Bytes that the terminal has had.
@@ -79,6 +83,7 @@ impl Output {
             barrier: barrier_ahead.then(BarrierFilter::default),
             reader: MessageReader::default(),
             messages: VecDeque::new(),
+            queued: 0,
             terminal,
             serial: Transcript::default(),
             written: 0,
@@ -104,9 +109,11 @@ impl Output {
             Port::Stdout => (self.routes.stdout, bytes.into()),
             Port::Stderr => (self.routes.stderr, bytes.into()),
             Port::Control => {
-                let messages = &mut self.messages;
+                let (messages, queued) = (&mut self.messages, &mut self.queued);
                 self.reader.read(bytes, |message| {
-                    if messages.len() < MAX_MESSAGES {
+                    let length = output_of(&message);
+                    if messages.len() < MAX_MESSAGES && *queued + length <= MAX_BYTES {
+                        *queued += length;
                         messages.push_back(message);
                     }
                 });
@@ -159,7 +166,17 @@ impl Output {
 
     /// The next message of init. [`Attendant::next`](crate::Attendant::next) takes them all.
     pub fn take_message(&mut self) -> Option<GuestMessage> {
-        self.messages.pop_front()
+        let message = self.messages.pop_front()?;
+        self.queued -= output_of(&message);
+        Some(message)
+    }
+}
+
+/// Bytes of output in a message.
+fn output_of(message: &GuestMessage) -> usize {
+    match message {
+        GuestMessage::Exec(Exec { what: ExecReport::Output { bytes, .. }, .. }) => bytes.len(),
+        _ => 0,
     }
 }
 
@@ -197,8 +214,11 @@ mod tests {
     #[test]
     fn messages_of_a_chatty_guest_are_bounded() {
         let mut output = Output::new(Routes::nothing(), false, Transcript::default());
-        assert_eq!(output.console(Port::Control, b"exit 1\n".repeat(1000).as_slice()), None);
+        assert_eq!(output.console(Port::Control, b"exit 1\n".repeat(2 * MAX_MESSAGES).as_slice()), None);
         assert_eq!(std::iter::from_fn(|| output.take_message()).count(), MAX_MESSAGES);
+        let report = [b"exec 1 stdout 16000\n".as_slice(), &[b'x'; 16000]].concat();
+        assert_eq!(output.console(Port::Control, &report.repeat(500)), None);
+        assert_eq!(std::iter::from_fn(|| output.take_message()).count(), MAX_BYTES / 16000);
     }
 
     #[test]

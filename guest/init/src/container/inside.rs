@@ -2,27 +2,31 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 
+use super::beside::{Beside, Site};
 use super::order::Order;
 use super::root::{self, Root};
-use super::start::{Started, start};
+use super::start::{On, Started, start};
 use super::{READY, Streams, exit_code, warm};
 use crate::error::{Context, Result};
+use crate::exec::Link;
 use crate::image::ProgramDefaults;
 use crate::info::Info;
-use crate::sys;
+use crate::sys::{self, Signals};
 
 /// Its whole life.
-pub fn live(mut channel: UnixStream, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> ! {
+pub fn live(mut channel: UnixStream, link: Link, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> ! {
     let status = match prepare_and_start(&mut channel, (image, warm), streams) {
-        Ok(Started::Running(program)) => {
+        Ok((Started::Running(program), signals, site)) => {
             // This is what says that it runs.
             drop(channel);
-            attend(program)
+            attend(program, &signals, Beside::new(site, link))
         }
-        Ok(Started::Ended(status)) => status,
+        Ok((Started::Ended(status), ..)) => status,
         Err(error) => {
             // If nobody listens, the machine is at its end.
             let _ = write!(channel, "{error}");
@@ -32,9 +36,13 @@ pub fn live(mut channel: UnixStream, (image, warm): (&ProgramDefaults, bool), st
     std::process::exit(status.into())
 }
 
-fn prepare_and_start(channel: &mut UnixStream, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> Result<Started> {
+fn prepare_and_start<'a>(
+    channel: &mut UnixStream,
+    (image, warm): (&'a ProgramDefaults, bool),
+    streams: Streams,
+) -> Result<(Started, Signals, Site<'a>)> {
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
-    sys::block_signals().context("block", "signals")?;
+    let signals = Signals::block().context("block", "signals")?;
     let root = root::enter(image)?;
     if warm {
         warm::program(image);
@@ -46,7 +54,12 @@ fn prepare_and_start(channel: &mut UnixStream, (image, warm): (&ProgramDefaults,
     let order = Order::decode(&order)?;
     let info = Info::parse(&order.info)?;
     follow(&info, &root, order.clock_is_set)?;
-    start(&root, image, &info, order.terminal.as_deref(), streams)
+    let on = match &order.terminal {
+        Some(name) => On::Terminal { name, device: Path::new(root.console) },
+        None => On::Streams(streams),
+    };
+    let started = start(&root, image, &info, on)?;
+    Ok((started, signals, Site { root, image, info }))
 }
 
 /// Does what the host's info asks for besides the program.
@@ -67,19 +80,30 @@ fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
 }
 
 /// Serves the container until the program has ended, and returns its status.
-fn attend(program: Pid) -> u8 {
+fn attend(program: Pid, signals: &Signals, mut beside: Beside<'_>) -> u8 {
+    let mut has_orders = true;
     loop {
-        let signal = sys::next_signal();
-        if signal != libc::SIGCHLD {
-            // A program that has just ended needs no signal.
-            let _ = sys::kill(program, signal);
-            continue;
-        }
-        // One signal may stand for many children.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid == program {
-                return exit_code(status);
+        let mut watched = vec![PollFd::new(signals, PollFlags::IN)];
+        watched.extend(has_orders.then(|| PollFd::new(&beside, PollFlags::IN)));
+        // The only failure is a signal, and all are blocked.
+        let _ = poll(&mut watched, None);
+        let is_ordered = watched.get(1).is_some_and(|link| !link.revents().is_empty());
+        while let Some(signal) = signals.next() {
+            if signal != libc::SIGCHLD {
+                // A program that has just ended needs no signal.
+                let _ = sys::kill(program, signal);
+                continue;
             }
+            // One signal may stand for many children.
+            while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+                if pid == program {
+                    return exit_code(status);
+                }
+                beside.ended(pid, exit_code(status));
+            }
+        }
+        if is_ordered {
+            has_orders = beside.obey();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! That process is forked before the barrier. It makes the container's root, and waits for the order to start the program; so what is left to
 //! do then is little. When the program ends it ends, too, and the kernel takes all that is left in the container with it.
 
+mod beside;
 mod inside;
 mod order;
 mod root;
@@ -17,11 +18,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
+use protocol::{Exec, ExecOrder, Framed};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
 use crate::control::{HostMessage, Lines, Options};
 use crate::error::{Context, Error, Result};
+use crate::exec::{self, Link};
 use crate::image::ProgramDefaults;
 use crate::ports::StreamPorts;
 use crate::sys;
@@ -42,6 +45,8 @@ pub struct Container {
     pid: Pid,
     /// To and from that process.
     channel: UnixStream,
+    /// The same, for programs beside its own.
+    link: Link,
     pipes: Pipes,
     stop_signal: i32,
     output: Vec<JoinHandle<()>>,
@@ -72,16 +77,17 @@ impl Container {
         let (stdout_reader, stdout) = context(io::pipe())?;
         let (stderr_reader, stderr) = context(io::pipe())?;
         let (mut channel, theirs) = UnixStream::pair().context("make a channel to", "the container")?;
+        let (link, their_link) = Link::pair().context("make a channel to", "the container")?;
         let stop_signal = image.stop_signal;
         let Some(pid) = sys::fork_contained().context("fork", "the container's process 1")? else {
-            drop((channel, stdin_writer, stdout_reader, stderr_reader));
-            inside::live(theirs, (&image, warm), Streams { stdin, stdout, stderr });
+            drop((channel, link, stdin_writer, stdout_reader, stderr_reader));
+            inside::live(theirs, their_link, (&image, warm), Streams { stdin, stdout, stderr });
         };
-        drop((theirs, stdin, stdout, stderr));
+        drop((theirs, their_link, stdin, stdout, stderr));
         let pipes = Pipes { stdin: stdin_writer, stdout: stdout_reader, stderr: stderr_reader };
         let mut first = [0];
         match channel.read_exact(&mut first) {
-            Ok(()) if first == [READY] => Ok(Self { pid, channel, pipes, stop_signal, output: Vec::new() }),
+            Ok(()) if first == [READY] => Ok(Self { pid, channel, link, pipes, stop_signal, output: Vec::new() }),
             _ => Err(failure(first.to_vec(), &mut channel)),
         }
     }
@@ -90,7 +96,7 @@ impl Container {
     ///
     /// A program may open its standard streams again by name; that works with a pipe, while a port opens only once.
     pub fn start(self, order: &Order, ports: Option<StreamPorts>) -> Result<Running> {
-        let Self { pid, mut channel, pipes, stop_signal, mut output } = self;
+        let Self { pid, mut channel, link, pipes, stop_signal, mut output } = self;
         let send = |channel: &mut UnixStream| channel.write_all(&order.encode()).and_then(|()| channel.shutdown(Shutdown::Write));
         // Where it did not take the order, it says why.
         let sent = send(&mut channel);
@@ -104,7 +110,7 @@ impl Container {
         match (said.is_empty(), sent) {
             (false, _) => Err(failure(said, &mut channel)),
             (true, Err(_)) => Err(Error::InsideEnded),
-            (true, Ok(())) => Ok(Running { pid, stop_signal, output }),
+            (true, Ok(())) => Ok(Running { pid, link: Some(link), stop_signal, output }),
         }
     }
 }
@@ -113,30 +119,44 @@ impl Container {
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
+    /// Until somebody gives orders about programs beside its own.
+    link: Option<Link>,
     stop_signal: i32,
     output: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     /// Obeys the host's later requests: passes signals to the program, calls `resume` after each restore, and `start` when the program is to be
-    /// started anew.
+    /// started anew. Programs beside its own report through `port`, the control port.
     pub fn obey(
-        &self,
+        &mut self,
+        port: File,
         mut requests: Lines<File>,
         mut resume: impl FnMut(Options) + Send + 'static,
         mut start: impl FnMut(String) + Send + 'static,
     ) -> Result<()> {
         let (pid, stop_signal) = (self.pid, self.stop_signal);
+        let link = self.link.take().ok_or(Error::InsideEnded)?;
+        let (orders, server) = exec::serve(link, port)?;
+        self.output.push(server);
         helper(move || {
             // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
             if sys::run_first().is_err() {
                 return;
             }
             while let Ok(Some(line)) = requests.next_line() {
+                if let Some((order, length)) = Exec::<ExecOrder>::parse(line) {
+                    match requests.complete(order, length) {
+                        Ok(order) => orders.give(order),
+                        Err(_) => return,
+                    }
+                    continue;
+                }
                 let signal = match HostMessage::parse(line) {
                     Some(HostMessage::Signal(number)) => number,
                     Some(HostMessage::Stop) => stop_signal,
                     Some(HostMessage::Resume(options)) => {
+                        orders.hang_up_all();
                         resume(options);
                         continue;
                     }
@@ -162,7 +182,7 @@ impl Running {
                 Err(error) => return Err(error).context("wait for", "the container"),
             }
         };
-        // Every writer is dead, so the pumps come to an end; they cannot panic.
+        // Every writer is dead, so the pumps come to an end, and so does what serves other programs; they cannot panic.
         self.output.into_iter().for_each(|pump| drop(pump.join()));
         Ok(status)
     }
@@ -184,7 +204,8 @@ fn exit_code(status: WaitStatus) -> u8 {
     (code & 0xff) as u8
 }
 
-fn helper(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+/// A thread that does little.
+pub fn helper(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     thread::Builder::new().stack_size(STACK).spawn(work).context("start", "a helper thread")
 }
 

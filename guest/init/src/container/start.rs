@@ -23,7 +23,8 @@ use crate::sys;
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a shell ends with where a program is not there, and where it is but cannot be run.
 const NOT_FOUND: u8 = 127;
-const NOT_RUNNABLE: u8 = 126;
+/// See above.
+pub const NOT_RUNNABLE: u8 = 126;
 
 /// What became of it.
 #[derive(Debug)]
@@ -34,8 +35,22 @@ pub enum Started {
     Ended(u8),
 }
 
-/// Starts what `info` makes of `image`: on the terminal, if that has a name, else on these streams.
-pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option<&str>, streams: Streams) -> Result<Started> {
+/// What a program is started on.
+#[derive(Debug)]
+pub enum On<'a> {
+    /// A terminal.
+    Terminal {
+        /// What `TERM` says.
+        name: &'a str,
+        /// Its path.
+        device: &'a Path,
+    },
+    /// Three streams.
+    Streams(Streams),
+}
+
+/// Starts what `info` makes of `image`.
+pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, on: On<'_>) -> Result<Started> {
     let words = image.arguments(info)?;
     let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
     let user = User::find(&user)?;
@@ -44,7 +59,11 @@ pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir(folder).env_clear();
     command.env("PATH", PATH).env("HOME", &user.home).env("HOSTNAME", OsStr::new(&hostname()));
-    command.envs(terminal.map(|name| ("TERM", name)));
+    let on_terminal = match on {
+        On::Terminal { name, .. } => Some(name),
+        On::Streams(_) => None,
+    };
+    command.envs(on_terminal.map(|name| ("TERM", name)));
     for (name, value) in image.environment.iter().chain(&info.environment) {
         command.env(name, value);
     }
@@ -52,8 +71,9 @@ pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, terminal: Option
         root.make_read_only()?;
     }
     sys::with_limits(&mut command, info.limits.iter().map(limit).collect());
-    let mut stderr = connect(&mut command, terminal.map(|_| root.console), streams)?;
-    sys::as_user(&mut command, terminal.is_some(), user.uid, user.gid, user.groups);
+    let on_terminal = on_terminal.is_some();
+    let mut stderr = connect(&mut command, on)?;
+    sys::as_user(&mut command, on_terminal, user.uid, user.gid, user.groups);
     let mounted: Vec<CString> =
         info.binds.iter().filter_map(|bind| CString::new(Path::new("/").join(&bind.path).into_os_string().into_vec()).ok()).collect();
     match sys::looking_at(&mut command, mounted).spawn() {
@@ -89,14 +109,15 @@ fn folder(wanted: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Gives the command its three streams, and returns another handle for the last.
-fn connect(command: &mut Command, console: Option<&str>, streams: Streams) -> Result<File> {
+fn connect(command: &mut Command, on: On<'_>) -> Result<File> {
     let copy = |file: &File| file.try_clone().context("duplicate", "the program's streams");
-    let [stdin, stdout, stderr] = if let Some(path) = console {
-        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).context("open", path)?;
-        [copy(&console)?, copy(&console)?, console]
-    } else {
-        let Streams { stdin, stdout, stderr } = streams;
-        [OwnedFd::from(stdin), stdout.into(), stderr.into()].map(File::from)
+    let [stdin, stdout, stderr] = match on {
+        On::Terminal { device, .. } => {
+            let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(device);
+            let terminal = open.context("open", device.display().to_string())?;
+            [copy(&terminal)?, copy(&terminal)?, terminal]
+        }
+        On::Streams(Streams { stdin, stdout, stderr }) => [OwnedFd::from(stdin), stdout.into(), stderr.into()].map(File::from),
     };
     let last = copy(&stderr)?;
     command.stdin(stdin).stdout(stdout).stderr(stderr);

@@ -5,6 +5,7 @@ mod boot;
 mod convert;
 mod debug;
 mod docker;
+mod exec;
 mod inspect;
 mod installation;
 mod mount;
@@ -19,6 +20,7 @@ pub use bake::BakeArgs;
 pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
 pub use debug::DebugArgs;
+pub use exec::ExecArgs;
 pub use inspect::{DiffArgs, InspectArgs};
 pub use installation::{CompletionArgs, ManArgs};
 pub use network::NetworkArgs;
@@ -87,6 +89,9 @@ pub enum Command {
     /// Run an image, snapshot or machine, and attach to its console
     #[command(after_help = run::RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Run a second program in a session that runs
+    #[command(after_help = exec::EXEC_EXAMPLES)]
+    Exec(ExecArgs),
     /// Convert a container image, or a kernel and an initramfs, to a machine (a WebAssembly module)
     #[command(after_help = convert::CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -101,7 +106,7 @@ pub enum Command {
     Pull(PullArgs),
     /// List pulled images
     Images(ImagesArgs),
-    /// List or remove saved sessions
+    /// List sessions and which of them run, or remove them
     Sessions(SessionsArgs),
     /// Remove unreferenced files from the store
     Prune(PruneArgs),
@@ -146,6 +151,7 @@ impl Command {
             Self::Push(args) => Some(&args.registry),
             Self::Pull(args) => Some(&args.registry),
             Self::Boot(_)
+            | Self::Exec(_)
             | Self::Aot(_)
             | Self::Images(_)
             | Self::Sessions(_)
@@ -166,6 +172,7 @@ impl Command {
             Self::Boot(_) => "boot",
             Self::Bake(_) => "bake",
             Self::Run(_) => "run",
+            Self::Exec(_) => "exec",
             Self::Convert(_) => "convert",
             Self::Aot(_) => "aot",
             Self::Push(_) => "push",
@@ -278,10 +285,27 @@ pub fn parse() -> Cli {
     })
 }
 
+/// Verbs of docker's that prebake does not have, and what to use instead.
+const DOCKERS: [(&str, &str); 6] = [
+    ("ps", "`prebake sessions` lists sessions, and which of them run"),
+    ("logs", "prebake keeps no output; redirect that of `prebake run`"),
+    ("attach", "a run has the terminal that it was started on; `prebake exec -it SESSION sh` starts a second shell in it"),
+    ("start", "`prebake run --session NAME` resumes a session"),
+    ("rm", "`prebake sessions --remove NAME` removes a session"),
+    ("rmi", "`prebake prune REF` removes an image"),
+];
+
+fn instead(words: &[OsString]) -> Option<clap::Error> {
+    let verb = words.get(1)?.to_str()?;
+    let (_, advice) = DOCKERS.iter().find(|(name, _)| *name == verb)?;
+    Some(Cli::command().error(ErrorKind::InvalidSubcommand, format!("prebake has no verb `{verb}`: {advice}")))
+}
+
 /// Understands these words, the first of which is the program's name.
 fn parse_from(words: &[OsString]) -> Result<Cli, clap::Error> {
     let help = || Cli::try_parse_from(["prebake", "run", "--help"]);
     let mut cli = match Cli::try_parse_from(words) {
+        Err(error) if error.kind() == ErrorKind::InvalidSubcommand => return Err(instead(words).unwrap_or(error)),
         // Without an image, `-h` is no name's.
         Err(_) if words.len() == 3 && words[1] == "run" && words[2] == "-h" => return help(),
         parsed => parsed?,
@@ -348,11 +372,29 @@ mod tests {
     }
 
     #[test]
+    fn a_command_to_execute_follows_the_session() {
+        let exec = |words: &[&str]| match parse(&[&["exec"], words].concat()) {
+            Ok(Command::Exec(args)) => (args.session.clone(), prebake::exec::ExecRequest::from(&args)),
+            other => panic!("{words:?}: {other:?}"),
+        };
+        let (session, request) = exec(&["-it", "-e", "A=1", "-w", "/w", "-u", "app", "work", "sh", "-c", "ls -i", "-t"]);
+        assert_eq!((session.as_str(), request.program.as_str(), request.arguments.join(" ")), ("work", "sh", "-c ls -i -t".to_owned()));
+        assert!(request.interactive && request.on_terminal);
+        assert_eq!(request.environment, [("A".to_owned(), "1".to_owned())]);
+        let (_, request) = exec(&["localhost:5000/a:1", "ls", "--", "-l"]);
+        assert_eq!((request.program, request.arguments), ("ls".into(), vec!["--".into(), "-l".into()]));
+        assert!(!request.interactive && !request.on_terminal);
+        assert!(parse(&["exec", "work"]).is_err());
+    }
+
+    #[test]
     fn what_is_refused_says_what_to_do() {
         let refused = |words: &[&str]| parse(words).unwrap_err().to_string();
         assert!(refused(&["convert", "alpine", "-o", "x.aot"]).contains("run prebake aot x.wasm -o x.aot"));
         assert!(refused(&["convert", "alpine", "-o", "x.snap"]).contains("prebake bake"));
         assert!(refused(&["bake", "x.wasm", "-m", "1g", "-o", "x.snap"]).contains("prebake convert"));
+        assert!(refused(&["ps"]).contains("`prebake sessions` lists") && !refused(&["ps"]).contains("tip:"));
+        assert!(refused(&["psx"]).contains("unrecognized subcommand"));
         assert!(refused(&["run", "alpine", "-sS"]).contains("-- -s"));
         assert_eq!(parse(&["run", "-h"]).unwrap_err().kind(), ErrorKind::DisplayHelp);
         assert!(

@@ -49,7 +49,7 @@ pub struct ProgramArgs {
 pub struct VariableFile(Vec<VariableArg>);
 
 /// Reads it as docker does: a variable on each line, with everything behind the first `=` in its value; empty lines and comments say nothing.
-fn read_variables(path: &str) -> Result<VariableFile, String> {
+pub(super) fn read_variables(path: &str) -> Result<VariableFile, String> {
     let text = prebake::host::file::read("variables", Path::new(path)).map_err(|error| error.to_string())?;
     let text = String::from_utf8(text).map_err(|_| "it is not text in UTF-8".to_owned())?;
     parse_variables(text.trim_start_matches('\u{feff}')).map(VariableFile)
@@ -72,7 +72,7 @@ fn parse_variables(text: &str) -> Result<Vec<VariableArg>, String> {
     Ok(variables)
 }
 
-fn absolute(path: &str) -> Result<String, String> {
+pub(super) fn absolute(path: &str) -> Result<String, String> {
     if path.starts_with('/') { Ok(path.to_owned()) } else { Err("expected an absolute path in the guest".into()) }
 }
 
@@ -103,6 +103,12 @@ impl FromStr for VariableArg {
     }
 }
 
+/// Those of files and of options that have a value, which take precedence in this order.
+pub(super) fn variables(files: &[VariableFile], options: &[VariableArg]) -> Vec<(String, String)> {
+    let value = |variable: &VariableArg| Some((variable.name.clone(), variable.value.clone()?));
+    files.iter().flat_map(|file| &file.0).chain(options).filter_map(value).collect()
+}
+
 impl ProgramArgs {
     /// Refuses what cannot be combined.
     pub fn check(&self) -> Result<(), String> {
@@ -122,8 +128,6 @@ impl ProgramArgs {
 
     /// The same for the library, with the machine's name and the arguments.
     pub fn program(&self, hostname: Option<&str>, arguments: &[String]) -> Program {
-        let value = |variable: &VariableArg| Some((variable.name.clone(), variable.value.clone()?));
-        let variables = self.environment_files.iter().flat_map(|file| &file.0).chain(&self.environment);
         let binds = self.mounts.iter().filter_map(|mount| match mount {
             MountArg::Bind(volume) => Some(volume.clone()),
             MountArg::Tmpfs(_) => None,
@@ -133,7 +137,7 @@ impl ProgramArgs {
             MountArg::Bind(_) => None,
         });
         Program {
-            environment: variables.filter_map(value).collect(),
+            environment: variables(&self.environment_files, &self.environment),
             volumes: self.volumes.iter().cloned().chain(binds).collect(),
             folder: self.folder.clone(),
             user: self.user.clone(),

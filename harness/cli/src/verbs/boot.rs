@@ -47,7 +47,16 @@ fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> 
     let randomness = Randomness::of_boot(clock);
     let config = parts.take_config(&output, clock, randomness, Some(seed(randomness)?))?;
     let engine = native(&shell.context, boot::kernel(&args.kernel, &args.cold.kernel(), config)?, args.debug.aid().as_ref())?;
-    let options = AttendOptions { begin: Begin::PowerOn, clock, mode, limit: args.report.limit_instructions, saver: None, network };
-    let mut attended = Attended::new(shell.context.clone(), engine, (input, output.clone()), Box::new(signals), options);
+    let options = AttendOptions {
+        begin: Begin::PowerOn,
+        clock,
+        mode,
+        limit: args.report.limit_instructions,
+        saver: None,
+        door: None,
+        visit: false,
+        network,
+    };
+    let mut attended = Attended::new(shell.context.clone(), engine, (input, output.clone()), Box::new(signals), options)?;
     attend(&shell.context, &mut attended, &output, (report, start))?.status()
 }

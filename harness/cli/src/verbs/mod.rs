@@ -5,6 +5,7 @@ pub mod bake;
 pub mod boot;
 pub mod convert;
 pub mod diff;
+pub mod exec;
 pub mod images;
 pub mod inspect;
 pub mod installation;

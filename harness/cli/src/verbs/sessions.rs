@@ -51,8 +51,9 @@ fn as_json(listed: &[SessionInfo]) -> String {
             "of": subject(&session.origin),
             "image": session.origin.image.map(|digest| digest.to_string()),
             "began": session.origin.began,
-            "kept": seconds(session.saved),
+            "kept": session.saved.map(seconds),
             "bytes": session.bytes,
+            "running": session.runs,
         })
     };
     format!("{:#}\n", serde_json::Value::Array(listed.iter().map(entry).collect()))
@@ -63,10 +64,14 @@ fn as_text(listed: &[SessionInfo]) -> String {
         listed.iter().map(|session| column(session).len()).max().unwrap_or(0).max(title.len())
     };
     let (names, subjects) = (width(|session| session.name.clone(), "NAME"), width(|session| subject(&session.origin), "OF"));
-    let row = |name: &str, subject: &str, kept: &str, size: &str| format!("{name:names$}  {subject:subjects$}  {kept:>12}  {size:>10}\n");
-    let mut text = row("NAME", "OF", "KEPT", "SIZE");
+    let row = |name: &str, subject: &str, kept: &str, size: &str, state: &str| {
+        let line = format!("{name:names$}  {subject:subjects$}  {kept:>12}  {size:>10}  {state}");
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = row("NAME", "OF", "KEPT", "SIZE", "");
     for session in listed {
-        text += &row(&session.name, &subject(&session.origin), &ago(session.saved), &mebibytes(session.bytes));
+        let (kept, state) = (session.saved.map_or("never".into(), ago), if session.runs { "running" } else { "" });
+        text += &row(&session.name, &subject(&session.origin), &kept, &mebibytes(session.bytes), state);
     }
     text
 }

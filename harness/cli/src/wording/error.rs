@@ -87,6 +87,11 @@ pub fn error(error: &Error) -> String {
         Error::NetworkInVirtualTime => "a network needs the host's clock; omit --clock virtual, or --net and -p".into(),
         Error::NeedsMachine => format!("{error}; run: prebake run FILE.aot --snapshot FILE.snap"),
         Error::NoSession { .. } => format!("{error}; `prebake sessions` lists all sessions"),
+        Error::SessionRests { name } => {
+            format!(
+                "session {name} is not running, so no program can be started in it; run it first, in another terminal: prebake run --session {name}"
+            )
+        }
         Error::SessionFile { name, .. } => format!("{error}; `prebake sessions --remove {name}` removes the session"),
         Error::Volume { .. } => format!("{error} with -v"),
         _ => error.to_string(),

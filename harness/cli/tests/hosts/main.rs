@@ -53,7 +53,7 @@ impl RecordedRun {
         let mut engine = Host::Native.restore(snapshot, &listener);
         let log = Recording::new(&mut *engine, &listener).conversation(lines, frames);
         let said = listener.said().clone();
-        assert_eq!((said.on(Port::Control), said.on(Port::Stderr)), ("started\nexit 0\n", ""));
+        assert_eq!((said.on(Port::Control), said.on(Port::Stderr)), ("offers exec\nstarted\nexit 0\n", ""));
         Self { log, said, end: save(&mut *engine) }
     }
 

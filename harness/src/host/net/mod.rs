@@ -2,7 +2,7 @@
 //! waited for is one descriptor and one deadline.
 
 mod options;
-mod poller;
+pub(crate) mod poller;
 mod relay;
 mod resolver;
 mod socket;

@@ -4,6 +4,7 @@ use super::WALL;
 use crate::{PortStatus, Status};
 use devices::console::Port;
 use emu::machine::Stop;
+use protocol::{Exec, ExecOrder, Framed};
 use std::collections::VecDeque;
 
 /// What a guest's init does.
@@ -67,6 +68,10 @@ pub struct Guest {
     /// It ends with 128 + n on a signal, unless it handles it.
     pub handles_signals: bool,
     pub waits_after_exit: bool,
+    /// Its init starts other programs.
+    pub offers: bool,
+    /// What it was ordered about them.
+    pub orders: Vec<Exec<ExecOrder>>,
     pub queues: [VecDeque<u8>; Port::ALL.len()],
     pub written: Vec<(Port, Vec<u8>)>,
 }
@@ -88,6 +93,8 @@ impl Guest {
             messages: Vec::new(),
             handles_signals: false,
             waits_after_exit: false,
+            offers: false,
+            orders: Vec::new(),
             queues: Default::default(),
             written: Vec::new(),
         }
@@ -197,13 +204,40 @@ impl Guest {
     fn start(&mut self) {
         self.phase = Phase::Runs;
         if self.init == Init::Prebake {
+            self.offer();
             self.write(Port::Control, "started\n");
         }
     }
 
+    fn offer(&mut self) {
+        if self.offers {
+            self.write(Port::Control, "offers exec\n");
+        }
+    }
+
+    /// Takes the host's orders about other programs out of its messages.
+    fn take_orders(&mut self, mut bytes: &[u8]) -> String {
+        let mut lines = String::new();
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            let (line, rest) = (str::from_utf8(&bytes[..end]).unwrap(), &bytes[end + 1..]);
+            bytes = rest;
+            match Exec::<ExecOrder>::parse(line) {
+                Some((mut order, length)) => {
+                    order.bytes().into_iter().for_each(|payload| payload.extend(&bytes[..length]));
+                    bytes = &bytes[length..];
+                    self.orders.push(order);
+                }
+                None => lines += &format!("{line}\n"),
+            }
+        }
+        assert!(bytes.is_empty(), "{bytes:?}");
+        lines
+    }
+
     /// Takes the host's messages. Whether the program is to be started.
     fn hear(&mut self) -> bool {
-        let text = String::from_utf8(self.take(Port::Control)).unwrap();
+        let bytes = self.take(Port::Control);
+        let text = self.take_orders(&bytes);
         let mut start = false;
         for line in text.lines() {
             self.messages.push(line.to_owned());
@@ -215,6 +249,7 @@ impl Guest {
                 self.waits_after_exit = line.ends_with(" exit=wait");
             }
             if line.starts_with("resume") {
+                self.offer();
                 self.write(Port::Control, "resumed\n");
             }
             let signal = line.strip_prefix("signal ").map(|number| number.parse().unwrap()).or((line == "stop").then_some(15));

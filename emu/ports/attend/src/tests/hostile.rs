@@ -97,7 +97,7 @@ proptest! {
                         input.pending += bytes.len();
                         prop_assert!(input.pending <= INPUT_CAPACITY, "{port:?} has {}", input.pending);
                     }
-                    Action::Close(_) | Action::Show { .. } | Action::Resize(_) | Action::Decline(_) | Action::Notify(_) => {}
+                    Action::Close(_) | Action::Show { .. } | Action::Resize(_) | Action::Decline(_) | Action::Notify(_) | Action::Exec(_) => {}
                 }
             }
         }

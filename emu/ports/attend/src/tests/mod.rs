@@ -1,6 +1,7 @@
 //! The state machine with a scripted guest.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod execs;
 mod guest;
 mod hostile;
 mod input;
@@ -20,7 +21,7 @@ pub const WALL: u64 = 1_800_000_000_000_000_000;
 const STEPS: usize = 20_000;
 
 pub fn settings(clock: Clock, mode: Mode, source: Source) -> Settings {
-    Settings { clock, mode, source, escape_keys: false, term: None, window: None, can_save: false, slice: SLICE, limit: None }
+    Settings { clock, mode, source, escape_keys: false, term: None, window: None, can_save: false, visit: false, slice: SLICE, limit: None }
 }
 
 /// A script on three streams.
@@ -81,7 +82,7 @@ impl Host {
             Action::Wait { until } => self.guest.now = until.unwrap_or(self.guest.now),
             Action::Show { bytes, .. } => self.shown.extend(bytes),
             Action::Save { .. } => self.attendant.handle(if self.disk_is_full { Event::NotSaved } else { Event::Saved }),
-            Action::Resize(_) | Action::Decline(_) | Action::Notify(_) => {}
+            Action::Resize(_) | Action::Decline(_) | Action::Notify(_) | Action::Exec(_) => {}
             Action::End(end) => return Some(end.clone()),
         }
         self.done.push(action);

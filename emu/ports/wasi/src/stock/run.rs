@@ -90,6 +90,7 @@ impl Attended {
             term: None,
             window: None,
             can_save: false,
+            visit: false,
             slice: SLICE,
             limit: None,
         };
@@ -118,9 +119,9 @@ impl Attended {
                 Action::End(Ok(Ending::Exited(status))) => return Ok(status.into()),
                 Action::End(Ok(Ending::Left | Ending::Signalled(_) | Ending::BrokenPipe)) => return Ok(0),
                 Action::End(Err(failure)) => return Err(failure.into()),
-                // There is no terminal, no virtual clock, and nothing is saved.
+                // There is no terminal, no virtual clock, nothing is saved, and nobody starts other programs.
                 Action::Show { .. } | Action::Resize(_) | Action::SkipTo(_) => {}
-                Action::Save { .. } | Action::Decline(_) | Action::Notify(_) => {}
+                Action::Save { .. } | Action::Decline(_) | Action::Notify(_) | Action::Exec(_) => {}
             }
         }
     }
