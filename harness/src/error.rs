@@ -411,6 +411,23 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Files cannot be copied, as the guest says.
+    #[error("{}", complaint_of(*status, complaint))]
+    Copy {
+        /// What the program in the guest ended with.
+        status: u8,
+        /// What it said.
+        complaint: String,
+    },
+    /// Files cannot be copied on this host, or not as an archive says.
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
+    /// Files were copied into a session that could not be saved then.
+    #[error("session {session} could not be saved after its files were copied, so it is as it was before; copy again")]
+    NotCopied {
+        /// The session.
+        session: String,
+    },
     /// The process that runs the machine has gone.
     #[error("the machine's process has ended")]
     ExecLost,
@@ -506,6 +523,10 @@ impl From<TrustError> for Error {
     }
 }
 
+fn complaint_of(status: u8, complaint: &str) -> String {
+    if complaint.is_empty() { format!("the guest stopped copying, with status {status}") } else { format!("in the session: {complaint}") }
+}
+
 /// What to do about an error in writing.
 fn advice(error: &io::Error) -> &'static str {
     if is_full(error) { "; free some space, or write elsewhere" } else { "" }
@@ -570,6 +591,8 @@ impl Error {
             Self::ExecTooLong { .. } => "exec-too-long",
             Self::ExecFailed { .. } => "exec-failed",
             Self::ExecLost => "exec-lost",
+            Self::Copy { .. } | Self::Transfer(_) => "copy",
+            Self::NotCopied { .. } => "not-copied",
             Self::SessionName { .. } => "session-name",
             Self::OtherSession { .. } => "other-session",
             Self::SessionOption { .. } => "session-option",

@@ -5,6 +5,7 @@ mod again;
 mod barrier;
 mod container;
 mod control;
+mod copier;
 mod entropy;
 mod error;
 mod exec;
@@ -50,6 +51,9 @@ const QUIET: [(&str, &str); 3] =
 
 fn main() -> ExitCode {
     if !rustix::process::getpid().is_init() {
+        if let Some(status) = copier::run(std::env::args_os()) {
+            return status;
+        }
         eprintln!("init: this is process 1 of a prebake machine and runs nowhere else");
         return ExitCode::from(2);
     }

@@ -15,6 +15,8 @@ pub const MAX_CHUNK: usize = 16 << 10;
 pub const MAX_EXEC_INFO: usize = 48 << 10;
 /// Bytes of a reason, which is on one line with the number.
 const MAX_REASON: usize = 220;
+/// The program that copies files: init itself, by a name that it has in every container.
+pub const COPIER: &str = "/proc/self/exe";
 
 /// Names a program among those of one machine.
 pub type ExecId = u32;

@@ -8,7 +8,7 @@ mod info;
 mod message;
 pub mod network;
 
-pub use exec::{EXEC_WINDOW, Exec, ExecId, ExecOrder, ExecReport, ExecTerminal, ExecWindow, MAX_CHUNK, MAX_EXEC_INFO, MAX_EXECS};
+pub use exec::{COPIER, EXEC_WINDOW, Exec, ExecId, ExecOrder, ExecReport, ExecTerminal, ExecWindow, MAX_CHUNK, MAX_EXEC_INFO, MAX_EXECS};
 pub use frame::{FrameReader, Framed};
 pub use image::ProgramDefaults;
 pub use info::{Bind, Info, Limit, RESOURCES, Tmpfs};

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Boot(args) => verbs::boot::run(&shell, &args, start),
         Command::Bake(args) => verbs::bake::run(&shell, &args),
         Command::Run(args) => verbs::run::run(&shell, args, start),
+        Command::Copy(args) => verbs::copy::run(&shell, &args),
         Command::Exec(args) => verbs::exec::run(&shell, &args),
         Command::Convert(args) => verbs::convert::run(&shell, &args),
         Command::Aot(args) => verbs::aot::run(&shell, &args),

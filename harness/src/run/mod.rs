@@ -103,6 +103,8 @@ pub enum SessionPolicy {
     Never,
     /// It is saved in the session of this name, which goes on if it was saved before.
     Named(String),
+    /// The session of this name is visited: others start programs in it, and it is saved at the end. If its own program has ended, that stays so.
+    Visited(String),
 }
 
 impl RunRequest {

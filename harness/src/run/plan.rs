@@ -15,7 +15,7 @@ use crate::observer::Notice;
 use crate::report::Report;
 use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
-use protocol::Mode;
+use protocol::{COPIER, Mode};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::debug;
@@ -76,16 +76,22 @@ impl Plan {
                 return Ok(plan);
             }
         }
+        if let SessionPolicy::Visited(name) = &request.session {
+            let store = Store::open(context)?;
+            return Ok(Self::hold(context, name, &store, &Sessions::of(&store)?)?.visited());
+        }
         match &request.target {
             RunTarget::Session => match &request.session {
-                SessionPolicy::Named(name) => Err(Error::NoSession { name: name.clone() }),
+                SessionPolicy::Named(name) | SessionPolicy::Visited(name) => Err(Error::NoSession { name: name.clone() }),
                 SessionPolicy::Automatic | SessionPolicy::Never => Err(Error::NothingToRun),
             },
             RunTarget::Reference(text) => reference::plan(context, request, text, mode),
             RunTarget::Files { machine, snapshot } => {
                 let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
                 match &request.session {
-                    SessionPolicy::Named(name) => Self::in_session(context, request, files, mode, (name, None)),
+                    SessionPolicy::Named(name) | SessionPolicy::Visited(name) => {
+                        Self::in_session(context, request, files, mode, (name, None))
+                    }
                     SessionPolicy::Automatic | SessionPolicy::Never => Self::without_session(context, request, files, mode),
                 }
             }
@@ -201,6 +207,18 @@ impl Plan {
             resumed: true,
             _pins: pins,
         })
+    }
+
+    /// If the session's program has ended, one takes its place that does nothing.
+    fn visited(mut self) -> Self {
+        // What is wrong with it is told when it is restored.
+        let has_ended = self.saved.as_ref().and_then(|saved| saved.baked().ok()).is_some_and(|baked| baked.point == Point::Exited);
+        if has_ended {
+            let arguments = vec!["copy".into(), "wait".into()];
+            self.program = Program { entrypoint: Some(COPIER.into()), arguments, user: Some("0:0".into()), ..self.program };
+            self.mode = Mode::Streams;
+        }
+        self
     }
 
     /// Makes the machine, and attends it to its end.

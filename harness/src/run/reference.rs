@@ -66,7 +66,7 @@ pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> 
     let pins = Pins::of(artifacts, pin);
     let files = Files { machine: Some(machine), snapshot: Some(snapshot), voucher, pins };
     match &request.session {
-        SessionPolicy::Named(name) => Plan::in_session(context, request, files, mode, (name, Some(&image))),
+        SessionPolicy::Named(name) | SessionPolicy::Visited(name) => Plan::in_session(context, request, files, mode, (name, Some(&image))),
         SessionPolicy::Never => Plan::without_session(context, request, files, mode),
         SessionPolicy::Automatic if is_plain(request, mode) && !store.is_temporary() => {
             tell_of_earlier(context, &store, &image)?;

@@ -1,7 +1,7 @@
 //! A machine out of a snapshot, or out of what a session has saved.
 
 use super::plan::Plan;
-use super::{Outcome, RunRequest, attend, check, network};
+use super::{Outcome, RunRequest, SessionPolicy, attend, check, network};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
@@ -118,22 +118,15 @@ pub fn run(
     );
     let begin = Begin::from(baked.point);
     report.session = plan.session.as_ref().map(|session| session.name().into());
+    let visit = matches!(request.session, SessionPolicy::Visited(_));
     // Under the virtual clock, a guest does what its input says and nothing else.
     let door =
         plan.session.as_ref().filter(|_| request.clock == ClockSource::Host).and_then(|session| {
             session.open_door().inspect_err(|error| debug!(target: "prebake::exec", %error, "nobody can come in")).ok()
         });
     let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
-    let options = AttendOptions {
-        begin,
-        clock: request.clock,
-        mode: plan.mode,
-        limit: request.limit_instructions,
-        saver,
-        door,
-        visit: false,
-        network,
-    };
+    let options =
+        AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, door, visit, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
     attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
         Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: path.into(), source },

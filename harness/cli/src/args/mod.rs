@@ -3,6 +3,7 @@
 mod bake;
 mod boot;
 mod convert;
+mod copy;
 mod debug;
 mod docker;
 mod exec;
@@ -19,6 +20,7 @@ mod value;
 pub use bake::BakeArgs;
 pub use boot::BootArgs;
 pub use convert::{AotArgs, ConvertArgs};
+pub use copy::{CopyArgs, Place};
 pub use debug::DebugArgs;
 pub use exec::ExecArgs;
 pub use inspect::{DiffArgs, InspectArgs};
@@ -92,6 +94,9 @@ pub enum Command {
     /// Run a second program in a session that runs
     #[command(after_help = exec::EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// Copy files out of a session, or into it
+    #[command(name = "cp", after_help = copy::COPY_EXAMPLES)]
+    Copy(CopyArgs),
     /// Convert a container image, or a kernel and an initramfs, to a machine (a WebAssembly module)
     #[command(after_help = convert::CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -152,6 +157,7 @@ impl Command {
             Self::Pull(args) => Some(&args.registry),
             Self::Boot(_)
             | Self::Exec(_)
+            | Self::Copy(_)
             | Self::Aot(_)
             | Self::Images(_)
             | Self::Sessions(_)
@@ -173,6 +179,7 @@ impl Command {
             Self::Bake(_) => "bake",
             Self::Run(_) => "run",
             Self::Exec(_) => "exec",
+            Self::Copy(_) => "cp",
             Self::Convert(_) => "convert",
             Self::Aot(_) => "aot",
             Self::Push(_) => "push",
@@ -318,6 +325,7 @@ fn parse_from(words: &[OsString]) -> Result<Cli, clap::Error> {
             args.take_back_command(words);
             args.check()
         }
+        Command::Copy(args) => args.check(),
         Command::Boot(args) => args.network.check(),
         Command::Bake(args) => args.check(),
         Command::Convert(args) => args.check(),

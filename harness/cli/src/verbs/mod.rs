@@ -4,6 +4,7 @@ pub mod aot;
 pub mod bake;
 pub mod boot;
 pub mod convert;
+pub mod copy;
 pub mod diff;
 pub mod exec;
 pub mod images;

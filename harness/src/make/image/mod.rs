@@ -6,7 +6,7 @@
 //! `name` is what the user says; `store` and `registry` are where documents and layers are, `spec` what the documents say; `layer`, with
 //! `archive` and `spool`, makes the tree; `erofs` writes it.
 
-mod archive;
+pub(crate) mod archive;
 mod compression;
 pub mod cpio;
 mod digest;
