@@ -42,7 +42,7 @@ fn linked(code: &[u8]) -> Option<Vec<u8>> {
     let relocations = Relocations::read(body(RELOCATIONS)?)?.linked(&mut text, functions)?;
     let mut file = code[..HEADER_LEN].to_vec();
     for (kind, range) in sections {
-        let body = match kind {
+        let body: &[u8] = match kind {
             TEXT => &text.bytes,
             RELOCATIONS => &relocations,
             _ => code.get(range)?,
@@ -252,7 +252,7 @@ mod tests {
             section.extend((relocations.len() as u32).to_le_bytes());
             relocations.iter().for_each(|relocation| relocation.write(&mut section));
         }
-        let mut file = [MAGIC, &VERSION.to_le_bytes()].concat();
+        let mut file = [MAGIC, &VERSION.to_le_bytes()[..]].concat();
         for (kind, body) in [(0, target), (1, vec![7; 5]), (TEXT, text), (FUNCTIONS, functions), (4, vec![1; 3]), (RELOCATIONS, section)] {
             file.resize(file.len().next_multiple_of(4), 0);
             file.extend(u32::to_le_bytes(kind));
