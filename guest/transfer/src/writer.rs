@@ -102,6 +102,9 @@ impl Writer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(system("look at", target)(error)),
         };
+        // As with cp, a link to a file stands for the file.
+        let resolved = if is_folder == Some(false) { fs::canonicalize(target).map_err(system("find", target))? } else { target.to_owned() };
+        let target = resolved.as_path();
         let problem = |problem| Err(Error::Target { path: target.into(), problem });
         let says_folder = target.as_os_str().as_bytes().ends_with(b"/");
         let (folder, name, must_be) = match (what, is_folder) {
@@ -407,6 +410,11 @@ mod tests {
             assert!(inside.join(made).exists(), "{made}");
         }
         assert_eq!(fs::read(&outside).unwrap(), b"content");
+        // A link that is named is one of the user's.
+        fs::write(&outside, "old").unwrap();
+        symlink("../outside", inside.join("named")).unwrap();
+        copy(&inside.join("named"), What::Entry, Kind::File).unwrap();
+        assert_eq!((fs::read(&outside).unwrap(), inside.join("named").is_symlink()), (b"content".to_vec(), true));
         for (target, what, kind) in [
             (inside.join("file/"), What::Entry, Kind::File),
             (outside.clone(), What::Entry, Kind::Folder),
