@@ -21,6 +21,7 @@ const REPLACE: u16 = 0x100;
 const ERROR: u16 = 2;
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 
 const INET: u8 = 2;
@@ -53,22 +54,36 @@ pub struct Network {
     pub names: Vec<(String, Ipv4Addr)>,
 }
 
+/// Takes the network down, which is there. It may be down already.
+pub fn take_down() -> Result<()> {
+    let mut netlink = Netlink::open().context("open", "netlink")?;
+    let index = netlink.index()?;
+    netlink.request(NEW_LINK, 0, &link(index, 0, UP)).context("take down", INTERFACE)?;
+    // It may have none.
+    let _ = netlink.request(DELETE_ADDRESS, 0, &address(index));
+    Ok(())
+}
+
 impl Network {
     /// Brings the network up. It may be up already.
     pub fn set_up(&self) -> Result<()> {
         let mut netlink = Netlink::open().context("open", "netlink")?;
-        let index = match name_to_index(&netlink.socket, INTERFACE) {
-            Err(Errno::NODEV) => return Err(Error::NoNetwork),
-            index => index.context("find", INTERFACE)?,
-        };
-        let guest = GUEST.octets();
-        netlink.link(index, self.mac, self.mtu.unwrap_or(MTU)).context("bring up", INTERFACE)?;
-        let body = [&[INET, PREFIX, 0, SCOPE_UNIVERSE][..], &index.to_ne_bytes()].concat();
-        let attributes = [attribute(LOCAL, &guest), attribute(ADDRESS, &guest)].concat();
-        netlink.request(NEW_ADDRESS, CREATE | REPLACE, &[body, attributes].concat()).context("give an address to", INTERFACE)?;
+        let index = netlink.index()?;
+        netlink.bring_up(index, self.mac, self.mtu.unwrap_or(MTU)).context("bring up", INTERFACE)?;
+        netlink.request(NEW_ADDRESS, CREATE | REPLACE, &address(index)).context("give an address to", INTERFACE)?;
         let body = [INET, 0, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, SCOPE_UNIVERSE, TYPE_UNICAST, 0, 0, 0, 0];
         let attributes = [attribute(ROUTE_GATEWAY, &GATEWAY.octets()), attribute(ROUTE_OUT, &index.to_ne_bytes())].concat();
         netlink.request(NEW_ROUTE, CREATE | REPLACE, &[&body[..], &attributes].concat()).context("give a route to", INTERFACE)
+    }
+
+    /// Its interface is as hosts mostly want it.
+    pub fn has_usual_link(&self) -> bool {
+        self.mac.is_none() && self.mtu.is_none()
+    }
+
+    /// Its names are the host's alone.
+    pub fn has_usual_names(&self) -> bool {
+        self.search.is_empty() && self.names.is_empty()
     }
 
     /// The file that says where names are looked up.
@@ -93,6 +108,18 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A request about the interface `index`: which of its flags are to change, and what to.
+fn link(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    [&[0; 4][..], &index.to_ne_bytes(), &flags.to_ne_bytes(), &change.to_ne_bytes()].concat()
+}
+
+/// A request about the guest's address.
+fn address(index: u32) -> Vec<u8> {
+    let guest = GUEST.octets();
+    let body = [&[INET, PREFIX, 0, SCOPE_UNIVERSE][..], &index.to_ne_bytes()].concat();
+    [body, attribute(LOCAL, &guest), attribute(ADDRESS, &guest)].concat()
+}
+
 /// A conversation with the kernel.
 struct Netlink {
     socket: OwnedFd,
@@ -106,14 +133,21 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    fn link(&mut self, index: u32, mac: Option<[u8; 6]>, mtu: u16) -> io::Result<()> {
-        let body = |flags: u32| [&[0; 4][..], &index.to_ne_bytes(), &flags.to_ne_bytes(), &flags.to_ne_bytes()].concat();
+    /// The interface's number.
+    fn index(&self) -> Result<u32> {
+        match name_to_index(&self.socket, INTERFACE) {
+            Err(Errno::NODEV) => Err(Error::NoNetwork),
+            index => index.context("find", INTERFACE),
+        }
+    }
+
+    fn bring_up(&mut self, index: u32, mac: Option<[u8; 6]>, mtu: u16) -> io::Result<()> {
         // The network has no IPv6: without an address, the kernel does not look for its routers. A kernel without IPv6 refuses this.
         let no_address = attribute(INET6, &attribute(ADDRESS_MODE, &[ADDRESS_MODE_NONE]));
-        let _ = self.request(NEW_LINK, 0, &[body(0), attribute(LINK_FAMILIES, &no_address)].concat());
+        let _ = self.request(NEW_LINK, 0, &[link(index, 0, 0), attribute(LINK_FAMILIES, &no_address)].concat());
         let mut attributes = attribute(LINK_MTU, &u32::from(mtu).to_ne_bytes());
         attributes.extend(mac.iter().flat_map(|mac| attribute(LINK_ADDRESS, mac)));
-        self.request(NEW_LINK, 0, &[body(UP), attributes].concat())
+        self.request(NEW_LINK, 0, &[link(index, UP, UP), attributes].concat())
     }
 
     /// Asks for something, and waits until it is done.
@@ -163,6 +197,7 @@ mod tests {
     fn names_are_found() {
         let network = Network { search: vec!["lan".into()], names: vec![("db".into(), [10, 0, 0, 7].into())], ..Network::default() };
         assert_eq!(network.resolver_file(), "nameserver 192.168.127.1\nsearch lan\n");
+        assert!(!network.has_usual_names() && Network::default().has_usual_names());
         assert_eq!(network.hosts(), "192.168.127.254\thost.docker.internal\n192.168.127.254\thost.containers.internal\n10.0.0.7\tdb\n");
     }
 }

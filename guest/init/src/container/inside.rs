@@ -12,10 +12,11 @@ use super::order::Order;
 use super::root::{self, Root};
 use super::start::{On, Started, start};
 use super::{READY, Streams, exit_code, warm};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::exec::Link;
 use crate::image::ProgramDefaults;
 use crate::info::Info;
+use crate::network::{self, Network};
 use crate::sys::{self, Signals};
 
 /// Its whole life.
@@ -44,6 +45,7 @@ fn prepare_and_start<'a>(
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
     let signals = Signals::block().context("block", "signals")?;
     let root = root::enter(image)?;
+    let has_network = prepare_network()?;
     if warm {
         warm::program(image);
     }
@@ -53,7 +55,7 @@ fn prepare_and_start<'a>(
     channel.read_to_end(&mut order).context("hear from", "the machine's init")?;
     let order = Order::decode(&order)?;
     let info = Info::parse(&order.info)?;
-    follow(&info, &root, order.clock_is_set)?;
+    follow(&info, &root, (order.clock_is_set, has_network))?;
     let on = match &order.terminal {
         Some(name) => On::Terminal { name, device: Path::new(root.console) },
         None => On::Streams(streams),
@@ -62,8 +64,17 @@ fn prepare_and_start<'a>(
     Ok((started, signals, Site { root, image, info }))
 }
 
+/// Sets up the network that hosts mostly ask for, if the machine has a network device: what is in the snapshot need not be done after it.
+fn prepare_network() -> Result<bool> {
+    let usual = Network::default();
+    match usual.set_up() {
+        Err(Error::NoNetwork) => Ok(false),
+        outcome => outcome.and_then(|()| root::write_network(&usual)).map(|()| true),
+    }
+}
+
 /// Does what the host's info asks for besides the program.
-fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
+fn follow(info: &Info, root: &Root, (clock_is_set, has_network): (bool, bool)) -> Result<()> {
     // The control port's time is the finer one.
     if let Some(seconds) = info.time.filter(|_| !clock_is_set) {
         crate::set_clock(seconds.saturating_mul(crate::SECOND))?;
@@ -72,8 +83,14 @@ fn follow(info: &Info, root: &Root, clock_is_set: bool) -> Result<()> {
         root.call(hostname)?;
     }
     if info.has_network {
-        info.network.set_up()?;
-        root::write_network(&info.network)?;
+        if !has_network || !info.network.has_usual_link() {
+            info.network.set_up()?;
+        }
+        if info.hostname.is_some() || !info.network.has_usual_names() {
+            root::write_network(&info.network)?;
+        }
+    } else if has_network {
+        network::take_down()?;
     }
     info.tmpfs.iter().try_for_each(|tmpfs| root.mount_memory(tmpfs))?;
     info.binds.iter().try_for_each(|bind| root.bind(bind))

@@ -221,14 +221,14 @@ fn write_names(hostname: &OsStr) -> Result<()> {
 pub fn write_network(network: &Network) -> Result<()> {
     make_folder("/etc")?;
     // A link would lead to a file of another purpose.
-    match fs::remove_file(RESOLVERS) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("replace", RESOLVERS),
-        _ => fs::write(RESOLVERS, network.resolver_file()).context("write", RESOLVERS)?,
+    if fs::symlink_metadata(RESOLVERS).is_ok_and(|found| !found.is_file()) {
+        fs::remove_file(RESOLVERS).context("replace", RESOLVERS)?;
     }
+    fs::write(RESOLVERS, network.resolver_file()).context("write", RESOLVERS)?;
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     let new: String =
         network.hosts().lines().filter(|line| !hosts.lines().any(|own| own == *line)).map(|line| format!("{line}\n")).collect();
-    fs::write(HOSTS, hosts + &new).context("write", HOSTS)
+    if new.is_empty() { Ok(()) } else { fs::write(HOSTS, hosts + &new).context("write", HOSTS) }
 }
 
 impl Root {

@@ -4,7 +4,7 @@ use crate::host::{Place, in_turn};
 use crate::log::Call;
 use crate::machine::Host;
 use crate::{RecordedRun, file};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const GUEST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -38,6 +38,13 @@ fn checksum(bytes: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
+/// A booted machine, at the barrier. Its link is up already, and nothing has moved on it.
+fn settled(name: &str) -> PathBuf {
+    let boot = RecordedRun::boot();
+    assert!(!boot.log.iter().any(|call| matches!(call, Call::Sent(_))), "the guest has sent frames before the barrier");
+    file(name, &boot.end)
+}
+
 /// A guest that is told its address, and is asked things by frames. What it answered, as the natively run machine did, is looked at.
 fn way(settled: &Path) -> RecordedRun {
     let lines = ["ip link set eth0 up; ip address add 192.168.127.3/24 dev eth0\n", "exit 0\n"];
@@ -54,7 +61,7 @@ fn way(settled: &Path) -> RecordedRun {
 #[test]
 fn frames_are_input_like_any_other() {
     in_turn(|| {
-        let settled = file("before-frames.snap", &RecordedRun::boot().end);
+        let settled = settled("before-frames.snap");
         let way = way(&settled);
         Place::HERE.into_iter().for_each(|place| _ = place.follow(&way, Some(&settled), "after frames"));
     });
@@ -64,7 +71,7 @@ fn frames_are_input_like_any_other() {
 #[ignore = "wants wasmtime and a build for aarch64: make hosts"]
 fn frames_are_input_like_any_other_on_more_hosts() {
     in_turn(|| {
-        let settled = file("before-frames-elsewhere.snap", &RecordedRun::boot().end);
+        let settled = settled("before-frames-elsewhere.snap");
         let way = way(&settled);
         for place in [Place::Wasmtime, Place::Aarch64(Host::Native), Place::Aarch64(Host::Aot)] {
             place.follow(&way, Some(&settled), "after frames");
