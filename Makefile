@@ -304,6 +304,7 @@ net-test: guest build machine
 	+@cargo build --quiet --release --package prebake --example tap
 	@guest/tests/peers $(PREBAKE) $(SHIPPED)/examples/tap $(IMAGES)
 	@guest/tests/services $(PREBAKE) $(IMAGES)
+	@guest/tests/circumstances $(PREBAKE) $(IMAGES)
 
 # A guest with container2wasm's protocol: its kernel, its root file system, its machines, and their snapshots at the barrier.
 .PHONY: c2w-guest c2w-test c2w-figures

@@ -15,6 +15,8 @@ pub const MAX_HALF_OPEN: usize = 64;
 pub const MAX_DATAGRAM_FLOWS: usize = 256;
 /// Names that the host looks up at a time.
 pub const MAX_QUERIES: usize = 64;
+/// Questions at a time that have no answer yet. Those that the host does not look into yet wait their turn.
+pub const MAX_QUESTIONS: usize = 512;
 /// Frames at a time that wait for a buffer of the guest, other than those of streams, which are made when there is one.
 pub const MAX_FRAMES: usize = 256;
 /// Bytes of datagrams at a time that wait for the host.

@@ -1,5 +1,6 @@
 //! Names: the network's own are answered, all others are the host's to look up.
 
+use crate::config::Config;
 use smoltcp::wire::{DnsFlags, DnsOpcode, DnsPacket, DnsQueryType, DnsQuestion, DnsRcode};
 use std::net::Ipv4Addr;
 
@@ -61,7 +62,8 @@ pub(crate) enum Verdict {
 }
 
 /// Judges a message of the guest.
-pub(crate) fn judge(names: &[(String, Ipv4Addr)], message: &[u8]) -> Verdict {
+pub(crate) fn judge(config: &Config, message: &[u8]) -> Verdict {
+    let names = &config.names;
     if message.len() < HEADER || is_answer(message) {
         return Verdict::Ignored;
     }
@@ -76,7 +78,9 @@ pub(crate) fn judge(names: &[(String, Ipv4Addr)], message: &[u8]) -> Verdict {
     let reverse = reverse.map(|address| Ipv4Addr::from_bits(address.to_bits().swap_bytes()));
     let known: Vec<&String> = names.iter().filter(|(_, address)| Some(*address) == reverse).map(|(name, _)| name).collect();
     if known.is_empty() {
-        return Verdict::Foreign;
+        // Nobody else knows this network (RFC 6303): who looks up an address of it is not to wait for the world's answer.
+        let local = reverse.is_some_and(|address| config.is_local(address));
+        return if local { Verdict::Answer(failure(message, DnsRcode::NXDomain)) } else { Verdict::Foreign };
     }
     let records = known.into_iter().filter(|_| question.kind == PTR || question.kind == ANY).map(|name| (PTR, encode(name)));
     Verdict::Answer(answer(message, &question, records.collect()))
@@ -144,12 +148,13 @@ pub(crate) mod tests {
         [&header[..], &encode(name), &kind.to_be_bytes(), &IN.to_be_bytes()].concat()
     }
 
-    fn names() -> Vec<(String, Ipv4Addr)> {
-        [("host.docker.internal", 254), ("db", 77), ("db", 78)].map(|(name, last)| (name.into(), Ipv4Addr::new(192, 168, 127, last))).into()
+    fn config() -> Config {
+        let names = [("host.docker.internal", 254), ("db", 77), ("db", 78)];
+        Config { names: names.map(|(name, last)| (name.into(), Ipv4Addr::new(192, 168, 127, last))).into(), ..Config::default() }
     }
 
     fn answered(message: &[u8]) -> Vec<u8> {
-        match judge(&names(), message) {
+        match judge(&config(), message) {
             Verdict::Answer(answer) => answer,
             other => panic!("{other:?}"),
         }
@@ -176,21 +181,23 @@ pub(crate) mod tests {
     fn own_addresses_have_names() {
         let question = query("254.127.168.192.in-addr.arpa", PTR);
         assert!(answered(&question).ends_with(b"\x04host\x06docker\x08internal\0"));
+        let nameless = answered(&query("3.127.168.192.in-addr.arpa", PTR));
+        assert_eq!(nameless[2..8], [0x81, 0x83, 0, 1, 0, 0]);
     }
 
     #[test]
     fn other_names_are_the_host_s_to_look_up() {
         for (name, kind) in [("example.org", 1), ("4.3.2.1.in-addr.arpa", PTR), ("", 2), ("docker.internal", 1)] {
-            assert_eq!(judge(&names(), &query(name, kind)), Verdict::Foreign, "{name}");
+            assert_eq!(judge(&config(), &query(name, kind)), Verdict::Foreign, "{name}");
         }
     }
 
     #[test]
     fn what_is_no_question_gets_no_answer_or_a_refusal() {
-        assert_eq!(judge(&names(), b"short"), Verdict::Ignored);
+        assert_eq!(judge(&config(), b"short"), Verdict::Ignored);
         let mut answer = query("db", 1);
         answer[2] |= 0x80;
-        assert_eq!(judge(&names(), &answer), Verdict::Ignored);
+        assert_eq!(judge(&config(), &answer), Verdict::Ignored);
         let mut two = query("db", 1);
         two[5] = 2;
         assert_eq!(answered(&two), [0x12, 0x34, 0x81, 0x84, 0, 0, 0, 0, 0, 0, 0, 0]);

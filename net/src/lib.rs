@@ -24,7 +24,7 @@ mod stream;
 mod wire;
 
 pub use action::{Action, Failure, Interest, QueryId};
-pub use config::{Config, MAX_DATAGRAM_FLOWS, MAX_FRAMES, MAX_HALF_OPEN, MAX_OUTGOING, MAX_QUERIES, MAX_STREAMS, Mac};
+pub use config::{Config, MAX_DATAGRAM_FLOWS, MAX_FRAMES, MAX_HALF_OPEN, MAX_OUTGOING, MAX_QUERIES, MAX_QUESTIONS, MAX_STREAMS, Mac};
 pub use dns::answers;
 pub use flow::{FlowId, Protocol};
 pub use link::Offload;

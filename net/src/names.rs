@@ -1,7 +1,7 @@
 //! The server of names: by UDP and by TCP, on the gateway.
 
 use crate::action::{Action, QueryId};
-use crate::config::{LOOKUP, MAX_QUERIES};
+use crate::config::{LOOKUP, MAX_QUERIES, MAX_QUESTIONS};
 use crate::dns::{self, Verdict};
 use crate::flow::FlowId;
 use crate::stack::Stack;
@@ -48,10 +48,12 @@ struct Query {
     until: Duration,
 }
 
-/// The questions that the host looks into.
+/// The questions that have no answer yet.
 #[derive(Default)]
 pub(crate) struct Queries {
     waiting: Vec<Query>,
+    /// So many of the first of them the host looks into.
+    asked: usize,
     last: u64,
 }
 
@@ -64,7 +66,7 @@ impl Queries {
 impl Stack {
     /// A question by UDP.
     pub(crate) fn name_datagram(&mut self, guest_port: u16, message: &[u8]) {
-        match dns::judge(&self.config.names, message) {
+        match dns::judge(&self.config, message) {
             Verdict::Ignored => {}
             Verdict::Answer(answer) => self.answer_datagram(guest_port, &answer),
             Verdict::Foreign => {
@@ -87,20 +89,38 @@ impl Stack {
 
     /// Whether the host will look into it.
     fn ask(&mut self, asker: Asker, message: &[u8]) -> bool {
-        if self.queries.waiting.len() >= MAX_QUERIES || !self.may_act() {
+        if self.queries.waiting.len() >= MAX_QUESTIONS || !self.may_act() {
             return false;
         }
         self.queries.last += 1;
         let id = QueryId(self.queries.last);
         self.queries.waiting.push(Query { id, asker, message: message.to_vec(), until: self.now + LOOKUP });
-        self.act(Action::Resolve { query: id, message: message.to_vec(), long: matches!(asker, Asker::Stream(_)) });
+        self.ask_host();
         true
+    }
+
+    /// Has the host look into as many questions as it may, in turn.
+    fn ask_host(&mut self) {
+        while self.queries.asked < MAX_QUERIES
+            && let Some(Query { id, asker, message, .. }) = self.queries.waiting.get(self.queries.asked)
+        {
+            let action = Action::Resolve { query: *id, message: message.clone(), long: matches!(asker, Asker::Stream(_)) };
+            self.queries.asked += 1;
+            self.act(action);
+        }
     }
 
     /// What a resolver says to a question; nothing if none could be asked. What is no answer to it counts as nothing.
     pub fn resolved(&mut self, id: QueryId, answer: Option<&[u8]>) {
-        let Some(at) = self.queries.waiting.iter().position(|query| query.id == id) else { return };
+        if let Some(at) = self.queries.waiting.iter().position(|query| query.id == id) {
+            self.finish(at, answer);
+            self.ask_host();
+        }
+    }
+
+    fn finish(&mut self, at: usize, answer: Option<&[u8]>) {
         let query = self.queries.waiting.remove(at);
+        self.queries.asked -= usize::from(at < self.queries.asked);
         let fits = |answer: &&[u8]| dns::answers(&query.message, answer) && answer.len() <= usize::from(u16::MAX);
         let failure;
         let answer = match answer.filter(fits) {
@@ -124,15 +144,16 @@ impl Stack {
 
     /// Questions that the host has not answered in time.
     pub(crate) fn expire_queries(&mut self) {
-        while let Some(query) = self.queries.waiting.first().filter(|query| query.until <= self.now) {
-            self.resolved(query.id, None);
+        while self.queries.waiting.first().is_some_and(|query| query.until <= self.now) {
+            self.finish(0, None);
         }
+        self.ask_host();
     }
 
     /// Moves what can be moved on a stream to the server of names.
     pub(crate) fn serve_names(&mut self, id: FlowId) {
         while let Some(message) = self.next_question(id) {
-            let answer = match dns::judge(&self.config.names, &message) {
+            let answer = match dns::judge(&self.config, &message) {
                 Verdict::Answer(answer) => answer,
                 Verdict::Foreign if self.ask(Asker::Stream(id), &message) => {
                     if let Some(Peer::Names(names)) = self.flows.stream_mut(id).map(|stream| &mut stream.peer) {

@@ -105,6 +105,7 @@ impl Info {
                 let domains = text::whole(value).into_string().map_err(|_| "it must be names of domains")?;
                 self.network.search = domains.split_ascii_whitespace().map(str::to_owned).collect();
             }
+            b"ndots" => self.network.ndots = Some(parse(value).ok_or("it must be a number up to 255")?),
             b"host" => {
                 let line = text::whole(value).into_string().unwrap_or_default();
                 let mut words = line.split_ascii_whitespace();
@@ -191,14 +192,15 @@ mod tests {
 
     #[test]
     fn every_key_is_understood_and_others_are_ignored() {
-        let text = b"e: /bin/a b\nc: x\nenv: A=b=c\nenv: B=\nn: 02:00:00:00:ab:01\nmtu: 9000\nsearch: lan  b\nhost: 10.0.0.7 db\nhello\nt: 17\nm: /a/./b\nmr: c\nw: /tmp\nu: a:b\n";
+        let text = b"e: /bin/a b\nc: x\nenv: A=b=c\nenv: B=\nn: 02:00:00:00:ab:01\nmtu: 9000\nsearch: lan  b\nndots: 5\nhost: 10.0.0.7 db\nhello\nt: 17\nm: /a/./b\nmr: c\nw: /tmp\nu: a:b\n";
         let info = Info::parse(text).unwrap();
         assert_eq!((info.entrypoint, info.arguments), (Some("/bin/a b".into()), vec!["x".into()]));
         assert_eq!(info.environment, [("A".into(), "b=c".into()), ("B".into(), "".into())]);
         assert_eq!((info.time, info.folder, info.user), (Some(17), Some("/tmp".into()), Some("a:b".into())));
         assert_eq!(info.binds, [Bind { path: "a/b".into(), read_only: false }, Bind { path: "c".into(), read_only: true }]);
         let names = vec![("db".to_owned(), [10, 0, 0, 7].into())];
-        let network = Network { mac: Some([2, 0, 0, 0, 0xab, 1]), mtu: Some(9000), search: vec!["lan".into(), "b".into()], names };
+        let network =
+            Network { mac: Some([2, 0, 0, 0, 0xab, 1]), mtu: Some(9000), search: vec!["lan".into(), "b".into()], ndots: Some(5), names };
         assert_eq!((info.has_network, info.network), (true, network));
         let bare = Info::parse(b"n:\n").unwrap();
         assert_eq!((bare.has_network, bare.network), (true, Network::default()));
@@ -228,6 +230,7 @@ mod tests {
             "n: 2:0:0:0:0:0",
             "mtu: 67",
             "mtu: x",
+            "ndots: 256",
             "host: db 10.0.0.7",
             "host: 10.0.0.7",
             "tmpfs: ro",

@@ -50,6 +50,8 @@ pub struct Network {
     pub mtu: Option<u16>,
     /// Domains of short names.
     pub search: Vec<String>,
+    /// Dots from which on a name is looked up as it is first.
+    pub ndots: Option<u8>,
     /// Names with addresses, besides the host's.
     pub names: Vec<(String, Ipv4Addr)>,
 }
@@ -83,13 +85,14 @@ impl Network {
 
     /// Its names are the host's alone.
     pub fn has_usual_names(&self) -> bool {
-        self.search.is_empty() && self.names.is_empty()
+        self.search.is_empty() && self.ndots.is_none() && self.names.is_empty()
     }
 
     /// The file that says where names are looked up.
     pub fn resolver_file(&self) -> String {
         let search = if self.search.is_empty() { String::new() } else { format!("search {}\n", self.search.join(" ")) };
-        format!("nameserver {GATEWAY}\n{search}")
+        let options = self.ndots.map_or(String::new(), |ndots| format!("options ndots:{ndots}\n"));
+        format!("nameserver {GATEWAY}\n{search}{options}")
     }
 
     /// Lines of `/etc/hosts`.
@@ -195,8 +198,9 @@ mod tests {
 
     #[test]
     fn names_are_found() {
-        let network = Network { search: vec!["lan".into()], names: vec![("db".into(), [10, 0, 0, 7].into())], ..Network::default() };
-        assert_eq!(network.resolver_file(), "nameserver 192.168.127.1\nsearch lan\n");
+        let network =
+            Network { search: vec!["lan".into()], ndots: Some(5), names: vec![("db".into(), [10, 0, 0, 7].into())], ..Network::default() };
+        assert_eq!(network.resolver_file(), "nameserver 192.168.127.1\nsearch lan\noptions ndots:5\n");
         assert!(!network.has_usual_names() && Network::default().has_usual_names());
         assert_eq!(network.hosts(), "192.168.127.254\thost.docker.internal\n192.168.127.254\thost.containers.internal\n10.0.0.7\tdb\n");
     }

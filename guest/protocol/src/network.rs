@@ -30,6 +30,8 @@ pub struct NetworkInfo {
     pub mtu: Option<u16>,
     /// Domains of short names.
     pub search: Vec<String>,
+    /// Dots from which on a name is looked up as it is first, if not resolv.conf(5)'s one.
+    pub ndots: Option<u8>,
     /// Names with addresses, besides the host's.
     pub names: Vec<(String, Ipv4Addr)>,
 }
@@ -46,6 +48,9 @@ impl fmt::Display for NetworkInfo {
         if !self.search.is_empty() {
             writeln!(f, "search: {}", escape(&self.search.join(" "), &['\n']))?;
         }
+        if let Some(ndots) = self.ndots {
+            writeln!(f, "ndots: {ndots}")?;
+        }
         self.names.iter().try_for_each(|(name, address)| writeln!(f, "host: {address} {}", escape(name, &['\n'])))
     }
 }
@@ -61,8 +66,9 @@ mod tests {
             mac: Some([2, 0, 0, 0xab, 0, 1]),
             mtu: Some(9000),
             search: vec!["lan".into(), "example.org".into()],
+            ndots: Some(5),
             names: vec![("db".into(), Ipv4Addr::new(10, 0, 0, 7))],
         };
-        assert_eq!(info.to_string(), "n: 02:00:00:ab:00:01\nmtu: 9000\nsearch: lan example.org\nhost: 10.0.0.7 db\n");
+        assert_eq!(info.to_string(), "n: 02:00:00:ab:00:01\nmtu: 9000\nsearch: lan example.org\nndots: 5\nhost: 10.0.0.7 db\n");
     }
 }

@@ -16,10 +16,11 @@ pub use options::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, So
 use crate::error::Result;
 use devices::net::Pushed;
 use devices::net::wire::{Header, PartialChecksum};
-use net::{Connection, Frame};
+use net::{Config, Connection, Frame};
 use protocol::network::{MTU, NetworkInfo};
 use rand_core::Rng;
 use relay::Relay;
+use resolver::{Lookups, Resolvers};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -56,17 +57,26 @@ pub struct Network {
 impl Network {
     /// The network that is asked for, if one is. Its ports are open when this returns.
     pub fn open(options: &NetworkOptions, random: &mut dyn Rng) -> Result<Option<Self>> {
-        let end = match &options.link {
+        let mut lookups = Lookups::default();
+        let (end, mtu) = match &options.link {
             Link::None => return Ok(None),
-            Link::User { host, mtu } => End::User(Box::new(UserNetwork::open(options, (*host, *mtu), Duration::ZERO, random)?)),
-            Link::Socket(place) => End::Relay(Relay::connect(place)?),
+            Link::User { host, mtu } => {
+                let resolvers;
+                (resolvers, lookups) = Resolvers::open(&options.dns);
+                let search = if options.search.is_empty() { &lookups.search } else { &options.search };
+                let config =
+                    Config { mtu: *mtu, host_reachable: *host, search: search.clone(), seed: random.next_u64(), ..Config::default() };
+                (End::User(Box::new(UserNetwork::open(options, config, resolvers)?)), *mtu)
+            }
+            Link::Socket(place) => (End::Relay(Relay::connect(place)?), MTU),
         };
-        let (mtu, search) = match &end {
-            End::User(network) => (network.mtu(), network.search().to_vec()),
-            End::Relay(_) => (MTU, options.search.clone()),
+        let info = NetworkInfo {
+            mac: options.mac,
+            mtu: Some(mtu).filter(|mtu| *mtu != MTU),
+            search: if options.search.is_empty() { lookups.search } else { options.search.clone() },
+            ndots: lookups.ndots,
+            names: options.names.iter().map(|(name, named)| (name.clone(), named.address())).collect(),
         };
-        let names = options.names.iter().map(|(name, named)| (name.clone(), named.address())).collect();
-        let info = NetworkInfo { mac: options.mac, mtu: Some(mtu).filter(|mtu| *mtu != MTU), search, names };
         Ok(Some(Self { end, info, started: Instant::now(), hand: None }))
     }
 

@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PORT: u16 = 53;
@@ -17,24 +19,80 @@ const ROUNDS: usize = 2;
 const MAX_RESOLVERS: usize = 3;
 /// Longest answer by UDP.
 const LONGEST: usize = 65_535;
+/// Where the host says who its resolvers are.
+const OF_HOST: &str = "/etc/resolv.conf";
+/// The response codes SERVFAIL, NOTIMP and REFUSED: another resolver may know better, and the C library asks it, too.
+const UNHELPFUL: [u8; 3] = [2, 4, 5];
 
-/// The host's resolvers and search domains.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who looks up names.
+#[derive(Debug)]
 pub struct Resolvers {
-    /// The resolvers, in the order in which they are asked.
-    pub addresses: Vec<IpAddr>,
-    /// Domains of short names.
-    pub search: Vec<String>,
+    /// In the order in which they are asked.
+    addresses: Vec<IpAddr>,
+    /// The file that says so, if one does, and which version of it did.
+    file: Option<(PathBuf, Option<Version>)>,
 }
 
+/// What tells a file from what it was before: device, inode, length, and the time of its last change.
+type Version = (u64, u64, u64, i64, i64);
+
 impl Resolvers {
-    /// Those that the host is configured with.
-    pub fn of_host() -> Self {
-        Self::parse(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+    /// These, or else the host's, and how the host looks up names.
+    pub fn open(given: &[IpAddr]) -> (Self, Lookups) {
+        Self::of(given, Path::new(OF_HOST))
+    }
+
+    fn of(given: &[IpAddr], file: &Path) -> (Self, Lookups) {
+        let version = version(file);
+        let configuration = Configuration::of(file);
+        let resolvers = if given.is_empty() {
+            Self { addresses: configuration.addresses, file: Some((file.to_owned(), version)) }
+        } else {
+            Self { addresses: given.to_owned(), file: None }
+        };
+        (resolvers, configuration.lookups)
+    }
+
+    /// The host may have joined another network, and have others by now.
+    pub fn refresh(&mut self) {
+        if let Some((file, read)) = &mut self.file {
+            let present = version(file);
+            if present != *read {
+                *read = present;
+                self.addresses = Configuration::of(file).addresses;
+            }
+        }
+    }
+}
+
+fn version(file: &Path) -> Option<Version> {
+    let found = fs::metadata(file).ok()?;
+    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+}
+
+/// How names are looked up besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lookups {
+    /// Domains of short names.
+    pub search: Vec<String>,
+    /// Dots from which on a name is looked up as it is first.
+    pub ndots: Option<u8>,
+}
+
+/// What is in a resolv.conf(5).
+#[derive(Debug, Default)]
+struct Configuration {
+    addresses: Vec<IpAddr>,
+    lookups: Lookups,
+}
+
+impl Configuration {
+    fn of(file: &Path) -> Self {
+        Self::parse(&fs::read_to_string(file).unwrap_or_default())
     }
 
     fn parse(text: &str) -> Self {
-        let mut resolvers = Self { addresses: Vec::new(), search: Vec::new() };
+        let mut resolvers = Self::default();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
@@ -42,7 +100,12 @@ impl Resolvers {
                 Some("nameserver") => {
                     resolvers.addresses.extend(words.next().and_then(|word| word.split('%').next()?.parse::<IpAddr>().ok()))
                 }
-                Some("search" | "domain") => resolvers.search = words.map(str::to_owned).collect(),
+                // The root is no domain of short names.
+                Some("search" | "domain") => resolvers.lookups.search = words.filter(|word| *word != ".").map(str::to_owned).collect(),
+                Some("options") => {
+                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).next_back();
+                    resolvers.lookups.ndots = ndots.or(resolvers.lookups.ndots);
+                }
                 _ => {}
             }
         }
@@ -70,6 +133,8 @@ pub struct Lookup {
     line: Option<Line>,
     watch: Watch,
     until: Duration,
+    /// What a resolver said that could not help.
+    unhelpful: Option<Vec<u8>>,
 }
 
 /// How a lookup stands.
@@ -86,7 +151,7 @@ pub enum Standing {
 impl Lookup {
     /// Looks into a question, whose answer may be `long` if it was asked by TCP.
     pub fn new(message: Vec<u8>, long: bool) -> Self {
-        Self { message, long, attempts: 0, line: None, watch: Watch::default(), until: Duration::ZERO }
+        Self { message, long, attempts: 0, line: None, watch: Watch::default(), until: Duration::ZERO, unhelpful: None }
     }
 
     /// When the resolver that was asked last has taken too long.
@@ -96,7 +161,9 @@ impl Lookup {
 
     /// Asks the next resolver, until one can be asked.
     pub fn ask(&mut self, resolvers: &Resolvers, poller: &Poller, token: Token, now: Duration) -> Standing {
-        while self.attempts < ROUNDS * resolvers.addresses.len() {
+        // What one has said it would say again.
+        let rounds = if self.unhelpful.is_none() { ROUNDS } else { 1 };
+        while self.attempts < rounds * resolvers.addresses.len() {
             let address = resolvers.addresses[self.attempts % resolvers.addresses.len()];
             self.attempts += 1;
             if self.try_ask(SocketAddr::new(address, PORT), poller, token).is_ok() {
@@ -104,7 +171,7 @@ impl Lookup {
                 return Standing::Waiting;
             }
         }
-        Standing::Failed
+        self.unhelpful.take().map_or(Standing::Failed, Standing::Answer)
     }
 
     fn try_ask(&mut self, resolver: SocketAddr, poller: &Poller, token: Token) -> std::io::Result<()> {
@@ -145,6 +212,10 @@ impl Lookup {
             None => Ok(None),
         };
         match answer {
+            Ok(Some(answer)) if answer.get(3).is_some_and(|flags| UNHELPFUL.contains(&(flags & 15))) => {
+                self.unhelpful = Some(answer);
+                return self.ask(resolvers, poller, token, now);
+            }
             Ok(Some(answer)) => return Standing::Answer(answer),
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return self.ask(resolvers, poller, token, now),
             _ => {}
@@ -196,11 +267,36 @@ mod tests {
 
     #[test]
     fn resolvers_are_those_of_the_host() {
-        let text = "# comment\nnameserver 10.0.0.1\nsearch lan example.org\nnameserver fe80::1%eth0\nnameserver x\noptions ndots:1\n\
-                    nameserver 10.0.0.2\nnameserver 10.0.0.3\n";
-        let resolvers = Resolvers::parse(text);
-        assert_eq!(resolvers.addresses, ["10.0.0.1", "fe80::1", "10.0.0.2"].map(|address| address.parse::<IpAddr>().unwrap()));
-        assert_eq!(resolvers.search, ["lan", "example.org"]);
-        assert_eq!(Resolvers::parse("").addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        let text = "# comment\nnameserver 10.0.0.1\nsearch lan . example.org\nnameserver fe80::1%eth0\nnameserver x\n\
+                    options edns0 ndots:5 x\nnameserver 10.0.0.2\nnameserver 10.0.0.3\noptions trust-ad\n";
+        let found = Configuration::parse(text);
+        assert_eq!(found.addresses, ["10.0.0.1", "fe80::1", "10.0.0.2"].map(|address| address.parse::<IpAddr>().unwrap()));
+        assert_eq!(found.lookups, Lookups { search: vec!["lan".into(), "example.org".into()], ndots: Some(5) });
+        let nothing = Configuration::parse("");
+        assert_eq!((nothing.addresses, nothing.lookups), (vec![Ipv4Addr::LOCALHOST.into()], Lookups::default()));
+    }
+
+    #[test]
+    fn resolvers_change_with_the_host_s_unless_they_are_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resolv.conf");
+        let (mut of_host, _) = Resolvers::of(&[], &file);
+        let (mut given, _) = Resolvers::of(&[[10, 0, 0, 9].into()], &file);
+        assert_eq!(of_host.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        // Written in place, replaced, and removed, as the various managers do.
+        for (text, address) in [("nameserver 10.0.0.1", [10, 0, 0, 1]), ("nameserver 10.0.0.22", [10, 0, 0, 22])] {
+            fs::write(&file, text).unwrap();
+            of_host.refresh();
+            assert_eq!(of_host.addresses, [IpAddr::from(address)]);
+        }
+        fs::write(folder.path().join("new"), "nameserver 10.0.0.33").unwrap();
+        fs::rename(folder.path().join("new"), &file).unwrap();
+        of_host.refresh();
+        assert_eq!(of_host.addresses, [IpAddr::from([10, 0, 0, 33])]);
+        given.refresh();
+        assert_eq!(given.addresses, [IpAddr::from([10, 0, 0, 9])]);
+        fs::remove_file(&file).unwrap();
+        of_host.refresh();
+        assert_eq!(of_host.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
     }
 }

@@ -4,9 +4,17 @@ use net::{Failure, Protocol};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+/// How long a connection may rest before its other end is asked whether it is still there: the routers on the way forget one that rests for
+/// long, and neither end would ever know.
+const REST: Duration = Duration::from_secs(60);
+/// Unanswered questions after which it is gone.
+const QUESTIONS: u32 = 5;
+/// Connections that may wait at a port.
+const BACKLOG: i32 = 128;
 
 /// A socket of a flow.
 #[derive(Debug)]
@@ -33,6 +41,9 @@ impl Socket {
             Protocol::Echo => (SocketType::DGRAM, Some(ipproto::ICMP)),
         };
         let socket = socket_with(AddressFamily::INET, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, number)?;
+        if protocol == Protocol::Tcp {
+            keep_alive(socket.as_fd())?;
+        }
         match connect(&socket, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
@@ -44,6 +55,7 @@ impl Socket {
     pub fn accepted(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let _ = stream.set_nodelay(true);
+        keep_alive(stream.as_fd())?;
         Ok(Self::Stream(stream))
     }
 
@@ -76,6 +88,40 @@ impl AsFd for Socket {
             Self::Datagrams(socket) => socket.as_fd(),
         }
     }
+}
+
+fn keep_alive(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    sockopt::set_tcp_keepidle(socket, REST)?;
+    sockopt::set_tcp_keepintvl(socket, REST)?;
+    sockopt::set_tcp_keepcnt(socket, QUESTIONS)?;
+    sockopt::set_socket_keepalive(socket, true)
+}
+
+/// A port of the host that takes connections.
+pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(at, SocketType::STREAM)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A port of the host that takes datagrams.
+pub fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
+    Ok(bound(at, SocketType::DGRAM)?.into())
+}
+
+/// A socket for one version of IP: the other one has another.
+fn bound(at: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if kind == SocketType::STREAM {
+        // Connections of before do not keep the port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &at)?;
+    Ok(socket)
 }
 
 /// What an error means for the guest.
@@ -120,4 +166,38 @@ pub fn read(mut stream: &TcpStream, room: &mut [u8], count: &mut usize) -> Moved
 /// Writes `bytes` to a stream. How many of them it took is put into `count`.
 pub fn write(mut stream: &TcpStream, bytes: &[u8], count: &mut usize) -> Moved {
     moved(stream.write(bytes), count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn connections_that_rest_are_looked_after() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else { panic!() };
+        let out = Socket::open(Protocol::Tcp, at).unwrap();
+        let into = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break Socket::accepted(stream).unwrap(),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        };
+        for socket in [out, into] {
+            assert!(sockopt::socket_keepalive(socket.as_fd()).unwrap());
+            assert_eq!(sockopt::tcp_keepidle(socket.as_fd()).unwrap(), REST);
+        }
+    }
+
+    #[test]
+    fn both_versions_of_ip_can_have_the_same_port() {
+        let first = listen((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        match listen((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Ok(second) => assert_eq!(second.local_addr().unwrap().port(), port),
+            Err(error) => assert_ne!(error.kind(), ErrorKind::AddrInUse),
+        }
+        assert_eq!(listen((Ipv4Addr::UNSPECIFIED, port).into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
 }

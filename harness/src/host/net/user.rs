@@ -6,12 +6,11 @@ use super::resolver::{Lookup, Resolvers, Standing};
 use super::socket::{self, Moved, Socket};
 use crate::error::{Error, Result};
 use net::{Action, Config, Connection, Failure, FlowId, Frame, Offload, QueryId, Stack};
-use rand_core::Rng;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Longest datagram.
@@ -39,10 +38,30 @@ enum Listener {
     Udp { socket: UdpSocket, peers: BTreeMap<SocketAddr, FlowId> },
 }
 
+impl Listener {
+    fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Udp { socket, .. } => socket.local_addr(),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Udp { socket, .. } => socket.as_fd(),
+        }
+    }
+}
+
 struct Published {
     listener: Listener,
     guest: u16,
     watch: Watch,
+    /// It is beside another one, at the same port.
+    beside: bool,
 }
 
 /// What a token stands for.
@@ -72,22 +91,14 @@ pub struct UserNetwork {
 }
 
 impl UserNetwork {
-    /// A network as `options` say, at the time `now`. A port that is taken is an error.
-    pub fn open(options: &NetworkOptions, (host_reachable, mtu): (bool, u16), now: Duration, random: &mut dyn Rng) -> Result<Self> {
-        let mut resolvers = Resolvers::of_host();
-        if !options.dns.is_empty() {
-            resolvers.addresses.clone_from(&options.dns);
-        }
-        if !options.search.is_empty() {
-            resolvers.search.clone_from(&options.search);
-        }
-        let mut config = Config { mtu, host_reachable, search: resolvers.search.clone(), seed: random.next_u64(), ..Config::default() };
+    /// A network like `config` and as `options` say, at the time 0. A port that is taken is an error.
+    pub fn open(options: &NetworkOptions, mut config: Config, resolvers: Resolvers) -> Result<Self> {
         config.guest_mac = options.mac.unwrap_or(config.guest_mac);
         config.names.extend(options.names.iter().map(|(name, named)| (name.to_ascii_lowercase(), named.address())));
         let poller = Poller::new().map_err(|source| Error::Host { what: "watch sockets", source })?;
         let spare = poller.as_fd().try_clone_to_owned().ok();
         let mut network = Self {
-            stack: Stack::new(config, now),
+            stack: Stack::new(config, Duration::ZERO),
             offload: Offload::default(),
             poller,
             targets: BTreeMap::new(),
@@ -98,54 +109,44 @@ impl UserNetwork {
             lookups: BTreeMap::new(),
             resolvers,
             spare,
-            now,
+            now: Duration::ZERO,
         };
         options.published.iter().try_for_each(|publish| network.publish(publish))?;
         Ok(network)
     }
 
-    fn publish(&mut self, Publish { host, guest, protocol }: &Publish) -> Result<()> {
-        let error = |source| Error::Publish { address: *host, source };
-        let listener = match protocol {
-            Transport::Tcp => {
-                let listener = TcpListener::bind(host).map_err(error)?;
-                listener.set_nonblocking(true).map_err(error)?;
-                Listener::Tcp(listener)
-            }
-            Transport::Udp => {
-                let socket = UdpSocket::bind(host).map_err(error)?;
-                socket.set_nonblocking(true).map_err(error)?;
-                Listener::Udp { socket, peers: BTreeMap::new() }
-            }
+    fn publish(&mut self, publish: &Publish) -> Result<()> {
+        let host = publish.host;
+        let port = self.listen(host, publish, false).map_err(|source| Error::Publish { address: host, source })?.port();
+        if host.ip() != Ipv4Addr::UNSPECIFIED {
+            return Ok(());
+        }
+        // All addresses of the host are those of IPv6 as well: `localhost` is ::1 first.
+        let all = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        match self.listen(all, publish, true) {
+            Err(error) if host.port() != 0 && is_in_use(&error) => Err(Error::Publish { address: all, source: error }),
+            // The host may have no IPv6.
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what comes to a port of the host.
+    fn listen(&mut self, host: SocketAddr, publish: &Publish, beside: bool) -> io::Result<SocketAddr> {
+        let listener = match publish.protocol {
+            Transport::Tcp => Listener::Tcp(socket::listen(host)?),
+            Transport::Udp => Listener::Udp { socket: socket::bind(host)?, peers: BTreeMap::new() },
         };
         let token = self.token(Target::Published(self.published.len()));
-        let mut published = Published { listener, guest: *guest, watch: Watch::default() };
-        let descriptor = match &published.listener {
-            Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Udp { socket, .. } => socket.as_fd(),
-        };
-        self.poller.set(&mut published.watch, descriptor, token, Interest { read: true, write: false }).map_err(error)?;
+        let mut published = Published { listener, guest: publish.guest, watch: Watch::default(), beside };
+        self.poller.set(&mut published.watch, published.listener.as_fd(), token, Interest { read: true, write: false })?;
+        let address = published.listener.address();
         self.published.push(published);
-        Ok(())
+        address
     }
 
     /// Where the published ports are.
     pub fn addresses(&self) -> Vec<io::Result<SocketAddr>> {
-        let address = |published: &Published| match &published.listener {
-            Listener::Tcp(listener) => listener.local_addr(),
-            Listener::Udp { socket, .. } => socket.local_addr(),
-        };
-        self.published.iter().map(address).collect()
-    }
-
-    /// Bytes of an IP packet.
-    pub fn mtu(&self) -> u16 {
-        self.stack.config().mtu
-    }
-
-    /// Domains of short names.
-    pub fn search(&self) -> &[String] {
-        &self.stack.config().search
+        self.published.iter().filter(|published| !published.beside).map(|published| published.listener.address()).collect()
     }
 
     /// What is readable when something has happened.
@@ -303,6 +304,7 @@ impl UserNetwork {
                     }
                 }
                 Action::Resolve { query, message, long } => {
+                    self.resolvers.refresh();
                     let token = self.token(Target::Lookup(query));
                     self.lookups.insert(query, (Lookup::new(message, long), token));
                     self.look_up(query, Lookup::ask);
@@ -453,6 +455,10 @@ impl UserNetwork {
         }
         Ok(())
     }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
