@@ -5,6 +5,12 @@ use std::io;
 /// Why there is no status of the guest's program.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// A network was asked for.
+    #[error("this runtime gives the guest no network, and {asked} asks for one; run the machine with `prebake run`, or without {asked}")]
+    NoNetwork {
+        /// The argument that asks.
+        asked: String,
+    },
     /// The payload cannot be understood.
     #[error("{0}")]
     Payload(#[from] payload::Error),

@@ -1,5 +1,6 @@
 //! From the runtime's arguments to the status of the guest's program.
 
+use super::arguments;
 use super::error::Failure;
 use super::host::Stdin;
 use super::packed;
@@ -35,7 +36,7 @@ fn configure() -> Result<Config, Failure> {
     WasiEntropy.fill_bytes(&mut seed);
     let binds = preopened();
     let info = Info {
-        command: std::env::args_os().skip(1).map(text).collect(),
+        command: arguments::command(std::env::args_os().map(text))?,
         environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
         time: Some(since_1970().as_secs()),
         binds: binds.iter().map(|folder| Bind { path: text_of(&folder.path), read_only: false }).collect(),
