@@ -359,8 +359,8 @@ web-test: web web-demo
 
 # The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
-hosts: test-guest build machine aarch64 test-images
-	@guest/apt install python3-venv qemu-user-static qemu-system-x86
+hosts: test-guest build machine aarch64 test-images web
+	@guest/apt install python3-venv qemu-user-static qemu-system-x86 chromium
 	@echo 'hosts: a guest without an operating system, on prebake and on QEMU'
 	@guest/tests/peer $(PREBAKE) $(GUEST)
 	@[ -x $(HOSTS)/bin/pip ] || python3 -m venv $(HOSTS)

@@ -43,6 +43,8 @@ pub enum Place {
     Reading(Host),
     /// In wasmtime.
     Wasmtime,
+    /// In V8: in `node` or in `chromium`.
+    V8(&'static str),
     /// In a program for another processor.
     Aarch64(Host),
 }
@@ -55,6 +57,7 @@ impl Place {
         let host = match self {
             Self::Here(host) | Self::Reading(host) => host,
             Self::Wasmtime => return folder::go_in_wasmtime(way, from),
+            Self::V8(host) => return folder::go_in_v8(host, way, from),
             Self::Aarch64(host) => return folder::go_on_aarch64(host, way, from),
         };
         let listener = Listener::default();

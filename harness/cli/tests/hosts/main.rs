@@ -144,6 +144,14 @@ fn more_hosts_come_to_the_same_bytes_after_all_cases() {
     in_turn(|| assert_all_the_same(&[Place::HERE.as_slice(), &others].concat(), &lines));
 }
 
+/// The page's machine is saved, and goes on, with the same bytes.
+#[test]
+#[ignore = "wants Node.js, Chromium and the package that make web builds: make hosts"]
+fn a_page_comes_to_the_same_bytes() {
+    let lines = [disks::FILL, "torture 61\n", disks::READ, "ls -lR /bin | md5sum; sleep 9; date\n", "exit 0\n"];
+    in_turn(|| assert_all_the_same(&[Place::V8("node"), Place::V8("chromium")], &lines));
+}
+
 /// A machine is saved in the midst of its computations and goes on elsewhere, several times.
 #[test]
 fn a_machine_may_move_from_host_to_host() {
