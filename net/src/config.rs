@@ -52,6 +52,9 @@ pub struct Config {
     pub host_reachable: bool,
     /// Names with an address of their own, in lower case, without a dot at the end.
     pub names: Vec<(String, Ipv4Addr)>,
+    /// The host knows no addresses, but is told the names of who the guest connects to: all names but the network's own get addresses that stand
+    /// for them, and [`Stack::outside`](crate::Stack::outside) has the name of such an address.
+    pub aliases: bool,
     /// Domains in which a guest is to look for short names.
     pub search: Vec<String>,
     /// Bytes of a stream that are kept in each direction.
@@ -74,6 +77,7 @@ impl Default for Config {
             mtu: MTU,
             host_reachable: false,
             names: own.into_iter().chain([(GATEWAY_NAME.into(), GATEWAY)]).collect(),
+            aliases: false,
             search: Vec::new(),
             buffer: 128 << 10,
             seed: 0,

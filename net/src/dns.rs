@@ -86,6 +86,18 @@ pub(crate) fn judge(config: &Config, message: &[u8]) -> Verdict {
     Verdict::Answer(answer(message, &question, records.collect()))
 }
 
+/// Answers a question about a host with the one address that `address` has for its name. Nothing else can be a name of a host.
+pub(crate) fn answer_with(message: &[u8], address: impl FnOnce(&str) -> Ipv4Addr) -> Vec<u8> {
+    let Some(question) = Question::of(message) else { return failure(message, DnsRcode::NotImp) };
+    let is_host = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !is_host(&question.name) || question.name.ends_with(".arpa") {
+        return failure(message, DnsRcode::NXDomain);
+    }
+    let wanted = question.kind == u16::from(DnsQueryType::A) || question.kind == ANY;
+    let records = wanted.then(|| (u16::from(DnsQueryType::A), address(&question.name).octets().to_vec()));
+    answer(message, &question, records.into_iter().collect())
+}
+
 pub(crate) fn encode(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -189,6 +201,17 @@ pub(crate) mod tests {
     fn other_names_are_the_host_s_to_look_up() {
         for (name, kind) in [("example.org", 1), ("4.3.2.1.in-addr.arpa", PTR), ("", 2), ("docker.internal", 1)] {
             assert_eq!(judge(&config(), &query(name, kind)), Verdict::Foreign, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_be_answered_with_an_address_that_stands_for_it() {
+        let answer = |name, kind| answer_with(&query(name, kind), |name| Ipv4Addr::new(198, 18, 0, name.len() as u8));
+        assert!(answer("Example.org", 1).ends_with(&[0, 4, 198, 18, 0, 11]));
+        // No IPv6 address is no error: the name exists.
+        assert_eq!(answer("example.org", 28)[2..8], [0x81, 0x80, 0, 1, 0, 0]);
+        for (name, kind) in [("4.3.2.1.in-addr.arpa", PTR), ("a b", 1), ("", 1)] {
+            assert_eq!(answer(name, kind)[3] & 15, 3, "{name}");
         }
     }
 

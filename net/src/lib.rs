@@ -10,6 +10,7 @@
 //! has no route for it, and learns so at once.
 
 mod action;
+mod alias;
 mod config;
 mod datagram;
 mod dhcp;
@@ -20,13 +21,16 @@ mod link;
 mod names;
 mod offload;
 mod stack;
+mod state;
 mod stream;
 mod wire;
 
 pub use action::{Action, Failure, Interest, QueryId};
+pub use alias::MAX_ALIASES;
 pub use config::{Config, MAX_DATAGRAM_FLOWS, MAX_FRAMES, MAX_HALF_OPEN, MAX_OUTGOING, MAX_QUERIES, MAX_QUESTIONS, MAX_STREAMS, Mac};
 pub use dns::answers;
 pub use flow::{FlowId, Protocol};
 pub use link::Offload;
 pub use stack::{Connection, Stack};
+pub use state::ConnectionsState;
 pub use wire::{Frame, MAX_FRAME, PartialChecksum};

@@ -64,9 +64,16 @@ impl Queries {
 }
 
 impl Stack {
+    fn judge(&mut self, message: &[u8]) -> Verdict {
+        match dns::judge(&self.config, message) {
+            Verdict::Foreign if self.config.aliases => Verdict::Answer(dns::answer_with(message, |name| self.aliases.address(name))),
+            verdict => verdict,
+        }
+    }
+
     /// A question by UDP.
     pub(crate) fn name_datagram(&mut self, guest_port: u16, message: &[u8]) {
-        match dns::judge(&self.config, message) {
+        match self.judge(message) {
             Verdict::Ignored => {}
             Verdict::Answer(answer) => self.answer_datagram(guest_port, &answer),
             Verdict::Foreign => {
@@ -153,7 +160,7 @@ impl Stack {
     /// Moves what can be moved on a stream to the server of names.
     pub(crate) fn serve_names(&mut self, id: FlowId) {
         while let Some(message) = self.next_question(id) {
-            let answer = match dns::judge(&self.config, &message) {
+            let answer = match self.judge(&message) {
                 Verdict::Answer(answer) => answer,
                 Verdict::Foreign if self.ask(Asker::Stream(id), &message) => {
                     if let Some(Peer::Names(names)) = self.flows.stream_mut(id).map(|stream| &mut stream.peer) {

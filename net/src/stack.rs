@@ -1,6 +1,7 @@
 //! Frames in, frames out, and who they are for.
 
 use crate::action::{Action, Interest};
+use crate::alias::Aliases;
 use crate::config::{Config, MAX_FRAMES, Route};
 use crate::dhcp;
 use crate::flow::{Body, FlowId, Flows, Key, Protocol};
@@ -41,6 +42,7 @@ pub struct Stack {
     pub(crate) link: Link,
     pub(crate) flows: Flows,
     pub(crate) queries: Queries,
+    pub(crate) aliases: Aliases,
     /// Streams that are to be dialled, in turn.
     pub(crate) waiting: VecDeque<FlowId>,
     /// Streams that were dialled, and that the guest has not yet taken part in.
@@ -64,6 +66,7 @@ impl Stack {
             now,
             flows: Flows::default(),
             queries: Queries::default(),
+            aliases: Aliases::default(),
             waiting: VecDeque::new(),
             half_open: 0,
             outgoing: 0,
@@ -79,6 +82,12 @@ impl Stack {
     /// What it is like.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What an address that the guest connects to is called outside: a name, where one [stands for](Config::aliases) it, or its digits. None if it
+    /// stands for a name that the stack does not know: that of another run, or one of too many.
+    pub fn outside(&self, address: Ipv4Addr) -> Option<String> {
+        if self.config.aliases { self.aliases.outside(address) } else { Some(address.to_string()) }
     }
 
     /// What the guest's driver takes, from now on.

@@ -289,6 +289,27 @@ fn names_are_looked_up() {
 }
 
 #[test]
+fn a_host_that_knows_names_alone_is_told_them() {
+    let mut bench = Bench::new(Config { aliases: true, ..Config::default() });
+    let gateway = bench.stack.config().gateway;
+    let handle = bind(&mut bench, 5000);
+    let asked = question("Example.org");
+    send(&mut bench, handle, gateway, 53, &asked);
+    bench.rounds(3);
+    assert!(bench.host.queries.is_empty());
+    let answer = received(&mut bench, handle).unwrap().0;
+    let address = Ipv4Addr::from(*answer.last_chunk::<4>().unwrap());
+    assert_eq!(bench.stack.outside(address).as_deref(), Some("example.org"));
+    send(&mut bench, handle, address, 80, b"to it");
+    bench.rounds(3);
+    assert_eq!(bench.host.sockets.values().next().unwrap().to, SocketAddrV4::new(address, 80));
+    // The network's own names are its own.
+    send(&mut bench, handle, gateway, 53, &question("host.docker.internal"));
+    bench.rounds(3);
+    assert!(received(&mut bench, handle).unwrap().0.ends_with(&bench.stack.config().host.octets()));
+}
+
+#[test]
 fn a_forged_answer_or_none_is_a_failure() {
     let mut bench = bench();
     let gateway = bench.stack.config().gateway;

@@ -4,7 +4,7 @@ use super::Session;
 use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use crate::host::file::atomic::AtomicFile;
-use crate::host::net::{ConnectionsState, Network};
+use crate::host::net::Network;
 use crate::machine::Engine;
 use crate::machine::drive::Drive;
 use crate::machine::output::HostOutput;
@@ -12,6 +12,7 @@ use crate::machine::record::BakeState;
 use crate::machine::saved::{Covered, Saved};
 use crate::report::SavedFigures;
 use attend::SavePoint;
+use net::ConnectionsState;
 use snapshot::{Snapshot, Written};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -100,7 +101,7 @@ impl Saver {
         let mut writer = machine.save()?;
         writer.add(0, &BakeState { point: at.into(), ..self.record.clone() }).map_err(error)?;
         writer.add(0, &output.look().terminal().save()).map_err(error)?;
-        if let Some(connections) = network.and_then(ConnectionsState::of) {
+        if let Some(connections) = network.and_then(|network| ConnectionsState::of(&network.connections())) {
             writer.add(0, &connections).map_err(error)?;
         }
         machine.memory().save_delta(&writer, (&self.base, &self.covered), file.file()).map_err(error)

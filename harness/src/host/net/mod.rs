@@ -6,10 +6,7 @@ pub(crate) mod poller;
 mod relay;
 mod resolver;
 mod socket;
-mod state;
 mod user;
-
-pub use state::ConnectionsState;
 
 pub use options::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
 

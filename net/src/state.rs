@@ -1,7 +1,7 @@
 //! What a snapshot says of a guest's network: the connections that it believes in. All else is made anew.
 
-use super::Network;
-use net::{Connection, MAX_STREAMS};
+use crate::config::MAX_STREAMS;
+use crate::stack::Connection;
 use snapshot::{Record, SectionId};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -32,14 +32,14 @@ impl Record for ConnectionsState {
 }
 
 impl ConnectionsState {
-    /// Those of a network, if there are any.
-    pub fn of(network: &Network) -> Option<Self> {
-        let state = |connection: Connection| ConnectionState {
+    /// These, if there are any.
+    pub fn of(connections: &[Connection]) -> Option<Self> {
+        let state = |connection: &Connection| ConnectionState {
             guest_port: connection.guest_port,
             address: connection.remote.ip().octets(),
             port: connection.remote.port(),
         };
-        let connections: Vec<_> = network.connections().into_iter().map(state).collect();
+        let connections: Vec<_> = connections.iter().map(state).collect();
         (!connections.is_empty()).then_some(Self { connections })
     }
 
