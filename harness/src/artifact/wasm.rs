@@ -3,8 +3,9 @@
 use super::format::Frame;
 use super::{ArtifactError, MEMORY_PAGE, Result};
 use payload::Table;
-use std::ops::Range;
-use wasm_encoder::{CustomSection, Encode, MemorySection, MemoryType, Section as _};
+use payload::module::section_at;
+pub use payload::module::{EMPTY_SEGMENT, Section, memory_section};
+use wasm_encoder::{CustomSection, Section as _};
 use wasmparser::{BinaryReader, DataKind, DataSectionReader};
 
 /// First bytes of a module …
@@ -19,20 +20,9 @@ pub const CODE: u8 = 10;
 pub const DATA: u8 = 11;
 pub const DATA_COUNT: u8 = 12;
 
-/// A passive segment without content, as it is encoded: its kind, its length.
-pub const EMPTY_SEGMENT: [u8; 2] = [PASSIVE, 0];
-const PASSIVE: u8 = 1;
+const PASSIVE: u8 = EMPTY_SEGMENT[0];
 /// Bytes of a length that is padded to its full width, so that what it says has no influence on where things are.
 const LENGTH_LEN: usize = 5;
-
-/// Where a section is in its module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
-    pub id: u8,
-    /// Its first byte, the id.
-    pub start: usize,
-    pub body: Range<usize>,
-}
 
 /// The sections of a module; `None` if they do not fill it.
 pub fn sections(module: &[u8]) -> Option<Vec<Section>> {
@@ -46,29 +36,10 @@ pub fn sections(module: &[u8]) -> Option<Vec<Section>> {
     (at == module.len()).then_some(sections)
 }
 
-/// The section at `start`. It may be longer than what there is of the module.
-fn section_at(module: &[u8], start: usize) -> Option<Section> {
-    let (&id, rest) = module.get(start..)?.split_first()?;
-    let mut reader = BinaryReader::new(rest, 0);
-    let length = reader.read_var_u32().ok()? as usize;
-    let body = start + 1 + reader.current_position();
-    Some(Section { id, start, body: body..body.checked_add(length)? })
-}
-
 /// Where the section with this header, `at` bytes into its file, ends; `None` if the header is cut off.
 pub fn section_end(at: u64, header: &[u8]) -> Option<u64> {
     let section = section_at(header, 0)?;
     Some(at + section.body.end as u64)
-}
-
-/// The section that declares the memory: one, of exactly `pages` pages.
-pub fn memory_section(pages: u32) -> Vec<u8> {
-    let pages = u64::from(pages);
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: pages, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None });
-    let mut bytes = Vec::new();
-    memories.append_to(&mut bytes);
-    bytes
 }
 
 /// The custom section `name`.
@@ -104,24 +75,7 @@ pub fn frame(code: &[u8], pages: u32, payload_length: u32) -> Result<Frame> {
 
 /// See [`super::format::Format::unframe`].
 pub fn unframe(frame: &Frame, table: &Table) -> Option<Vec<u8>> {
-    let before = &frame.before;
-    let mut code = before.get(..8)?.to_vec();
-    let mut at = code.len();
-    loop {
-        let section = section_at(before, at)?;
-        match section.id {
-            MEMORY => code.extend(memory_section(table.code_pages)),
-            DATA => {
-                let body = before.get(section.body.start..before.len().checked_sub(1 + LENGTH_LEN)?)?;
-                code.push(DATA);
-                [body, &EMPTY_SEGMENT].concat().encode(&mut code);
-                code.extend(&frame.after);
-                return Some(code);
-            }
-            _ => code.extend(before.get(section.start..section.body.end)?),
-        }
-        at = section.body.end;
-    }
+    payload::module::unframe(&frame.before, &frame.after, table.code_pages)
 }
 
 /// What of a code module changes when it is packed.

@@ -6,6 +6,7 @@ mod fields;
 mod image;
 mod locator;
 mod metadata;
+pub mod module;
 mod table;
 
 pub use error::{Error, Result};
