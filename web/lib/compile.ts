@@ -1,59 +1,59 @@
 // The machine's file, as a module of WebAssembly.
 
-import { nodeModule } from "./environment.js";
+import { loadCore } from "./core.js";
 import { PrebakeError } from "./errors.js";
-import { fetchFile, type FileSource, openFile, pathOf, type Progress, urlOf } from "./file.js";
+import { type FileSource, MemoryFile, openFile, type Progress, type ReadableFile } from "./file.js";
+import { neededOfMachine, verifyMachine } from "./wasm/web.js";
 
-const WASM = "application/wasm";
+/** A part of a file: where it starts and ends. */
+export type Range = readonly [number, number];
 
-/** Compiles a machine's file. */
-export async function compile(source: FileSource, progress?: Progress): Promise<WebAssembly.Module> {
+/** A machine's file without what a restored machine does not need: there it has zeroes. */
+export interface MachineBytes {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Where it has what is needed. */
+  readonly needed: readonly Range[];
+}
+
+/** Fetches what is needed of a machine's file, which is verified. */
+export async function machineBytes(source: FileSource, progress?: Progress): Promise<MachineBytes> {
+  await loadCore();
+  let whole: number | undefined;
+  const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total));
   try {
-    return await compileBytes(source, progress);
+    const needed = await neededOf(file);
+    whole = needed.reduce((sum, [start, end]) => sum + end - start, 0);
+    await file.bring(needed);
+    const bytes = new Uint8Array(file.size);
+    for (const [start, end] of needed) bytes.set(file.read(start, end - start), start);
+    progress?.(whole, whole);
+    verifyMachine(new MemoryFile(bytes));
+    return { bytes, needed };
   } catch (error) {
-    if (error instanceof WebAssembly.CompileError) {
-      throw new PrebakeError("not-an-artifact", `the machine's file is no WebAssembly module, or is damaged or cut off: ${error.message}`);
+    throw file.failure ?? error;
+  } finally {
+    file.close();
+  }
+}
+
+async function neededOf(file: ReadableFile): Promise<Range[]> {
+  for (;;) {
+    try {
+      const places = [...neededOfMachine(file)];
+      return places.flatMap((place, at) => (at % 2 === 0 ? [[place, places[at + 1]!] as const] : []));
+    } catch (error) {
+      if (!file.pending) throw error;
+      await file.arrived();
     }
-    throw error;
   }
 }
 
-async function compileBytes(source: FileSource, progress?: Progress): Promise<WebAssembly.Module> {
-  const path = pathOf(source);
-  if (path !== undefined) {
-    const { readFile } = await nodeModule<typeof import("node:fs/promises")>("fs/promises");
-    const bytes = await readFile(path).catch((error: Error) => {
-      throw new PrebakeError("not-found", `${String(path)} cannot be read: ${error.message}`);
-    });
-    return WebAssembly.compile(bytes);
-  }
-  const remote = urlOf(source);
-  if (remote) return compileResponse(await fetchFile(remote.url, remote.integrity), progress);
-  const file = await openFile(source);
-  const bytes = file.read(0, file.size);
-  file.close();
-  return WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
-}
-
-async function compileResponse(response: Response, progress?: Progress): Promise<WebAssembly.Module> {
-  if (!response.body) return WebAssembly.compile(await response.arrayBuffer());
-  // What comes out of the browser's cache has compiled code with it, which a stream of our own would lose. So the response itself is compiled,
-  // and a copy of it is counted.
-  if (progress) void count(response.clone(), progress);
-  const isWasm = response.headers.get("content-type")?.split(";")[0]?.trim() === WASM;
-  return WebAssembly.compileStreaming(isWasm ? response : new Response(response.body, { headers: { "content-type": WASM } }));
-}
-
-async function count(response: Response, progress: Progress): Promise<void> {
-  const total = Number(response.headers.get("content-length") ?? NaN);
-  const reader = response.body!.getReader();
-  let done = 0;
+/** Compiles a machine's module. */
+export async function compile({ bytes }: MachineBytes): Promise<WebAssembly.Module> {
   try {
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      done += part.value.length;
-      progress(done, Number.isSafeInteger(total) ? total : undefined);
-    }
-  } catch {
-    // The other copy fails too, and says why.
+    return await WebAssembly.compile(bytes);
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError) throw new PrebakeError("not-an-artifact", `the machine's file is no WebAssembly module: ${error.message}`);
+    throw error;
   }
 }

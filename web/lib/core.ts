@@ -9,7 +9,10 @@ let loading: Promise<unknown> | undefined;
 
 /** Resolves when the Rust part can be called. */
 export function loadCore(): Promise<unknown> {
-  loading ??= isNode ? loadInNode() : init({ module_or_path: MODULE });
+  loading ??= (isNode ? loadInNode() : init({ module_or_path: MODULE })).catch((error: unknown) => {
+    loading = undefined;
+    throw error;
+  });
   return loading;
 }
 

@@ -1,12 +1,13 @@
 // Runs one machine in this thread: looks outside between the steps that the Rust part takes.
 
-import { compile } from "./compile.js";
+import { compile, type MachineBytes, machineBytes } from "./compile.js";
 import { loadCore } from "./core.js";
 import { isNode } from "./environment.js";
 import { PrebakeError } from "./errors.js";
 import { openFile, type ReadableFile } from "./file.js";
 import { Folder } from "./folder.js";
 import { Mirror } from "./mirror.js";
+import { type Arrivals, type Carrier, carrierOf } from "./network.js";
 import { Replacement } from "./opfs.js";
 import type { Checkpoint, Ending, MachineOptions, Notice, Stats, Stream } from "./options.js";
 import { Step, Vm as Core, type Options } from "./wasm/web.js";
@@ -14,8 +15,14 @@ import { Wasi } from "./wasi.js";
 
 /** Milliseconds between two looks at the outside while the guest works. */
 const LOOK_EVERY = 8;
+/** The same while something goes on in its network. */
+const LOOK_AT_NETWORK_EVERY = 1;
+/** Bytes of a stream that wait for the guest before more are asked for. */
+const WAITING = 256 << 10;
 /** Output that may be outstanding before the machine waits for whoever shows it. */
 const OUTSTANDING = 1 << 20;
+/** Output is passed on in pieces of at most this many bytes. */
+const TOGETHER = 64 << 10;
 /** Input is passed on in pieces of this many bytes. */
 const PIECE = 4096;
 const SEED_LENGTH = 64;
@@ -42,9 +49,16 @@ export class Engine {
   private saves: Waiting<Checkpoint>[] = [];
   private lastState: Uint8Array | undefined;
   private outstanding = 0;
+  /** The machine's file, until it is kept. */
+  private unkept: MachineBytes | undefined;
+  /** Output that is not passed on yet: a guest that echoes writes each byte by itself. */
+  private last: { readonly stream: Stream; readonly parts: Uint8Array[]; length: number } | undefined;
   private wakeUp: (() => void) | undefined;
   private busy = 0;
   private over = false;
+  /** What has come from outside, and is passed on between two steps. */
+  private arrived: ((core: Core) => void)[] = [];
+  private takers: { flow: number; resolve(): void }[] = [];
 
   private constructor(
     private readonly options: MachineOptions,
@@ -54,6 +68,7 @@ export class Engine {
     private readonly mirror: Mirror | undefined,
     private readonly wasi: Wasi,
     private readonly times: { compiled: number; restored: number; memory: number },
+    private readonly carrier: Carrier | undefined,
     restore: (engine: Engine) => Core,
   ) {
     this.core = restore(this);
@@ -63,9 +78,12 @@ export class Engine {
   static async restore(options: MachineOptions, events: EngineEvents): Promise<Engine> {
     const start = performance.now();
     let compiled = 0;
+    let kept: MachineBytes | undefined;
     const [module, snapshot, changes] = await Promise.all([
-      compile(options.machine, (...progress) => events.progress("machine", ...progress)).then((module) => {
+      machineBytes(options.machine, (...progress) => events.progress("machine", ...progress)).then(async (machine) => {
+        const module = await compile(machine);
         compiled = performance.now() - start;
+        if (options.keepMachineIn) kept = machine;
         return module;
       }),
       openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress)),
@@ -79,6 +97,8 @@ export class Engine {
     await mirror?.load();
     for (const [path, bytes] of Object.entries(options.files ?? {})) folder.write(path, bytes);
     const chosen = coreOptions(options);
+    let engine: Engine | undefined;
+    const carrier = options.network && carrierOf(options.network, arrivalsAt(() => engine, events));
     try {
       for (;;) {
         const began = performance.now();
@@ -89,10 +109,11 @@ export class Engine {
         wasi.attach(memory);
         const times = { compiled, restored: 0, memory: memory.buffer.byteLength };
         try {
-          const engine = new Engine(options, events, snapshot, folder, mirror, wasi, times, (engine) => {
-            return Core.restore(engine.host(), instance.exports, snapshot, changes, chosen);
+          engine = new Engine(options, events, snapshot, folder, mirror, wasi, times, carrier, (engine) => {
+            return Core.restore(engine.host(), instance.exports, snapshot, changes, chosen, carrier);
           });
           times.restored = performance.now() - began;
+          engine.unkept = kept;
           return engine;
         } catch (error) {
           if (!snapshot.pending) throw snapshot.failure ?? error;
@@ -102,6 +123,7 @@ export class Engine {
       }
     } catch (error) {
       snapshot.close();
+      carrier?.end();
       throw PrebakeError.of(error, "engine");
     } finally {
       changes?.close();
@@ -113,15 +135,28 @@ export class Engine {
     return {
       show: (stream: Stream, bytes: Uint8Array) => {
         this.outstanding += bytes.length;
-        this.events.output(bytes.slice(), stream);
+        const { last } = this;
+        if (last?.stream !== stream || last.length + bytes.length > TOGETHER) this.passOutputOn();
+        this.last ??= { stream, parts: [], length: 0 };
+        this.last.parts.push(bytes.slice());
+        this.last.length += bytes.length;
       },
       notify: (notice: string) => {
         if (notice === "nothing-new" || notice === "cannot-save") this.decline(notice);
         else this.events.notice(notice as Notice);
       },
       now: () => Date.now(),
+      elapsed: () => performance.now(),
       pending: () => this.snapshot.pending,
     };
+  }
+
+  private passOutputOn(): void {
+    const { last } = this;
+    this.last = undefined;
+    if (!last) return;
+    const [first, ...more] = last.parts;
+    this.events.output(more.length ? joined(last.parts, last.length) : first!, last.stream);
   }
 
   private decline(kind: "nothing-new" | "cannot-save"): void {
@@ -148,8 +183,11 @@ export class Engine {
       const said = error.kind === "engine" ? this.wasi.lastWords.trim() : "";
       result = said ? new PrebakeError(error.kind, `${error.message}. It said: ${said}`) : error;
     }
+    this.passOutputOn();
     this.over = true;
     this.snapshot.close();
+    this.carrier?.end();
+    this.takers.splice(0).forEach(({ resolve }) => resolve());
     this.settleSaves((save) => save.reject(ended()));
     this.input.splice(0).forEach(({ done }) => done.reject(ended()));
     this.events.ended(result);
@@ -162,15 +200,19 @@ export class Engine {
       const began = performance.now();
       const step = this.core.step();
       const now = performance.now();
+      const looks = now - looked > (this.core.isNetworkBusy() ? LOOK_AT_NETWORK_EVERY : LOOK_EVERY);
+      if (step !== Step.More || looks) this.passOutputOn();
       switch (step) {
         case Step.More:
           this.busy += now - began;
-          if (now - looked > LOOK_EVERY) {
+          if (looks) {
             await nextTurn();
             looked = performance.now();
           }
           break;
         case Step.Wait:
+          // The guest has come to rest for the first time.
+          if (this.unkept) await this.keepMachine();
           await this.sleep(this.core.wait());
           looked = performance.now();
           break;
@@ -185,12 +227,19 @@ export class Engine {
           return { how, status: this.core.status(), ...(this.lastState && { state: this.lastState }) };
         }
       }
+      if (this.outstanding > OUTSTANDING) this.passOutputOn();
       while (this.outstanding > OUTSTANDING) await this.sleep(undefined);
     }
   }
 
-  /** Passes input on as far as there is room for it. */
+  /** Passes on what has come from outside: of the input, as far as there is room for it. */
   private feed(): void {
+    this.arrived.splice(0).forEach((pass) => pass(this.core));
+    this.takers = this.takers.filter(({ flow, resolve }) => {
+      const waits = this.core.flowWaiting(flow) > WAITING;
+      if (!waits) resolve();
+      return waits;
+    });
     for (let first = this.input[0]; first && this.core.wantsInput(); first = this.input[0]) {
       this.core.input(first.bytes.subarray(0, PIECE));
       first.bytes = first.bytes.subarray(PIECE);
@@ -246,6 +295,24 @@ export class Engine {
     }
   }
 
+  /** Keeps the machine's file where the options say, for another time. */
+  private async keepMachine(): Promise<void> {
+    const { bytes, needed } = this.unkept!;
+    this.unkept = undefined;
+    try {
+      const target = await Replacement.create(this.options.keepMachineIn!.opfs);
+      try {
+        for (const [start, end] of needed) target.write(bytes.subarray(start, end), start);
+        await target.commit();
+      } catch (error) {
+        await target.abandon();
+        throw error;
+      }
+    } catch (error) {
+      this.events.notice("not-kept", PrebakeError.of(error, "io").message);
+    }
+  }
+
   private wake(): void {
     this.wakeUp?.();
   }
@@ -258,6 +325,20 @@ export class Engine {
         this.wakeUp = undefined;
         resolve();
       };
+    });
+  }
+
+  /** Something has come from outside. */
+  arrive(pass: (core: Core) => void): void {
+    this.arrived.push(pass);
+    this.wake();
+  }
+
+  /** Resolves when the guest has taken most of what has come. */
+  taken(flow: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.takers.push({ flow, resolve });
+      this.wake();
     });
   }
 
@@ -318,6 +399,31 @@ export class Engine {
   }
 }
 
+/** What a carrier brings, for an engine that there may not be yet. */
+function arrivalsAt(engine: () => Engine | undefined, events: EngineEvents): Arrivals {
+  const pass = (pass: (core: Core) => void): void => engine()?.arrive(pass);
+  return {
+    opened: (flow) => pass((core) => core.flowOpened(flow)),
+    failed: (flow, reason) => pass((core) => core.flowFailed(flow, reason)),
+    came: (flow, bytes) => pass((core) => core.flowCame(flow, bytes)),
+    ended: (flow) => pass((core) => core.flowEnded(flow)),
+    frame: (bytes) => pass((core) => core.frame(bytes)),
+    ready: () => pass(() => undefined),
+    taken: async (flow) => engine()?.taken(flow),
+    lost: (message) => events.notice("relay-lost", message),
+  };
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
 function ended(): PrebakeError {
   return new PrebakeError("ended", "the machine has ended");
 }
@@ -344,6 +450,7 @@ class MemorySink {
 function coreOptions(options: MachineOptions): Options {
   const { clock = "host", entropy = "host", terminal = true, interactive = false, term = "xterm-256color" } = options;
   const { columns = 80, rows = 24, limit, folder } = options;
+  if (options.network && clock === "virtual") throw new PrebakeError("wrong-option", "a network needs the host's clock");
   return {
     clock,
     entropy,

@@ -18,6 +18,8 @@ export interface ReadableFile {
   readonly failure: PrebakeError | undefined;
   /** Resolves when the bytes that were missing have come. */
   arrived(): Promise<void>;
+  /** Resolves when these parts have come, the first from the start of the file. No others come unless they are read. */
+  bring(parts: readonly (readonly [number, number])[]): Promise<void>;
   /** Resolves when all bytes have come. */
   complete(): Promise<void>;
   close(): void;
@@ -32,11 +34,12 @@ abstract class LocalFile implements ReadableFile {
   readonly pending = false;
   readonly failure = undefined;
   async arrived(): Promise<void> {}
+  async bring(): Promise<void> {}
   async complete(): Promise<void> {}
   close(): void {}
 }
 
-class MemoryFile extends LocalFile {
+export class MemoryFile extends LocalFile {
   readonly size: number;
   constructor(private readonly bytes: Uint8Array) {
     super();
@@ -47,6 +50,38 @@ class MemoryFile extends LocalFile {
   }
 }
 
+/** Bytes that are read at a time of what is slow to read in small pieces, and how many such pieces are remembered. */
+const BLOCK = 1 << 20;
+const BLOCKS = 32;
+
+/** A file that is read in few large pieces: each read of the browser's storage may be a message to another process. */
+abstract class SlowFile extends LocalFile {
+  private readonly blocks = new Map<number, Uint8Array>();
+
+  protected abstract readBlock(offset: number, length: number): Uint8Array;
+
+  read(offset: number, length: number): Uint8Array {
+    const end = Math.min(offset + length, this.size);
+    const first = Math.floor(offset / BLOCK);
+    if (end <= (first + 1) * BLOCK) return this.block(first).subarray(offset - first * BLOCK, end - first * BLOCK);
+    const bytes = new Uint8Array(Math.max(end - offset, 0));
+    for (let number = first; number * BLOCK < end; number++) {
+      const start = Math.max(number * BLOCK, offset);
+      bytes.set(this.block(number).subarray(start - number * BLOCK, end - number * BLOCK), start - offset);
+    }
+    return bytes;
+  }
+
+  private block(number: number): Uint8Array {
+    let block = this.blocks.get(number);
+    if (block) return block;
+    block = this.readBlock(number * BLOCK, Math.min(BLOCK, this.size - number * BLOCK));
+    if (this.blocks.size >= BLOCKS) this.blocks.delete(this.blocks.keys().next().value!);
+    this.blocks.set(number, block);
+    return block;
+  }
+}
+
 /** What is used of a `FileSystemSyncAccessHandle`, which TypeScript knows in workers alone. */
 interface SyncHandle {
   getSize(): number;
@@ -54,13 +89,13 @@ interface SyncHandle {
   close(): void;
 }
 
-class HandleFile extends LocalFile {
+class HandleFile extends SlowFile {
   readonly size: number;
   constructor(private readonly handle: SyncHandle) {
     super();
     this.size = handle.getSize();
   }
-  read(offset: number, length: number): Uint8Array {
+  protected readBlock(offset: number, length: number): Uint8Array {
     const buffer = new Uint8Array(length);
     return buffer.subarray(0, this.handle.read(buffer, { at: offset }));
   }
@@ -73,14 +108,14 @@ declare class FileReaderSync {
   readAsArrayBuffer(blob: Blob): ArrayBuffer;
 }
 
-class BlobFile extends LocalFile {
+class BlobFile extends SlowFile {
   readonly size: number;
   private readonly reader = new FileReaderSync();
   constructor(private readonly blob: Blob) {
     super();
     this.size = blob.size;
   }
-  read(offset: number, length: number): Uint8Array {
+  protected readBlock(offset: number, length: number): Uint8Array {
     return new Uint8Array(this.reader.readAsArrayBuffer(this.blob.slice(offset, offset + length)));
   }
 }
@@ -129,6 +164,8 @@ class ComingFile implements ReadableFile {
   failure: PrebakeError | undefined;
   private waiting: (() => void)[] = [];
   private readonly stop = new AbortController();
+  /** No more is wanted from the stream. */
+  private readonly enough = new AbortController();
 
   constructor(
     private readonly url: string,
@@ -178,13 +215,34 @@ class ComingFile implements ReadableFile {
     this.missing = undefined;
   }
 
-  async complete(): Promise<void> {
-    while (this.streamed < this.size && !this.failure) await this.change();
+  async bring(parts: readonly (readonly [number, number])[]): Promise<void> {
+    if (!this.hasRanges) return this.complete();
+    const [head, ...others] = parts;
+    const stream = this.streamTo(head?.[1] ?? 0).then(() => this.enough.abort());
+    const isMissing = ([start, end]: readonly [number, number]): boolean => {
+      for (let chunk = Math.floor(start / CHUNK); chunk * CHUNK < end; chunk++) {
+        if (!this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, end))) return true;
+      }
+      return false;
+    };
+    const fetched = others.filter(isMissing).map(([start, end]) => {
+      return this.fetchRange(Math.floor(start / CHUNK) * CHUNK, Math.min(Math.ceil(end / CHUNK) * CHUNK, this.size));
+    });
+    await Promise.all([stream, ...fetched]);
+  }
+
+  private async streamTo(end: number): Promise<void> {
+    while (this.streamed < end && !this.failure) await this.change();
     if (this.failure) throw this.failure;
+  }
+
+  complete(): Promise<void> {
+    return this.streamTo(this.size);
   }
 
   close(): void {
     this.stop.abort();
+    this.enough.abort();
   }
 
   private hasCome(chunk: number, end: number): boolean {
@@ -203,14 +261,14 @@ class ComingFile implements ReadableFile {
 
   private async stream(first: ReadableStream<Uint8Array>): Promise<void> {
     let body: ReadableStream<Uint8Array> | undefined = first;
-    for (let left = TRIES; this.streamed < this.size && !this.stop.signal.aborted; left--) {
+    for (let left = TRIES; this.streamed < this.size && !this.enough.signal.aborted; left--) {
       const before = this.streamed;
       try {
         body ??= await this.ask(this.streamed, this.size);
         await this.take(body);
         if (this.streamed < this.size) throw new Error("the connection ended early");
       } catch (error) {
-        if (this.stop.signal.aborted) return;
+        if (this.enough.signal.aborted) return;
         if (this.streamed > before) left = TRIES;
         const isChanged = (error as PrebakeError).kind === "changed";
         if (left <= 1 || isChanged || !this.hasRanges) {
@@ -228,7 +286,7 @@ class ComingFile implements ReadableFile {
 
   private async take(body: ReadableStream<Uint8Array>): Promise<void> {
     const reader = body.getReader();
-    this.stop.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined));
+    this.enough.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined));
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;

@@ -7,5 +7,6 @@
 export { PrebakeError } from "./errors.js";
 export type { FileSource } from "./file.js";
 export type { FolderEntry } from "./folder.js";
+export type { NetworkOptions } from "./network.js";
 export type { Checkpoint, Ending, MachineEvents, MachineOptions, Notice, RestoreOptions, Stats, Stream } from "./options.js";
-export { keepSnapshot, verifySnapshot, Vm } from "./vm.js";
+export { keepSnapshot, prepare, verifySnapshot, Vm } from "./vm.js";

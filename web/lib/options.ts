@@ -1,12 +1,13 @@
 // What a machine is restored with.
 
 import type { FileSource, Progress } from "./file.js";
+import type { NetworkOptions } from "./network.js";
 
 /** What the program writes to: 1 is its terminal or standard output, 2 standard error. */
 export type Stream = 1 | 2;
 
 /** Something that a user should know. */
-export type Notice = "leaving-loses-work" | "exit-not-saved" | "not-saved";
+export type Notice = "leaving-loses-work" | "exit-not-saved" | "not-saved" | "not-kept" | "relay-lost";
 
 /** How a machine ended. */
 export interface Ending {
@@ -32,6 +33,8 @@ export interface MachineOptions {
   readonly machine: FileSource;
   /** A snapshot of it, in the stored form. */
   readonly snapshot: FileSource;
+  /** A file in the browser's storage, to keep of the machine's file what is needed to restore it: for use as `machine` another time. */
+  readonly keepMachineIn?: { readonly opfs: string };
   /** What a session has changed of that snapshot: what a checkpoint has saved. */
   readonly changes?: FileSource;
   /** 64 random bytes that nobody else has. By default they are fresh: copies of one snapshot draw different random numbers. */
@@ -58,6 +61,8 @@ export interface MachineOptions {
   readonly files?: Readonly<Record<string, Uint8Array>>;
   /** A directory of the browser's storage: the folder's files are there at first, and are stored there whenever the machine is saved. */
   readonly keepFilesIn?: { readonly opfs: string };
+  /** What carries the guest's network. Without, its `eth0` stays down. It needs the host's clock. */
+  readonly network?: NetworkOptions;
   /** Program and arguments, in place of the image's. */
   readonly command?: readonly string[];
   /** `NAME=VALUE`, for the program. */

@@ -9,6 +9,8 @@ import type { ErrorMessage, FromWorker, Requests, ToWorker } from "./protocol.js
 import { signalNumber } from "./signals.js";
 
 interface Thread {
+  /** Hears what it says, and whether it has failed. */
+  listen(onMessage: (message: FromWorker) => void, onError: (reason: string) => void): void;
   post(message: ToWorker, transfer: Transferable[]): void;
   terminate(): void;
 }
@@ -36,7 +38,8 @@ class Connection {
       connection?.close(error);
       died(error);
     };
-    connection = new Connection(await (isNode ? startInNode(onMessage, onError) : start(onMessage, onError)));
+    connection = new Connection(isNode ? await startInNode() : (spare.pop() ?? start()));
+    connection.thread.listen(onMessage, onError);
     return connection;
   }
 
@@ -73,23 +76,43 @@ class Connection {
   }
 }
 
-function start(onMessage: (message: FromWorker) => void, onError: (reason: string) => void): Thread {
+function start(): Thread {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "prebake" });
-  worker.onmessage = (event: MessageEvent<FromWorker>) => onMessage(event.data);
-  worker.onerror = (event) => onError(event.message || "its script could not be loaded");
-  return { post: (message, transfer) => worker.postMessage(message, transfer), terminate: () => worker.terminate() };
+  // It may have failed before anybody listens.
+  let failure: string | undefined;
+  let failed = (reason: string): void => void (failure = reason);
+  worker.onerror = (event) => failed(event.message || "its script could not be loaded");
+  return {
+    listen(onMessage, onError) {
+      worker.onmessage = (event: MessageEvent<FromWorker>) => onMessage(event.data);
+      failed = onError;
+      if (failure !== undefined) onError(failure);
+    },
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    terminate: () => worker.terminate(),
+  };
 }
 
-async function startInNode(onMessage: (message: FromWorker) => void, onError: (reason: string) => void): Promise<Thread> {
+async function startInNode(): Promise<Thread> {
   const { Worker } = await nodeModule<typeof import("node:worker_threads")>("worker_threads");
   const worker = new Worker(new URL("./worker.js", import.meta.url));
-  worker.on("message", onMessage);
-  worker.on("error", (error) => onError(error.message));
   type List = import("node:worker_threads").TransferListItem[];
   return {
+    listen(onMessage, onError) {
+      worker.on("message", onMessage);
+      worker.on("error", (error) => onError(error.message));
+    },
     post: (message, transfer) => worker.postMessage(message, transfer as unknown as List),
     terminate: () => void worker.terminate(),
   };
+}
+
+/** Threads without a machine, which have begun to load what every machine needs. */
+const spare: Thread[] = [];
+
+/** Starts the thread of the next machine, so that it is there when it is wanted. */
+export function prepare(): void {
+  if (!isNode && spare.length === 0) spare.push(start());
 }
 
 /** Splits what cannot be passed to a thread from what can. Relative addresses are the page's. */

@@ -94,6 +94,9 @@ function serve(port: Port): (message: ToWorker) => void {
   };
 }
 
+// What every machine needs is loaded before the first is asked for. Whoever asks is told if that fails.
+loadCore().catch(() => undefined);
+
 if (isNode) {
   const { parentPort } = await nodeModule<typeof import("node:worker_threads")>("worker_threads");
   if (parentPort) parentPort.on("message", serve(parentPort as unknown as Port));

@@ -1,11 +1,12 @@
 // The page: starts a machine, saves it, and says what happens.
 
 import "./style.css";
-import { PrebakeError, Vm } from "prebake";
+import { type NetworkOptions, PrebakeError, Vm } from "prebake";
 import { dropped, FOLDER, showFiles, upload } from "./files.js";
 import { type Image, listImages } from "./images.js";
+import { network, networkChooser } from "./network.js";
 import { holdSession, listSessions, removeSession, Session } from "./sessions.js";
-import { forgetSnapshot, keep, snapshotOf, sweep } from "./store.js";
+import { forget as forgetKept, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
 import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
 
@@ -14,6 +15,12 @@ const DAMAGED = new Set(["corrupted", "truncated", "too-long", "malformed", "not
 
 /** A machine that runs, and what it is saved as. */
 type Running = { readonly vm: Vm; readonly image: Image; readonly session: Session | undefined };
+
+/** Milliseconds that a guest may say nothing for, and that it has after it did, before the page does other things. */
+const LONGEST_SILENCE = 5000;
+const AFTER_ANSWER = 300;
+
+const hasStorage = typeof navigator.storage?.getDirectory === "function";
 
 const parameters = new URLSearchParams(location.search);
 const view = new TerminalView((text) => void typed(text));
@@ -31,28 +38,41 @@ async function typed(text: string): Promise<void> {
   await running?.vm.input(text).catch(() => undefined);
 }
 
+interface StartOptions {
+  /** What is typed at the prompt. */
+  readonly command?: string;
+  /** The network, in place of the chosen one. */
+  readonly relay?: NetworkOptions;
+}
+
 /** Starts a machine: a session as it was left, or a fresh one of `image`. */
-async function start(image: Image, session: Session | undefined, command?: string): Promise<void> {
+async function start(image: Image, session: Session | undefined, options: StartOptions = {}): Promise<void> {
+  const { command, relay = network() } = options;
   const number = ++starts;
   await leave();
   const resumed = (await session?.isSaved()) ?? false;
   element<HTMLSelectElement>("image").value = image.name;
   status("loading", resumed ? "Restoring your session" : "Starting");
+  let answered!: () => void;
+  const hasAnswered = new Promise<void>((resolve) => (answered = resolve));
   const progress = loading(resumed ? `Restoring ${session!.name}` : `Starting ${image.title}`);
   view.terminal.reset();
   if (resumed) await showScreen(await session!.screen());
   try {
+    const machine = await machineOf(image);
     const vm = await Vm.restore({
-      machine: { url: image.machine.url, integrity: image.machine.integrity },
+      machine,
+      ...("url" in machine && hasStorage && { keepMachineIn: { opfs: machinePath(image) } }),
       snapshot: await snapshotOf(image),
       ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
       ...(resumed && { changes: { opfs: session!.statePath } }),
+      ...(image.network && relay && { network: relay }),
       folder: FOLDER,
       interactive: true,
       columns: view.terminal.cols,
       rows: view.terminal.rows,
       onProgress: progress,
-      onOutput: (output) => new Promise((resolve) => view.terminal.write(output, resolve)),
+      onOutput: (output) => new Promise((resolve) => view.terminal.write(output, () => resolve(answered()))),
       onNotice: (notice, message) => toast(noticeText(notice, message), notice !== "exit-not-saved"),
     });
     if (number !== starts) {
@@ -61,14 +81,14 @@ async function start(image: Image, session: Session | undefined, command?: strin
       return;
     }
     running = { vm, image, session };
-    await started(running, command);
+    await started(running, command, hasAnswered);
   } catch (error) {
     session?.leave();
     if (number === starts) failed(error, image, session, resumed);
   }
 }
 
-async function started({ vm, image, session }: Running, command: string | undefined): Promise<void> {
+async function started({ vm, image, session }: Running, command: string | undefined, hasAnswered: Promise<void>): Promise<void> {
   overlay();
   status("running", session ? `Running · ${session.name}` : "Running · not saved");
   element<HTMLButtonElement>("save").disabled = !session;
@@ -91,6 +111,11 @@ async function started({ vm, image, session }: Running, command: string | undefi
       failed(error, image, session, false);
     },
   );
+  // What can wait does not take the processor from the guest before its prompt.
+  await Promise.race([hasAnswered, vm.ended.catch(() => undefined), pause(LONGEST_SILENCE)]);
+  await pause(AFTER_ANSWER);
+  view.drawFast();
+  workOffline();
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
     const { kind, message } = PrebakeError.of(error, "io");
@@ -99,10 +124,24 @@ async function started({ vm, image, session }: Running, command: string | undefi
   });
 }
 
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Has the page start without a network from now on. */
+function workOffline(): void {
+  if ("serviceWorker" in navigator && import.meta.env.PROD) navigator.serviceWorker.register("./service-worker.js").catch(() => undefined);
+  void navigator.storage?.persist?.();
+}
+
 function noticeText(notice: string, message?: string): string {
   switch (notice) {
     case "not-saved":
       return `The session was not saved: ${message}`;
+    case "not-kept":
+      return `This machine could not be kept for use without a network: ${message}`;
+    case "relay-lost":
+      return sentence(message ?? "");
     case "leaving-loses-work":
       return "What is new could not be saved. To leave again loses it.";
     default:
@@ -126,7 +165,7 @@ function failed(thrown: unknown, image: Image, session: Session | undefined, res
   status("failed", "Stopped");
   buttonsOff();
   const choices = [{ text: "Try again", act: () => location.reload(), primary: true }];
-  if (DAMAGED.has(kind)) void forgetSnapshot(image);
+  if (DAMAGED.has(kind)) void forgetKept(image);
   if (resumed) choices.push({ text: "Start fresh, and keep the session", act: () => void startUnsaved(image), primary: false });
   const title = resumed ? `The session ${session!.name} could not be restored` : "The machine could not be started";
   card(title, [sentence(message)], choices, kind);
@@ -204,8 +243,16 @@ async function resume(name: string, image: Image): Promise<void> {
 }
 
 /** A machine of which nothing is kept. */
-async function startUnsaved(image: Image, command?: string): Promise<void> {
-  await start(image, undefined, command);
+async function startUnsaved(image: Image, options?: StartOptions): Promise<void> {
+  await start(image, undefined, options);
+}
+
+/** Goes on with another network. */
+async function reconnect(): Promise<void> {
+  if (!running?.image.network) return;
+  const { image, session } = running;
+  if (session) await resume(session.name, image);
+  else toast("The next machine has the new network.");
 }
 
 /** A new session. */
@@ -269,8 +316,10 @@ function showSettings(): void {
   };
   const group = (legend: string, ...buttons: HTMLButtonElement[]): HTMLElement => make("fieldset", {}, make("legend", {}, legend), ...buttons);
   const size = view.terminal.options.fontSize ?? 15;
+  const legend = make("label", { htmlFor: "network" }, "Network of machines");
+  const networkField = make("fieldset", {}, make("legend", {}, legend), networkChooser(() => void reconnect()));
   sheet(
-    "Appearance",
+    "Settings",
     group("Theme", ...themes.map(([theme, text]) => choice(text, view.currentTheme === theme, () => view.setTheme(theme)))),
     group(`Text, ${size} px`, choice("Smaller", false, () => view.setFontSize(size - 1)), choice("Larger", false, () => view.setFontSize(size + 1))),
     group("Bar of keys", choice("Shown", view.keysShown, () => view.showKeys(true)), choice("Hidden", !view.keysShown, () => view.showKeys(false))),
@@ -279,6 +328,7 @@ function showSettings(): void {
       choice("On", view.screenReader, () => view.setScreenReader(true)),
       choice("Off", !view.screenReader, () => view.setScreenReader(false)),
     ),
+    networkField,
   );
 }
 
@@ -330,10 +380,6 @@ function listen(): void {
 async function main(): Promise<void> {
   view.open();
   listen();
-  if ("serviceWorker" in navigator && import.meta.env.PROD) {
-    navigator.serviceWorker.register("./service-worker.js").catch(() => undefined);
-  }
-  void navigator.storage?.persist?.();
   try {
     images = await listImages();
   } catch (error) {
@@ -353,8 +399,11 @@ async function main(): Promise<void> {
   const command = parameters.get("cmd");
   const sessions = await listSessions().catch(() => []);
   void sweep([...images, ...sessions.map((session) => session.image)]).catch(() => undefined);
-  // What a link asks for does not touch what was saved.
-  if (command !== null) return startUnsaved(image ?? images[0]!, command);
+  const relay = parameters.get("relay");
+  // What a link asks for does not touch what was saved, nor is any of that sent through a relay that a link names.
+  if (command !== null || relay !== null) {
+    return startUnsaved(image ?? images[0]!, { ...(command !== null && { command }), ...(relay !== null && { relay: { wisp: relay } }) });
+  }
   const last = sessions.find(({ name }) => name === localStorage.getItem("session"));
   if (!image && last) return resume(last.name, last.image);
   const first = image ?? images[0]!;

@@ -1,8 +1,7 @@
-// Serves the page without a network: its own files as they were when it was last fetched, and the machines that it has kept.
+// Serves the page without a network: its own files as they were when it was last fetched. Machines are files in the browser's storage.
 
 const FILES = __FILES__;
 const SHELL = `prebake-page-${__VERSION__}`;
-const MACHINES = "prebake-machines";
 
 self.addEventListener("install", (event) => {
   const keep = async () => {
@@ -28,10 +27,20 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin || request.headers.has("range")) return;
-  if (request.mode === "navigate") event.respondWith(newest(request, "./"));
-  else if (url.pathname.endsWith("/images.json")) event.respondWith(newest(request, request));
-  else if (/\.(wasm|js|css|svg|webmanifest)$/.test(url.pathname)) event.respondWith(kept(request));
+  if (request.mode === "navigate") {
+    // Other documents of this folder are none of the page.
+    if (isPage(url)) event.respondWith(newest(request, "./"));
+  } else if (url.pathname.endsWith("/images.json")) {
+    event.respondWith(newest(request, request));
+  } else if (FILES.some((file) => new URL(file, self.registration.scope).pathname === url.pathname)) {
+    event.respondWith(kept(request));
+  }
 });
+
+/** Whether this is the page's own address, whatever it asks for. */
+function isPage(url) {
+  return ["./", "./index.html"].some((path) => new URL(path, self.registration.scope).pathname === url.pathname);
+}
 
 /** From the network, or as it was last. */
 async function newest(request, key) {

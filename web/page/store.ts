@@ -3,11 +3,16 @@
 import { keepSnapshot, PrebakeError, type FileSource } from "prebake";
 import type { Image } from "./images.js";
 
-const MACHINES = "prebake-machines";
+const MACHINES = "machines";
 const SNAPSHOTS = "snapshots";
 
 function snapshotPath(image: Image): string {
   return `${SNAPSHOTS}/${image.snapshot.digest}.snap`;
+}
+
+/** Where a machine's file is kept. */
+export function machinePath(image: Image): string {
+  return `${MACHINES}/${image.machine.digest}.wasm`;
 }
 
 /** A directory of the browser's storage; undefined if it is not there. */
@@ -49,34 +54,30 @@ export async function snapshotOf(image: Image): Promise<FileSource> {
   return kept?.size === image.snapshot.size ? { opfs: snapshotPath(image) } : { url: image.snapshot.url };
 }
 
-/** Forgets a snapshot that turned out to be damaged. */
-export async function forgetSnapshot(image: Image): Promise<void> {
-  const found = await directory(SNAPSHOTS);
-  await found?.removeEntry(`${image.snapshot.digest}.snap`).catch(() => undefined);
+/** Where a machine's file is: the same. */
+export async function machineOf(image: Image): Promise<{ readonly opfs: string } | { readonly url: string }> {
+  return (await readStored(machinePath(image))) ? { opfs: machinePath(image) } : { url: image.machine.url };
 }
 
-/** Keeps machine and snapshot in the browser. */
+/** Forgets what is kept of a machine, which turned out to be damaged. */
+export async function forget(image: Image): Promise<void> {
+  await (await directory(SNAPSHOTS))?.removeEntry(`${image.snapshot.digest}.snap`).catch(() => undefined);
+  await (await directory(MACHINES))?.removeEntry(`${image.machine.digest}.wasm`).catch(() => undefined);
+}
+
+/** Keeps a snapshot in the browser. */
 export async function keep(image: Image, snapshot: () => Promise<Uint8Array>): Promise<void> {
-  if (typeof caches !== "undefined") {
-    const machines = await caches.open(MACHINES);
-    if (!(await machines.match(image.machine.url))) {
-      await machines.add(new Request(image.machine.url, { integrity: image.machine.integrity }));
-    }
-  }
   if (!(await readStored(snapshotPath(image)))) await keepSnapshot(await snapshot(), snapshotPath(image));
 }
 
 /** Removes what is kept of machines and snapshots that none of these images is of. */
 export async function sweep(needed: readonly Image[]): Promise<void> {
-  const digests = new Set(needed.map((image) => image.snapshot.digest));
-  const snapshots = await directory(SNAPSHOTS);
-  if (snapshots) {
-    for await (const name of snapshots.keys()) {
-      if (!digests.has(name.replace(/\.snap$/, ""))) await snapshots.removeEntry(name).catch(() => undefined);
-    }
-  }
-  if (typeof caches === "undefined") return;
-  const urls = new Set(needed.map((image) => new URL(image.machine.url, document.baseURI).href));
-  const machines = await caches.open(MACHINES);
-  for (const request of await machines.keys()) if (!urls.has(request.url)) await machines.delete(request);
+  await sweepFolder(SNAPSHOTS, new Set(needed.map((image) => `${image.snapshot.digest}.snap`)));
+  await sweepFolder(MACHINES, new Set(needed.map((image) => `${image.machine.digest}.wasm`)));
+}
+
+async function sweepFolder(path: string, needed: ReadonlySet<string>): Promise<void> {
+  const folder = await directory(path);
+  if (!folder) return;
+  for await (const name of folder.keys()) if (!needed.has(name)) await folder.removeEntry(name).catch(() => undefined);
 }

@@ -1,7 +1,7 @@
 // The terminal, and the bar of keys that phones lack.
 
 import "@xterm/xterm/css/xterm.css";
-import { ClipboardAddon } from "@xterm/addon-clipboard";
+import { ClipboardAddon, type IClipboardProvider } from "@xterm/addon-clipboard";
 import { FitAddon } from "@xterm/addon-fit";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import { WebLinksAddon } from "@xterm/addon-web-links";
@@ -56,6 +56,12 @@ const LIGHT: ITheme = {
   brightWhite: "#8c959f",
 };
 
+/** A guest may put something into the clipboard; what is there is not its business. */
+const CLIPBOARD: IClipboardProvider = {
+  readText: async () => "",
+  writeText: (_selection, text) => navigator.clipboard.writeText(text),
+};
+
 export type Theme = "auto" | "dark" | "light";
 const coarse = matchMedia("(pointer: coarse)");
 const prefersLight = matchMedia("(prefers-color-scheme: light)");
@@ -86,6 +92,7 @@ export class TerminalView {
   private readonly fit = new FitAddon();
   private readonly serializer = new SerializeAddon();
   private theme: Theme = (localStorage.getItem("theme") as Theme | null) ?? "auto";
+  private isFast = false;
   private control = false;
   private controlKey: HTMLButtonElement | undefined;
 
@@ -101,10 +108,8 @@ export class TerminalView {
     terminal.loadAddon(this.fit);
     terminal.loadAddon(this.serializer);
     terminal.loadAddon(new WebLinksAddon());
-    terminal.loadAddon(new ClipboardAddon());
+    terminal.loadAddon(new ClipboardAddon(undefined, CLIPBOARD));
     terminal.open(element("terminal"));
-    // A phone's screen is small, and its memory too.
-    if (!coarse.matches) this.drawByWebgl();
     this.fit.fit();
     new ResizeObserver(() => this.fit.fit()).observe(element("terminal"));
     terminal.onData((text) => this.send(this.withControl(text)));
@@ -116,7 +121,11 @@ export class TerminalView {
     this.makeKeys();
   }
 
-  private drawByWebgl(): void {
+  /** Draws by other means, which take a while to set up: for when a machine has started. */
+  drawFast(): void {
+    // A phone's screen is small, and its memory too.
+    if (coarse.matches || this.isFast) return;
+    this.isFast = true;
     try {
       const webgl = new WebglAddon();
       webgl.onContextLoss(() => webgl.dispose());

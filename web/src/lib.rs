@@ -6,9 +6,11 @@
 //!
 //! Every error is a JavaScript `Error` with the property `kind`: a stable name, the same as in the program's `--json`.
 
+mod artifact;
 mod error;
 mod file;
 mod module;
+mod network;
 mod options;
 mod restore;
 mod save;
@@ -19,9 +21,12 @@ use emu::machine::Stop;
 use error::Result;
 use file::HostFile;
 use module::{Exports, Module};
+use net::Failure;
+use network::{Carrier, Network};
 use options::Options;
 use save::{Saver, Saving};
 use snapshot::Snapshot;
+use std::time::Duration;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -40,6 +45,10 @@ extern "C" {
     /// The host's clock, in milliseconds since 1970.
     #[wasm_bindgen(method)]
     fn now(this: &Host) -> f64;
+
+    /// Milliseconds since some moment, by a clock that nobody sets.
+    #[wasm_bindgen(method)]
+    fn elapsed(this: &Host) -> f64;
 
     /// Whether a read of the snapshot has failed only because its bytes have not come yet.
     #[wasm_bindgen(method)]
@@ -70,6 +79,7 @@ pub struct Vm {
     attendant: Attendant,
     output: Output,
     saver: Option<Saver>,
+    network: Option<Network>,
     /// The run that was asked for, until the machine has done it.
     running: Option<u64>,
     /// Why the machine stopped, until that is reported.
@@ -84,9 +94,16 @@ pub struct Vm {
 #[wasm_bindgen]
 impl Vm {
     /// Restores a machine in a new instance of its module: from a snapshot, and what a session has changed of it. After an error the instance
-    /// is of no use any more.
-    pub fn restore(host: Host, exports: Exports, snapshot: HostFile, changes: Option<HostFile>, options: &Options) -> Result<Vm> {
-        restore::restore(host, Module::new(exports)?, (snapshot, changes), options)
+    /// is of no use any more. With a `carrier` the guest has a network.
+    pub fn restore(
+        host: Host,
+        exports: Exports,
+        snapshot: HostFile,
+        changes: Option<HostFile>,
+        options: &Options,
+        carrier: Option<Carrier>,
+    ) -> Result<Vm> {
+        restore::restore(host, Module::new(exports)?, (snapshot, changes), options, carrier)
     }
 
     /// Whether there is room for more input.
@@ -103,6 +120,69 @@ impl Vm {
     /// Instructions retired since power-on.
     pub fn retired(&self) -> Result<f64> {
         self.module.retired().map(|retired| retired as f64)
+    }
+
+    /// Whether somebody waits for the guest's network, or the guest for somebody.
+    #[wasm_bindgen(js_name = isNetworkBusy)]
+    pub fn is_network_busy(&self) -> bool {
+        self.network.as_ref().is_some_and(Network::is_busy)
+    }
+
+    /// A frame for the guest has come.
+    pub fn frame(&mut self, bytes: Vec<u8>) {
+        if let Some(network) = &mut self.network {
+            network.frame(bytes);
+        }
+    }
+
+    /// A flow that the carrier was to open is open.
+    #[wasm_bindgen(js_name = flowOpened)]
+    pub fn flow_opened(&mut self, flow: u32) {
+        if let Some(network) = &mut self.network {
+            network.opened(flow);
+        }
+    }
+
+    /// A flow could not be opened, or has broken off: `refused`, `unreachable` or `forbidden`.
+    #[wasm_bindgen(js_name = flowFailed)]
+    pub fn flow_failed(&mut self, flow: u32, reason: &str) {
+        let failure = match reason {
+            "unreachable" => Failure::Unreachable,
+            "forbidden" => Failure::Forbidden,
+            _ => Failure::Refused,
+        };
+        if let Some(network) = &mut self.network {
+            network.failed(flow, failure);
+        }
+    }
+
+    /// Bytes of a stream, or a datagram, have come.
+    #[wasm_bindgen(js_name = flowCame)]
+    pub fn flow_came(&mut self, flow: u32, bytes: Vec<u8>) {
+        if let Some(network) = &mut self.network {
+            network.came(flow, bytes);
+        }
+    }
+
+    /// Nothing more comes on a stream.
+    #[wasm_bindgen(js_name = flowEnded)]
+    pub fn flow_ended(&mut self, flow: u32) {
+        if let Some(network) = &mut self.network {
+            network.ended(flow);
+        }
+    }
+
+    /// Bytes of a stream that the guest has not taken yet.
+    #[wasm_bindgen(js_name = flowWaiting)]
+    pub fn flow_waiting(&self, flow: u32) -> usize {
+        self.network.as_ref().map_or(0, |network| network.waiting(flow))
+    }
+}
+
+impl Host {
+    /// The time of the network.
+    fn moment(&self) -> Duration {
+        Duration::from_secs_f64((self.elapsed() / 1e3).max(0.0))
     }
 }
 

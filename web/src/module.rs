@@ -2,6 +2,9 @@
 
 use crate::error::{self, Result, error};
 use devices::console::{Port, WindowSize};
+use devices::net::Offload;
+pub use devices::net::Pushed;
+use devices::net::wire::{HEADER_SIZE, Header};
 use emu::machine::Stop;
 use js_sys::Uint8Array;
 use payload::{HEADER_LEN, Table};
@@ -68,6 +71,12 @@ extern "C" {
     fn pb_take_output(this: &Exports) -> Result<u32>;
     #[wasm_bindgen(method, catch)]
     fn pb_resize(this: &Exports, columns: u32, rows: u32) -> Result<()>;
+    #[wasm_bindgen(method, catch)]
+    fn pb_network(this: &Exports) -> Result<u32>;
+    #[wasm_bindgen(method, catch)]
+    fn pb_take_frames(this: &Exports) -> Result<u32>;
+    #[wasm_bindgen(method, catch)]
+    fn pb_push_frame(this: &Exports, length: u32) -> Result<u32>;
     #[wasm_bindgen(method, catch)]
     fn pb_stats(this: &Exports) -> Result<u32>;
     #[wasm_bindgen(method, catch)]
@@ -315,6 +324,39 @@ impl Module {
             rest = tail;
         }
         Ok(())
+    }
+
+    /// What the guest's network driver takes, if the guest has a network device.
+    pub fn network(&self) -> Result<Option<Offload>> {
+        let bits = called(self.exports.pb_network())?;
+        Ok((bits & 1 != 0).then_some(Offload { checksum: bits & 2 != 0, segmentation: bits & 4 != 0 }))
+    }
+
+    /// The frames that the guest has sent since the last call.
+    pub fn take_frames(&self) -> Result<Vec<(Header, Vec<u8>)>> {
+        if called(self.exports.pb_take_frames())? == 0 {
+            return Ok(Vec::new());
+        }
+        let answer = self.answer()?;
+        let (mut rest, mut frames) = (answer.as_slice(), Vec::new());
+        while let Some((&length, tail)) = rest.split_first_chunk()
+            && let Some((&header, tail)) = tail.split_first_chunk::<HEADER_SIZE>()
+        {
+            let (frame, tail) = tail.split_at((u32::from_le_bytes(length) as usize).min(tail.len()));
+            rest = tail;
+            frames.extend(Header::parse(header, u64::MAX).map(|header| (header, frame.to_vec())));
+        }
+        Ok(frames)
+    }
+
+    /// Passes a frame to the guest.
+    pub fn push_frame(&self, header: Header, frame: &[u8]) -> Result<Pushed> {
+        let length = self.give(&[&header.to_bytes(frame, 0)[..], frame].concat())?;
+        Ok(match called(self.exports.pb_push_frame(length))? {
+            0 => Pushed::Delivered,
+            1 => Pushed::NoRoom,
+            _ => Pushed::Refused,
+        })
     }
 
     /// A snapshot to be, with the machine's records.

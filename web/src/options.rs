@@ -3,7 +3,7 @@
 use crate::error::{Result, error};
 use attend::{Clock, Settings, Source};
 use devices::console::WindowSize;
-use protocol::network::GUEST_MAC;
+use protocol::network::{GUEST_MAC, NetworkInfo};
 use protocol::{Bind, Info, Mode, SEED_LEN};
 use std::fmt::Write as _;
 use wasm_bindgen::prelude::*;
@@ -54,7 +54,7 @@ extern "C" {
     pub type Options;
 
     #[wasm_bindgen(method, getter)]
-    fn seed(this: &Options) -> Vec<u8>;
+    pub fn seed(this: &Options) -> Vec<u8>;
     #[wasm_bindgen(method, getter)]
     fn clock(this: &Options) -> String;
     #[wasm_bindgen(method, getter)]
@@ -127,14 +127,16 @@ impl Options {
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
 
-    /// What they say to the module, besides what the machine's file does. With `reads`, the module reads the snapshot itself.
-    pub fn configuration(&self, reads: bool) -> Result<String> {
+    /// What they say to the module, besides what the machine's file does. With `reads`, the module reads the snapshot itself; with `network`,
+    /// the guest has a network.
+    pub fn configuration(&self, reads: bool, network: bool) -> Result<String> {
         let seed = self.seed();
         if seed.len() != SEED_LEN {
             return Err(wrong(&format!("the seed has {} bytes, but the guest needs {SEED_LEN} random ones", seed.len())));
         }
         let mut text = format!("clock={}\nepoch={EPOCH}\nentropy={}\nseed={}\n", self.clock(), self.entropy(), hex(&seed));
-        let mut info = Info { command: self.command(), ..Info::default() };
+        let network = network.then(NetworkInfo::default);
+        let mut info = Info { command: self.command(), network, ..Info::default() };
         for variable in self.environment() {
             let pair = variable.split_once('=').filter(|(name, _)| !name.is_empty());
             let (name, value) = pair.ok_or_else(|| wrong(&format!("{variable:?} is not NAME=VALUE")))?;

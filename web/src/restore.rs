@@ -3,19 +3,27 @@
 use crate::error::{self, Result, error};
 use crate::file::{HostFile, Source};
 use crate::module::Module;
+use crate::network::{Carrier, Network};
 use crate::options::{Options, mac};
 use crate::save::Saver;
 use crate::{Host, Vm};
 use attend::record::{BakeState, DiskKind, DiskRecord, Point};
 use attend::{Attendant, Output, PortStatus, Routes, Status, Transcript, TranscriptState};
 use emu::machine::model;
+use net::ConnectionsState;
 use payload::{Metadata, PartKind, RAM_START};
 use snapshot::{Delta, GROUP_SIZE, MachineId, Record, SectionName, Sections, Snapshot, Space, Writer};
 use std::collections::BTreeSet;
 use wasm_bindgen::JsValue;
 
 /// See [`Vm::restore`].
-pub fn restore(host: Host, module: Module, (snapshot, changes): (HostFile, Option<HostFile>), options: &Options) -> Result<Vm> {
+pub fn restore(
+    host: Host,
+    module: Module,
+    (snapshot, changes): (HostFile, Option<HostFile>),
+    options: &Options,
+    carrier: Option<Carrier>,
+) -> Result<Vm> {
     let settings = options.settings()?;
     let table = module.table()?;
     let part = |kind| table.parts.iter().find(|part| part.kind == kind);
@@ -36,9 +44,13 @@ pub fn restore(host: Host, module: Module, (snapshot, changes): (HostFile, Optio
     let found = *base.machine();
     let devices = model::with_network(found.devices, metadata.network);
     found.require(&MachineId { model: model::MODEL, ram_size, devices }).map_err(error::snapshot)?;
+    if carrier.is_some() && !metadata.network {
+        return Err(error("no-network-device", "the machine has no network device; convert and bake its image again"));
+    }
 
     let mut sections = changes.as_ref().map_or_else(|| base.sections(), |delta| delta.sections());
     let baked: BakeState = sections.take(0).map_err(error::snapshot)?;
+    let connections: Option<ConnectionsState> = sections.take_if_present(0).map_err(error::snapshot)?;
     let transcript = take_transcript(&mut sections)?;
     let disks = DiskRecord::of_machine(part(PartKind::Root).map(|part| (part.length, part.digest)), metadata.upper);
     check(&baked, &disks, options, changes.is_some())?;
@@ -48,7 +60,7 @@ pub fn restore(host: Host, module: Module, (snapshot, changes): (HostFile, Optio
     changes.as_ref().map_or(Ok(()), |delta| delta.require_disks(size)).map_err(error::snapshot)?;
 
     let reads = changes.is_none();
-    module.configure(&(options.configuration(reads)? + &metadata.configuration(ram_size, &table.parts, &mac())))?;
+    module.configure(&(options.configuration(reads, carrier.is_some())? + &metadata.configuration(ram_size, &table.parts, &mac())))?;
     let left = match &changes {
         None => module.restore(None)?,
         Some(delta) => {
@@ -70,9 +82,13 @@ pub fn restore(host: Host, module: Module, (snapshot, changes): (HostFile, Optio
         // Whether the guest listens on its control port decides how it is attended.
         return Err(error("io", "the pages with the queues of the console have not come yet"));
     }
+    let mut network = carrier.map(|carrier| Network::new(carrier, &options.seed(), host.moment()));
+    if let (Some(network), Some(connections)) = (&mut network, &connections) {
+        network.reset_connections(&connections.connections());
+    }
     let saver = settings.can_save.then(|| Saver::new(base, changes.as_ref(), baked.clone(), (ram_size, upper)));
     let attendant = Attendant::new(settings, baked.point.into(), status);
-    Ok(Vm { host, module, attendant, output, saver, running: None, stop: None, saving: None, wait: None, ending: None })
+    Ok(Vm { host, module, attendant, output, saver, network, running: None, stop: None, saving: None, wait: None, ending: None })
 }
 
 fn take_transcript(sections: &mut Sections<'_>) -> Result<Transcript> {

@@ -6,6 +6,7 @@ use crate::file::{Sink, Source, Writing};
 use crate::module::{Module, Ran};
 use attend::record::BakeState;
 use attend::{Event, SavePoint};
+use net::ConnectionsState;
 use snapshot::{Delta, FetchedGroups, GROUP_SIZE, Memory, PAGES_PER_GROUP, Pages, Snapshot, Space};
 use std::collections::BTreeMap;
 use wasm_bindgen::prelude::*;
@@ -100,6 +101,9 @@ impl Vm {
         let mut writer = module.save()?;
         writer.add(0, &BakeState { point: at.into(), ..saver.record.clone() }).map_err(error::snapshot)?;
         writer.add(0, &self.output.terminal().save()).map_err(error::snapshot)?;
+        if let Some(connections) = self.network.as_ref().and_then(|network| ConnectionsState::of(&network.connections())) {
+            writer.add(0, &connections).map_err(error::snapshot)?;
+        }
 
         let ram = saver.changed(module, Space::Ram, saver.ram_size)?;
         let upper =

@@ -2,6 +2,7 @@
 
 use crate::error::{self, Result, error};
 use crate::module::Ran;
+use crate::network::Network;
 use crate::restore::status;
 use crate::save::Saving;
 use crate::{Step, Vm};
@@ -9,6 +10,9 @@ use attend::{Action, Decline, Ending, Event, Notice, Stream};
 use devices::console::WindowSize;
 use emu::machine::Stop;
 use wasm_bindgen::prelude::*;
+
+/// Counts between two looks at the network while something goes on there: some hundred microseconds.
+const NETWORK_SLICE: u64 = 100_000;
 
 #[wasm_bindgen]
 impl Vm {
@@ -25,8 +29,13 @@ impl Vm {
             match action {
                 Action::Run { until } => return self.run(until),
                 Action::Wait { until } => {
+                    // The guest may have sent something before it halted, and what it is given now wakes it.
+                    if self.work_network()? {
+                        continue;
+                    }
                     let now = self.module.now()?;
-                    self.wait = until.map(|tick| tick.saturating_sub(now) as f64 / 1e6);
+                    let timer = until.map(|tick| tick.saturating_sub(now) as f64 / 1e6);
+                    self.wait = [timer, self.network_wait()].into_iter().flatten().reduce(f64::min);
                     return Ok(Step::Wait);
                 }
                 Action::SkipTo(tick) => self.module.skip_to(tick)?,
@@ -55,7 +64,8 @@ impl Vm {
 
     fn run(&mut self, until: u64) -> Result<Step> {
         self.running = Some(until);
-        let ran = self.module.run(until)?;
+        self.work_network()?;
+        let ran = self.module.run(self.reach(until)?)?;
         self.pass_output_on()?;
         match ran {
             Ran::Unavailable(_) if self.host.pending() => Ok(Step::Pages),
@@ -74,8 +84,31 @@ impl Vm {
             self.stop = Some(stop);
             return Ok(Step::Pages);
         }
+        self.attendant.set_can_be_woken(self.network.as_ref().is_some_and(Network::is_busy));
         self.attendant.handle(Event::Stopped { stop, status });
         Ok(Step::More)
+    }
+
+    /// Moves frames. Whether the guest was given any.
+    fn work_network(&mut self) -> Result<bool> {
+        match &mut self.network {
+            Some(network) => network.work(&self.module, self.host.moment()),
+            None => Ok(false),
+        }
+    }
+
+    /// How far to run at once. Where somebody waits for a frame of the guest, they do not wait for the end of a long slice.
+    fn reach(&self, until: u64) -> Result<u64> {
+        match &self.network {
+            Some(network) if network.is_busy() => Ok(until.min(self.module.count()?.saturating_add(NETWORK_SLICE))),
+            _ => Ok(until),
+        }
+    }
+
+    /// Milliseconds until the network has something to do, if nothing happens before.
+    fn network_wait(&self) -> Option<f64> {
+        let deadline = self.network.as_ref().and_then(Network::deadline)?;
+        Some(deadline.saturating_sub(self.host.moment()).as_secs_f64() * 1e3)
     }
 
     /// Looks again how the machine stands that has stopped, when more of its snapshot has come.

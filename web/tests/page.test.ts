@@ -1,61 +1,31 @@
 // The page in Chromium, as it is built, on a server of files.
 
-import { createHash, randomBytes } from "node:crypto";
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { randomBytes } from "node:crypto";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { serve } from "../serve.mjs";
+import { launch, PROMPT, run, sha256, Site, until } from "./browser.js";
 import { machine, snapshot } from "./support.js";
 
 /** Where pictures of the page go, if they are wanted. */
 const pictures = process.env["PREBAKE_PICTURES"];
 
 let browser: Browser;
-let server: Server;
 let site: string;
 let url: string;
 let context: BrowserContext;
-
-function sha256(bytes: Uint8Array, encoding: "hex" | "base64"): string {
-  return createHash("sha256").update(bytes).digest(encoding);
-}
-
-/** The list of machines: the demo, as its files are. */
-function list(): void {
-  const [wasm, snap] = [readFileSync(machine), readFileSync(snapshot)];
-  const image = {
-    name: "demo",
-    title: "Linux",
-    description: "busybox",
-    machine: { url: "images/demo.wasm?v=1", size: wasm.length, integrity: `sha256-${sha256(wasm, "base64")}` },
-    snapshot: { url: "images/demo.snap?v=1", size: snap.length, digest: sha256(snap, "hex").slice(0, 32) },
-  };
-  writeFileSync(join(site, "images.json"), JSON.stringify({ images: [image] }));
-}
+let served: Site;
 
 beforeAll(async () => {
-  site = mkdtempSync(join(tmpdir(), "prebake-page-"));
-  cpSync(new URL("../dist/page", import.meta.url).pathname, site, { recursive: true });
-  mkdirSync(join(site, "images"));
-  copyFileSync(machine, join(site, "images/demo.wasm"));
-  copyFileSync(snapshot, join(site, "images/demo.snap"));
-  list();
-  server = await serve([["/", site]]);
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  browser = await chromium.launch({
-    executablePath: process.env["PREBAKE_CHROMIUM"] ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
+  served = await Site.start();
+  ({ folder: site, url } = served);
+  browser = await launch();
 });
 
 afterAll(async () => {
   await browser?.close();
-  server?.close();
-  rmSync(site, { recursive: true, force: true });
+  served?.stop();
 });
 
 afterEach(() => context?.close());
@@ -65,39 +35,6 @@ async function open(address = "", options: Parameters<Browser["newContext"]>[0] 
   const page = await context.newPage();
   await page.goto(url + address);
   return page;
-}
-
-/** What the terminal shows. */
-async function screen(page: Page): Promise<string> {
-  return page.evaluate(() => {
-    const { active } = (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake.terminal.buffer;
-    const lines = Array.from({ length: active.length }, (_, at) => active.getLine(at)?.translateToString(true) ?? "");
-    return lines.join("\n").trimEnd();
-  });
-}
-
-async function until(page: Page, pattern: RegExp): Promise<RegExpMatchArray> {
-  for (;;) {
-    const text = await screen(page);
-    const found = text.match(pattern);
-    if (found) return found;
-    const overlay = await page.locator("#overlay .card.bad").allInnerTexts();
-    if (overlay.length) throw new Error(`the page shows an error: ${overlay.join()}`);
-    await page.waitForTimeout(50);
-  }
-}
-
-const PROMPT = /[#$]$/;
-
-async function run(page: Page, command: string): Promise<string> {
-  await until(page, PROMPT);
-  const before = (await screen(page)).length;
-  await page.keyboard.type(`${command}\n`);
-  for (;;) {
-    const text = (await screen(page)).slice(before);
-    if (text.includes("\n") && PROMPT.test(text)) return text.split("\n").slice(1, -1).join("\n");
-    await page.waitForTimeout(50);
-  }
 }
 
 async function picture(page: Page, name: string): Promise<void> {
@@ -113,16 +50,21 @@ async function save(page: Page): Promise<void> {
   await page.locator("#terminal").click();
 }
 
+/** Waits until a question is answered with yes. `waitForFunction` takes a promise for an answer. */
+async function holds(page: Page, question: () => Promise<boolean>): Promise<void> {
+  while (!(await page.evaluate(question))) await page.waitForTimeout(100);
+}
+
 /** Waits until all that is needed without a network is kept. */
-async function kept(page: Page): Promise<void> {
-  await page.waitForFunction(async () => {
-    const machines = await caches.open("prebake-machines");
-    const hasMachine = (await machines.keys()).length === 1;
+function kept(page: Page): Promise<void> {
+  return holds(page, async () => {
     const root = await navigator.storage.getDirectory();
-    const snapshots = await root.getDirectoryHandle("snapshots").catch(() => undefined);
-    if (!snapshots || !hasMachine || !navigator.serviceWorker.controller) return false;
-    for await (const name of snapshots.keys()) if (name.endsWith(".snap")) return true;
-    return false;
+    const has = async (folder: string, end: string): Promise<boolean> => {
+      const found = await root.getDirectoryHandle(folder).catch(() => undefined);
+      if (found) for await (const name of found.keys()) if (name.endsWith(end)) return true;
+      return false;
+    };
+    return navigator.serviceWorker.controller !== null && (await has("snapshots", ".snap")) && (await has("machines", ".wasm"));
   });
 }
 
@@ -172,17 +114,17 @@ test("files go in and come out unchanged", async () => {
   const content = randomBytes(700_000);
   await page.locator("#upload").setInputFiles({ name: "random bytes", mimeType: "application/octet-stream", buffer: content });
   await page.locator(".toast", { hasText: "random bytes" }).waitFor();
-  expect(await run(page, "cd /shared; sha256sum 'random bytes' | cut -c1-64")).toBe(sha256(content, "hex"));
+  expect(await run(page, "cd /shared; sha256sum 'random bytes' | cut -c1-64")).toBe(sha256(content));
   await run(page, "gzip < 'random bytes' | gunzip > copy");
   await page.getByRole("button", { name: "Files" }).click();
   await picture(page, "files");
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download copy" }).click()]);
-  expect(sha256(readFileSync(await download.path()), "hex")).toBe(sha256(content, "hex"));
+  expect(sha256(readFileSync(await download.path()))).toBe(sha256(content));
   await page.keyboard.press("Escape");
   // They are saved with the session.
   await save(page);
   await page.reload();
-  expect(await run(page, "sha256sum copy | cut -c1-64")).toBe(sha256(content, "hex"));
+  expect(await run(page, "sha256sum copy | cut -c1-64")).toBe(sha256(content));
 });
 
 test("a second tab is told that the session is open, and gets a fresh machine", async () => {
@@ -248,7 +190,7 @@ test("keyboard and theme", async () => {
   await picture(page, "light");
   await page.keyboard.press("F6");
   expect(await page.evaluate(() => document.activeElement?.id)).toBe("save");
-  await page.getByRole("button", { name: "Appearance" }).click();
+  await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("button", { name: "Dark" }).click();
   expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
 });
@@ -265,8 +207,8 @@ test("files that are damaged, cut off or missing are errors that can be read", a
     for (const [name, content, kind] of [
       ["demo.snap", damaged(snap, 300), "corrupted"],
       ["demo.snap", snap.subarray(0, 3_000_000), "truncated"],
-      ["demo.wasm", damaged(wasm, 5_000_000), "network"],
-      ["demo.wasm", wasm.subarray(0, 3_000_000), "network"],
+      ["demo.wasm", damaged(wasm, 1_000_000), "corrupted"],
+      ["demo.wasm", wasm.subarray(0, 3_000_000), "not-an-artifact"],
       ["demo.snap", undefined, "not-found"],
     ] as const) {
       if (content) writeFileSync(file(name), content);
@@ -330,6 +272,54 @@ test("a full storage is an error, and what was saved before stays", async () => 
   const next = await context.newPage();
   await next.goto(url);
   expect(await run(next, "echo $X")).toBe("before");
+});
+
+test("a guest may write to the clipboard, and cannot read it", async () => {
+  const page = await open("", { permissions: ["clipboard-read", "clipboard-write"] });
+  await until(page, PROMPT);
+  await page.evaluate(() => navigator.clipboard.writeText("secret"));
+  await page.evaluate(() => {
+    const { prebake } = globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal; answers: string[] } };
+    prebake.answers = [];
+    prebake.terminal.onData((text) => prebake.answers.push(text));
+  });
+  await page.keyboard.type(String.raw`printf '\033]52;c;?\007'` + "\n");
+  const answer = await page.waitForFunction(() => {
+    const { answers } = (globalThis as unknown as { prebake: { answers: string[] } }).prebake;
+    return answers.find((text) => text.includes("]52;"));
+  });
+  expect(await answer.jsonValue()).toBe("\x1b]52;c;\x07");
+  await page.keyboard.press("Control+u");
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("secret");
+  await run(page, String.raw`printf '\033]52;c;%s\007' "$(printf written | base64)"`);
+  await holds(page, async () => (await navigator.clipboard.readText()) === "written");
+});
+
+test("other documents beside the page are not taken for it without a network", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  await kept(page);
+  writeFileSync(join(site, "other.html"), "<p>other</p>");
+  await page.goto(`${url}other.html`);
+  expect(await page.locator("p").innerText()).toBe("other");
+  await context.setOffline(true);
+  await page.goto(url);
+  await until(page, PROMPT);
+});
+
+test("a megabyte that is pasted arrives whole", { timeout: 1_200_000 }, async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  // A terminal takes lines of up to 4,095 bytes.
+  const text = `${randomBytes(1 << 20).toString("base64").match(/.{1,75}/g)!.join("\n").slice(0, (1 << 20) - 1)}\n`;
+  await page.keyboard.type("cat > /tmp/pasted\n");
+  await page.evaluate((text) => {
+    (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake.terminal.paste(text);
+  }, text);
+  await page.keyboard.press("Control+d");
+  await page.keyboard.type("echo it is $(sha256sum < /tmp/pasted)\n");
+  const [, found] = await until(page, /\nit is ([0-9a-f]{64})/);
+  expect(found).toBe(sha256(Buffer.from(text)));
 });
 
 test("the package in a page of its own", async () => {
