@@ -59,13 +59,15 @@ help:
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
 	@echo 'make bench-parts     the parts one by one: the same as cargo bench'
+	@echo 'make bench-web       the page in Chromium beside v86: load to prompt, six workloads, memory'
 	@echo '             (each of these writes its figures into docs/figures.md)'
 	@echo 'make fuzz    fuzz FUZZ_TARGETS for FUZZ_SECONDS each; see fuzz/README.md'
 	@echo 'make hot-ops measure which ops guests run most, for the dispatcher in WebAssembly'
 	@echo 'make build   the program: $(PREBAKE)'
 	@echo 'make web     the page that runs machines in a browser, and its npm package: web/dist; see docs/web.md'
 	@echo 'make web-serve  serve it with the demo, Alpine and Python: http://localhost:$(WEB_PORT)/'
-	@echo 'make web-test   test it in Node.js and in Chromium'
+	@echo 'make web-test   test it in Node.js, in Chromium and in Firefox'
+	@echo 'make web-long MINUTES=60   work in the page for so long, and check every answer and its memory'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
@@ -333,7 +335,7 @@ web: packages
 
 # With machines, to be put on any server of files.
 .PHONY: web-site
-web-site: NAMES := $(filter-out demo,$(WEB_IMAGES))
+web-site: NAMES = $(filter-out demo,$(WEB_IMAGES))
 web-site: web build machine guest
 	@guest/apt install jq openssl
 	@mkdir -p $(IMAGES) $(WEB)
@@ -353,9 +355,16 @@ web-demo: build machine guest
 
 .PHONY: web-test
 web-test: web web-demo
-	@guest/apt install chromium
-	@echo 'web: the package in Node.js, and the page in Chromium'
+	@guest/apt install chromium firefox-esr
+	@echo 'web: the package in Node.js, and the page in Chromium and in Firefox'
 	@web/test $(TARGET)/web/demo/images
+
+# Typing, pasting, saving and reloading, for as long as is wanted.
+.PHONY: web-long
+web-long: WEB_IMAGES := demo
+web-long: web-site
+	@guest/apt install chromium
+	@node web/tests/long.mjs $(WEB) $(or $(MINUTES),60)
 
 # The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
@@ -452,6 +461,15 @@ bench-image: guest build machine bench-programs
 	@for name in $(IMAGE); do image=$$(guest/images/build $$name) && ln -sfn "$$image" $(IMAGES)/$$name || exit 1; done
 	@echo 'bench: machines of container images, their snapshots, and their first answers'
 	@$(call figure,images,make bench-image IMAGE="$(IMAGE)") $(SHIPPED)/images --prebake $(PREBAKE) --output $(BENCH) $(addprefix $(IMAGES)/,$(IMAGE))
+
+.PHONY: bench-web
+bench-web: WEB_IMAGES := demo
+bench-web: web-site bench-programs
+	@guest/apt install chromium
+	@web/bench/guest $(TARGET)/web/v86
+	@node web/bench/v86-state.mjs $(TARGET)/web/v86
+	@echo 'bench: the page and v86 in Chromium, in turns'
+	@$(call figure,web,make bench-web) node web/bench/bench.mjs $(WEB) $(TARGET)/web/v86 $(PREBAKE) benches/peers/guest/init
 
 .PHONY: bench-parts
 bench-parts: bench-programs

@@ -1,0 +1,54 @@
+// The page in Firefox: its first steps.
+
+import { existsSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Site } from "./browser.js";
+import { firefox } from "./firefox.mjs";
+
+const path = process.env["PREBAKE_FIREFOX"] ?? "/usr/bin/firefox-esr";
+
+let site: Site;
+let browser: Awaited<ReturnType<typeof firefox>> | undefined;
+
+beforeAll(async () => {
+  site = await Site.start();
+});
+afterAll(async () => {
+  await browser?.stop();
+  site?.stop();
+});
+
+const SCREEN = `(() => {
+  const { active } = globalThis.prebake.terminal.buffer;
+  return Array.from({ length: active.length }, (_, at) => active.getLine(at).translateToString(true)).join("\\n").trimEnd();
+})()`;
+
+async function until(pattern: RegExp): Promise<RegExpMatchArray> {
+  for (;;) {
+    const found = (await browser!.evaluate(`globalThis.prebake ? ${SCREEN} : ""`)).match(pattern);
+    if (found) return found;
+    const problem = await browser!.evaluate(`document.querySelector("#overlay .card.bad")?.innerText ?? ""`);
+    if (problem) throw new Error(problem);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+test.skipIf(!existsSync(path))("Firefox: a prompt, a command, and a reload that goes on where it was", async () => {
+  browser = await firefox(path);
+  await browser.goto(site.url);
+  await until(/#$/);
+  await browser.type("X=kept; uname -m\n");
+  await until(/\nx86_64\n[^\n]*#$/);
+  await browser.evaluate(`document.getElementById("save").click()`);
+  for (;;) {
+    const toasts = await browser.evaluate(`document.getElementById("toasts").innerText`);
+    if (toasts.includes("Saved demo")) break;
+    expect(await browser.evaluate(`document.querySelectorAll(".toast.bad").length`), toasts).toBe("0");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await browser.reload();
+  await until(/x86_64[^]*#$/);
+  await browser.evaluate(`globalThis.prebake.terminal.focus()`);
+  await browser.type("echo it is $X\n");
+  await until(/\nit is kept\n/);
+});
