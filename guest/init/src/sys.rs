@@ -41,13 +41,13 @@ pub fn reseed_generator(device: &File) -> io::Result<()> {
     checked(unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG) })
 }
 
-/// Lets the calling thread run before every other one as soon as it has something to do, and until it waits again.
+/// Lets the calling thread run before every other one as soon as it has something to do, and until it waits again. Threads that it starts do not.
 pub fn run_first() -> io::Result<()> {
     /// The highest that Linux has.
     const PRIORITY: libc::c_int = 99;
     let parameters = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: the kernel reads `parameters`; 0 is the calling thread.
-    checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) })
+    checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) })
 }
 
 /// Sends a signal to one process, real-time signals included.

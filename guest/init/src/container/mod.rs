@@ -16,6 +16,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use protocol::{Exec, ExecOrder, Framed};
@@ -110,7 +111,7 @@ impl Container {
         match (said.is_empty(), sent) {
             (false, _) => Err(failure(said, &mut channel)),
             (true, Err(_)) => Err(Error::InsideEnded),
-            (true, Ok(())) => Ok(Running { pid, link: Some(link), stop_signal, output }),
+            (true, Ok(())) => Ok(Running { pid, link: Some(link), stop_signal, output, server: Arc::default() }),
         }
     }
 }
@@ -123,6 +124,8 @@ pub struct Running {
     link: Option<Link>,
     stop_signal: i32,
     output: Vec<JoinHandle<()>>,
+    /// What serves programs beside its own, once there was one.
+    server: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Running {
@@ -136,9 +139,8 @@ impl Running {
         mut start: impl FnMut(String) + Send + 'static,
     ) -> Result<()> {
         let (pid, stop_signal) = (self.pid, self.stop_signal);
-        let link = self.link.take().ok_or(Error::InsideEnded)?;
-        let (orders, server) = exec::serve(link, port)?;
-        self.output.push(server);
+        let mut ends = Some((self.link.take().ok_or(Error::InsideEnded)?, port));
+        let (server, mut orders) = (self.server.clone(), None);
         helper(move || {
             // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
             if sys::run_first().is_err() {
@@ -146,9 +148,15 @@ impl Running {
             }
             while let Ok(Some(line)) = requests.next_line() {
                 if let Some((order, length)) = Exec::<ExecOrder>::parse(line) {
-                    match requests.complete(order, length) {
-                        Ok(order) => orders.give(order),
-                        Err(_) => return,
+                    let Ok(order) = requests.complete(order, length) else { return };
+                    // Most machines never have another program: who serves them is started for the first.
+                    if let Some((link, port)) = ends.take() {
+                        let Ok((given, thread)) = exec::serve(link, port) else { return };
+                        orders = Some(given);
+                        *server.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+                    }
+                    if let Some(orders) = &orders {
+                        orders.give(order);
                     }
                     continue;
                 }
@@ -156,7 +164,7 @@ impl Running {
                     Some(HostMessage::Signal(number)) => number,
                     Some(HostMessage::Stop) => stop_signal,
                     Some(HostMessage::Resume(options)) => {
-                        orders.hang_up_all();
+                        orders.iter().for_each(exec::Orders::hang_up_all);
                         resume(options);
                         continue;
                     }
@@ -183,7 +191,8 @@ impl Running {
             }
         };
         // Every writer is dead, so the pumps come to an end, and so does what serves other programs; they cannot panic.
-        self.output.into_iter().for_each(|pump| drop(pump.join()));
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.output.into_iter().chain(server).for_each(|thread| drop(thread.join()));
         Ok(status)
     }
 }

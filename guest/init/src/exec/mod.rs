@@ -4,4 +4,4 @@ mod link;
 mod serve;
 
 pub use link::Link;
-pub use serve::serve;
+pub use serve::{Orders, serve};
