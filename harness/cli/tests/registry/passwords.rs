@@ -1,17 +1,21 @@
 //! Passwords go to the registry that they are for, and only when that asks.
 
+use super::network::certificate;
 use super::proxy::{Fault, Proxy};
 use super::{World, refused, succeed};
 use crate::common::machine_folder;
 use crate::common::registry::{PASSWORD, USER};
+use serde_json::{Value, json};
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::Command;
 
 const BASIC: &str = "WWW-Authenticate: Basic realm=\"x\"\r\n";
 
 /// Has docker's configuration name a password for `registry`.
 fn configure(world: &World, registry: &str) {
-    let auth = serde_json::json!({ "auths": { registry: { "username": USER, "password": PASSWORD } } });
+    let auth = json!({ "auths": { registry: { "username": USER, "password": PASSWORD } } });
     fs::write(world.registry.at("config.json"), auth.to_string()).unwrap();
 }
 
@@ -74,4 +78,24 @@ fn a_login_of_the_environment_goes_to_its_registry_alone() {
     // Without a name it is for the only registry that the command has to do with.
     refused(with_login(&mut convert()), &["401"]);
     assert!(sent() > before);
+}
+
+/// It would show everyone on the way what is as good as a password.
+#[test]
+fn a_token_server_without_tls_gets_no_password_that_is_for_a_registry_with_tls() {
+    let mut world = World::new();
+    world.pushed("demo:1");
+    let tokens = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [certificate, key] = certificate(world.folder(), "own", "IP:127.0.0.1");
+    let path = world.registry.at("config.yml");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let realm = format!("http://{}/token", tokens.local_addr().unwrap());
+    config["auth"] = json!({ "token": { "realm": realm, "service": "x", "issuer": "x", "rootcertbundle": certificate } });
+    fs::write(path, config.to_string()).unwrap();
+    world.registry.restart_with_tls(&certificate, &key, None);
+    configure(&world, &world.registry.address);
+    let mut pull = world.pull(&world.reference("demo:1"));
+    refused(pull.arg("--ca-file").arg(&certificate), &["token server", "does not use TLS"]);
+    tokens.set_nonblocking(true).unwrap();
+    assert_eq!(tokens.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
