@@ -55,10 +55,12 @@ export function launch(): Promise<Browser> {
   });
 }
 
-/** What the terminal shows. */
+/** What the terminal shows, if it is there. */
 export async function screen(page: Page): Promise<string> {
   return page.evaluate(() => {
-    const { active } = (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake.terminal.buffer;
+    const { prebake } = globalThis as unknown as { prebake?: { terminal: import("@xterm/xterm").Terminal } };
+    if (!prebake) return "";
+    const { active } = prebake.terminal.buffer;
     const lines = Array.from({ length: active.length }, (_, at) => active.getLine(at)?.translateToString(true) ?? "");
     return lines.join("\n").trimEnd();
   });
