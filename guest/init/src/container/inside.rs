@@ -44,7 +44,7 @@ fn prepare_and_start<'a>(
 ) -> Result<(Started, Signals, Site<'a>)> {
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
     let signals = Signals::block().context("block", "signals")?;
-    let root = root::enter(image)?;
+    let mut root = root::enter(image)?;
     let has_network = prepare_network()?;
     if warm {
         warm::program(image);
@@ -56,6 +56,7 @@ fn prepare_and_start<'a>(
     let order = Order::decode(&order)?;
     let info = Info::parse(&order.info)?;
     follow(&info, &root, (order.clock_is_set, has_network))?;
+    root.close_files();
     let on = match &order.terminal {
         Some(name) => On::Terminal { name, device: Path::new(root.console) },
         None => On::Streams(streams),
