@@ -334,6 +334,9 @@ pub enum Part {
     Index,
     /// What the header, table and index say together.
     Content,
+    /// The pages that travel first.
+    #[cfg(feature = "travel")]
+    Hot,
     /// A group of pages.
     Pages {
         /// The memory that they are in.
@@ -363,6 +366,8 @@ impl fmt::Display for Part {
             Self::Section(name) => write!(f, "section {name}"),
             Self::Index => f.write_str("the page index"),
             Self::Content => f.write_str("the content as a whole"),
+            #[cfg(feature = "travel")]
+            Self::Hot => f.write_str("the first frame of pages"),
             Self::Pages { space, address } => write!(f, "the group of pages at {address:#x} of {space}"),
         }
     }

@@ -26,6 +26,8 @@ const DELTA: u32 = 1 << 0;
 const DISKS: u32 = 1 << 1;
 /// Feature: the pages are in compressed frames.
 const TRAVELLING: u32 = 1 << 2;
+/// Feature: of the frames, the first has the pages that are wanted first.
+const HOT: u32 = 1 << 3;
 
 /// Name and revision of a machine model, as in `pc1-v2/1`: 1 to 32 printable ASCII characters without spaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,6 +143,8 @@ pub struct Header {
     pub slot_count: u32,
     /// Bytes of all frames, if the snapshot is in its travelling form.
     pub frames_len: Option<u64>,
+    /// Of these, bytes of the frame with the pages that are wanted first; 0 if there is none.
+    pub hot_len: u32,
     /// Digest of the section table.
     pub table_digest: Digest,
     /// Digest of the page index.
@@ -159,7 +163,8 @@ impl Header {
         let delta = if self.base.is_some() { DELTA } else { 0 };
         let disks = if self.has_disks { DISKS } else { 0 };
         let travelling = if self.frames_len.is_some() { TRAVELLING } else { 0 };
-        delta | disks | travelling
+        let hot = if self.hot_len > 0 { HOT } else { 0 };
+        delta | disks | travelling | hot
     }
 
     /// Bytes of the section table.
@@ -212,7 +217,8 @@ impl Header {
         bytes.extend(self.file_length().to_le_bytes());
         bytes.extend(self.section_count.to_le_bytes());
         bytes.extend(self.group_count.to_le_bytes());
-        bytes.extend(self.slot_count.to_le_bytes());
+        // In the travelling form there are no slots.
+        bytes.extend((self.slot_count | self.hot_len).to_le_bytes());
         bytes.extend(self.machine.devices.to_le_bytes());
         bytes.extend(self.base.unwrap_or(Digest::NONE).as_bytes());
         bytes.extend(self.table_digest.as_bytes());
@@ -270,7 +276,7 @@ impl Header {
         if version == 0 {
             return Err(Error::malformed(Part::Header, "format version 0 does not exist"));
         }
-        let unknown = features & !(DELTA | DISKS | TRAVELLING);
+        let unknown = features & !(DELTA | DISKS | TRAVELLING | HOT);
         if unknown != 0 {
             return Err(Error::UnsupportedFeatures { bits: unknown });
         }
@@ -307,6 +313,7 @@ impl Header {
             group_count,
             slot_count,
             frames_len: None,
+            hot_len: 0,
             table_digest,
             index_digest,
             content_digest,
@@ -314,12 +321,15 @@ impl Header {
         let header = if features & TRAVELLING == 0 {
             stored
         } else {
-            // The lengths of the frames are in the index. Their sum, and that there are no slots, is here.
+            // The lengths of the other frames are in the index.
             let frames_len = file_length.saturating_sub(index_offset + stored.index_len());
-            Self { slot_count: 0, frames_len: Some(frames_len), ..stored }
+            Self { slot_count: 0, frames_len: Some(frames_len), hot_len: slot_count, ..stored }
         };
-        if header.slot_count != slot_count {
-            return Err(Error::malformed(Part::Header, format!("{slot_count} slots in the travelling form, which has none")));
+        if (header.hot_len > 0) != (features & HOT != 0) {
+            return Err(Error::malformed(
+                Part::Header,
+                format!("the feature `hot` does not fit a first frame of {} bytes", header.hot_len),
+            ));
         }
         if (header.pages_offset(), header.file_length()) != (pages_offset, file_length) {
             return Err(Error::malformed(

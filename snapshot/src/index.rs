@@ -161,8 +161,9 @@ pub(crate) fn decode_index(index: &[u8], ram_size: u64, slot_count: u32, is_delt
 /// The same of a whole snapshot in the travelling form, in which the groups have `frames_len` bytes of frames.
 pub(crate) fn decode_travelling_index(index: &[u8], ram_size: u64, frames_len: u64) -> Result<Vec<Group>, Error> {
     let groups = decode_groups(index, ram_size, false)?;
-    if let Some(group) = groups.iter().find(|group| group.slot == 0 || group.slot > MAX_FRAME_LEN) {
-        let problem = format!("the frame of group {} has {} bytes, 1 to {MAX_FRAME_LEN} are possible", group.number, group.slot);
+    // All pages of a group may be in a frame that has pages of several.
+    if let Some(group) = groups.iter().find(|group| group.slot > MAX_FRAME_LEN) {
+        let problem = format!("the frame of group {} has {} bytes, at most {MAX_FRAME_LEN} are possible", group.number, group.slot);
         return Err(Error::malformed(Part::Index, problem));
     }
     let sum: u64 = groups.iter().map(|group| u64::from(group.slot)).sum();

@@ -3,7 +3,7 @@
 //!
 //! State that is to be saved is plain data under [`saved!`], with a [`Record`] implementation for each section. A
 //! [`Writer`] takes a machine's records and its memory; a [`Snapshot`] gives them back.
-//! With the feature `travel` there is the travelling form: `pack` makes it of a snapshot, `Travelling` turns it back.
+//! With the feature `travel` there is the travelling form: `pack` makes it of a snapshot, `pack_disk` of a disk, `Travelling` turns it back.
 //!
 //! ```
 //! use snapshot::{MachineId, Model, Pages, Record, SectionId, Snapshot, Space, Writer};
@@ -48,6 +48,10 @@
 
 #![cfg_attr(not(test), deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap))]
 
+// What `saved!` makes names this crate as others do.
+#[cfg(feature = "travel")]
+extern crate self as snapshot;
+
 mod bytes;
 mod codec;
 mod content;
@@ -56,6 +60,8 @@ mod diff;
 mod digest;
 mod error;
 mod header;
+#[cfg(feature = "travel")]
+mod hot;
 mod index;
 mod pages;
 mod reader;
@@ -70,10 +76,12 @@ pub use diff::{Diff, FieldDifference, PageDifference, PageDifferences, SectionDi
 pub use digest::{Digest, Digester};
 pub use error::{Error, Part};
 pub use header::{FORMAT_VERSION, Form, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
+#[cfg(feature = "travel")]
+pub use hot::{HotPage, HotPages};
 pub use index::{MAX_RUNS, Run};
 pub use pages::{FetchedGroups, GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
 pub use reader::{ReadAt, Sections, Snapshot};
 pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
 #[cfg(feature = "travel")]
-pub use travel::{Travelling, pack};
+pub use travel::{SpaceReader, Travelling, pack, pack_disk};
 pub use writer::{Writer, Written};

@@ -12,7 +12,7 @@ pub const GROUP_SIZE: usize = 64 << 10;
 pub const PAGES_PER_GROUP: usize = GROUP_SIZE / PAGE_SIZE;
 
 /// Some pages of a group: bit n is page n.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PageSet(pub u16);
 
 impl PageSet {
@@ -25,6 +25,23 @@ impl PageSet {
 
     pub fn complement(self) -> Self {
         Self(!self.0)
+    }
+
+    pub fn has(self, page: usize) -> bool {
+        self.0 & 1 << page != 0
+    }
+
+    #[cfg(feature = "travel")]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Adds a page; whether it is new.
+    #[cfg(feature = "travel")]
+    pub fn add(&mut self, page: usize) -> bool {
+        let is_new = !self.has(page);
+        self.0 |= 1 << page;
+        is_new
     }
 
     pub fn is_within(self, other: Self) -> bool {

@@ -4,7 +4,7 @@ use crate::content::content_digest;
 use crate::error::Part;
 use crate::header::{Form, HEADER_LEN, Header, MachineId};
 use crate::index::{Group, Run, decode_index, decode_travelling_index, has_disks, runs};
-use crate::pages::{GROUP_SIZE, PageSet, Space, digest_group, is_zero};
+use crate::pages::{GROUP_SIZE, PAGES_PER_GROUP, PageSet, Space, digest_group, is_zero};
 use crate::section::{SectionEntry, SectionName, decode_table};
 use crate::{Error, Record, decode_record};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl<S: ReadAt> Snapshot<S> {
         Part::Index.verify(&index, header.index_digest)?;
         let groups = match header.frames_len {
             None => decode_index(&index, header.machine.ram_size, header.slot_count, header.base.is_some())?,
-            Some(frames_len) => decode_travelling_index(&index, header.machine.ram_size, frames_len)?,
+            Some(frames_len) => decode_travelling_index(&index, header.machine.ram_size, frames_len.saturating_sub(header.hot_len.into()))?,
         };
         if has_disks(&groups) != header.has_disks {
             return Err(Error::malformed(Part::Index, "the feature `disks` does not say whether there are pages of disks"));
@@ -201,6 +201,15 @@ impl<S: ReadAt> Snapshot<S> {
     /// Numbers of the groups of `space` that the file holds, ascending: see [`Self::read_group`]. All others are zero.
     pub fn group_numbers(&self, space: Space) -> impl Iterator<Item = u64> {
         self.groups_of(space).iter().map(|group| u64::from(group.number))
+    }
+
+    /// Numbers of the pages of `space` that are not all zero, ascending.
+    pub fn page_numbers(&self, space: Space) -> impl Iterator<Item = u64> {
+        let pages = |group: &Group| {
+            let (first, present) = (u64::from(group.number) * PAGES_PER_GROUP as u64, group.present);
+            (0..PAGES_PER_GROUP).filter(move |page| present.has(*page)).map(move |page| first + page as u64)
+        };
+        self.groups_of(space).iter().flat_map(pages)
     }
 
     /// Reads the group of pages that begins at address `number` × [`GROUP_SIZE`] of `space`, and verifies it. `false`: nothing in

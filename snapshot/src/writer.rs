@@ -153,6 +153,7 @@ impl Writer {
             group_count: groups.len() as u32,
             slot_count,
             frames_len: None,
+            hot_len: 0,
             table_digest: Digest::of(&table),
             index_digest: Digest::of(&index),
             content_digest: content_digest(&self.machine, base, section_count, &table, &groups),

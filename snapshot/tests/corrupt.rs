@@ -138,7 +138,8 @@ fn fields_that_break_the_rules_are_named_though_their_digests_fit() {
     for (change, wanted) in [
         (set(8, 2_u32.to_le_bytes()), "newer-version"),
         (set(8, 0_u32.to_le_bytes()), "malformed"),
-        (set(12, 8_u32.to_le_bytes()), "unsupported-features"),
+        (set(12, 16_u32.to_le_bytes()), "unsupported-features"),
+        (set(12, 8_u32.to_le_bytes()), "malformed"), // a first frame, but not in the travelling form
         (set(12, 1_u32.to_le_bytes()), "malformed"), // a delta without a base
         (set(12, 2_u32.to_le_bytes()), "malformed"), // there are no disks
         (set(12, 0x8000_0004_u32.to_le_bytes()), "unsupported-features"),

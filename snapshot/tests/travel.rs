@@ -7,8 +7,8 @@ mod common;
 use common::text::{from_text, to_text};
 use common::{RAM_SIZE, index, pages, reseal, small, write, writer};
 use proptest::prelude::*;
-use snapshot::{Error, Form, GROUP_SIZE, PAGE_SIZE, Pages, Snapshot, Travelling, pack};
-use std::io::Cursor;
+use snapshot::{Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, Snapshot, Space, Travelling, pack, pack_disk};
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -114,6 +114,112 @@ fn memory_that_cannot_be_compressed_travels() {
     let ram: Vec<u8> = (0..RAM_SIZE).map(|_| next()).collect();
     let stored = write(&writer(RAM_SIZE), Pages::new(&ram));
     assert!(unpacked(&packed(&stored)).unwrap() == stored);
+}
+
+/// A snapshot of this memory that says which pages were `touched`.
+fn with_hot<'a>(memory: impl Into<Memory<'a>> + Clone, touched: &[(Space, u64)], root: Vec<u32>) -> Vec<u8> {
+    let plain = write(&writer(RAM_SIZE), memory.clone());
+    let hot = HotPages::of(&Snapshot::open(plain.as_slice()).unwrap(), touched.iter().copied(), root).unwrap();
+    let mut writer = writer(RAM_SIZE);
+    writer.add(0, &hot).unwrap();
+    write(&writer, memory)
+}
+
+fn ram_pages(touched: &[u64]) -> Vec<(Space, u64)> {
+    touched.iter().map(|number| (Space::Ram, *number)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_was_touched_travels_first_and_nothing_travels_twice(
+        ram in mixed_ram(),
+        touched in prop::collection::vec(0..RAM_SIZE as u64 / PAGE_SIZE as u64 + 20, 0..200),
+    ) {
+        let stored = with_hot(Pages::new(&ram), &ram_pages(&touched), vec![7]);
+        let travelling = packed(&stored);
+        prop_assert!(unpacked(&travelling).unwrap() == stored);
+        let hot = Snapshot::open(stored.as_slice()).unwrap().sections().take::<HotPages>(0).unwrap();
+        let mut wanted = Vec::new();
+        for number in touched {
+            let page = ram.get(number as usize * PAGE_SIZE..).and_then(|rest| rest.get(..PAGE_SIZE));
+            let page = page.filter(|page| page.iter().any(|byte| *byte != 0)).map(|_| HotPage { space: 0, number: number as u32 });
+            wanted.extend(page.filter(|page| !wanted.contains(page)));
+        }
+        prop_assert_eq!(&hot.pages, &wanted);
+        prop_assert_eq!(hot.root, vec![7]);
+        // The frames hold each page once.
+        let frames = frames_of(&travelling);
+        let total: usize = frames.iter().map(Vec::len).sum();
+        let pages = Snapshot::open(stored.as_slice()).unwrap().page_count(Space::Ram) as usize;
+        prop_assert_eq!(total, pages * PAGE_SIZE);
+        if !wanted.is_empty() {
+            let first: Vec<u8> = wanted.iter().flat_map(|page| &ram[page.number as usize * PAGE_SIZE..][..PAGE_SIZE]).copied().collect();
+            prop_assert!(frames[0] == first);
+        }
+    }
+}
+
+/// What is in the frames behind the index, as any program finds it.
+fn frames_of(travelling: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &travelling[Travelling::open(travelling).unwrap().header().pages_offset() as usize..];
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let (frame, tail) = rest.split_at(zstd::zstd_safe::find_frame_compressed_size(rest).unwrap());
+        frames.push(zstd::stream::decode_all(frame).unwrap());
+        rest = tail;
+    }
+    frames
+}
+
+#[test]
+fn a_flipped_bit_in_the_first_frame_harms_nobody() {
+    let stored = with_hot(Pages::new(&common::ram()), &ram_pages(&[0x1f0, 0x10]), Vec::new());
+    let travelling = packed(&stored);
+    let start = Travelling::open(travelling.as_slice()).unwrap().header().pages_offset() as usize;
+    for at in start..start + Travelling::open(travelling.as_slice()).unwrap().header().hot_len as usize {
+        let mut bytes = travelling.clone();
+        bytes[at] ^= 0x10;
+        // Of few bits zstd makes no use.
+        match unpacked(&bytes) {
+            Ok(found) => assert!(found == stored, "{at}"),
+            Err(error) => assert!(matches!(error.kind(), "corrupted" | "malformed"), "{at}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_list_of_pages_that_are_not_there_is_refused() {
+    let page = |number| HotPage { space: 0, number };
+    for pages in [vec![page(0x10), page(0x10)], vec![page(0x11)], vec![HotPage { space: 1, number: 0x10 }], vec![page(u32::MAX)]] {
+        let mut writer = writer(RAM_SIZE);
+        writer.add(0, &HotPages { pages, digest: [0; 32], root: Vec::new() }).unwrap();
+        let stored = write(&writer, Pages::new(&common::ram()));
+        let error = pack(&Snapshot::open(stored.as_slice()).unwrap(), &mut Cursor::new(Vec::new())).unwrap_err();
+        assert_eq!(error.kind(), "malformed");
+    }
+}
+
+#[test]
+fn a_disk_travels_alone() {
+    let mut disk = vec![0; 3 * GROUP_SIZE + 512];
+    disk[5] = 1;
+    disk[GROUP_SIZE * 2 + 9] = 2;
+    disk[GROUP_SIZE * 3 + 511] = 3;
+    for hot in [&[][..], &[48, 0, 48, 1, 900]] {
+        let mut file = Cursor::new(Vec::new());
+        pack_disk(Model::new("pc1-v2/1").unwrap(), &disk.as_slice(), hot, &mut file).unwrap();
+        let file = file.into_inner();
+        let travelling = Travelling::open(file.as_slice()).unwrap();
+        assert_eq!(travelling.header().hot_len > 0, !hot.is_empty());
+        let mut found = vec![1; disk.len() + 2 * GROUP_SIZE];
+        travelling.reader(Space::Disk(0)).unwrap().read_exact(&mut found).unwrap();
+        assert!(found[..disk.len()] == disk && found[disk.len()..].iter().all(|byte| *byte == 0));
+        let mut other = [1; 10];
+        travelling.reader(Space::Ram).unwrap().read_exact(&mut other).unwrap();
+        assert_eq!(other, [0; 10]);
+    }
 }
 
 /// The committed bytes are read, whatever zstd writes today. They are written again with `UPDATE_GOLDEN=1`.
