@@ -114,26 +114,26 @@ impl Ram {
         address < self.length && length <= self.length - address
     }
 
-    /// Brings in the group of pages that `address` lies in, if that is still to come; there is nothing to do outside RAM. `false` if it cannot
+    /// Brings in the page that `address` lies in, if that is still to come; there is nothing to do outside RAM. `false` if it cannot
     /// be had: the guest must not go on until [`Self::retry`] has worked.
     #[inline(always)]
     #[must_use]
     pub fn bring_in(&mut self, address: u64) -> bool {
-        self.absent.is_none() || self.bring_in_group(address / GROUP_SIZE as u64)
+        self.absent.is_none() || self.bring_in_page(address >> PAGE_SHIFT)
     }
 
     /// Brings in everything that is still to come; see [`Self::bring_in`].
     #[must_use]
     pub fn bring_in_all(&mut self) -> bool {
-        let groups = self.absent.as_ref().map_or(0, |absent| absent.count());
-        self.retry() && (0..groups).all(|number| self.bring_in_group(number))
+        let pages = self.absent.as_ref().map_or(0, |absent| absent.count());
+        self.retry() && (0..pages).all(|number| self.bring_in_page(number))
     }
 
     /// Tries again what could not be brought in. Whether all that was wanted is there now.
     #[must_use]
     pub fn retry(&mut self) -> bool {
         let failed = self.absent.as_ref().and_then(|absent| absent.failed());
-        failed.is_none_or(|number| self.read_group(number))
+        failed.is_none_or(|number| self.read_page(number))
     }
 
     /// Why something could not be brought in, once.
@@ -143,21 +143,25 @@ impl Ram {
 
     #[cold]
     #[inline(never)]
-    fn bring_in_group(&mut self, number: u64) -> bool {
+    fn bring_in_page(&mut self, number: u64) -> bool {
         match &self.absent {
-            Some(absent) if absent.contains(number) => absent.failed().is_none() && self.read_group(number),
+            Some(absent) if absent.contains(number) => absent.failed().is_none() && self.read_page(number),
             _ => true,
         }
     }
 
-    /// Copies a group that is to come from its source.
-    fn read_group(&mut self, number: u64) -> bool {
+    /// Copies a page that is to come from its source, and what comes with it.
+    fn read_page(&mut self, number: u64) -> bool {
         let Some(absent) = &mut self.absent else { return true };
-        let Some(group) = absent.take(number) else { return false };
-        let start = number as usize * GROUP_SIZE;
-        let length = GROUP_SIZE.min(self.length as usize - start);
-        // SAFETY: only groups that begin in RAM are to come, and the length was just cut to its end.
-        unsafe { std::ptr::copy_nonoverlapping(group.as_ptr(), self.base.add(start), length) };
+        let Some((pages, group)) = absent.take(number) else { return false };
+        let start = (number as usize) << PAGE_SHIFT & !(GROUP_SIZE - 1);
+        for (page, bytes) in group.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
+            let at = start + (page << PAGE_SHIFT);
+            if pages & 1 << page != 0 && at < self.length as usize {
+                // SAFETY: RAM has whole pages, and this one begins in it.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(at), bytes.len()) };
+            }
+        }
         if absent.is_empty() {
             self.absent = None;
         }
@@ -220,9 +224,9 @@ impl Ram {
 
     /// Brings in a range that a device is going to use. Whether all of it is RAM and there.
     fn lend(&mut self, address: GuestPhysAddr, length: u64) -> bool {
-        let (first, group) = (address.get(), GROUP_SIZE as u64);
-        self.contains(first, length)
-            && (self.absent.is_none() || (first / group..=(first + length.max(1) - 1) / group).all(|number| self.bring_in_group(number)))
+        let first = address.get();
+        let pages = || first >> PAGE_SHIFT..=(first + length.max(1) - 1) >> PAGE_SHIFT;
+        self.contains(first, length) && (self.absent.is_none() || pages().all(|number| self.bring_in_page(number)))
     }
 
     /// Notes a store to page number `page`, wherever the bytes come from.

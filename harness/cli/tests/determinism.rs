@@ -12,6 +12,7 @@ use emu::machine::{Config, Entropy, Machine, Stop};
 use emu::vcpu::Clock;
 use prebake::context::{Context, Folders};
 use prebake::host::backend::disk::Verify;
+use prebake::host::file::HostFile;
 use prebake::machine::Engine;
 use prebake::machine::config::{BAKE_EPOCH, ConfigBuilder, Randomness, seed};
 use prebake::machine::output::HostOutput;
@@ -23,7 +24,7 @@ use prebake::run::attended::{AttendOptions, Attended, Ending};
 use prebake::run::console::{Control, ControlCommand, Input, InputSource, Terminal};
 use proptest::prelude::*;
 use protocol::{ANSWER, AfterExit, GuestMessage, HostMessage, Mode};
-use snapshot::{GROUP_SIZE, ReadAt, Snapshot, Space};
+use snapshot::{GROUP_SIZE, HotPages, PAGES_PER_GROUP, ReadAt, Snapshot, Space};
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -71,14 +72,14 @@ struct Troubled {
 }
 
 impl PageSource for Troubled {
-    fn groups(&self) -> Vec<u64> {
-        PageSource::groups(&self.snapshot)
+    fn pages(&self) -> Vec<u64> {
+        PageSource::pages(&self.snapshot)
     }
-    fn read_group(&mut self, number: u64, group: &mut [u8; GROUP_SIZE]) -> Result<(), snapshot::Error> {
-        if self.tried.insert(number) {
+    fn read(&mut self, number: u64, group: &mut [u8; GROUP_SIZE]) -> Result<u16, snapshot::Error> {
+        if self.tried.insert(number / PAGES_PER_GROUP as u64) {
             return Err(snapshot::Error::Io { doing: "reading the snapshot", source: io::ErrorKind::TimedOut.into() });
         }
-        PageSource::read_group(&mut self.snapshot, number, group)
+        PageSource::read(&mut self.snapshot, number, group)
     }
 }
 
@@ -301,4 +302,54 @@ fn a_script_leaves_the_same_machine_every_time() {
     let first = restored_and_saved(script);
     assert!(first == restored_and_saved(script));
     assert!(first != restored_and_saved(b"exit 5\n"));
+}
+
+/// Pages of a snapshot, of which some are all that there is.
+struct Listed {
+    snapshot: Rc<Snapshot<HostFile>>,
+    pages: BTreeSet<u64>,
+}
+
+impl PageSource for Listed {
+    fn pages(&self) -> Vec<u64> {
+        PageSource::pages(&self.snapshot)
+    }
+    fn read(&mut self, number: u64, group: &mut [u8; GROUP_SIZE]) -> Result<u16, snapshot::Error> {
+        if !self.pages.contains(&number) {
+            return Err(snapshot::Error::Io { doing: "reading the snapshot", source: io::ErrorKind::NotFound.into() });
+        }
+        PageSource::read(&mut self.snapshot, number, group)?;
+        Ok(1 << (number % PAGES_PER_GROUP as u64))
+    }
+}
+
+#[test]
+fn what_a_bake_lists_is_all_that_the_first_prompt_takes() {
+    let context = Context::silent(Folders::default());
+    let saved = Saved::open(&context, &at_barrier()).unwrap();
+    let (snapshot, mut sections) = (saved.snapshot().clone(), saved.sections());
+    sections.take::<BakeState>(0).unwrap();
+    sections.take::<TranscriptState>(0).unwrap();
+    let hot: HotPages = sections.take(0).unwrap();
+    let of_ram = hot.pages.iter().filter(|page| page.space == 0);
+    let pages: BTreeSet<u64> = of_ram.map(|page| page.number.into()).collect();
+    // A seventh or so is listed.
+    assert!(pages.len() > 100 && (pages.len() as u64) < snapshot.page_count(Space::Ram) / 3, "{}", pages.len());
+
+    let output = HostOutput::silent(false);
+    let mut parts = ConfigBuilder::open(&context, &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
+    let seed = seed(Randomness::Published).unwrap();
+    let config = parts.take_config(&output, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
+    let backing = Box::new(VecBacking::new(saved.machine().ram_size as usize).unwrap());
+    let ram = Ram::of_pages(backing, Box::new(Listed { snapshot: snapshot.clone(), pages }));
+    let mut machine = Machine::restore(config, ram, &mut sections).unwrap();
+    let start = HostMessage::Start { mode: Mode::Tty, term: None, time: None, after_exit: AfterExit::Halt };
+    machine.push_input(Port::Control, start.to_string().as_bytes());
+    machine.push_input(Port::Tty, ANSWER);
+    while !output.look().terminal().recent().contains("# ") {
+        match machine.run(u64::MAX / 2).unwrap() {
+            Stop::Halted { deadline } => machine.skip_to(deadline.unwrap()),
+            stop => panic!("{stop:?}"),
+        }
+    }
 }

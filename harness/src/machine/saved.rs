@@ -39,8 +39,13 @@ impl Saved {
     pub fn open(context: &Context, path: &Path) -> Result<Self> {
         let file = HostFile::open("snapshot", path)?;
         let is_kept = context.keeps(file.file());
+        Ok(Self { is_kept, ..Self::of(file, path)? })
+    }
+
+    /// The same of an open file, which may change. `path` is for errors.
+    pub fn of(file: HostFile, path: &Path) -> Result<Self> {
         let snapshot = Snapshot::open(file).map_err(|source| Error::Snapshot { path: path.into(), source })?;
-        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), is_kept, changes: None })
+        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), is_kept: false, changes: None })
     }
 
     /// The same with the delta at `path` over it, which is in the store.

@@ -1,6 +1,7 @@
 //! Bakes: a machine boots under the virtual clock until it has settled, and a snapshot of it is saved.
 
 use super::convert::{Conversion, convert};
+use super::rehearse::rehearse;
 use super::settle::{Moment, Settled, save, settle};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -21,10 +22,11 @@ use crate::machine::{ClockSource, Devices, Engine};
 use crate::observer::{Notice, Task, Tracker};
 use crate::report::{Boot, Report};
 use emu::machine::Thresholds;
-use snapshot::{Snapshot, Written};
+use snapshot::{HotPages, Snapshot, Written};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tracing::debug;
 
 /// When a bake takes a guest to have settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +163,37 @@ fn boot_and_save(context: &Context, bake: &Bake, interrupted: impl FnMut() -> Op
     });
 
     let state = BakeState { point, control, disks: parts.disk_records, shares: parts.share_records };
-    let written = save(&mut drive, &guest_output, &state, &mut file, output)?;
+    // A guest with container2wasm's protocol alone waits for what only its host can tell.
+    let hot = match is_alone(bake) && !state.speaks_container2wasm() {
+        true => rehearsed(context, (&mut drive, &guest_output), &state, (machine_file.as_deref(), output))?,
+        false => None,
+    };
+    let written = save(&mut drive, &guest_output, (&state, hot.as_ref()), file.file(), output)?;
     let file = file.commit()?;
     report.snapshot_bytes = Some(written.file_length);
     report.snapshot_mappings = Some(written.runs);
     read_back(output, file)?;
     Ok(Baked { machine: machine_file, written, control })
+}
+
+/// Whether the guest has nothing of the host that it could change, or could miss.
+fn is_alone(bake: &Bake) -> bool {
+    bake.network.is_none() && bake.devices.disks.is_empty() && bake.devices.shares.is_empty() && bake.program.given().is_none()
+}
+
+/// What is wanted first of the machine as it stands, if it can be restored. What is restored lies beside the snapshot at `beside`, where there must be room.
+fn rehearsed(
+    context: &Context,
+    (drive, output): (&mut Drive, &HostOutput),
+    state: &BakeState,
+    (machine, beside): (Option<&Path>, &Path),
+) -> Result<Option<HotPages>> {
+    let error = |source| Error::Write { path: beside.into(), source };
+    let folder = beside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut scratch = tempfile::tempfile_in(folder).map_err(error)?;
+    save(drive, output, (state, None), &mut scratch, beside)?;
+    let rehearsed = HostFile::of(scratch).map_err(error).and_then(|file| rehearse(context, file, machine));
+    Ok(rehearsed.inspect_err(|error| debug!(target: "prebake::bake", %error, "not rehearsed")).ok())
 }
 
 /// The network that the guest has meanwhile.

@@ -4,6 +4,7 @@ pub mod bake;
 pub mod compile;
 pub mod convert;
 pub mod image;
+mod rehearse;
 pub mod resize;
 pub mod settle;
 mod shipped;

@@ -1,7 +1,6 @@
 //! A machine that nobody sits at: it boots under the virtual clock until it has settled where a snapshot is wanted.
 
 use crate::error::{Error, Result};
-use crate::host::file::atomic::AtomicFile;
 use crate::host::net::Network;
 use crate::machine::Engine;
 use crate::machine::drive::{Drive, SLICE};
@@ -10,7 +9,8 @@ use crate::machine::record::{BakeState, Point};
 use crate::make::bake::SettleOptions;
 use attend::{Action, Settler};
 use emu::machine::Verdict;
-use snapshot::Written;
+use snapshot::{HotPages, Written};
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::debug;
@@ -108,14 +108,24 @@ fn wait(network: &mut Network, machine: &mut dyn Engine, tick: u64) -> Result<bo
     }
 }
 
-/// Writes a snapshot of the machine, which was made at power-on, to `file`, which is to be at `path`.
-pub fn save(drive: &mut Drive, output: &HostOutput, state: &BakeState, file: &mut AtomicFile, path: &Path) -> Result<Written> {
+/// Writes a snapshot of the machine, which was made at power-on, to `file`, which is empty and to be at `path`. `hot` says what of it is wanted first, if that
+/// is known.
+pub fn save(
+    drive: &mut Drive,
+    output: &HostOutput,
+    (state, hot): (&BakeState, Option<&HotPages>),
+    file: &mut File,
+    path: &Path,
+) -> Result<Written> {
     let machine = drive.machine();
     let mut writer = machine.save()?;
     let error = |source| Error::Snapshot { path: path.into(), source };
     writer.add(0, state).map_err(error)?;
     writer.add(0, &output.look().terminal().save()).map_err(error)?;
-    let written = machine.memory().save(&writer, true, file.file()).map_err(|source| match source {
+    if let Some(hot) = hot {
+        writer.add(0, hot).map_err(error)?;
+    }
+    let written = machine.memory().save(&writer, true, file).map_err(|source| match source {
         snapshot::Error::Io { source, .. } => Error::Write { path: path.into(), source },
         source => Error::Snapshot { path: path.into(), source },
     })?;

@@ -126,7 +126,7 @@ fn boot_and_save(context: &Context, machine: &MachineFile, path: &Path) -> Resul
         settled => (Point::Barrier, settled?),
     };
     let state = BakeState { point, control: settled.control, disks: parts.disk_records, shares: parts.share_records };
-    save(&mut drive, &output, &state, &mut file, path)?;
+    save(&mut drive, &output, (&state, None), file.file(), path)?;
     file.commit()?;
     drop(tracker);
     context.notice(Notice::FirstBootSaved { elapsed: settled.judged.elapsed });
