@@ -70,9 +70,9 @@ pub enum Task<'a> {
     ReadFolder,
     /// The root file system is packed into a machine.
     PackRoot,
-    /// A snapshot is packed for travelling.
-    PackSnapshot {
-        /// The snapshot.
+    /// A machine or a snapshot is packed for travelling.
+    Pack {
+        /// Which.
         path: &'a Path,
     },
     /// A snapshot that has travelled is unpacked.

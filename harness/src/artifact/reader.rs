@@ -81,6 +81,16 @@ impl<R: ReadAt> Artifact<R> {
         self.table.size
     }
 
+    /// Bytes of the code file.
+    pub fn code_len(&self) -> u64 {
+        self.table.code_length
+    }
+
+    /// The digest of the code file, as the table has it: see [`Artifact::code_digest`].
+    pub fn said_code_digest(&self) -> Digest {
+        self.table.code_digest
+    }
+
     /// The parts of the payload, in the order of their kinds.
     pub fn parts(&self) -> &[Part] {
         &self.table.parts

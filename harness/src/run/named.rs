@@ -131,6 +131,7 @@ fn convert_into(context: &Context, store: &Store, name: &str, digest: Sha256, im
         format: CodeFormat::Wasm,
         target: None,
         code: None,
+        restores_only: false,
         snapshot: None,
         signatures: Vec::new(),
         pulled: seconds_since_1970(),
@@ -147,8 +148,13 @@ fn admit(store: &Store, made: &Path, format: CodeFormat) -> Result<StoredFile> {
     Ok(StoredFile { layer, bytes })
 }
 
-/// The same machine with `memory` MiB. It is made the first time that it is wanted.
-pub(crate) fn with_memory(context: &Context, store: &Store, artifacts: VmArtifacts, memory: u32) -> Result<VmArtifacts> {
+/// The same machine with `memory` MiB. It is made the first time that it is wanted: it boots, so what it takes for that is fetched as `options` say.
+pub(crate) fn with_memory(
+    context: &Context,
+    store: &Store,
+    artifacts: VmArtifacts,
+    (memory, options): (u32, &PullOptions),
+) -> Result<VmArtifacts> {
     if MachineFile::open(context, &artifacts.wasm_file)?.ram_size() == u64::from(memory) << 20 {
         return Ok(artifacts);
     }
@@ -163,6 +169,10 @@ pub(crate) fn with_memory(context: &Context, store: &Store, artifacts: VmArtifac
     let (entry, known) = find()?;
     if let Some((place, pin)) = known {
         return Ok(artifacts.with_machine(place, pin));
+    }
+    if entry.restores_only {
+        let whole = oci::ensure_in(context, store, &artifacts.reference, &PullOptions { to_boot: true, ..*options })?;
+        return with_memory(context, store, whole, (memory, options));
     }
     let _shared = store.share()?;
     // Others who want the same wait here, and find it made.

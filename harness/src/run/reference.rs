@@ -52,11 +52,11 @@ impl Resolved {
 pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> Result<Plan> {
     let store = Store::open_for_run(context)?;
     let artifacts = named::ensure_in(context, &store, text, &request.pull)?;
-    let image = Resolved::of(&store, &artifacts, request.memory)?;
     let artifacts = match request.memory {
-        Some(memory) => named::with_memory(context, &store, artifacts, memory)?,
+        Some(memory) => named::with_memory(context, &store, artifacts, (memory, &request.pull))?,
         None => artifacts,
     };
+    let image = Resolved::of(&store, &artifacts, request.memory)?;
     let machine = artifacts.wasm_file.clone();
     let (snapshot, pin) = match artifacts.snapshot_file.clone() {
         Some(snapshot) => (snapshot, None),

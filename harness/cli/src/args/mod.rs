@@ -115,7 +115,7 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Remove unreferenced files from the store
     Prune(PruneArgs),
-    /// Unpack a snapshot that an ordinary OCI client has pulled, so that it can be run
+    /// Unpack a machine or a snapshot that an ordinary OCI client has pulled, so that it can be run
     Unpack(UnpackArgs),
     /// Make keys for signing
     #[command(after_help = trust::KEY_EXAMPLES)]

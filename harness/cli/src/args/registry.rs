@@ -61,6 +61,9 @@ pub struct PullArgs {
     /// Use only the store; contact no registry
     #[arg(long)]
     pub offline: bool,
+    /// Fetch also what only a boot needs: kernel and initramfs
+    #[arg(long)]
+    pub boot: bool,
     /// Require a signature by this public key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY")]
     pub verify_key: Option<String>,
@@ -99,10 +102,10 @@ pub struct PruneArgs {
 /// `prebake unpack`.
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
-    /// The packed snapshot, as pulled
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The unpacked snapshot file. It is replaced only when the new one is complete
-    #[arg(short, long, value_name = "FILE.snap")]
+    /// The packed snapshot, or all files of a machine, as pulled
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The unpacked snapshot or machine. It is replaced only when the new one is complete
+    #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `prebake unpack`: a snapshot in its travelling form, turned into one that can be run.
+//! `prebake unpack`: what an ordinary OCI client has pulled, turned into files that run.
 
 use crate::args::UnpackArgs;
 use crate::shell::Shell;
@@ -13,7 +13,7 @@ pub fn run(shell: &Shell, args: &UnpackArgs) -> ExitCode {
 }
 
 fn unpack_and_tell(shell: &Shell, args: &UnpackArgs) -> Result<()> {
-    let written = unpack(&shell.context, &args.file, &args.output)?;
-    shell.say(format_args!("saved {}: {}, {}", args.output.display(), mebibytes(written.file_length), written.content_digest));
+    let written = unpack(&shell.context, &args.files, &args.output)?;
+    shell.say(format_args!("saved {}: {}, {}", args.output.display(), mebibytes(written.bytes), written.digest));
     Ok(())
 }

@@ -21,7 +21,7 @@ pub fn task(task: Task<'_>) -> String {
         Task::ReadImage { what } => format!("reading {what}"),
         Task::ReadFolder => "files read".into(),
         Task::PackRoot => "packing the root file system".into(),
-        Task::PackSnapshot { path } => format!("packing {}", path.display()),
+        Task::Pack { path } => format!("packing {}", path.display()),
         Task::UnpackSnapshot => "unpacking the snapshot".into(),
         Task::Compile { baseline, elapsed } => format!("compiling for {baseline}, {} s so far", elapsed.as_secs()),
         Task::Boot { guest_time } => format!("booting, {:.1} s of guest time, instructions", guest_time.as_secs_f64()),

@@ -22,20 +22,28 @@ pub fn machine_for(folder: &Path, name: &str, cpu: &str) -> PathBuf {
 const OLD_CODE: &[u8] = include_bytes!("../../../tests/data/payload.aot");
 
 pub fn machine_with(folder: &Path, name: &str, kernel: &[u8], ram_size: u64) -> PathBuf {
-    let code = match name.ends_with(".aot") {
+    pack_machine(code_of(name), &folder.join(name), kernel, ram_size)
+}
+
+/// A machine in `folder` with these parts.
+pub fn machine_of(folder: &Path, name: &str, parts: &[(PartKind, Vec<u8>)], ram_size: u64) -> PathBuf {
+    pack_parts(code_of(name), &folder.join(name), parts, ram_size)
+}
+
+fn code_of(name: &str) -> Vec<u8> {
+    match name.ends_with(".aot") {
         true => OLD_CODE.to_vec(),
         false => link(&wat::parse_str(include_str!("../../../tests/data/payload.wat")).unwrap()).unwrap(),
-    };
-    pack_machine(code, &folder.join(name), kernel, ram_size)
+    }
 }
 
 fn pack_machine(code: Vec<u8>, path: &Path, kernel: &[u8], ram_size: u64) -> PathBuf {
+    pack_parts(code, path, &[(PartKind::Kernel, kernel.to_vec()), (PartKind::Metadata, b"{\"append\":\"\"}".to_vec())], ram_size)
+}
+
+fn pack_parts(code: Vec<u8>, path: &Path, parts: &[(PartKind, Vec<u8>)], ram_size: u64) -> PathBuf {
     let size = MachineSize { pages: (ram_size / 65_536) as u32 + 16, ram_size };
-    let metadata: &[u8] = b"{\"append\":\"\"}";
-    let parts = vec![
-        PartInput::new(PartKind::Kernel, kernel.len() as u64, kernel),
-        PartInput::new(PartKind::Metadata, metadata.len() as u64, metadata),
-    ];
+    let parts = parts.iter().map(|(kind, content)| PartInput::new(*kind, content.len() as u64, content.as_slice())).collect();
     pack(&code, size, parts, &mut File::create(path).unwrap()).unwrap();
     path.into()
 }

@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod files;
 mod folders;
+mod layers;
 mod network;
 mod obstacles;
 mod passwords;
@@ -63,7 +64,14 @@ impl World {
         files
     }
 
+    /// Pulls all of a machine, so that it is the file that was pushed.
     fn pull(&self, reference: &str) -> Command {
+        let mut command = self.pull_to_restore(reference);
+        command.arg("--boot");
+        command
+    }
+
+    fn pull_to_restore(&self, reference: &str) -> Command {
         let mut command = self.prebake();
         command.arg("pull").arg(reference);
         command
@@ -141,14 +149,19 @@ fn other_clients_see_an_artifact_with_named_files() {
     assert_eq!(platform(0), r#"{"architecture":"amd64","os":"linux"}"#);
     assert_eq!(platform(1), r#"{"architecture":"wasm","os":"wasip1"}"#);
     let manifest = |n: usize| document(&world.registry.address, "some/demo", index["manifests"][n]["digest"].as_str().unwrap());
-    for (n, machine) in ["demo.aot", "demo.wasm"].into_iter().enumerate() {
+    let shared = ["demo.kernel.zst", "demo.metadata.zst", "demo.snap"];
+    for (n, [code, config]) in [["demo.code.aot.zst", "demo.aot.json"], ["demo.code.wasm.zst", "demo.wasm.json"]].into_iter().enumerate() {
         let manifest = manifest(n);
         assert_eq!(manifest["artifactType"], "application/vnd.prebake.artifact.v1");
-        let title = |n: usize| manifest["layers"][n]["annotations"]["org.opencontainers.image.title"].clone();
-        assert_eq!((title(0), title(1)), (machine.into(), "demo.snap".into()));
+        let title = |layer: &Value| layer["annotations"]["org.opencontainers.image.title"].as_str().unwrap().to_owned();
+        let titles: Vec<String> = manifest["layers"].as_array().unwrap().iter().map(title).collect();
+        assert_eq!(titles, [&[code][..], &shared, &[config]].concat());
+        assert_eq!(manifest["layers"][4]["digest"], manifest["config"]["digest"]);
     }
-    // All targets share one snapshot.
-    assert_eq!(manifest(0)["layers"][1], manifest(1)["layers"][1]);
+    // All targets share all but the code.
+    for n in 1..4 {
+        assert_eq!(manifest(0)["layers"][n], manifest(1)["layers"][n]);
+    }
     let by_digest = document(&world.registry.address, "some/demo", text(&pushed.stdout).trim());
     assert_eq!(by_digest, index);
 
@@ -159,7 +172,7 @@ fn other_clients_see_an_artifact_with_named_files() {
     assert_eq!(config["snapshot"]["format"], 1);
 
     // What such a client has saved can be run, once it is unpacked.
-    let layer = manifest(0)["layers"][1]["digest"].as_str().unwrap().to_owned();
+    let layer = manifest(0)["layers"][3]["digest"].as_str().unwrap().to_owned();
     let saved = world.registry.at("saved.snap");
     fs::write(&saved, get(&world.registry.address, &format!("/v2/some/demo/blobs/{layer}"), "*/*")).unwrap();
     refused(world.prebake().arg("run").arg(&saved), &["travelling form", "prebake unpack"]);

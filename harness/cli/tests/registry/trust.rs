@@ -151,7 +151,7 @@ fn document_bytes(world: &World, repository: &str, name: &str) -> Vec<u8> {
     get(&world.registry.address, &format!("/v2/{repository}/manifests/{digest}"), "application/vnd.oci.image.manifest.v1+json")
 }
 
-fn put(registry: &str, path: &str, manifest: &[u8]) {
+pub fn put(registry: &str, path: &str, manifest: &[u8]) {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(registry).unwrap();
     let length = manifest.len();
@@ -242,7 +242,8 @@ fn forged_code_is_not_run() {
     key.write(&path, None).unwrap();
     world.push_signed("demo:1", std::slice::from_ref(&file), path.to_str().unwrap());
     let context = Context::silent(Folders::below(&world.registry.at("library"), Path::new("")));
-    let pull = |verify_key| ensure(&context, &world.reference("demo:1"), &PullOptions { verify_key, ..PullOptions::default() });
+    let pull =
+        |verify_key| ensure(&context, &world.reference("demo:1"), &PullOptions { verify_key, to_boot: true, ..PullOptions::default() });
     let opened = |voucher: Option<Voucher>| MachineFile::open(&context, &pull(None).unwrap().wasm_file).unwrap().vouched_for(voucher);
 
     // Nobody stands for it; someone does; for other code.

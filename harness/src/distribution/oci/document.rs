@@ -2,9 +2,10 @@
 
 use super::digest::Sha256;
 use super::error::OciError;
+use crate::artifact::{MAX_CODE_LEN, MAX_FILE_LEN, PartKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What manifests and index call themselves.
 pub const ARTIFACT_TYPE: &str = "application/vnd.prebake.artifact.v1";
@@ -14,6 +15,8 @@ pub const CONFIG_TYPE: &str = "application/vnd.prebake.config.v1+json";
 pub const AOT_TYPE: &str = "application/vnd.prebake.aot.v1";
 /// … in WebAssembly …
 pub const WASM_TYPE: &str = "application/wasm";
+/// … its code alone …
+pub const CODE_TYPE: &str = "application/vnd.prebake.code.v1+zstd";
 /// … a snapshot.
 pub const SNAPSHOT_TYPE: &str = "application/vnd.prebake.snapshot.v1+zstd";
 /// Media types of the documents themselves.
@@ -26,6 +29,11 @@ pub const MANIFESTS: [&str; 2] = [MANIFEST_TYPE, "application/vnd.docker.distrib
 pub const INDEXES: [&str; 2] = [INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"];
 /// The annotation with the name of a layer's file.
 pub const TITLE: &str = "org.opencontainers.image.title";
+
+/// The media type of the layer that is this part of a machine.
+pub fn part_type(part: PartKind) -> String {
+    format!("application/vnd.prebake.{part}.v1+zstd")
+}
 
 /// Bytes of a document. Registries take no longer ones.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -106,7 +114,7 @@ pub struct Manifest {
     artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
-    /// The machine, and the snapshot if there is one.
+    /// The machine, as a file or in its layers, and the snapshot if there is one.
     pub layers: Vec<Descriptor>,
 }
 
@@ -116,17 +124,71 @@ impl Manifest {
         Self { schema_version: 2, media_type: MANIFEST_TYPE.into(), artifact_type: Some(ARTIFACT_TYPE.into()), config, layers }
     }
 
-    /// The machine's file, and the snapshot's.
-    pub fn files(&self) -> Result<(&Descriptor, Option<&Descriptor>), OciError> {
+    /// The machine, and the snapshot.
+    pub fn files(&self) -> Result<(Machine, Option<Descriptor>), OciError> {
         let of_kind = |kinds: &[&str]| {
             let mut layers = self.layers.iter().filter(|layer| kinds.contains(&layer.media_type.as_str()));
             match (layers.next(), layers.next()) {
-                (layer, None) => Ok(layer),
+                (layer, None) => Ok(layer.cloned()),
                 _ => Err(OciError::document("manifest", format!("it has several layers of the type {}", kinds.join(" or ")))),
             }
         };
-        let machine = of_kind(&[AOT_TYPE, WASM_TYPE])?.ok_or_else(|| OciError::document("manifest", "it has no machine"))?;
-        Ok((machine, of_kind(&[SNAPSHOT_TYPE])?))
+        let snapshot = of_kind(&[SNAPSHOT_TYPE])?;
+        match (of_kind(&[AOT_TYPE, WASM_TYPE])?, of_kind(&[CODE_TYPE])?) {
+            (Some(file), None) => Ok((Machine::File(file), snapshot)),
+            (None, Some(code)) => {
+                let mut parts = BTreeMap::new();
+                for kind in PartKind::ALL {
+                    parts.extend(of_kind(&[&part_type(kind)])?.map(|layer| (kind, layer)));
+                }
+                Ok((Machine::Layers(Layers { code, parts }), snapshot))
+            }
+            (Some(_), Some(_)) => Err(OciError::document("manifest", "it has two machines")),
+            (None, None) => Err(OciError::document("manifest", "it has no machine")),
+        }
+    }
+}
+
+/// What a manifest has of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Machine {
+    /// Its file, as older versions pushed it.
+    File(Descriptor),
+    /// What its file is put together of.
+    Layers(Layers),
+}
+
+/// See [`Machine::Layers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// The code.
+    pub code: Descriptor,
+    /// The parts of the payload.
+    pub parts: BTreeMap<PartKind, Descriptor>,
+}
+
+impl Layers {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.code).chain(self.parts.values())
+    }
+
+    /// Checks that `config` describes them.
+    pub fn check(&self, config: &Config) -> Result<(), OciError> {
+        let contradiction = |problem| Err(OciError::document("manifest", problem));
+        let names: BTreeSet<&str> = self.parts.keys().map(|kind| kind.name()).collect();
+        let has_these = |keys: &BTreeSet<&str>| *keys == names;
+        let described = config.layers.as_ref().filter(|sizes| {
+            has_these(&sizes.parts.keys().map(String::as_str).collect()) && has_these(&config.payload.keys().map(String::as_str).collect())
+        });
+        let Some(sizes) = described else {
+            return contradiction("it and its configuration do not agree on the parts of the machine");
+        };
+        let bytes = sizes.parts.values().fold(sizes.code, |sum, bytes| sum.saturating_add(*bytes));
+        if sizes.code > MAX_CODE_LEN || bytes > MAX_FILE_LEN || self.all().any(|layer| layer.size > MAX_FILE_LEN) {
+            return contradiction("its files are larger than any machine can be");
+        }
+        Ok(())
     }
 }
 
@@ -142,12 +204,26 @@ pub struct Config {
     /// Digests of what the machine carries, by the names of the parts: kernel, initramfs, root, metadata.
     #[serde(default)]
     pub payload: BTreeMap<String, String>,
+    /// What else it takes to put the machine's file together, if it comes in layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerConfig>,
     /// The container image that the root is of: the digest of its manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The snapshot, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotConfig>,
+}
+
+/// See [`Config::layers`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerConfig {
+    /// Pages of the module's memory.
+    pub memory_pages: u32,
+    /// Bytes of the code file.
+    pub code: u64,
+    /// Bytes of the parts, by their names.
+    pub parts: BTreeMap<String, u64>,
 }
 
 /// See [`Config::code`].

@@ -110,7 +110,7 @@ mod tests {
         };
         let snapshot = SnapshotConfig { format: FORMAT_VERSION, content: "blake3:1".into(), stored_bytes: 1, devices: 0 };
         let model = MODEL.as_str().into();
-        Config { model, ram_bytes: 128 << 20, code, payload: BTreeMap::new(), source: None, snapshot: Some(snapshot) }
+        Config { model, ram_bytes: 128 << 20, code, payload: BTreeMap::new(), layers: None, source: None, snapshot: Some(snapshot) }
     }
 
     const OLD_PC: Host = Host {

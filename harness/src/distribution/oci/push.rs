@@ -3,15 +3,16 @@
 use super::blob::{Sent, Source};
 use super::digest::Sha256;
 use super::document::{
-    CONFIG_TYPE, Code, CodeFormat, Config, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Platform, SNAPSHOT_TYPE, SnapshotConfig,
-    encode,
+    CODE_TYPE, CONFIG_TYPE, Code, CodeFormat, Config, Descriptor, INDEX_TYPE, Index, LayerConfig, MANIFEST_TYPE, Manifest, Platform,
+    SNAPSHOT_TYPE, SnapshotConfig, encode, part_type,
 };
 use super::error::OciError;
 use super::host::architecture;
+use super::layer::{pack_code, pack_part};
 use super::meter::Meter;
 use super::registry::Registry;
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{AOT_VERSION, Artifact, Kind, PartKind, WASM_VERSION};
+use crate::artifact::{AOT_VERSION, Artifact, Kind, Part, PartKind, WASM_VERSION};
 use crate::context::Context;
 use crate::distribution::trust::SigningKey;
 use crate::error::{Error, Result};
@@ -20,9 +21,9 @@ use crate::observer::{Notice, Task, Tracker};
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
 use payload::Metadata;
-use snapshot::{FORMAT_VERSION, Snapshot, pack};
-use std::collections::BTreeMap;
+use snapshot::{FORMAT_VERSION, HotPages, Snapshot, pack};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use wamr::Baseline;
 
@@ -64,7 +65,7 @@ impl Destination {
     }
 }
 
-/// A file that is to be a layer.
+/// A layer, and the file that it is a part of.
 struct Layer {
     path: PathBuf,
     file: File,
@@ -72,18 +73,27 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(path: &Path, file: File, media_type: &str) -> Result<Self> {
+    fn new(path: &Path, file: File, media_type: &str, name: &str) -> Result<Self> {
         let error = |source| Error::Read { what: "file to be pushed", path: path.into(), source };
         let size = file.metadata().map_err(error)?.len();
         let digest = Sha256::of_file(&file).map_err(error)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Self { path: path.into(), file, descriptor: Descriptor::new(media_type, digest, size).titled(&name) })
+        Ok(Self { path: path.into(), file, descriptor: Descriptor::new(media_type, digest, size).titled(name) })
     }
+}
+
+/// A machine that is to be pushed.
+struct Machine {
+    path: PathBuf,
+    artifact: Artifact<HostFile>,
+    config: Config,
 }
 
 /// Files that belong together.
 struct FileSet {
-    machines: Vec<(Config, Layer)>,
+    /// Each with its code.
+    machines: Vec<(Machine, Layer)>,
+    /// The parts, which all machines have.
+    parts: Vec<Layer>,
     snapshot: Option<Layer>,
 }
 
@@ -101,18 +111,17 @@ impl FileSet {
             }
         };
         let mut machines = machines.into_iter().map(|path| open_machine(context, path, cpu)).collect::<Result<Vec<_>>>()?;
-        let Some((first, _)) = machines.first() else {
+        let Some(first) = machines.first().map(|machine| machine.config.clone()) else {
             return mismatch("no machine was given; pass a .aot for each kind of host, or a .wasm, with the snapshot".into());
         };
-        let first = first.clone();
-        for (config, layer) in &mut machines {
-            let name = layer.path.display();
+        for Machine { path, config, .. } in &mut machines {
+            let name = path.display();
             if (config.ram_bytes, &config.payload) != (first.ram_bytes, &first.payload) {
                 return mismatch(format!(
                     "{name} is not the same machine as the first: its memory or its payload differs; push it under another reference"
                 ));
             }
-            if let Some((snapshot, of)) = &snapshot {
+            if let Some((snapshot, of, _)) = &snapshot {
                 if of.ram_size != config.ram_bytes {
                     let (found, wanted) = (of.ram_size >> 20, config.ram_bytes >> 20);
                     return mismatch(format!(
@@ -122,23 +131,31 @@ impl FileSet {
                 config.snapshot = Some(snapshot.1.clone());
             }
         }
-        machines.sort_by_key(|(config, _)| (config.code.format.ending(), config.code.target.clone(), config.code.cpu.clone()));
-        let target = |config: &Config| (config.code.format, config.code.target.clone(), config.code.cpu.clone());
-        if let Some(pair) = machines.windows(2).find(|pair| target(&pair[0].0) == target(&pair[1].0)) {
+        let target = |machine: &Machine| {
+            let code = &machine.config.code;
+            (code.format.ending(), code.target.clone(), code.cpu.clone())
+        };
+        machines.sort_by_key(target);
+        if let Some(pair) = machines.windows(2).find(|pair| target(&pair[0]) == target(&pair[1])) {
             return mismatch(format!(
                 "{} and {} are for the same hosts; pass only one of them",
-                pair[0].1.path.display(),
-                pair[1].1.path.display()
+                pair[0].path.display(),
+                pair[1].path.display()
             ));
         }
-        Ok(Self { machines, snapshot: snapshot.map(|(snapshot, _)| snapshot.0) })
+        let parts = match machines.first() {
+            Some(machine) => machine.pack_parts(context, snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.2.as_slice()))?,
+            None => Vec::new(),
+        };
+        let coded = |machine: Machine| machine.pack_code(context).map(|code| (machine, code));
+        let machines = machines.into_iter().map(coded).collect::<Result<Vec<_>>>()?;
+        Ok(Self { machines, parts, snapshot: snapshot.map(|(snapshot, ..)| snapshot.0) })
     }
 
     /// Sends what the registry has not, and then the documents that name it: the index last.
     /// Signatures go before it, so that who follows the reference finds them.
     async fn send(&self, context: &Context, registry: &Registry, key: Option<&SigningKey>) -> Result<Pushed> {
-        let configs: Vec<Vec<u8>> = self.machines.iter().map(|(config, _)| encode(config)).collect();
-        let layers: Vec<&Layer> = self.machines.iter().map(|(_, layer)| layer).chain(&self.snapshot).collect();
+        let layers: Vec<&Layer> = self.machines.iter().map(|(_, code)| code).chain(&self.parts).chain(&self.snapshot).collect();
         let bytes = layers.iter().map(|layer| layer.descriptor.size).sum();
         let meter = Meter::new(context.observer(), Task::Push, layers.len(), bytes);
         let sends = layers.iter().enumerate().map(|(number, layer)| {
@@ -155,10 +172,14 @@ impl FileSet {
         let sent = try_join_all(sends).await?.into_iter().sum();
 
         let mut entries = Vec::new();
-        for ((config, layer), bytes) in self.machines.iter().zip(&configs) {
-            let described = Descriptor::of(CONFIG_TYPE, bytes);
-            registry.send("the configuration", &described, &Source::Bytes(bytes), None, |_| Ok(())).await?;
-            let layers = std::iter::once(layer).chain(&self.snapshot).map(|layer| layer.descriptor.clone()).collect();
+        for (Machine { path, config, .. }, code) in &self.machines {
+            let bytes = encode(config);
+            // Clients that fetch files by their names get it too: it says what they can be put together to.
+            let described = Descriptor::of(CONFIG_TYPE, &bytes);
+            let file = described.clone().titled(&format!("{}.json", name_of(path)));
+            registry.send("the configuration", &described, &Source::Bytes(&bytes), None, |_| Ok(())).await?;
+            let layers = std::iter::once(code).chain(&self.parts).chain(&self.snapshot).map(|layer| layer.descriptor.clone());
+            let layers = layers.chain([file]).collect();
             let manifest = encode(&Manifest::new(described, layers));
             let entry = Descriptor::of(MANIFEST_TYPE, &manifest);
             registry.send_document(MANIFEST_TYPE, &manifest, &entry.digest.to_string()).await?;
@@ -213,7 +234,7 @@ fn least_processor(
     }
 }
 
-fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Config, Layer)> {
+fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<Machine> {
     let error = |source| Error::Artifact { path: path.into(), source };
     let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
     artifact.verify().map_err(error)?;
@@ -228,27 +249,72 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<(Co
     };
     let metadata = artifact.read_part(PartKind::Metadata).map_err(error)?;
     let metadata = Metadata::decode(&metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
-    let payload: BTreeMap<_, _> = artifact.parts().iter().map(|part| (part.kind.name().to_owned(), part.digest.to_string())).collect();
-    let media_type = code.format.media_type();
+    let named = |part: &Part| part.kind.name().to_owned();
+    let layers = LayerConfig {
+        memory_pages: artifact.size().pages,
+        code: artifact.code_len(),
+        parts: artifact.parts().iter().map(|part| (named(part), part.length)).collect(),
+    };
     let config = Config {
         model: MODEL.to_string(),
         ram_bytes: artifact.size().ram_size,
         code,
-        payload,
+        payload: artifact.parts().iter().map(|part| (named(part), part.digest.to_string())).collect(),
+        layers: Some(layers),
         source: metadata.image.and_then(|image| image.manifest),
         snapshot: None,
     };
-    let file = artifact.file().file().try_clone().map_err(|source| Error::Read { what: "machine", path: path.into(), source })?;
-    Ok((config, Layer::new(path, file, media_type)?))
+    Ok(Machine { path: path.into(), artifact, config })
 }
 
-/// A snapshot in its travelling form, and the machine that it is of.
-fn open_snapshot(context: &Context, path: &Path) -> Result<((Layer, SnapshotConfig), snapshot::MachineId)> {
+impl Machine {
+    /// The layer of its code.
+    fn pack_code(&self, context: &Context) -> Result<Layer> {
+        let code = self.artifact.code().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
+        let name = self.name(&format!("code.{}.zst", self.config.code.format.ending()));
+        let file = self.packed(context, |file| pack_code(&code, file))?;
+        Layer::new(&self.path, file, CODE_TYPE, &name)
+    }
+
+    /// The layers of its parts.
+    fn pack_parts(&self, context: &Context, hot: &[u32]) -> Result<Vec<Layer>> {
+        let pack = |part: &Part| {
+            let name = self.name(&match part.kind {
+                PartKind::Root => part.kind.to_string(),
+                kind => format!("{kind}.zst"),
+            });
+            let file = self.packed(context, |file| pack_part(&self.artifact, part, hot, file))?;
+            Layer::new(&self.path, file, &part_type(part.kind), &name)
+        };
+        self.artifact.parts().iter().map(pack).collect()
+    }
+
+    /// Its own name with another ending.
+    fn name(&self, ending: &str) -> String {
+        format!("{}.{ending}", self.path.file_stem().unwrap_or_default().to_string_lossy())
+    }
+
+    fn packed(&self, context: &Context, pack: impl FnOnce(&File) -> io::Result<()>) -> Result<File> {
+        let tracker = Tracker::new(context.observer(), Task::Pack { path: &self.path }, None);
+        tracker.set(0);
+        let folder = context.temporary()?;
+        let file = tempfile::tempfile_in(folder).map_err(|source| Error::Write { path: folder.into(), source })?;
+        pack(&file).map_err(|source| Error::Write { path: folder.into(), source })?;
+        Ok(file)
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A snapshot in its travelling form, the machine that it is of, and the pages of the root that are wanted first.
+fn open_snapshot(context: &Context, path: &Path) -> Result<((Layer, SnapshotConfig), snapshot::MachineId, Vec<u32>)> {
     let error = |source| Error::Snapshot { path: path.into(), source };
     let snapshot = Snapshot::open(HostFile::open("snapshot", path)?).map_err(error)?;
     let machine = *snapshot.machine();
     machine.require(&snapshot::MachineId { model: MODEL, ..machine }).map_err(error)?;
-    let tracker = Tracker::new(context.observer(), Task::PackSnapshot { path }, None);
+    let tracker = Tracker::new(context.observer(), Task::Pack { path }, None);
     tracker.set(0);
     let folder = context.temporary()?;
     let mut file = tempfile::tempfile_in(folder).map_err(|source| Error::Write { path: folder.into(), source })?;
@@ -261,8 +327,9 @@ fn open_snapshot(context: &Context, path: &Path) -> Result<((Layer, SnapshotConf
     drop(tracker);
     context.notice(Notice::Packed { path, bytes: packed.file_length, stored: stored_bytes });
     let content = snapshot.header().content_digest.to_string();
+    let hot = snapshot.sections().take_if_present::<HotPages>(0).map_err(error)?;
     let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, devices: machine.devices };
-    Ok(((Layer::new(path, file, SNAPSHOT_TYPE)?, config), machine))
+    Ok(((Layer::new(path, file, SNAPSHOT_TYPE, &name_of(path))?, config), machine, hot.map(|hot| hot.root).unwrap_or_default()))
 }
 
 /// Which repository of a registry has been seen to have a layer. Another one can have it from there.

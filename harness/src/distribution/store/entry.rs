@@ -20,6 +20,9 @@ pub struct Entry {
     /// Digest of its code, as the configuration has it.
     #[serde(default)]
     pub code: Option<String>,
+    /// The machine has neither kernel nor initramfs: they were not fetched, since there is a snapshot to restore.
+    #[serde(default)]
+    pub restores_only: bool,
     /// The snapshot, if there is one.
     pub snapshot: Option<StoredFile>,
     /// The signatures that the registry had of the document. They are verified when it matters who signed.
@@ -44,7 +47,7 @@ pub struct ResizedMachine {
 /// A file in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
-    /// The layer that it came as, which names the file. A snapshot is kept unpacked, so its bytes are others.
+    /// What names the file: of a snapshot the digest of the layer that it came as, unpacked since; of a machine that of its own bytes.
     pub layer: Sha256,
     /// Bytes of the file.
     pub bytes: u64,

@@ -1,4 +1,4 @@
-//! What has been pulled, on this host: machines and snapshots by the digests of the layers that they came as, and what references named.
+//! What has been pulled, on this host: machines by their digests, snapshots by those of the layers that they came as, and what references named.
 //!
 //! A file is verified before it takes its name, is never written again, and goes only when nothing names it and nobody has it open: whoever
 //! uses a file has it locked. `lock` is shared by all who add or take something, and alone for who removes.
@@ -6,8 +6,9 @@
 //! ```text
 //! lock                   see above
 //! references/DIGEST      what a reference named, as JSON; the name is the digest of the reference
-//! files/LAYER.aot|wasm|snap
-//! files/LAYER.snap       of a machine's layer: the snapshot that was made of it here, if it came without
+//! files/DIGEST.aot|wasm  a machine
+//! files/LAYER.snap       a snapshot, unpacked
+//! files/DIGEST.snap      of a machine: the snapshot that was made of it here, if it came without
 //! partial/LAYER          what has come of a layer that is being fetched
 //! partial/LAYER.lock     held by who fetches it
 //! sessions/              see there
@@ -288,6 +289,7 @@ mod tests {
             format: CodeFormat::Aot,
             target: None,
             code: None,
+            restores_only: false,
             snapshot: None,
             signatures: Vec::new(),
             pulled: 0,

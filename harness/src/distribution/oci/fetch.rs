@@ -1,0 +1,499 @@
+//! What a pull fetches, and what the store makes of it.
+
+use super::digest::Sha256;
+use super::document::{CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, Layers, MAX_DOCUMENT, MAX_ENTRIES, Machine, Manifest, decode};
+use super::error::OciError;
+use super::host::{Host, Reason};
+use super::layer::{Assembly, BOOT_PARTS, Origin, Packed};
+use super::meter::Meter;
+use super::pull::{Standing, VmArtifacts, intact, verify};
+use super::registry::Registry;
+use crate::artifact::{Artifact, Kind, MAX_FILE_LEN, Part, PartKind};
+use crate::context::Context;
+use crate::distribution::store::{Entry, Lock, ResizedMachine, SNAPSHOT_ENDING, Store, StoredFile};
+use crate::distribution::trust::Signature;
+use crate::error::{Error, Result};
+use crate::host::backend::clock::seconds_since_1970;
+use crate::host::file::HostFile;
+use crate::observer::{Notice, Task, Tracker};
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use snapshot::Travelling;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A pull that is under way.
+pub struct Pull<'a> {
+    pub context: &'a Context,
+    pub store: &'a Store,
+    pub registry: &'a Registry,
+    pub host: Host,
+    /// Also what only a boot needs.
+    pub to_boot: bool,
+    pub stand: &'a Standing,
+}
+
+/// What was chosen.
+struct Choice {
+    config: Config,
+    machine: Machine,
+    snapshot: Option<Descriptor>,
+}
+
+/// A machine in the store.
+struct Kept {
+    file: StoredFile,
+    place: PathBuf,
+    pin: Lock,
+    /// It has no kernel.
+    restores_only: bool,
+}
+
+impl Pull<'_> {
+    /// Brings what the document `digest` names into the store.
+    pub fn fetch(&self, digest: Sha256) -> Result<(VmArtifacts, Entry)> {
+        let signatures = self.registry.wait(self.signatures(digest))?;
+        self.stand.require(&self.registry.name(), digest, &signatures)?;
+        let choice = self.registry.wait(self.choose(digest))?;
+        let wanted = self.wanted(&choice);
+        // Whoever wants several claims them in one order, so that nobody waits for someone who waits.
+        let layers: BTreeSet<Sha256> = wanted.layers(&choice).map(|layer| layer.digest).collect();
+        let _claims = layers.iter().map(|layer| self.store.claim(*layer)).collect::<Result<Vec<_>>>()?;
+
+        let snapshot_place = choice.snapshot.as_ref().map(|layer| (layer, self.store.file(layer.digest, SNAPSHOT_ENDING)));
+        let snapshot_pin = match &snapshot_place {
+            Some((layer, place)) => intact(self.store, place, layer.digest)?,
+            None => None,
+        };
+        let others = Others::of(self.store);
+        let kept = self.kept(&choice, &wanted, &others)?;
+        let mut missing: Vec<&Descriptor> = Vec::new();
+        if kept.is_none() {
+            missing.extend(wanted.missing(&choice, &others));
+        }
+        missing.extend(choice.snapshot.as_ref().filter(|_| snapshot_pin.is_none()));
+        self.download(&missing)?;
+        let machine = match kept {
+            Some(kept) => kept,
+            None => self.admit_machine(&choice, &wanted, &others)?,
+        };
+        let mut pins = vec![machine.pin];
+        let snapshot = match (&snapshot_place, snapshot_pin) {
+            (Some((layer, place)), pin) => {
+                if pin.is_none() {
+                    self.admit_snapshot(&choice.config, layer, place)?;
+                }
+                pins.push(pin.map_or_else(|| self.pin(place), Ok)?);
+                Some(self.stored(layer.digest, place)?)
+            }
+            (None, _) => None,
+        };
+        let entry = Entry {
+            reference: self.registry.name(),
+            digest,
+            machine: machine.file,
+            format: choice.config.code.format,
+            target: choice.config.code.target.clone(),
+            code: Some(choice.config.code.digest.clone()),
+            restores_only: machine.restores_only,
+            snapshot,
+            signatures,
+            pulled: seconds_since_1970(),
+            resized: self.resized(digest)?,
+        };
+        self.store.note(&entry)?;
+        let snapshot_file = snapshot_place.map(|(_, place)| place);
+        let reference = self.registry.name();
+        let artifacts = VmArtifacts { wasm_file: machine.place, snapshot_file, reference, digest, voucher: None, _pins: pins };
+        Ok((artifacts, entry))
+    }
+
+    /// Machines of other sizes that were made of what the document `digest` names.
+    fn resized(&self, digest: Sha256) -> Result<Vec<ResizedMachine>> {
+        let known = self.store.entry(&self.registry.name())?.filter(|entry| entry.digest == digest);
+        Ok(known.map(|entry| entry.resized).unwrap_or_default())
+    }
+
+    fn stored(&self, layer: Sha256, place: &Path) -> Result<StoredFile> {
+        let bytes = fs::metadata(place).map(|found| found.len());
+        let bytes = bytes.map_err(|source| Error::Read { what: "file of the store", path: place.into(), source })?;
+        Ok(StoredFile { layer, bytes })
+    }
+
+    fn pin(&self, place: &Path) -> Result<Lock> {
+        let lost = || Error::Read { what: "file of the store", path: place.into(), source: std::io::ErrorKind::NotFound.into() };
+        self.store.pin(place)?.ok_or_else(lost)
+    }
+
+    /// What is needed of a machine: without what only a boot needs where there is a snapshot to restore.
+    fn wanted(&self, choice: &Choice) -> Wanted {
+        let is_needed = |kind: &PartKind| self.to_boot || choice.snapshot.is_none() || !BOOT_PARTS.contains(kind);
+        match &choice.machine {
+            Machine::File(_) => Wanted { parts: Vec::new() },
+            Machine::Layers(layers) => Wanted { parts: layers.parts.keys().copied().filter(is_needed).collect() },
+        }
+    }
+
+    /// The machine, if the store has it already.
+    fn kept(&self, choice: &Choice, wanted: &Wanted, others: &Others) -> Result<Option<Kept>> {
+        let format = choice.config.code.format;
+        let layers = match &choice.machine {
+            Machine::File(layer) => {
+                let place = self.store.file(layer.digest, format.ending());
+                let Some(pin) = intact(self.store, &place, layer.digest)? else { return Ok(None) };
+                return Ok(Some(Kept { file: self.stored(layer.digest, &place)?, place, pin, restores_only: false }));
+            }
+            Machine::Layers(layers) => layers,
+        };
+        for other in others.like(choice, wanted) {
+            let place = self.store.file(other.file.layer, format.ending());
+            if let Some(pin) = intact(self.store, &place, other.file.layer)? {
+                let restores_only = other.artifact.parts().len() < layers.parts.len();
+                return Ok(Some(Kept { file: other.file.clone(), place, pin, restores_only }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The signatures of the document. Ones that are not understood are none.
+    async fn signatures(&self, digest: Sha256) -> Result<Vec<Signature>> {
+        match self.registry.signatures(digest).await {
+            Err(Error::Oci(error)) if !error.is_passing() => Ok(Vec::new()),
+            signatures => signatures,
+        }
+    }
+
+    /// The files for this host among those that the document `digest` names, told before any of them is fetched.
+    async fn choose(&self, digest: Sha256) -> Result<Choice> {
+        /// Tells the documents apart.
+        #[derive(Deserialize)]
+        struct Shape {
+            manifests: Option<IgnoredAny>,
+        }
+        let bytes = self.registry.named(Some(digest)).await?;
+        let shape: Shape = decode("document", &bytes)?;
+        if shape.manifests.is_none() {
+            let choice = self.read(&bytes).await?;
+            return match self.host.check(&choice.config) {
+                Ok(()) => Ok(choice),
+                Err(reason) => Err(self.incompatible(vec![reason])),
+            };
+        }
+        let index: Index = decode("index", &bytes)?;
+        let is_for = |architecture: &'static str| {
+            let fits = move |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| platform.architecture == architecture);
+            index.manifests.iter().take(MAX_ENTRIES).filter(fits)
+        };
+        let mut reasons = Vec::new();
+        // Native code first: WebAssembly is only interpreted.
+        for entry in is_for(self.host.architecture()).chain(is_for("wasm")) {
+            let choice = self.read(&self.registry.named(Some(entry.digest)).await?).await?;
+            match self.host.check(&choice.config) {
+                Ok(()) => return Ok(choice),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        if reasons.is_empty() {
+            let mut found: Vec<_> =
+                index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(|it| it.architecture.clone()).collect();
+            found.dedup();
+            let found = found.join(", ").chars().take(200).collect::<String>().escape_debug().to_string();
+            let wanted = self.host.architecture();
+            reasons.push((
+                "wrong-target",
+                format!("it is for {found}, but this host is {wanted}; push a machine for this host too, or a .wasm"),
+            ));
+        }
+        Err(self.incompatible(reasons))
+    }
+
+    fn incompatible(&self, reasons: Vec<Reason>) -> Error {
+        let kind = reasons.first().map_or("incompatible", |reason| reason.0);
+        let problem = reasons.into_iter().map(|reason| reason.1).collect::<Vec<_>>().join("; or: ");
+        OciError::Incompatible { reference: self.registry.name(), kind, problem }.into()
+    }
+
+    /// What a manifest names, with its configuration.
+    async fn read(&self, manifest: &[u8]) -> Result<Choice> {
+        /// What every manifest has.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Kind {
+            config: ConfigKind,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ConfigKind {
+            media_type: String,
+        }
+        let kind: Kind = decode("manifest", manifest)?;
+        if kind.config.media_type != CONFIG_TYPE {
+            let found = format!("its configuration is {}", kind.config.media_type.chars().take(100).collect::<String>().escape_debug());
+            return Err(OciError::NotPrebaked { reference: self.registry.name(), found }.into());
+        }
+        let manifest: Manifest = decode("manifest", manifest)?;
+        let config: Config =
+            decode("configuration", &self.registry.small("the configuration", manifest.config.digest, MAX_DOCUMENT).await?)?;
+        let (machine, snapshot) = manifest.files()?;
+        let contradiction = |problem: &str| Err(OciError::document("manifest", problem).into());
+        match &machine {
+            Machine::File(file) if file.media_type != config.code.format.media_type() => {
+                return contradiction("its machine is not of the format that its configuration says");
+            }
+            Machine::File(file) if file.size > MAX_FILE_LEN => return contradiction("its files are larger than any machine can be"),
+            Machine::File(_) => {}
+            Machine::Layers(layers) => layers.check(&config)?,
+        }
+        if snapshot.is_some() != config.snapshot.is_some() {
+            return contradiction("it and its configuration do not agree on whether there is a snapshot");
+        }
+        let unpacked = config.snapshot.as_ref().map_or(0, |snapshot| snapshot.stored_bytes);
+        if snapshot.as_ref().map_or(0, |snapshot| snapshot.size).max(unpacked) > MAX_SNAPSHOT_LEN {
+            return contradiction("its files are larger than any machine can be");
+        }
+        Ok(Choice { machine, snapshot, config })
+    }
+
+    /// Fetches layers to where they are kept until they are complete, all at the same time.
+    fn download(&self, layers: &[&Descriptor]) -> Result<()> {
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let files = layers.iter().map(|layer| self.store.open_partial(layer.digest)).collect::<Result<Vec<_>>>()?;
+        let total = layers.iter().map(|layer| layer.size).sum();
+        let meter = Meter::new(self.context.observer(), Task::Pull, layers.len(), total);
+        let fetches = layers.iter().zip(&files).enumerate().map(|(number, (layer, file))| {
+            let meter = &meter;
+            let before = file.metadata().map_or(0, |found| found.len());
+            async move {
+                meter.watch(number, before)?;
+                let path = self.store.partial(layer.digest);
+                let what = format!("the layer {}", layer.digest);
+                self.registry.fetch(&what, layer, (file, &path), |done| meter.watch(number, done)).await
+            }
+        });
+        let fetched = self.registry.wait(try_join_all(fetches));
+        if let Err(error) = fetched {
+            // On a full disk half a file is worth less than the room that it takes.
+            if error.kind() == "disk-full" {
+                layers.iter().for_each(|layer| drop(fs::remove_file(self.store.partial(layer.digest))));
+            }
+            return Err(error);
+        }
+        self.context.notice(Notice::Fetched { bytes: total });
+        Ok(())
+    }
+
+    /// Puts a machine, all of which has come, into the store.
+    fn admit_machine(&self, choice: &Choice, wanted: &Wanted, others: &Others) -> Result<Kept> {
+        let (config, format) = (&choice.config, choice.config.code.format);
+        let (partial, layer, restores_only) = match &choice.machine {
+            Machine::File(layer) => (self.store.partial(layer.digest), layer.digest, false),
+            Machine::Layers(layers) => {
+                let partial = self.store.partial(layers.code.digest).with_extension("machine");
+                let assembled = self.assemble(config, layers, wanted, others, &partial);
+                let layer = self.or_remove(&partial, assembled).inspect_err(|error| {
+                    // What has come is not what the documents say.
+                    if matches!(error, Error::Oci(_) | Error::Artifact { .. } | Error::Snapshot { .. }) {
+                        wanted.layers(choice).for_each(|layer| drop(fs::remove_file(self.store.partial(layer.digest))));
+                    }
+                })?;
+                (partial, layer, wanted.parts.len() < layers.parts.len())
+            }
+        };
+        self.or_remove(&partial, check_machine(config, &partial))?;
+        let place = self.store.file(layer, format.ending());
+        let stamp = self.store.admit(&partial, &place)?;
+        if let Machine::Layers(layers) = &choice.machine {
+            // Nobody needs them any more, and prune finds them if they stay.
+            layers.all().for_each(|layer| drop(fs::remove_file(self.store.partial(layer.digest))));
+        }
+        std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+        // What its code is, is remembered too, so that the first run need not look.
+        let error = |source| Error::Artifact { path: place.clone(), source };
+        let machine = Artifact::open(HostFile::open("machine", &place)?).map_err(error)?;
+        let code = machine.code_digest().map_err(error)?;
+        if code.to_string() != config.code.digest {
+            self.store.discard(&place)?;
+            return Err(OciError::document("configuration", "it does not describe the machine's code").into());
+        }
+        self.context.code_ledger().remember(machine.file().file(), stamp, code);
+        self.require_intact(layer, &place)?;
+        Ok(Kept { file: self.stored(layer, &place)?, pin: self.pin(&place)?, place, restores_only })
+    }
+
+    /// Puts a machine's file together at `path`, of its layers and of what other machines have. Returns the file's digest.
+    fn assemble(&self, config: &Config, layers: &Layers, wanted: &Wanted, others: &Others, path: &Path) -> Result<Sha256> {
+        let Some(sizes) = &config.layers else { return Err(OciError::document("configuration", "it has no lengths").into()) };
+        let open = |layer: &Descriptor| Packed::open(&self.store.partial(layer.digest));
+        let code = others.code(&config.code.digest);
+        let code_layer = if code.is_none() { Some(open(&layers.code)?) } else { None };
+        let mut part_layers = BTreeMap::new();
+        for (kind, layer) in layers.parts.iter().filter(|(kind, _)| wanted.parts.contains(kind)) {
+            if others.part(*kind, config).is_none() {
+                part_layers.insert(*kind, open(layer)?);
+            }
+        }
+        let own = part_layers.iter().map(|(kind, layer)| (*kind, Origin::Layer(layer)));
+        let found = wanted.parts.iter().filter_map(|kind| Some((*kind, Origin::Machine(others.part(*kind, config)?))));
+        let parts = own.chain(found).collect();
+        let Some(code) = code.map(Origin::Machine).or_else(|| code_layer.as_ref().map(Origin::Layer)) else {
+            return Err(OciError::document("manifest", "it has no code").into());
+        };
+        let writing = |source| Error::Write { path: path.into(), source };
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(writing)?;
+        Assembly::new(config, sizes, code, parts).write(&mut file, path)?;
+        Sha256::of_file(&file).map_err(|source| Error::Read { what: "machine", path: path.into(), source })
+    }
+
+    /// Unpacks a snapshot that has come whole into the store.
+    fn admit_snapshot(&self, config: &Config, layer: &Descriptor, place: &Path) -> Result<()> {
+        let partial = self.store.partial(layer.digest);
+        let unpacked = partial.with_extension("unpacked");
+        let error = |source| match source {
+            snapshot::Error::Io { source, .. } => Error::Write { path: unpacked.clone(), source },
+            source => Error::Snapshot { path: partial.clone(), source },
+        };
+        let unpack = || {
+            let travelling = Travelling::open(HostFile::open("snapshot", &partial)?).map_err(error)?;
+            let (header, machine) = (travelling.header(), travelling.machine());
+            let found = (header.content_digest.to_string(), travelling.stored_length(), machine.devices);
+            let wanted = config.snapshot.as_ref().map(|snapshot| (snapshot.content.clone(), snapshot.stored_bytes, snapshot.devices));
+            if (machine.model.as_str(), machine.ram_size) != (config.model.as_str(), config.ram_bytes) || Some(found) != wanted {
+                return Err(OciError::document("configuration", "it does not describe this snapshot").into());
+            }
+            let mut file = File::create(&unpacked).map_err(|source| Error::Write { path: unpacked.clone(), source })?;
+            let tracker = Tracker::new(self.context.observer(), Task::UnpackSnapshot, Some(travelling.stored_length()));
+            travelling.unpack(&mut file, |done| tracker.set(done)).map_err(error)
+        };
+        let result = unpack();
+        self.or_remove(&unpacked, result.map(drop)).or_else(|error| self.or_remove(&partial, Err(error)))?;
+        let stamp = self.store.admit(&unpacked, place)?;
+        // Nobody needs it any more, and prune finds it if it stays.
+        let _ = fs::remove_file(&partial);
+        std::thread::sleep(stamp.map_or(Duration::ZERO, |stamp| stamp.wait()));
+        self.require_intact(layer.digest, place)
+    }
+
+    /// Reads back what is on the disk, and remembers that it is good.
+    fn require_intact(&self, layer: Sha256, place: &Path) -> Result<()> {
+        if verify(self.store.ledger(), place, layer)? {
+            return Ok(());
+        }
+        self.store.discard(place)?;
+        let source = std::io::Error::other("the data read back differs from the data written");
+        Err(Error::Read { what: "file of the store", path: place.into(), source })
+    }
+
+    /// Removes a file that turned out to be of no use.
+    fn or_remove<T>(&self, path: &Path, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        result
+    }
+}
+
+/// Bytes of a snapshot. Memory and disk of a machine are in 4 GiB; the rest is for sections, an index, frames that do not shrink.
+const MAX_SNAPSHOT_LEN: u64 = (4 << 30) + (256 << 20);
+
+/// Checks that the machine in the file at `path` is as `config` says, its code apart.
+fn check_machine(config: &Config, path: &Path) -> Result<()> {
+    let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(|source| Error::Artifact { path: path.into(), source })?;
+    let (format, target) = match artifact.kind() {
+        Kind::Wasm => (CodeFormat::Wasm, None),
+        Kind::Aot { target } => (CodeFormat::Aot, Some(target.as_str())),
+    };
+    if (format, target, artifact.size().ram_size) != (config.code.format, config.code.target.as_deref(), config.ram_bytes) {
+        return Err(OciError::document("configuration", "it does not describe this machine").into());
+    }
+    Ok(())
+}
+
+/// The parts of a machine that are needed.
+struct Wanted {
+    parts: Vec<PartKind>,
+}
+
+impl Wanted {
+    /// The layers for it, the snapshot's included.
+    fn layers<'a>(&'a self, choice: &'a Choice) -> impl Iterator<Item = &'a Descriptor> {
+        let (file, layers) = match &choice.machine {
+            Machine::File(file) => (Some(file), None),
+            Machine::Layers(layers) => (Some(&layers.code), Some(layers)),
+        };
+        let parts = layers.into_iter().flat_map(move |layers| self.parts.iter().filter_map(move |kind| layers.parts.get(kind)));
+        file.into_iter().chain(parts).chain(&choice.snapshot)
+    }
+
+    /// The layers of the machine that must be fetched.
+    fn missing<'a>(&'a self, choice: &'a Choice, others: &Others) -> Vec<&'a Descriptor> {
+        match &choice.machine {
+            Machine::File(file) => vec![file],
+            Machine::Layers(layers) => {
+                let code = Some(&layers.code).filter(|_| others.code(&choice.config.code.digest).is_none());
+                let is_missing = |kind: &&PartKind| others.part(**kind, &choice.config).is_none();
+                let parts = self.parts.iter().filter(is_missing).filter_map(|kind| layers.parts.get(kind));
+                code.into_iter().chain(parts).collect()
+            }
+        }
+    }
+}
+
+/// The machines in the store. One that is to be put together has what they have from them.
+struct Others(Vec<Other>);
+
+struct Other {
+    file: StoredFile,
+    artifact: Artifact<HostFile>,
+    _pin: Lock,
+}
+
+impl Others {
+    fn of(store: &Store) -> Self {
+        let mut others: BTreeMap<Sha256, Other> = BTreeMap::new();
+        // One that cannot be used is none: what it has is fetched.
+        for entry in store.entries().unwrap_or_default() {
+            let resized = entry.resized.iter().map(|machine| &machine.file);
+            for file in std::iter::once(&entry.machine).chain(resized) {
+                let place = store.file(file.layer, entry.format.ending());
+                if !others.contains_key(&file.layer)
+                    && let Ok(Some(pin)) = intact(store, &place, file.layer)
+                    && let Ok(opened) = HostFile::open("machine", &place)
+                    && let Ok(artifact) = Artifact::open(opened)
+                {
+                    others.insert(file.layer, Other { file: file.clone(), artifact, _pin: pin });
+                }
+            }
+        }
+        Self(others.into_values().collect())
+    }
+
+    /// One with this code.
+    fn code(&self, digest: &str) -> Option<&Artifact<HostFile>> {
+        self.0.iter().map(|other| &other.artifact).find(|artifact| artifact.said_code_digest().to_string() == digest)
+    }
+
+    /// One with the same part as the machine that `config` describes.
+    fn part(&self, kind: PartKind, config: &Config) -> Option<&Artifact<HostFile>> {
+        let digest = config.payload.get(kind.name())?;
+        self.0.iter().map(|other| &other.artifact).find(|artifact| artifact.part(kind).is_ok_and(|part| part.digest.to_string() == *digest))
+    }
+
+    /// Those that are the machine that was chosen, with all that is wanted of it.
+    fn like<'a>(&'a self, choice: &'a Choice, wanted: &'a Wanted) -> impl Iterator<Item = &'a Other> {
+        let config = &choice.config;
+        self.0.iter().filter(move |Other { artifact, .. }| {
+            let size = artifact.size();
+            let pages = config.layers.as_ref().map(|layers| layers.memory_pages);
+            let is_of_it = |part: &Part| config.payload.get(part.kind.name()) == Some(&part.digest.to_string());
+            artifact.said_code_digest().to_string() == config.code.digest
+                && (Some(size.pages), size.ram_size) == (pages, config.ram_bytes)
+                && artifact.parts().iter().all(is_of_it)
+                && wanted.parts.iter().all(|kind| artifact.part(*kind).is_ok())
+        })
+    }
+}
