@@ -234,7 +234,8 @@ fn layers_that_are_not_what_their_configuration_says_are_refused() {
     let manifest = world.manifest("demo", "1");
     let good: Value = serde_json::from_slice(&world.blob("demo", &manifest["config"]["digest"])).unwrap();
     let zeroes = format!("blake3:{}", "0".repeat(64));
-    let changes: [(fn(&mut Value, &str), &str); 8] = [
+    type Change = fn(&mut Value, &str);
+    let changes: [(Change, &str); 8] = [
         (|config, _| config["layers"]["parts"]["root"] = 512.into(), "root"),
         (|config, _| config["layers"]["parts"]["kernel"] = 19_999.into(), "kernel has 20000 bytes"),
         (|config, _| config["layers"]["parts"]["kernel"] = 20_001.into(), "kernel has 20000 bytes"),

@@ -6,10 +6,9 @@ use super::layer::{Assembly, Origin, Packed};
 use crate::artifact::{Artifact, MAX_FILE_LEN, PartKind};
 use crate::error::{Error, Result};
 use crate::host::file::{self, HostFile};
-use snapshot::{Digest, Digester, ReadAt};
+use snapshot::{Digest, ReadAt};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Joins the layers of a machine that are among `files` to its file at `output`, which is empty. Which of them is what, is told by what is in them, since
@@ -73,13 +72,5 @@ fn content_of(layer: &Packed, sizes: &LayerConfig) -> Option<Digest> {
         Packed::Disk(_) => *sizes.parts.get(PartKind::Root.name())?,
         Packed::Stream(_) => MAX_FILE_LEN,
     };
-    let mut digester = Digester::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut content = layer.reader().ok()?.take(limit);
-    loop {
-        match content.read(&mut buffer).ok()? {
-            0 => return Some(digester.finish()),
-            count => digester.update(&buffer[..count]),
-        }
-    }
+    layer.digest(limit)
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::host::file::HostFile;
 use emu::machine::model::MODEL;
 use payload::PartKind::Root;
-use snapshot::{Digest, ReadAt, Space, SpaceReader, Travelling, pack_disk};
+use snapshot::{Digest, Digester, ReadAt, Space, SpaceReader, Travelling, pack_disk};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -99,6 +99,19 @@ impl Packed {
                 Ok(Content::Stream(decoder))
             }
             Self::Disk(disk) => disk.reader(Space::Disk(0)).map(Content::Disk).map_err(io::Error::other),
+        }
+    }
+
+    /// The digest of the first `limit` bytes of what is in it, if they can be unpacked.
+    pub fn digest(&self, limit: u64) -> Option<Digest> {
+        let mut digester = Digester::new();
+        let mut buffer = vec![0; 1 << 16];
+        let mut content = self.reader().ok()?.take(limit);
+        loop {
+            match content.read(&mut buffer).ok()? {
+                0 => return Some(digester.finish()),
+                count => digester.update(&buffer[..count]),
+            }
         }
     }
 }

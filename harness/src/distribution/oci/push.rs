@@ -8,22 +8,23 @@ use super::document::{
 };
 use super::error::OciError;
 use super::host::architecture;
-use super::layer::{pack_code, pack_part};
+use super::layer::{Packed, pack_code, pack_part};
 use super::meter::Meter;
 use super::registry::Registry;
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{AOT_VERSION, Artifact, Kind, Part, PartKind, WASM_VERSION};
+use crate::artifact::{AOT_VERSION, Artifact, Kind, MAX_FILE_LEN, Part, PartKind, WASM_VERSION};
 use crate::context::Context;
 use crate::distribution::trust::SigningKey;
 use crate::error::{Error, Result};
 use crate::host::file::{HostFile, atomic};
 use crate::observer::{Notice, Task, Tracker};
+use crate::text::hex;
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
 use payload::Metadata;
-use snapshot::{FORMAT_VERSION, HotPages, Snapshot, pack};
+use snapshot::{Digest, FORMAT_VERSION, HotPages, Snapshot, pack};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use wamr::Baseline;
 
@@ -213,7 +214,7 @@ fn least_processor(
     context: &Context,
     artifact: &Artifact<HostFile>,
     (path, target): (&Path, &str),
-    digest: snapshot::Digest,
+    digest: Digest,
     given: Option<&str>,
 ) -> Result<String> {
     let recorded = artifact.cpu().map_err(|source| Error::Artifact { path: path.into(), source })?;
@@ -272,21 +273,41 @@ impl Machine {
     fn pack_code(&self, context: &Context) -> Result<Layer> {
         let code = self.artifact.code().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         let name = self.name(&format!("code.{}.zst", self.config.code.format.ending()));
-        let file = self.packed(context, |file| pack_code(&code, file))?;
+        let file = self.packed_once(context, Digest::of(&code), |file| pack_code(&code, file))?;
         Layer::new(&self.path, file, CODE_TYPE, &name)
     }
 
     /// The layers of its parts.
     fn pack_parts(&self, context: &Context, hot: &[u32]) -> Result<Vec<Layer>> {
         let pack = |part: &Part| {
-            let name = self.name(&match part.kind {
-                PartKind::Root => part.kind.to_string(),
-                kind => format!("{kind}.zst"),
-            });
-            let file = self.packed(context, |file| pack_part(&self.artifact, part, hot, file))?;
-            Layer::new(&self.path, file, &part_type(part.kind), &name)
+            let pack = |file: &File| pack_part(&self.artifact, part, hot, file);
+            let (file, name) = match part.kind {
+                PartKind::Root => (self.packed(context, pack)?, part.kind.to_string()),
+                kind => (self.packed_once(context, part.digest, pack)?, format!("{kind}.zst")),
+            };
+            Layer::new(&self.path, file, &part_type(part.kind), &self.name(&name))
         };
         self.artifact.parts().iter().map(pack).collect()
+    }
+
+    /// What `pack` makes of content with this digest, which many machines have: it is kept, since making it takes seconds.
+    fn packed_once(&self, context: &Context, content: Digest, pack: impl FnOnce(&File) -> io::Result<()>) -> Result<File> {
+        let place = context.cache("packed").map(|folder| folder.join(content_name(content)));
+        if let Some(place) = &place
+            && let Ok(layer) = Packed::open(place)
+            && layer.digest(MAX_FILE_LEN) == Some(content)
+            && let Ok(file) = File::open(place)
+        {
+            return Ok(file);
+        }
+        let file = self.packed(context, pack)?;
+        if let Some(place) = place {
+            // What is not kept is packed again.
+            let mut bytes = Vec::new();
+            let _ = (&file).seek(SeekFrom::Start(0)).and_then(|_| (&file).read_to_end(&mut bytes));
+            let _ = atomic::write(&place, &bytes);
+        }
+        Ok(file)
     }
 
     /// Its own name with another ending.
@@ -302,6 +323,11 @@ impl Machine {
         pack(&file).map_err(|source| Error::Write { path: folder.into(), source })?;
         Ok(file)
     }
+}
+
+/// What content is called when it is packed as this version does.
+fn content_name(content: Digest) -> String {
+    format!("{}.zst", hex(content.as_bytes()))
 }
 
 fn name_of(path: &Path) -> String {
