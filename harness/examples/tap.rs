@@ -57,7 +57,7 @@ fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let asks = |word: &str| asked.iter().any(|argument| argument == word);
     let options = NetworkOptions { link: Link::User { host: asks("host"), mtu: MTU }, ..NetworkOptions::default() };
-    let mut network = Network::open(&options, &mut OsEntropy::open().unwrap()).unwrap().unwrap();
+    let mut network = Network::open(&options, None, &mut OsEntropy::open().unwrap()).unwrap().unwrap();
     let mut tap = Tap { device: stdin(), offload: asks("offload"), buffer: vec![0; HEADER_SIZE + MAX_FRAME] };
     let flags = fcntl_getfl(&tap.device).unwrap();
     fcntl_setfl(&tap.device, flags | OFlags::NONBLOCK).unwrap();

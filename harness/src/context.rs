@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::host::file::ledger::Ledger;
 use crate::host::file::{lies_below, only_owner_writes, only_owner_writes_file, private_folder};
-use crate::network::Network;
+use crate::network::{Network, Resolver};
 use crate::observer::{Notice, Observer, Silent};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -60,6 +60,7 @@ pub struct Context {
     folders: Arc<Folders>,
     observer: Arc<dyn Observer>,
     network: Arc<Network>,
+    resolver: Option<Arc<dyn Resolver>>,
     /// What has been told once, and is not to be told again.
     told: Arc<Mutex<BTreeSet<String>>>,
     /// See [`Context::temporary_store`].
@@ -75,7 +76,7 @@ impl fmt::Debug for Context {
 impl Context {
     /// Works in these folders, and tells this observer.
     pub fn new(folders: Folders, observer: Arc<dyn Observer>) -> Self {
-        Self { folders: Arc::new(folders), observer, network: Arc::default(), told: Arc::default(), store: Arc::default() }
+        Self { folders: Arc::new(folders), observer, network: Arc::default(), resolver: None, told: Arc::default(), store: Arc::default() }
     }
 
     /// The same, and tells nobody.
@@ -86,6 +87,16 @@ impl Context {
     /// The same, and reaches registries like this.
     pub fn with_network(self, network: Network) -> Self {
         Self { network: Arc::new(network), ..self }
+    }
+
+    /// The same, and has names of hosts looked up by `resolver`: registries' and those that guests ask for.
+    pub fn with_resolver(self, resolver: Arc<dyn Resolver>) -> Self {
+        Self { resolver: Some(resolver), ..self }
+    }
+
+    /// The same with another observer.
+    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, ..self }
     }
 
     /// The same with another observer, made of the one that there is.
@@ -106,6 +117,11 @@ impl Context {
     /// How registries are reached.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Who looks up names of hosts, if not this host.
+    pub fn resolver(&self) -> Option<&Arc<dyn Resolver>> {
+        self.resolver.as_ref()
     }
 
     /// Tells the observer.

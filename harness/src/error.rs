@@ -366,6 +366,14 @@ pub enum Error {
     /// The guest cannot be attended any further.
     #[error(transparent)]
     Guest(#[from] attend::Failure),
+    /// Something was asked for that cannot be.
+    #[error("{what}: {problem}")]
+    Invalid {
+        /// What.
+        what: &'static str,
+        /// What was found, and what was wanted.
+        problem: String,
+    },
     /// Nothing was named.
     #[error("nothing to run: pass a reference, a machine, a snapshot or a session")]
     NothingToRun,
@@ -583,6 +591,7 @@ impl Error {
             Self::Host { .. } => "host",
             Self::Output { .. } => "output",
             Self::Guest(failure) => failure.kind(),
+            Self::Invalid { .. } => "invalid",
             Self::NothingToRun => "nothing-to-run",
             Self::NoSession { .. } => "no-session",
             Self::SessionInUse { .. } => "session-in-use",

@@ -2,8 +2,17 @@
 //! the way.
 
 use std::fmt;
+use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Looks up names of hosts in place of this host, which may not be able to: a static program on Android has no resolver, but the app that started it
+/// has.
+pub trait Resolver: Send + Sync {
+    /// The addresses of `name`; none if there is no such name. It may wait, and is asked from several threads.
+    fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
 
 /// See above.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,6 +91,24 @@ pub enum Task<'a> {
     },
 }
 
+impl Task<'_> {
+    /// A stable name, for programs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::FetchImage { .. } => "fetch-image",
+            Self::ReadImage { .. } => "read-image",
+            Self::ReadFolder => "read-folder",
+            Self::PackRoot => "pack-root",
+            Self::Pack { .. } => "pack",
+            Self::UnpackSnapshot => "unpack-snapshot",
+            Self::Compile { .. } => "compile",
+            Self::Boot { .. } => "boot",
+        }
+    }
+}
+
 /// Something that a person should know.
 #[derive(Debug)]
 pub enum Notice<'a> {

@@ -4,19 +4,28 @@
 //! is to be run, and the same sessions keep what is done. All that crosses the border are streams, numbers and text, so that an interface
 //! for C or for another language is a matter of passing them on.
 //!
+//! What such an interface needs besides is in the modules below: [`spec`] says in words and numbers what is to be run, [`output`] passes on what the
+//! guest writes, [`store`] tells what is in the store, and [`ensure`] can be cancelled.
+//!
 //! `harness/examples/embed.rs` is a program that does it.
 
+pub mod output;
+pub mod spec;
+pub mod store;
+
 use crate::context::Context;
+use crate::distribution::oci::{PullOptions, VmArtifacts};
 use crate::error::{Error, Result};
 use crate::exec::{self, ExecRequest};
 use crate::observer::{Notice, Observer, Progress};
 use crate::report::Report;
 use crate::run::console::{Console, Control, ControlCommand, InputSource, Terminal};
-use crate::run::{self, Outcome, RunRequest};
+use crate::run::{self, Outcome, RunRequest, named};
 use crate::session::Checkpoint;
 use devices::console::WindowSize;
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,11 +38,50 @@ use wamr::Runtime;
 /// A machine that runs. Dropping it ends the machine; what was done in a session is saved.
 #[derive(Debug)]
 pub struct Vm {
-    mailbox: Arc<Mailbox>,
-    /// It was stopped: what is fetched for it is not wanted any more.
-    stopped: Arc<AtomicBool>,
+    handle: Handle,
     /// None once it has been waited for.
     thread: Option<JoinHandle<(Result<Outcome>, Report)>>,
+}
+
+/// What is said to a machine that runs, from any thread. One that has ended hears nothing.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    mailbox: Arc<Mailbox>,
+    /// It was stopped: what is fetched for it is not wanted any more.
+    stopped: Cancel,
+}
+
+impl Deref for Vm {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// Gives up what is being done with it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Gives it up: it fails with [`Error::Cancelled`] soon, and what was fetched so far is kept.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is given up.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn watch(&self, context: Context) -> Context {
+        context.observed_by(|observer| Arc::new(Stoppable { observer, cancel: self.clone() }))
+    }
+}
+
+/// The same as [`named::ensure`], until `cancel` says otherwise.
+pub fn ensure(context: &Context, name: &str, options: &PullOptions, cancel: &Cancel) -> Result<VmArtifacts> {
+    named::ensure(&cancel.watch(context.clone()), name, options)
 }
 
 /// How a machine ended.
@@ -53,8 +101,8 @@ impl Vm {
         let (wake, waker) = UnixStream::pair().map_err(error)?;
         wake.set_nonblocking(true).map_err(error)?;
         waker.set_nonblocking(true).map_err(error)?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let context = context.observed_by(|observer| Arc::new(Stoppable { observer, stopped: stopped.clone() }));
+        let stopped = Cancel::default();
+        let context = stopped.watch(context);
         let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(Letters::default())), waker });
         let inbox = Inbox { mailbox: mailbox.clone(), wake, waiting: VecDeque::new() };
         let work = move || {
@@ -67,39 +115,12 @@ impl Vm {
         };
         // Starting WAMR touches the whole stack.
         let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK).spawn(work).map_err(error)?;
-        Ok(Self { mailbox, stopped, thread: Some(thread) })
+        Ok(Self { handle: Handle { mailbox, stopped }, thread: Some(thread) })
     }
 
-    /// Saves what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let (sender, receiver): (_, Receiver<Result<Checkpoint>>) = channel();
-        self.mailbox.post(|letters| letters.commands.push_back(Letter { command: ControlCommand::Save, answer: Some(sender) }));
-        receiver.recv().unwrap_or(Err(Error::MachineEnded))
-    }
-
-    /// Runs a second program in the machine, with its streams on `console`, and returns its exit status. It takes signals and sizes from `control`, and
-    /// begins once the machine's own program has.
-    pub fn exec(&self, request: &ExecRequest, console: Console, control: Box<dyn Control>) -> Result<u8> {
-        let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Host { what: "connect to a machine", source })?;
-        // One that has ended drops its end, which is told then.
-        self.mailbox.post(|letters| letters.clients.push_back(theirs));
-        exec::run(ours, request, console, control)
-    }
-
-    /// Saves what the guest has done, if it is in a session, and ends the machine: its user has gone.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.post(ControlCommand::Leave);
-    }
-
-    /// Tells the guest the size of its terminal.
-    pub fn resize(&self, window: WindowSize) {
-        self.post(ControlCommand::Resize(window));
-    }
-
-    /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine.
-    pub fn signal(&self, number: i32) {
-        self.post(ControlCommand::Signal(number));
+    /// What can be said to it, for other threads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Whether the machine has ended.
@@ -117,6 +138,47 @@ impl Vm {
         let (outcome, report) = ended.unwrap_or_else(|| (Err(Error::MachineEnded), Report::of("run")));
         Ended { outcome, report }
     }
+}
+
+impl Handle {
+    /// Saves what the guest has done so far in its session, and lets it go on. Returns when that is on the disk.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let (sender, receiver): (_, Receiver<Result<Checkpoint>>) = channel();
+        self.mailbox.post(|letters| letters.commands.push_back(Letter { command: ControlCommand::Save, answer: Some(sender) }));
+        receiver.recv().unwrap_or(Err(Error::MachineEnded))
+    }
+
+    /// Runs a second program in the machine, with its streams on `console`, and returns its exit status. It takes signals and sizes from `control`, and
+    /// begins once the machine's own program has.
+    pub fn exec(&self, request: &ExecRequest, console: Console, control: Box<dyn Control>) -> Result<u8> {
+        let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Host { what: "connect to a machine", source })?;
+        // One that has ended drops its end, which is told then.
+        self.mailbox.post(|letters| letters.clients.push_back(theirs));
+        exec::run(ours, request, console, control)
+    }
+
+    /// Saves what the guest has done, if it is in a session, and ends the machine. If that cannot be saved, the observer is told, and the machine runs on
+    /// until it is stopped again.
+    pub fn stop(&self) {
+        self.stopped.cancel();
+        self.post(ControlCommand::Leave);
+    }
+
+    /// The same for a user who has gone, and cannot be asked: if that cannot be saved, the machine ends with an error.
+    pub fn hang_up(&self) {
+        self.stopped.cancel();
+        self.post(ControlCommand::HangUp);
+    }
+
+    /// Tells the guest the size of its terminal.
+    pub fn resize(&self, window: WindowSize) {
+        self.post(ControlCommand::Resize(window));
+    }
+
+    /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine.
+    pub fn signal(&self, number: i32) {
+        self.post(ControlCommand::Signal(number));
+    }
 
     fn post(&self, command: ControlCommand) {
         self.mailbox.post(|letters| letters.commands.push_back(Letter { command, answer: None }));
@@ -124,19 +186,19 @@ impl Vm {
 }
 
 impl Drop for Vm {
-    /// Ends the machine as [`Self::stop`] does, and returns when its thread is gone.
+    /// Ends the machine as [`Handle::hang_up`] does, and returns when its thread is gone.
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.stop();
+            self.hang_up();
             self.join();
         }
     }
 }
 
-/// Gives up what comes before the machine once that is stopped.
+/// Gives up what is being done once that is cancelled.
 struct Stoppable {
     observer: Arc<dyn Observer>,
-    stopped: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 impl Observer for Stoppable {
@@ -149,7 +211,7 @@ impl Observer for Stoppable {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed) || self.observer.is_cancelled()
+        self.cancel.is_cancelled() || self.observer.is_cancelled()
     }
 }
 
@@ -235,7 +297,7 @@ impl Drop for Inbox {
 /// The program's side of a console.
 #[derive(Debug)]
 pub struct ConsoleEnds {
-    /// What is written here, the guest reads. To close it is to go away.
+    /// What is written here, the guest reads. To close it is to go away, or on three streams the end of what there is to read.
     pub stdin: PipeWriter,
     /// What the guest writes.
     pub stdout: PipeReader,
@@ -245,10 +307,18 @@ pub struct ConsoleEnds {
 
 /// A console on three new pipes, for a person whom the program stands in for: with a terminal of this size.
 pub fn console(terminal: Terminal) -> Result<(Console, ConsoleEnds)> {
+    on_pipes(InputSource::RemoteTerminal, terminal)
+}
+
+/// A console on three new pipes, without a terminal: every byte is as it was written.
+pub fn streams() -> Result<(Console, ConsoleEnds)> {
+    on_pipes(InputSource::Pipe, Terminal::default())
+}
+
+fn on_pipes(source: InputSource, terminal: Terminal) -> Result<(Console, ConsoleEnds)> {
     let pipes = || Ok([io::pipe()?, io::pipe()?, io::pipe()?]);
     let pipes: io::Result<_> = pipes();
     let [input, output, errors] = pipes.map_err(|source| Error::Host { what: "make pipes", source })?;
-    let console =
-        Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), source: InputSource::RemoteTerminal, terminal };
+    let console = Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), source, terminal };
     Ok((console, ConsoleEnds { stdin: input.1, stdout: output.0, stderr: errors.0 }))
 }

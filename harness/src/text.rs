@@ -15,6 +15,13 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The bytes that hexadecimal digits stand for.
+pub fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| Some((digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,6 +29,8 @@ mod tests {
     #[test]
     fn every_byte_has_two_digits() {
         assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(unhex("001fFF"), Some(vec![0, 0x1f, 0xff]));
+        assert_eq!((unhex("0"), unhex("0x"), unhex("é")), (None, None, None));
     }
 
     #[test]

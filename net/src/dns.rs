@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use smoltcp::wire::{DnsFlags, DnsOpcode, DnsPacket, DnsQueryType, DnsQuestion, DnsRcode};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const HEADER: usize = 12;
 const PTR: u16 = 12;
@@ -10,6 +10,8 @@ const ANY: u16 = 255;
 const IN: u16 = 1;
 /// How long an answer of ours may be kept, in seconds.
 const TIME_TO_LIVE: u32 = 60;
+/// Addresses in an answer: as many as a datagram of 512 bytes has room for, if all are IPv6 and the name is the longest.
+const MAX_ADDRESSES: usize = 8;
 /// The name in an answer: it is that of the question, behind the header.
 const NAME_OF_THE_QUESTION: [u8; 2] = [0xc0, HEADER as u8];
 
@@ -18,6 +20,31 @@ const NAME_OF_THE_QUESTION: [u8; 2] = [0xc0, HEADER as u8];
 pub fn answers(query: &[u8], answer: &[u8]) -> bool {
     let (Some(asked), Some(told)) = (Question::of(query), Question::of(answer)) else { return false };
     query[..2] == answer[..2] && is_answer(answer) && asked.name == told.name && asked.kind == told.kind
+}
+
+/// What is to be answered to `query`, a guest's, where all that can be looked up are the addresses of a name. `look_up` gives none if there is no such
+/// name, and `None` if nobody can tell. A message that is too short for a question has an empty answer.
+pub fn answer_by(query: &[u8], look_up: impl FnOnce(&str) -> Option<Vec<IpAddr>>) -> Vec<u8> {
+    if query.len() < HEADER {
+        return Vec::new();
+    }
+    let Some(question) = Question::of(query) else { return failure(query, DnsRcode::NotImp) };
+    let (v4, v6) = (u16::from(DnsQueryType::A), u16::from(DnsQueryType::Aaaa));
+    if question.kind != v4 && question.kind != v6 {
+        return failure(query, DnsRcode::NotImp);
+    }
+    match look_up(&question.name) {
+        None => failure(query, DnsRcode::ServFail),
+        Some(found) if found.is_empty() => failure(query, DnsRcode::NXDomain),
+        Some(found) => {
+            let record = |address: &IpAddr| match address {
+                IpAddr::V4(address) => (v4, address.octets().to_vec()),
+                IpAddr::V6(address) => (v6, address.octets().to_vec()),
+            };
+            let records = found.iter().map(record).filter(|(kind, _)| *kind == question.kind);
+            answer(query, &question, records.take(MAX_ADDRESSES).collect())
+        }
+    }
 }
 
 fn is_answer(message: &[u8]) -> bool {
@@ -227,6 +254,37 @@ pub(crate) mod tests {
         let mut cut = query("db", 1);
         cut.truncate(15);
         assert_eq!(answered(&cut)[3] & 15, 4);
+    }
+
+    #[test]
+    fn addresses_that_were_looked_up_are_an_answer() {
+        let found = || Some(vec![IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])]);
+        for (kind, end) in [(1, vec![0, 4, 192, 0, 2, 1]), (28, vec![0, 16, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])] {
+            let question = query("Example.org", kind);
+            let answer = answer_by(&question, |name| {
+                assert_eq!(name, "example.org");
+                found()
+            });
+            assert!(answers(&question, &answer) && answer.ends_with(&end), "{answer:?}");
+            assert_eq!(answer[6..8], [0, 1]);
+        }
+    }
+
+    #[test]
+    fn what_was_not_found_is_told_from_what_could_not_be_looked_up() {
+        let question = query("example.org", 1);
+        let code = |answer: Vec<u8>| (answers(&question, &answer), answer[3] & 15, answer[7]);
+        assert_eq!(code(answer_by(&question, |_| Some(vec![]))), (true, 3, 0));
+        assert_eq!(code(answer_by(&question, |_| None)), (true, 2, 0));
+        // The name exists: no address of this kind is no error.
+        assert_eq!(code(answer_by(&question, |_| Some(vec![std::net::Ipv6Addr::LOCALHOST.into()]))), (true, 0, 0));
+        let many = answer_by(&question, |_| Some(vec![Ipv4Addr::LOCALHOST.into(); 1000]));
+        assert!(many.len() <= 512 && many[7] == 8);
+        // Other records than addresses are not looked up at all.
+        let mail = query("example.org", 15);
+        let answer = answer_by(&mail, |_| unreachable!("nobody knows"));
+        assert_eq!((answers(&mail, &answer), answer[3] & 15), (true, 4));
+        assert_eq!(answer_by(b"short", |_| unreachable!("it is no question")), []);
     }
 
     #[test]

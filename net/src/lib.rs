@@ -28,7 +28,7 @@ mod wire;
 pub use action::{Action, Failure, Interest, QueryId};
 pub use alias::MAX_ALIASES;
 pub use config::{Config, MAX_DATAGRAM_FLOWS, MAX_FRAMES, MAX_HALF_OPEN, MAX_OUTGOING, MAX_QUERIES, MAX_QUESTIONS, MAX_STREAMS, Mac};
-pub use dns::answers;
+pub use dns::{answer_by, answers};
 pub use flow::{FlowId, Protocol};
 pub use link::Offload;
 pub use stack::{Connection, Stack};

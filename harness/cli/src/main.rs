@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Images(args) => verbs::images::run(&shell, &args),
         Command::Sessions(args) => verbs::sessions::run(&shell, &args),
         Command::Prune(args) => verbs::prune::run(&shell, &args),
+        Command::Serve(args) => verbs::serve::run(&shell, &args),
         Command::Unpack(args) => verbs::unpack::run(&shell, &args),
         Command::Key(args) => verbs::key::run(&shell, &args),
         Command::Trust(args) => verbs::trust::run(&shell, &args),

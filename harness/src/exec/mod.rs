@@ -119,7 +119,7 @@ pub fn run(stream: UnixStream, request: &ExecRequest, console: Console, mut cont
                     client.send(ExecOrder::Signal(number));
                 }
                 ControlCommand::Resize(window) => client.send(ExecOrder::Resize(ExecWindow { cols: window.cols, rows: window.rows })),
-                ControlCommand::Leave => return client.leave(Signal::HUP.as_raw()),
+                ControlCommand::Leave | ControlCommand::HangUp => return client.leave(Signal::HUP.as_raw()),
                 ControlCommand::Save => {}
             }
         }

@@ -152,3 +152,30 @@ pub fn seed(randomness: Randomness) -> Result<Seed> {
     }
     Ok(seed)
 }
+
+/// A seed for a guest that is restored: the host's, mixed with what the caller has, which so can only add to it. A caller who gives the same twice does
+/// not make two guests alike.
+pub fn fresh_seed(given: Option<&Seed>) -> Result<Seed> {
+    let mut fresh = seed(Randomness::Host)?;
+    mix(&mut fresh, given);
+    Ok(fresh)
+}
+
+fn mix(fresh: &mut Seed, given: Option<&Seed>) {
+    fresh.iter_mut().zip(given.into_iter().flatten()).for_each(|(own, given)| *own ^= given);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_that_is_given_counts_and_does_not_make_guests_alike() {
+        let mut seed = [0x55; SEED_LEN];
+        mix(&mut seed, None);
+        assert_eq!(seed, [0x55; SEED_LEN]);
+        mix(&mut seed, Some(&[0x0f; SEED_LEN]));
+        assert_eq!(seed, [0x5a; SEED_LEN]);
+        assert_ne!(fresh_seed(Some(&seed)).unwrap(), fresh_seed(Some(&seed)).unwrap());
+    }
+}

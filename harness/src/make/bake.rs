@@ -199,7 +199,7 @@ fn rehearsed(
 /// The network that the guest has meanwhile.
 fn network(bake: &Bake) -> Result<Option<Network>> {
     match &bake.network {
-        Some(options) => Network::open(options, &mut OsEntropy::open()?),
+        Some(options) => Network::open(options, None, &mut OsEntropy::open()?),
         None => Ok(None),
     }
 }

@@ -215,6 +215,7 @@ impl Attended {
                 ControlCommand::Resize(window) => Event::Resize(window),
                 ControlCommand::Save => Event::Save,
                 ControlCommand::Leave => Event::Leave,
+                ControlCommand::HangUp => Event::HangUp,
             });
         }
         while let Some(client) = self.outside.borrow_mut().control().take_client() {

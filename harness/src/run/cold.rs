@@ -10,7 +10,7 @@ use crate::host::backend::disk::Verify;
 use crate::host::file::atomic::AtomicFile;
 use crate::host::net::Network;
 use crate::machine::boot::{self, BootOptions};
-use crate::machine::config::{ConfigBuilder, Randomness, seed};
+use crate::machine::config::{ConfigBuilder, Randomness, fresh_seed, seed};
 use crate::machine::drive::Drive;
 use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
@@ -54,7 +54,10 @@ pub fn run(
         output: &output,
         clock,
         randomness,
-        seed: Some(seed(randomness)?),
+        seed: Some(match randomness {
+            Randomness::Host => fresh_seed(request.seed.as_ref())?,
+            Randomness::Published => seed(randomness)?,
+        }),
         shares: &request.devices.shares,
         program: &program,
         network: network_info.as_ref(),

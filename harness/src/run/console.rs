@@ -84,6 +84,8 @@ pub enum ControlCommand {
     Save,
     /// Save it, and end.
     Leave,
+    /// The same, but nobody is left to be asked what to do if it cannot be saved: the run ends then too, with an error.
+    HangUp,
 }
 
 /// What a machine's user controls it by: commands come from it, and it has the terminal, if there is one.

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
 use crate::host::net::NetworkOptions;
 use crate::machine::DebugAid;
+use crate::machine::config::Seed;
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::{ClockSource, Devices, EngineKind};
@@ -76,6 +77,8 @@ pub struct RunRequest {
     pub aid: Option<DebugAid>,
     /// How a reference is looked up.
     pub pull: PullOptions,
+    /// Random bytes for the guest's generator, besides the host's. To be drawn anew for each run.
+    pub seed: Option<Seed>,
 }
 
 /// What is to be run.
@@ -125,6 +128,7 @@ impl RunRequest {
             limit_instructions: None,
             aid: None,
             pull: PullOptions::default(),
+            seed: None,
         }
     }
 

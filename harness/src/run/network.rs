@@ -36,7 +36,7 @@ pub fn open(
         let exposed = machine.map(MachineFile::exposed_ports).unwrap_or_default();
         options.published.extend(exposed.iter().filter_map(|port| Publish::exposed(port)));
     }
-    let network = Network::open(&options, &mut OsEntropy::open()?)?;
+    let network = Network::open(&options, context.resolver().cloned(), &mut OsEntropy::open()?)?;
     let addresses = network.iter().flat_map(Network::addresses);
     for (Publish { host, guest, protocol }, address) in options.published.iter().zip(addresses) {
         // The others are as asked for.

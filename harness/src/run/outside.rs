@@ -84,6 +84,7 @@ impl Outside {
         while let Some(command) = self.control.take() {
             match command {
                 ControlCommand::Leave => self.ending = Some(Ending::Left),
+                ControlCommand::HangUp => self.ending = Some(Ending::Signalled(Signal::HUP.as_raw())),
                 ControlCommand::Signal(number) if ENDING.iter().any(|signal| signal.as_raw() == number) => {
                     self.ending = Some(Ending::Signalled(number));
                 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
 use crate::host::net::Network;
-use crate::machine::config::{ConfigBuilder, Randomness, seed};
+use crate::machine::config::{ConfigBuilder, Randomness, fresh_seed};
 use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
@@ -143,7 +143,7 @@ fn in_wamr(
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
-    let config = machine.config(request.clock, Randomness::Host, Some(seed(Randomness::Host)?), shares, (program, network))?;
+    let config = machine.config(request.clock, Randomness::Host, Some(fresh_seed(request.seed.as_ref())?), shares, (program, network))?;
     let load = |snapshot| machine.load(module, shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {
@@ -165,7 +165,7 @@ fn natively(
     if let Some(machine) = machine {
         parts.put_first(own, machine.open_disks(Some(saved))?);
     }
-    let config = parts.take_config(output, request.clock, Randomness::Host, Some(seed(Randomness::Host)?))?;
+    let config = parts.take_config(output, request.clock, Randomness::Host, Some(fresh_seed(request.seed.as_ref())?))?;
     let found = *saved.machine();
     let ram = match request.restore {
         RestoreMode::Read if saved.is_whole() => {

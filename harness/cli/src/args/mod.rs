@@ -14,6 +14,7 @@ mod network;
 mod program;
 mod registry;
 mod run;
+mod serve;
 mod trust;
 mod value;
 
@@ -29,6 +30,7 @@ pub use network::NetworkArgs;
 pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
+pub use serve::ServeArgs;
 pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 
 use crate::shell::write_line;
@@ -115,6 +117,9 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Remove unreferenced files from the store
     Prune(PruneArgs),
+    /// Run machines for another program, which speaks on standard input and output
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(ServeArgs),
     /// Unpack a machine or a snapshot that an ordinary OCI client has pulled, so that it can be run
     Unpack(UnpackArgs),
     /// Make keys for signing
@@ -155,6 +160,7 @@ impl Command {
             Self::Convert(args) => Some(&args.registry),
             Self::Push(args) => Some(&args.registry),
             Self::Pull(args) => Some(&args.registry),
+            Self::Serve(args) => Some(&args.registry),
             Self::Boot(_)
             | Self::Exec(_)
             | Self::Copy(_)
@@ -187,6 +193,7 @@ impl Command {
             Self::Images(_) => "images",
             Self::Sessions(_) => "sessions",
             Self::Prune(_) => "prune",
+            Self::Serve(_) => "serve",
             Self::Unpack(_) => "unpack",
             Self::Key(_) => "key",
             Self::Trust(_) => "trust",

@@ -32,7 +32,7 @@ pub fn run(shell: &Shell, args: &BootArgs, start: Instant) -> ExitCode {
 
 fn boot(shell: &Shell, args: &BootArgs, start: Instant, report: &mut Report) -> Result<u8> {
     let signals = Signals::catch()?;
-    let network = args.network.options().map(|options| Network::open(&options, &mut OsEntropy::open()?)).transpose()?.flatten();
+    let network = args.network.options().map(|options| Network::open(&options, None, &mut OsEntropy::open()?)).transpose()?.flatten();
     let devices = Devices { network: network.is_some(), ..(&args.cold.devices).into() };
     let mut parts = ConfigBuilder::open(
         &shell.context,

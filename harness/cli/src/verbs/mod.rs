@@ -16,6 +16,7 @@ mod publish;
 pub mod pull;
 pub mod push;
 pub mod run;
+pub mod serve;
 pub mod sessions;
 pub mod trust;
 pub mod unpack;
@@ -41,6 +42,12 @@ fn end(shell: &Shell, result: Result<()>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// A list for scripts.
+fn json(list: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(list).map_err(|source| Error::Host { what: "write JSON", source: source.into() })?;
+    Ok(format!("{text}\n"))
 }
 
 /// Where the report of a verb goes.

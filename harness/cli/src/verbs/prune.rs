@@ -3,10 +3,8 @@
 use crate::args::PruneArgs;
 use crate::shell::Shell;
 use crate::wording::mebibytes;
-use prebake::distribution::oci::{self, OciError};
-use prebake::distribution::store::Store;
 use prebake::error::Result;
-use prebake::session::Sessions;
+use prebake::service::store;
 use std::process::ExitCode;
 
 /// Runs the verb.
@@ -15,14 +13,7 @@ pub fn run(shell: &Shell, args: &PruneArgs) -> ExitCode {
 }
 
 fn prune(shell: &Shell, args: &PruneArgs) -> Result<()> {
-    let store = Store::open(&shell.context)?;
-    for reference in &args.references {
-        let reference = oci::reference(reference)?.whole();
-        if !store.forget(&reference)? {
-            return Err(OciError::NotInStore { reference }.into());
-        }
-    }
-    let pruned = store.prune(|| Sessions::of(&store)?.needed())?;
+    let pruned = store::prune(&shell.context, &args.references)?;
     shell.say(format_args!("removed {} files, {}", pruned.files, mebibytes(pruned.bytes)));
     if pruned.in_use != 0 {
         shell.say(format_args!("{} more files are in use; prune again later", pruned.in_use));

@@ -3,10 +3,8 @@
 use crate::args::SessionsArgs;
 use crate::shell::{Shell, show};
 use crate::wording::mebibytes;
-use prebake::distribution::store::Store;
 use prebake::error::Result;
-use prebake::session::{FileRef, Origin, SessionInfo, Sessions};
-use serde_json::json;
+use prebake::service::store::{self, SavedSession};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,68 +15,40 @@ pub fn run(shell: &Shell, args: &SessionsArgs) -> ExitCode {
 }
 
 fn list_or_remove(shell: &Shell, args: &SessionsArgs) -> Result<()> {
-    let sessions = Sessions::of(&Store::open(&shell.context)?)?;
     if !args.remove.is_empty() {
-        return args.remove.iter().try_for_each(|name| sessions.remove(name));
+        return args.remove.iter().try_for_each(|name| store::remove_session(&shell.context, name));
     }
-    let listed = sessions.list()?;
+    let listed = store::sessions(&shell.context)?;
     if args.json {
         // Whoever reads the first lines only has seen enough.
-        let _ = std::io::stdout().write_all(as_json(&listed).as_bytes());
+        let _ = std::io::stdout().write_all(super::json(&listed)?.as_bytes());
     } else {
         show(&as_text(&listed));
     }
     Ok(())
 }
 
-/// What a session is of, in the words in which it was run.
-fn subject(origin: &Origin) -> String {
-    match (&origin.reference, origin.machine.as_ref().unwrap_or(&origin.base)) {
-        (Some(reference), _) => reference.clone(),
-        (None, FileRef::Path(path)) => path.display().to_string(),
-        (None, FileRef::Store(name)) => name.clone(),
-    }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
-}
-
-fn as_json(listed: &[SessionInfo]) -> String {
-    let entry = |session: &SessionInfo| {
-        json!({
-            "name": session.name,
-            "of": subject(&session.origin),
-            "image": session.origin.image.map(|digest| digest.to_string()),
-            "began": session.origin.began,
-            "kept": session.saved.map(seconds),
-            "bytes": session.bytes,
-            "running": session.runs,
-        })
-    };
-    format!("{:#}\n", serde_json::Value::Array(listed.iter().map(entry).collect()))
-}
-
-fn as_text(listed: &[SessionInfo]) -> String {
-    let width = |column: fn(&SessionInfo) -> String, title: &str| {
+fn as_text(listed: &[SavedSession]) -> String {
+    let width = |column: fn(&SavedSession) -> &str, title: &str| {
         listed.iter().map(|session| column(session).len()).max().unwrap_or(0).max(title.len())
     };
-    let (names, subjects) = (width(|session| session.name.clone(), "NAME"), width(|session| subject(&session.origin), "OF"));
+    let (names, subjects) = (width(|session| &session.name, "NAME"), width(|session| &session.of, "OF"));
     let row = |name: &str, subject: &str, kept: &str, size: &str, state: &str| {
         let line = format!("{name:names$}  {subject:subjects$}  {kept:>12}  {size:>10}  {state}");
         format!("{}\n", line.trim_end())
     };
     let mut text = row("NAME", "OF", "KEPT", "SIZE", "");
     for session in listed {
-        let (kept, state) = (session.saved.map_or("never".into(), ago), if session.runs { "running" } else { "" });
-        text += &row(&session.name, &subject(&session.origin), &kept, &mebibytes(session.bytes), state);
+        let (kept, state) = (session.kept.map_or("never".into(), ago), if session.running { "running" } else { "" });
+        text += &row(&session.name, &session.of, &kept, &mebibytes(session.bytes), state);
     }
     text
 }
 
-/// How long ago that was.
-fn ago(time: SystemTime) -> String {
-    let seconds = time.elapsed().map_or(0, |age| age.as_secs());
+/// How long ago that was, in seconds since 1970.
+fn ago(time: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let seconds = now.saturating_sub(time);
     match seconds {
         0..60 => format!("{seconds} s ago"),
         60..3600 => format!("{} min ago", seconds / 60),

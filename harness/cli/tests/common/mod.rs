@@ -4,6 +4,7 @@
 
 pub mod pty;
 pub mod registry;
+pub mod serve;
 
 use prebake::context::{Context, Folders};
 use rustix::process::{Pid, Signal, kill_process};

@@ -11,6 +11,7 @@ mod network;
 mod obstacles;
 mod passwords;
 mod proxy;
+mod serve;
 mod trust;
 
 use common::registry::{PASSWORD, Registry, USER};

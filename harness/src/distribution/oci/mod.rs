@@ -13,6 +13,7 @@ mod fetch;
 mod host;
 mod join;
 mod layer;
+mod lookups;
 mod meter;
 mod obstacle;
 mod pull;

@@ -5,6 +5,7 @@ use super::credentials::Found;
 use super::digest::Sha256;
 use super::document::{INDEXES, MANIFESTS, MAX_DOCUMENT};
 use super::error::OciError;
+use super::lookups::Lookups;
 use super::obstacle::Obstacle;
 use super::route::{self, Route, is_loopback};
 use super::tls;
@@ -17,13 +18,14 @@ use reqwest::header::{ACCEPT, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error as _;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tracing::debug;
 
 /// The longest pause between two tries. A registry that wants a longer one is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How soon a cancellation is seen during a pause.
+/// How soon a cancellation is seen while nothing comes.
 const ATTENTION: Duration = Duration::from_millis(100);
 /// Bytes of an answer that is no success, for the message.
 const MAX_COMPLAINT: u64 = 64 << 10;
@@ -92,6 +94,10 @@ impl Registry {
             .read_timeout(silence)
             .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")));
         let (client, route) = route::apply(&network.proxies, client, &registry)?;
+        let client = match context.resolver() {
+            Some(resolver) => client.dns_resolver(Lookups(resolver.clone())),
+            None => client,
+        };
         let http = client.build().map_err(|error| OciError::protocol(error.to_string()))?;
         let is_guess = !network.plain_http && is_loopback(&registry) && !tls::has_own(network, &registry);
         let scheme = if network.plain_http || is_guess { "http" } else { "https" };
@@ -126,9 +132,18 @@ impl Registry {
         &self.reference
     }
 
-    /// Waits for what is done with the registry.
-    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
+    /// Waits for what is done with the registry. If that is cancelled, it is given up at once, also while nothing comes.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            loop {
+                match tokio::time::timeout(ATTENTION, work.as_mut()).await {
+                    Ok(done) => return done,
+                    Err(_) if self.context.observer().is_cancelled() => return Err(Error::Cancelled),
+                    Err(_) => {}
+                }
+            }
+        })
     }
 
     /// The digest of the document that the reference names; nothing more is sent where the registry can tell it.

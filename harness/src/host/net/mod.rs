@@ -11,6 +11,7 @@ mod user;
 pub use options::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
 
 use crate::error::Result;
+use crate::network::Resolver;
 use devices::net::Pushed;
 use devices::net::wire::{Header, PartialChecksum};
 use net::{Config, Connection, Frame};
@@ -24,6 +25,7 @@ use rustix::time::Timespec;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use user::UserNetwork;
 
@@ -52,14 +54,15 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network that is asked for, if one is. Its ports are open when this returns.
-    pub fn open(options: &NetworkOptions, random: &mut dyn Rng) -> Result<Option<Self>> {
+    /// The network that is asked for, if one is. Its ports are open when this returns. Names that the guest asks for are looked up by `resolver`, if
+    /// there is one, unless the options have resolvers.
+    pub fn open(options: &NetworkOptions, resolver: Option<Arc<dyn Resolver>>, random: &mut dyn Rng) -> Result<Option<Self>> {
         let mut lookups = Lookups::default();
         let (end, mtu) = match &options.link {
             Link::None => return Ok(None),
             Link::User { host, mtu } => {
                 let resolvers;
-                (resolvers, lookups) = Resolvers::open(&options.dns);
+                (resolvers, lookups) = Resolvers::open(&options.dns, resolver);
                 let search = if options.search.is_empty() { &lookups.search } else { &options.search };
                 let config =
                     Config { mtu: *mtu, host_reachable: *host, search: search.clone(), seed: random.next_u64(), ..Config::default() };

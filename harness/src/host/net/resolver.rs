@@ -1,18 +1,24 @@
-//! Names that the guest asks for, asked of the host's resolvers.
+//! Names that the guest asks for, asked of the host's resolvers, or of the program that the machine belongs to.
 
 use super::poller::{Interest, Poller, Token, Watch};
+use crate::network::Resolver;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 const PORT: u16 = 53;
 /// How long one resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the program may take, which has resolvers of its own to be patient with.
+const PATIENCE_WITH_PROGRAM: Duration = Duration::from_secs(20);
 /// Times that each resolver is asked.
 const ROUNDS: usize = 2;
 /// Resolvers that are asked, as many as the C library asks.
@@ -25,8 +31,9 @@ const OF_HOST: &str = "/etc/resolv.conf";
 const UNHELPFUL: [u8; 3] = [2, 4, 5];
 
 /// Who looks up names.
-#[derive(Debug)]
 pub struct Resolvers {
+    /// What is asked in place of all others.
+    program: Option<Arc<dyn Resolver>>,
     /// In the order in which they are asked.
     addresses: Vec<IpAddr>,
     /// The file that says so, if one does, and which version of it did.
@@ -37,18 +44,19 @@ pub struct Resolvers {
 type Version = (u64, u64, u64, i64, i64);
 
 impl Resolvers {
-    /// These, or else the host's, and how the host looks up names.
-    pub fn open(given: &[IpAddr]) -> (Self, Lookups) {
-        Self::of(given, Path::new(OF_HOST))
+    /// These, or else `program`, or else the host's; and how the host looks up names.
+    pub fn open(given: &[IpAddr], program: Option<Arc<dyn Resolver>>) -> (Self, Lookups) {
+        let (resolvers, lookups) = Self::of(given, Path::new(OF_HOST));
+        (Self { program: program.filter(|_| given.is_empty()), ..resolvers }, lookups)
     }
 
     fn of(given: &[IpAddr], file: &Path) -> (Self, Lookups) {
         let version = version(file);
         let configuration = Configuration::of(file);
         let resolvers = if given.is_empty() {
-            Self { addresses: configuration.addresses, file: Some((file.to_owned(), version)) }
+            Self { program: None, addresses: configuration.addresses, file: Some((file.to_owned(), version)) }
         } else {
-            Self { addresses: given.to_owned(), file: None }
+            Self { program: None, addresses: given.to_owned(), file: None }
         };
         (resolvers, configuration.lookups)
     }
@@ -120,8 +128,14 @@ impl Configuration {
 
 #[derive(Debug)]
 enum Line {
+    /// The answer comes from a thread.
+    Program(UnixDatagram),
     Datagram(UdpSocket),
-    Stream { stream: TcpStream, sent: usize, received: Vec<u8> },
+    Stream {
+        stream: TcpStream,
+        sent: usize,
+        received: Vec<u8>,
+    },
 }
 
 /// A question that is looked into.
@@ -161,6 +175,14 @@ impl Lookup {
 
     /// Asks the next resolver, until one can be asked.
     pub fn ask(&mut self, resolvers: &Resolvers, poller: &Poller, token: Token, now: Duration) -> Standing {
+        if let Some(program) = &resolvers.program {
+            self.attempts += 1;
+            if self.attempts > 1 || self.try_program(program.clone(), poller, token).is_err() {
+                return self.unhelpful.take().map_or(Standing::Failed, Standing::Answer);
+            }
+            self.until = now + PATIENCE_WITH_PROGRAM;
+            return Standing::Waiting;
+        }
         // What one has said it would say again.
         let rounds = if self.unhelpful.is_none() { ROUNDS } else { 1 };
         while self.attempts < rounds * resolvers.addresses.len() {
@@ -172,6 +194,18 @@ impl Lookup {
             }
         }
         self.unhelpful.take().map_or(Standing::Failed, Standing::Answer)
+    }
+
+    fn try_program(&mut self, program: Arc<dyn Resolver>, poller: &Poller, token: Token) -> std::io::Result<()> {
+        let (ours, theirs) = UnixDatagram::pair()?;
+        ours.set_nonblocking(true)?;
+        let message = self.message.clone();
+        thread::Builder::new().name("lookup".into()).spawn(move || {
+            let answer = net::answer_by(&message, |name| program.resolve(name).ok());
+            // Nobody may wait for it any more.
+            let _ = theirs.send(&answer);
+        })?;
+        poller.set(&mut self.watch, self.line.insert(Line::Program(ours)).as_fd(), token, Interest { read: true, write: false })
     }
 
     fn try_ask(&mut self, resolver: SocketAddr, poller: &Poller, token: Token) -> std::io::Result<()> {
@@ -199,15 +233,8 @@ impl Lookup {
     /// Something has happened to its socket.
     pub fn look(&mut self, resolvers: &Resolvers, poller: &Poller, token: Token, now: Duration) -> Standing {
         let answer = match &mut self.line {
-            Some(Line::Datagram(socket)) => {
-                let mut buffer = [0; LONGEST];
-                match socket.recv(&mut buffer) {
-                    Ok(length) if net::answers(&self.message, &buffer[..length]) => Ok(Some(buffer[..length].to_vec())),
-                    // Somebody else's idea of an answer.
-                    Ok(_) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            }
+            Some(Line::Program(socket)) => answer_in(&self.message, |buffer| socket.recv(buffer)),
+            Some(Line::Datagram(socket)) => answer_in(&self.message, |buffer| socket.recv(buffer)),
             Some(Line::Stream { stream, sent, received }) => exchange(stream, &self.message, sent, received),
             None => Ok(None),
         };
@@ -228,6 +255,13 @@ impl Lookup {
         }
         Standing::Waiting
     }
+}
+
+/// The answer to `message` in one datagram; nothing if that is somebody else's idea of an answer.
+fn answer_in(message: &[u8], receive: impl FnOnce(&mut [u8]) -> std::io::Result<usize>) -> std::io::Result<Option<Vec<u8>>> {
+    let mut buffer = [0; LONGEST];
+    let length = receive(&mut buffer)?;
+    Ok(net::answers(message, &buffer[..length]).then(|| buffer[..length].to_vec()))
 }
 
 /// Sends what is left of a question, and receives what there is of its answer.
@@ -255,6 +289,7 @@ fn exchange(stream: &mut TcpStream, message: &[u8], sent: &mut usize, received: 
 impl AsFd for Line {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
+            Self::Program(socket) => socket.as_fd(),
             Self::Datagram(socket) => socket.as_fd(),
             Self::Stream { stream, .. } => stream.as_fd(),
         }
@@ -298,5 +333,45 @@ mod tests {
         fs::remove_file(&file).unwrap();
         of_host.refresh();
         assert_eq!(of_host.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+    }
+    struct Program;
+
+    impl Resolver for Program {
+        fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+            match name {
+                "known.example" => Ok(vec![[192, 0, 2, 7].into()]),
+                "unknown.example" => Ok(Vec::new()),
+                _ => Err(std::io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+
+    /// What becomes of a question for the address of `name`, asked of a program.
+    fn asked(name: &str) -> Standing {
+        let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let labels = name.split('.').flat_map(|label| [&[label.len() as u8][..], label.as_bytes()].concat());
+        let message: Vec<u8> = header.into_iter().chain(labels).chain([0, 0, 1, 0, 1]).collect();
+        // Nothing is sent to it.
+        let resolvers = Resolvers { program: Some(Arc::new(Program)), addresses: vec![[192, 0, 2, 53].into()], file: None };
+        let (poller, token) = (Poller::new().unwrap(), 7);
+        let mut lookup = Lookup::new(message, false);
+        assert_eq!(lookup.ask(&resolvers, &poller, token, Duration::ZERO), Standing::Waiting);
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&poller, rustix::event::PollFlags::IN)], None).unwrap();
+        assert_eq!(poller.take().unwrap()[0].token, token);
+        let standing = lookup.look(&resolvers, &poller, token, Duration::ZERO);
+        // It is asked once.
+        assert_eq!(lookup.ask(&resolvers, &poller, token, Duration::ZERO), Standing::Failed);
+        standing
+    }
+
+    #[test]
+    fn a_program_is_asked_in_place_of_the_host_s_resolvers() {
+        let answer = |name| match asked(name) {
+            Standing::Answer(answer) => (answer[3] & 15, answer[answer.len() - 4..].to_vec()),
+            standing => panic!("{standing:?}"),
+        };
+        assert_eq!(answer("known.example"), (0, vec![192, 0, 2, 7]));
+        assert_eq!(answer("unknown.example").0, 3);
+        assert_eq!(answer("late.example").0, 2);
     }
 }

@@ -1,0 +1,264 @@
+//! The other side of the streams: what it is told, and what it is asked.
+
+use super::frame::Frame;
+use super::message;
+use prebake::network::Resolver;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes of output that wait to be sent, at most: beyond them machines wait.
+const MAX_OUTPUT: usize = 1 << 20;
+/// Bytes that wait to be sent, at most. The other side asks for that much only if it does not read.
+const MAX_QUEUE: usize = 16 << 20;
+/// Names that are looked up at a time.
+const MAX_LOOKUPS: usize = 128;
+/// How long one may take.
+const LOOKUP: Duration = Duration::from_secs(15);
+/// How long the other side may take for what it is told last.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The other side. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Peer(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The queue has become shorter, or longer, or the other side has gone.
+    changed: Condvar,
+    questions: Mutex<Questions>,
+}
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// One that is not in the queue any more is being sent.
+    sending: bool,
+    /// The other side has closed its end, or does not read: it is told no more of what machines write.
+    gone: bool,
+    /// Nothing can be sent any more.
+    broken: bool,
+}
+
+#[derive(Default)]
+struct Questions {
+    last: u64,
+    waiting: BTreeMap<u64, Sender<Result<Value, String>>>,
+    closed: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peer {
+    /// Sends what is queued to `stream`, for as long as that can be written. `lost` is called when it no longer can.
+    pub fn send_to(&self, mut stream: impl Write, lost: impl FnOnce()) {
+        let mut queue = lock(&self.0.queue);
+        loop {
+            let Some(frame) = queue.frames.pop_front() else {
+                queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            queue.sending = true;
+            drop(queue);
+            let sent = stream.write_all(&frame).and_then(|()| stream.flush());
+            queue = lock(&self.0.queue);
+            queue.sending = false;
+            queue.bytes -= frame.len();
+            if sent.is_err() {
+                (queue.gone, queue.broken) = (true, true);
+                queue.frames.clear();
+                self.0.changed.notify_all();
+                drop(queue);
+                return lost();
+            }
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Tells it something. Whether it reads what it is told.
+    fn tell(&self, message: &Value) -> bool {
+        let mut queue = lock(&self.0.queue);
+        if queue.broken {
+            return false;
+        }
+        if queue.bytes > MAX_QUEUE {
+            queue.gone = true;
+            return false;
+        }
+        self.push(&mut queue, &Frame::Message(message.to_string().into_bytes()));
+        true
+    }
+
+    fn push(&self, queue: &mut Queue, frame: &Frame) {
+        let bytes = frame.encode();
+        queue.bytes += bytes.len();
+        queue.frames.push_back(bytes);
+        self.0.changed.notify_all();
+    }
+
+    /// Answers a request of it.
+    pub fn answer(&self, id: &Value, result: Result<Value, message::Refusal>) -> bool {
+        self.tell(&message::answer(id, result))
+    }
+
+    /// Tells it something that it did not ask for.
+    pub fn notify(&self, method: &str, parameters: Value) {
+        self.tell(&message::notification(method, parameters));
+    }
+
+    /// Passes on what a machine has written, and waits while too much is on its way.
+    pub fn output(&self, machine: u32, stream: u8, bytes: &[u8]) {
+        let mut queue = lock(&self.0.queue);
+        while queue.bytes > MAX_OUTPUT && !queue.gone {
+            queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !queue.gone {
+            self.push(&mut queue, &Frame::Bytes { machine, stream, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Takes its answer to a question. Whether there was such a question.
+    pub fn take_answer(&self, id: u64, result: Result<Value, String>) -> bool {
+        let waiting = lock(&self.0.questions).waiting.remove(&id);
+        // Whoever does not wait any more does not want to know.
+        waiting.map(|waiting| waiting.send(result)).is_some()
+    }
+
+    /// It has closed its end: machines need not wait for it, and nobody for its answers.
+    pub fn has_gone(&self) {
+        lock(&self.0.queue).gone = true;
+        self.0.changed.notify_all();
+        let mut questions = lock(&self.0.questions);
+        questions.closed = true;
+        questions.waiting.clear();
+    }
+
+    /// Waits until all is sent, for as long as one may.
+    pub fn flush(&self) {
+        let queue = lock(&self.0.queue);
+        drop(self.0.changed.wait_timeout_while(queue, FAREWELL, |queue| (queue.sending || !queue.frames.is_empty()) && !queue.broken));
+    }
+
+    fn ask(&self, method: &str, parameters: Value) -> io::Result<Value> {
+        let (sender, receiver) = channel();
+        let id = {
+            let mut questions = lock(&self.0.questions);
+            if questions.closed || questions.waiting.len() >= MAX_LOOKUPS {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            questions.last += 1;
+            let id = questions.last;
+            questions.waiting.insert(id, sender);
+            id
+        };
+        self.tell(&message::request(id, method, parameters));
+        let answer = receiver.recv_timeout(LOOKUP);
+        lock(&self.0.questions).waiting.remove(&id);
+        match answer {
+            Ok(answer) => answer.map_err(io::Error::other),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Has names looked up by the other side.
+pub struct AskPeer(pub Peer);
+
+impl Resolver for AskPeer {
+    fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let answer = self.0.ask("resolve", json!({ "name": name }))?;
+        let unusable = || io::Error::other("the answer has no list of addresses");
+        let addresses = answer["addresses"].as_array().ok_or_else(unusable)?;
+        addresses.iter().map(|address| address.as_str().and_then(|text| text.parse().ok()).ok_or_else(unusable)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn answers(peer: &Peer, text: &'static str) -> thread::JoinHandle<()> {
+        let peer = peer.clone();
+        thread::spawn(move || {
+            while !peer.take_answer(1, Ok(serde_json::from_str(text).unwrap())) {
+                thread::yield_now();
+            }
+        })
+    }
+
+    #[test]
+    fn names_are_looked_up_by_the_other_side() {
+        let peer = Peer::default();
+        let other = answers(&peer, r#"{"addresses": ["192.0.2.1", "2001:db8::1"]}"#);
+        let found = AskPeer(peer.clone()).resolve("registry.example").unwrap();
+        assert_eq!(found, ["192.0.2.1", "2001:db8::1"].map(|address| address.parse::<IpAddr>().unwrap()));
+        other.join().unwrap();
+        let asked = lock(&peer.0.queue).frames.pop_front().unwrap();
+        assert!(String::from_utf8_lossy(&asked).contains(r#""params":{"name":"registry.example"}"#));
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_a_failed_lookup() {
+        for text in ["{}", r#"{"addresses": [1]}"#, r#"{"addresses": ["x"]}"#, "[]", "null"] {
+            let peer = Peer::default();
+            let other = answers(&peer, text);
+            assert!(AskPeer(peer).resolve("a").is_err(), "{text}");
+            other.join().unwrap();
+        }
+        assert!(!Peer::default().take_answer(1, Ok(Value::Null)));
+    }
+
+    #[test]
+    fn nobody_waits_for_one_who_has_gone() {
+        let peer = Peer::default();
+        let (asker, writer) = (AskPeer(peer.clone()), peer.clone());
+        let asking = thread::spawn(move || asker.resolve("a").is_err());
+        // More than is kept: this waits, as nobody reads.
+        let writing = thread::spawn(move || (0..64).for_each(|_| writer.output(1, 1, &[0; 64 << 10])));
+        while lock(&peer.0.questions).waiting.is_empty() || lock(&peer.0.queue).bytes <= MAX_OUTPUT {
+            thread::yield_now();
+        }
+        peer.has_gone();
+        assert!(asking.join().unwrap());
+        writing.join().unwrap();
+        assert!(AskPeer(peer).resolve("a").is_err());
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_kept_without_end() {
+        let peer = Peer::default();
+        let message = json!({ "text": "x".repeat(1 << 20) });
+        let told = (0..100).take_while(|_| peer.tell(&message)).count();
+        assert!(told <= 1 + MAX_QUEUE / (1 << 20), "{told}");
+        peer.output(1, 1, b"dropped");
+    }
+
+    #[test]
+    fn a_stream_that_breaks_is_told_once() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let peer = Peer::default();
+        peer.notify("ready", json!({}));
+        let (sender, receiver) = mpsc::channel();
+        peer.send_to(Broken, || sender.send(()).unwrap());
+        assert!(receiver.try_recv().is_ok() && !peer.tell(&json!({})));
+        peer.flush();
+    }
+}
