@@ -287,7 +287,7 @@ test("a guest may write to the clipboard, and cannot read it", async () => {
   const heard = async (start: string): Promise<string> => {
     const found = await page.waitForFunction((start) => {
       return (globalThis as unknown as { prebake: { heard: string[] } }).prebake.heard.find((text) => text.startsWith(start));
-    }, start);
+    }, start, { timeout: 0 });
     return found.jsonValue() as Promise<string>;
   };
   await page.keyboard.type(String.raw`printf '\033]52;c;?\007'` + "\n");
