@@ -41,6 +41,12 @@ pub fn reseed_generator(device: &File) -> io::Result<()> {
     checked(unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG) })
 }
 
+/// Lets all threads allocate from the one heap that there is: the C library would make one for each thread.
+pub fn share_heap() {
+    // SAFETY: it sets a number. A C library that refuses it makes more heaps, no more.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Lets the calling thread run before every other one as soon as it has something to do, and until it waits again. Threads that it starts do not.
 pub fn run_first() -> io::Result<()> {
     /// The highest that Linux has.
@@ -67,9 +73,17 @@ pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
 ///
 /// This process must have one thread only: the child has a copy of that one, and locks that others hold stay locked in it.
 pub fn fork_contained() -> io::Result<Option<Pid>> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    fork_into(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC)
+}
+
+/// Forks a child. Returns its number, or `None` in the child. As for [`fork_contained`], this process must have one thread only.
+pub fn fork() -> io::Result<Option<Pid>> {
+    fork_into(0)
+}
+
+fn fork_into(namespaces: libc::c_int) -> io::Result<Option<Pid>> {
     // SAFETY: without CLONE_VM and with no stack of its own the child goes on in a copy of everything, as after fork(2).
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces | libc::SIGCHLD, 0, 0, 0, 0) };
     match pid {
         ..0 => Err(io::Error::last_os_error()),
         _ => Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),

@@ -1,6 +1,7 @@
-//! The container's process 1: makes the container, starts the program in it, passes signals on to it, and buries what has lost its parent.
+//! The container's process 1: makes the container, forks the process that becomes the program, passes signals on to that, and buries what has lost its
+//! parent.
 
-use std::io::{Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use rustix::process::{Pid, WaitOptions, wait};
 use super::beside::{Beside, Site};
 use super::order::Order;
 use super::root::{self, Root};
-use super::start::{On, Started, start};
+use super::start::{On, become_program};
 use super::{READY, Streams, exit_code, warm};
 use crate::error::{Context, Error, Result};
 use crate::exec::Link;
@@ -21,27 +22,38 @@ use crate::sys::{self, Signals};
 
 /// Its whole life.
 pub fn live(mut channel: UnixStream, link: Link, (image, warm): (&ProgramDefaults, bool), streams: Streams) -> ! {
-    let status = match prepare_and_start(&mut channel, (image, warm), streams) {
-        Ok((Started::Running(program), signals, site)) => {
-            // This is what says that it runs.
-            drop(channel);
-            attend(program, &signals, Beside::new(site, link))
+    let status = match prepare(image, warm) {
+        Ok((root, Forked::Program(order))) => {
+            drop(link);
+            wait_and_become(order, (image, &root), streams).unwrap_or_else(|error| give_up(channel, &error))
         }
-        Ok((Started::Ended(status), ..)) => status,
-        Err(error) => {
-            // If nobody listens, the machine is at its end.
-            let _ = write!(channel, "{error}");
-            1
+        Ok((mut root, Forked::First { program, to_program, signals, has_network })) => {
+            // What there is of these is the program's.
+            drop(streams);
+            match pass_order_on(&mut channel, to_program, (&mut root, has_network)) {
+                Ok(info) => {
+                    // When the program's process has closed it as well, the program runs.
+                    drop(channel);
+                    attend(program, &signals, Beside::new(Site { root, image, info }, link))
+                }
+                Err(error) => give_up(channel, &error),
+            }
         }
+        Err(error) => give_up(channel, &error),
     };
     std::process::exit(status.into())
 }
 
-fn prepare_and_start<'a>(
-    channel: &mut UnixStream,
-    (image, warm): (&'a ProgramDefaults, bool),
-    streams: Streams,
-) -> Result<(Started, Signals, Site<'a>)> {
+/// Which of two processes this is.
+enum Forked {
+    /// The one that becomes the program, and gets its order here.
+    Program(PipeReader),
+    /// The container's process 1.
+    First { program: Pid, to_program: PipeWriter, signals: Signals, has_network: bool },
+}
+
+/// Makes the container, and forks the process that becomes the program: it is there before the barrier, so that nothing has to be copied behind it.
+fn prepare(image: &ProgramDefaults, warm: bool) -> Result<(Root, Forked)> {
     // Signals wait to be looked at. A process 1 is sent none that it neither catches nor blocks.
     let signals = Signals::block().context("block", "signals")?;
     let mut root = root::enter(image)?;
@@ -49,20 +61,52 @@ fn prepare_and_start<'a>(
     if warm {
         warm::program(image);
     }
-    channel.write_all(&[READY]).context("tell", "the machine's init")?;
+    let (order, to_program) = io::pipe().context("make a pipe to", "the program's process")?;
+    let forked = match sys::fork().context("fork", "the program's process")? {
+        Some(program) => Forked::First { program, to_program, signals, has_network },
+        None => {
+            root.close_files();
+            Forked::Program(order)
+        }
+    };
+    Ok((root, forked))
+}
 
-    let mut order = Vec::new();
-    channel.read_to_end(&mut order).context("hear from", "the machine's init")?;
-    let order = Order::decode(&order)?;
+/// Waits for the order, does what it asks for besides the program, and passes it on. Returns the host's info.
+fn pass_order_on(channel: &mut UnixStream, mut to_program: PipeWriter, (root, has_network): (&mut Root, bool)) -> Result<Info> {
+    channel.write_all(&[READY]).context("tell", "the machine's init")?;
+    let mut bytes = Vec::new();
+    channel.read_to_end(&mut bytes).context("hear from", "the machine's init")?;
+    let order = Order::decode(&bytes)?;
     let info = Info::parse(&order.info)?;
-    follow(&info, &root, (order.clock_is_set, has_network))?;
+    follow(&info, root, (order.clock_is_set, has_network))?;
     root.close_files();
+    to_program.write_all(&bytes).context("tell", "the program's process")?;
+    Ok(info)
+}
+
+/// Waits for the order, and becomes the program that it asks for. Returns the status of one that cannot be run, or that is not wanted.
+fn wait_and_become(mut order: PipeReader, (image, root): (&ProgramDefaults, &Root), streams: Streams) -> Result<u8> {
+    let mut bytes = Vec::new();
+    order.read_to_end(&mut bytes).context("hear from", "the container's process 1")?;
+    if bytes.is_empty() {
+        // Process 1 says why there is none.
+        return Ok(1);
+    }
+    let order = Order::decode(&bytes)?;
+    let info = Info::parse(&order.info)?;
     let on = match &order.terminal {
         Some(name) => On::Terminal { name, device: Path::new(root.console) },
         None => On::Streams(streams),
     };
-    let started = start(&root, image, &info, on)?;
-    Ok((started, signals, Site { root, image, info }))
+    become_program(root, image, &info, on)
+}
+
+/// Says why the program does not run. Returns the container's status.
+fn give_up(mut channel: UnixStream, reason: &Error) -> u8 {
+    // If nobody listens, the machine is at its end.
+    let _ = write!(channel, "{reason}");
+    1
 }
 
 /// Sets up the network that hosts mostly ask for, if the machine has a network device: what is in the snapshot need not be done after it.

@@ -1,9 +1,10 @@
 //! The container that the program lives in: namespaces of its own, with a process 1 of their own.
 //!
-//! That process is forked before the barrier. It makes the container's root, and waits for the order to start the program; so what is left to
-//! do then is little. When the program ends it ends, too, and the kernel takes all that is left in the container with it.
+//! That process is forked before the barrier. It makes the container's root, and forks the process that waits for the order to become the program; so what
+//! is left to do then is little. When the program ends it ends, too, and the kernel takes all that is left in the container with it.
 
 mod beside;
+mod helper;
 mod inside;
 mod order;
 mod root;
@@ -17,7 +18,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use protocol::{Exec, ExecOrder, Framed};
 use rustix::io::Errno;
@@ -30,14 +31,11 @@ use crate::image::ProgramDefaults;
 use crate::ports::StreamPorts;
 use crate::sys;
 
+pub use helper::Helpers;
 pub use order::Order;
 
 /// What a message on the channel is about that says that the container is ready. Any other is a reason why not.
 const READY: u8 = 0;
-/// A helper thread does nothing but copy bytes.
-const STACK: usize = 64 << 10;
-/// As much as the kernel passes to a port at once.
-const CHUNK: usize = 32 << 10;
 
 /// A container whose process 1 waits for its order, or obeys it.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ pub struct Container {
     link: Link,
     pipes: Pipes,
     stop_signal: i32,
-    output: Vec<JoinHandle<()>>,
+    helpers: Helpers,
 }
 
 /// Our ends of the program's streams.
@@ -88,7 +86,7 @@ impl Container {
         let pipes = Pipes { stdin: stdin_writer, stdout: stdout_reader, stderr: stderr_reader };
         let mut first = [0];
         match channel.read_exact(&mut first) {
-            Ok(()) if first == [READY] => Ok(Self { pid, channel, link, pipes, stop_signal, output: Vec::new() }),
+            Ok(()) if first == [READY] => Ok(Self { pid, channel, link, pipes, stop_signal, helpers: Helpers::prepare()? }),
             _ => Err(failure(first.to_vec(), &mut channel)),
         }
     }
@@ -97,21 +95,22 @@ impl Container {
     ///
     /// A program may open its standard streams again by name; that works with a pipe, while a port opens only once.
     pub fn start(self, order: &Order, ports: Option<StreamPorts>) -> Result<Running> {
-        let Self { pid, mut channel, link, pipes, stop_signal, mut output } = self;
+        let Self { pid, mut channel, link, pipes, stop_signal, mut helpers } = self;
+        let mut output = Vec::new();
         let send = |channel: &mut UnixStream| channel.write_all(&order.encode()).and_then(|()| channel.shutdown(Shutdown::Write));
         // Where it did not take the order, it says why.
         let sent = send(&mut channel);
         if let Some(ports) = ports {
-            pump(ports.stdin, File::from(OwnedFd::from(pipes.stdin)))?;
-            output.push(pump(File::from(OwnedFd::from(pipes.stdout)), ports.stdout)?);
-            output.push(pump(File::from(OwnedFd::from(pipes.stderr)), ports.stderr)?);
+            helpers.pump(ports.stdin, File::from(OwnedFd::from(pipes.stdin)))?;
+            output.push(helpers.pump(File::from(OwnedFd::from(pipes.stdout)), ports.stdout)?);
+            output.push(helpers.pump(File::from(OwnedFd::from(pipes.stderr)), ports.stderr)?);
         }
         let mut said = Vec::new();
         channel.read_to_end(&mut said).context("hear from", "the container")?;
         match (said.is_empty(), sent) {
             (false, _) => Err(failure(said, &mut channel)),
             (true, Err(_)) => Err(Error::InsideEnded),
-            (true, Ok(())) => Ok(Running { pid, link: Some(link), stop_signal, output, server: Arc::default() }),
+            (true, Ok(())) => Ok(Running { pid, link: Some(link), stop_signal, output, helpers, server: Arc::default() }),
         }
     }
 }
@@ -124,6 +123,7 @@ pub struct Running {
     link: Option<Link>,
     stop_signal: i32,
     output: Vec<JoinHandle<()>>,
+    helpers: Helpers,
     /// What serves programs beside its own, once there was one.
     server: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -141,7 +141,7 @@ impl Running {
         let (pid, stop_signal) = (self.pid, self.stop_signal);
         let mut ends = Some((self.link.take().ok_or(Error::InsideEnded)?, port));
         let (server, mut orders) = (self.server.clone(), None);
-        helper(move || {
+        let listen = move |_: &mut [u8]| {
             // After a restore in the middle of a session the random generator gets its new key before any program draws from it.
             if sys::run_first().is_err() {
                 return;
@@ -177,8 +177,8 @@ impl Running {
                 // A program that has just ended needs no signal.
                 let _ = sys::kill(pid, signal);
             }
-        })
-        .map(drop)
+        };
+        self.helpers.give(listen).map(drop)
     }
 
     /// Waits for the program's end and that of all that it has left behind, and returns its status when all its output is out.
@@ -211,21 +211,4 @@ fn failure(mut said: Vec<u8>, channel: &mut UnixStream) -> Error {
 fn exit_code(status: WaitStatus) -> u8 {
     let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255);
     (code & 0xff) as u8
-}
-
-/// A thread that does little.
-pub fn helper(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().stack_size(STACK).spawn(work).context("start", "a helper thread")
-}
-
-/// Copies `from` to `to` in a thread of its own, until either side ends.
-fn pump(mut from: File, mut to: File) -> Result<JoinHandle<()>> {
-    helper(move || {
-        let mut buffer = vec![0; CHUNK];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            if to.write_all(&buffer[..count]).is_err() {
-                break;
-            }
-        }
-    })
 }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,43 +52,69 @@ pub enum On<'a> {
 
 /// Starts what `info` makes of `image`.
 pub fn start(root: &Root, image: &ProgramDefaults, info: &Info, on: On<'_>) -> Result<Started> {
-    let words = image.arguments(info)?;
-    let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
-    let user = User::find(&user)?;
-    let folder = folder(info.folder.as_deref().or(image.folder.as_deref()))?;
-
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir(folder).env_clear();
-    command.env("PATH", PATH).env("HOME", &user.home).env("HOSTNAME", OsStr::new(&hostname()));
-    let on_terminal = match on {
-        On::Terminal { name, .. } => Some(name),
-        On::Streams(_) => None,
-    };
-    command.envs(on_terminal.map(|name| ("TERM", name)));
-    for (name, value) in image.environment.iter().chain(&info.environment) {
-        command.env(name, value);
-    }
-    if info.read_only {
-        root.make_read_only()?;
-    }
-    sys::with_limits(&mut command, info.limits.iter().map(limit).collect());
-    let on_terminal = on_terminal.is_some();
-    let mut stderr = connect(&mut command, on)?;
-    sys::as_user(&mut command, on_terminal, user.uid, user.gid, user.groups);
-    let mounted: Vec<CString> =
-        info.binds.iter().filter_map(|bind| CString::new(Path::new("/").join(&bind.path).into_os_string().into_vec()).ok()).collect();
-    match sys::looking_at(&mut command, mounted).spawn() {
+    let mut ready = Ready::new(root, image, info, on)?;
+    match ready.command.spawn() {
         Ok(child) => {
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(ErrorKind::InvalidData);
-            Ok(Started::Running(pid.context("start", words[0].to_string_lossy())?))
+            Ok(Started::Running(pid.context("start", ready.name)?))
         }
-        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(error).context("start", words[0].to_string_lossy()),
-        Err(error) => {
-            let is_missing = error.kind() == ErrorKind::NotFound;
-            // A program that cannot be told is not told.
-            let _ = writeln!(stderr, "prebake: cannot run {}: {error}", words[0].display());
-            Ok(Started::Ended(if is_missing { NOT_FOUND } else { NOT_RUNNABLE }))
+        Err(error) => ready.failed(error).map(Started::Ended),
+    }
+}
+
+/// Turns this process into what `info` makes of `image`. Returns only if that cannot be run and has been told so, with its status.
+pub fn become_program(root: &Root, image: &ProgramDefaults, info: &Info, on: On<'_>) -> Result<u8> {
+    let mut ready = Ready::new(root, image, info, on)?;
+    let error = ready.command.exec();
+    ready.failed(error)
+}
+
+/// A program that is ready to be started.
+struct Ready {
+    command: Command,
+    name: String,
+    stderr: File,
+}
+
+impl Ready {
+    fn new(root: &Root, image: &ProgramDefaults, info: &Info, on: On<'_>) -> Result<Self> {
+        let words = image.arguments(info)?;
+        let user = info.user.as_ref().or(image.user.as_ref()).map_or(String::new(), |user| user.to_string_lossy().into_owned());
+        let user = User::find(&user)?;
+        let folder = folder(info.folder.as_deref().or(image.folder.as_deref()))?;
+
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(folder).env_clear();
+        command.env("PATH", PATH).env("HOME", &user.home).env("HOSTNAME", OsStr::new(&hostname()));
+        let on_terminal = match on {
+            On::Terminal { name, .. } => Some(name),
+            On::Streams(_) => None,
+        };
+        command.envs(on_terminal.map(|name| ("TERM", name)));
+        for (name, value) in image.environment.iter().chain(&info.environment) {
+            command.env(name, value);
         }
+        if info.read_only {
+            root.make_read_only()?;
+        }
+        sys::with_limits(&mut command, info.limits.iter().map(limit).collect());
+        let on_terminal = on_terminal.is_some();
+        let stderr = connect(&mut command, on)?;
+        sys::as_user(&mut command, on_terminal, user.uid, user.gid, user.groups);
+        let mounted: Vec<CString> =
+            info.binds.iter().filter_map(|bind| CString::new(Path::new("/").join(&bind.path).into_os_string().into_vec()).ok()).collect();
+        sys::looking_at(&mut command, mounted);
+        Ok(Self { command, name: words[0].to_string_lossy().into_owned(), stderr })
+    }
+
+    /// Tells the program that it could not be run, which gives it a status.
+    fn failed(mut self, error: io::Error) -> Result<u8> {
+        if error.kind() == ErrorKind::InvalidInput {
+            return Err(error).context("start", self.name);
+        }
+        // A program that cannot be told is not told.
+        let _ = writeln!(self.stderr, "prebake: cannot run {}: {error}", self.name);
+        Ok(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,9 +16,11 @@ use crate::info::Info;
 
 /// The shell, which is what many start instead of the image's program.
 const SHELL: &str = "/bin/sh";
-/// Bytes that are read at the most, of one file and of all.
+/// The program that runs, which starting another takes out of the memory of the process.
+const THIS: &str = "/proc/self/exe";
+/// Bytes that are read at the most: of one file each time, and of all together.
 const FILE_MAX: u64 = 4 << 20;
-const MAX: u64 = 16 << 20;
+const MAX: u64 = 32 << 20;
 /// A script's interpreter may be a script, and so on: the kernel's own limit.
 const SCRIPTS: usize = 4;
 /// As much of a file as says what it is.
@@ -30,7 +32,7 @@ pub fn program(image: &ProgramDefaults) {
     let words = image.arguments(&Info::default()).unwrap_or_default();
     let path = image.variable(&Info::default(), "PATH").map_or(OsStr::new(PATH), |path| path).to_owned();
     let named = words.first().and_then(|program| find(program, &path));
-    for file in named.into_iter().chain([PathBuf::from(SHELL)]) {
+    for file in named.into_iter().chain([SHELL, THIS].map(PathBuf::from)) {
         warmed.executable(file);
     }
     let _ = Command::new(SHELL).args(["-c", ":"]).env_clear().env("PATH", PATH).stdin(Stdio::null()).status();
@@ -78,7 +80,9 @@ impl Warmed {
         }
     }
 
-    /// Reads a regular file, and returns its start. `None` if it cannot be read, or was read before.
+    /// Reads a regular file twice, and returns its start. `None` if it cannot be read, or was read before.
+    ///
+    /// Linux moves a page to those in use when it is needed for the second time: for hundreds of them when a process ends or starts another program.
     fn file(&mut self, path: &Path) -> Option<Vec<u8>> {
         if self.files.iter().any(|read| read == path) {
             return None;
@@ -92,7 +96,10 @@ impl Warmed {
         let mut head = Vec::new();
         Read::by_ref(&mut file).take(HEAD as u64).read_to_end(&mut head).ok()?;
         let wanted = FILE_MAX.min(self.left);
-        self.left -= io::copy(&mut file.take(wanted), &mut io::sink()).ok()?;
+        for _ in 0..2 {
+            file.rewind().ok()?;
+            self.left = self.left.saturating_sub(io::copy(&mut Read::by_ref(&mut file).take(wanted), &mut io::sink()).ok()?);
+        }
         Some(head)
     }
 }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Link;
-use crate::container::helper;
+use crate::container::Helpers;
 use crate::error::{Context, Result};
 
 /// What a shell reports of a program that was killed, as all are at the container's end.
@@ -63,7 +63,7 @@ pub fn serve(link: Link, port: File) -> Result<(Orders, JoinHandle<()>)> {
     let (waker, wake) = pair().context("make a channel to", "a helper thread")?;
     let (sender, orders) = channel();
     let server = Server { link, port, wake, orders, programs: BTreeMap::new() };
-    Ok((Orders { orders: sender, waker }, helper(move || server.run())?))
+    Ok((Orders { orders: sender, waker }, Helpers::default().give(move |_| server.run())?))
 }
 
 struct Server {

@@ -105,7 +105,7 @@ fn report(shell: &Shell, args: &ReportArgs, verb: &'static str, work: impl FnOnc
     ExitCode::from(report.exit_code)
 }
 
-/// Does what may need WAMR. Starting that touches the whole stack of its thread.
+/// Does what may need WAMR. Starting that on the first thread touches the whole stack.
 fn on_thread_for_wamr(work: impl FnOnce() -> ExitCode + Send) -> ExitCode {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("machine".into()).stack_size(Runtime::STACK);
