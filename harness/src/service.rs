@@ -35,6 +35,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use wamr::Runtime;
 
+/// The last of Linux's signals.
+pub const LAST_SIGNAL: i32 = 64;
+
 /// A machine that runs. Dropping it ends the machine; what was done in a session is saved.
 #[derive(Debug)]
 pub struct Vm {
@@ -175,13 +178,16 @@ impl Handle {
         self.post(ControlCommand::Resize(window));
     }
 
-    /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine.
+    /// Sends a signal to the guest's program, as one to `prebake run` would be: a second one ends the machine. There are signals from 1 to 64; others are
+    /// not sent.
     pub fn signal(&self, number: i32) {
-        self.post(ControlCommand::Signal(number));
+        if (1..=LAST_SIGNAL).contains(&number) {
+            self.post(ControlCommand::Signal(number));
+        }
     }
 
     fn post(&self, command: ControlCommand) {
-        self.mailbox.post(|letters| letters.commands.push_back(Letter { command, answer: None }));
+        self.mailbox.post(|letters| letters.say(command));
     }
 }
 
@@ -226,6 +232,20 @@ struct Letter {
 struct Letters {
     commands: VecDeque<Letter>,
     clients: VecDeque<UnixStream>,
+}
+
+impl Letters {
+    /// Of several sizes the last counts. Of all else two of a kind do, as a second signal or stop ends a machine: nothing piles up for one that is long in
+    /// taking it.
+    fn say(&mut self, command: ControlCommand) {
+        let is_size = |command: &ControlCommand| matches!(command, ControlCommand::Resize(_));
+        if is_size(&command) {
+            self.commands.retain(|letter| !is_size(&letter.command));
+        }
+        if self.commands.iter().filter(|letter| letter.command == command).count() < 2 {
+            self.commands.push_back(Letter { command, answer: None });
+        }
+    }
 }
 
 /// Where that waits; nothing any more once the machine has ended.
@@ -321,4 +341,31 @@ fn on_pipes(source: InputSource, terminal: Terminal) -> Result<(Console, Console
     let [input, output, errors] = pipes.map_err(|source| Error::Host { what: "make pipes", source })?;
     let console = Console { stdin: input.0.into(), stdout: output.1.into(), stderr: errors.1.into(), source, terminal };
     Ok((console, ConsoleEnds { stdin: input.1, stdout: output.0, stderr: errors.0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_a_machine_that_does_not_listen_does_not_pile_up() {
+        let (wake, waker) = UnixStream::pair().unwrap();
+        waker.set_nonblocking(true).unwrap();
+        wake.set_nonblocking(true).unwrap();
+        let mailbox = Arc::new(Mailbox { letters: Mutex::new(Some(Letters::default())), waker });
+        let handle = Handle { mailbox: mailbox.clone(), stopped: Cancel::default() };
+        for n in 1..10_000_u16 {
+            handle.resize(WindowSize { cols: n, rows: n });
+            handle.signal(n.into());
+            handle.signal(15);
+            handle.stop();
+        }
+        let mut inbox = Inbox { mailbox, wake, waiting: VecDeque::new() };
+        let taken: Vec<_> = std::iter::from_fn(|| inbox.take()).collect();
+        assert!(taken.len() <= 2 * 64 + 3, "{}", taken.len());
+        let of = |command| taken.iter().filter(|taken| **taken == command).count();
+        assert_eq!((of(ControlCommand::Signal(15)), of(ControlCommand::Signal(1)), of(ControlCommand::Leave)), (2, 1, 2));
+        // The size is the last that was told.
+        assert_eq!(of(ControlCommand::Resize(WindowSize { cols: 9999, rows: 9999 })), 1);
+    }
 }

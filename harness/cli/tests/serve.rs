@@ -98,6 +98,8 @@ fn a_signal_saves_and_ends_all_machines() {
     let mut served = Served::start(&home);
     start(&mut served, 1, &session("work"));
     served.ask_shell(1, "word=kept; echo $word", "kept");
+    // Whatever the program was about to say.
+    served.send_raw(&[0, 0, 1, 0, 0]);
     common::signal(&served.child, rustix::process::Signal::TERM);
     while served.read() {}
     assert_eq!((served.child.wait().unwrap().code(), &served.ended(1)["saved"]["session"]), (Some(0), &"work".into()));
@@ -189,6 +191,7 @@ fn the_protocol_is_held_to() {
     start(&mut served, 1, &json!({ "snapshot": at_prompt(), "terminal": terminal() }));
     assert_eq!(served.refused("start", json!({ "machine": 1, "spec": {} })), "protocol");
     assert_eq!(served.refused("resize", json!({ "machine": 1, "columns": 0, "rows": 1 })), "protocol");
+    assert_eq!(served.refused("signal", json!({ "machine": 1, "number": 65 })), "protocol");
     served.type_in(1, b"stty raw -echo; echo go; sleep 1000\n");
     served.wait_for_text(1, "\ngo\n");
     // Nobody reads: the pipe and the guest's port take some of it, the window the rest, and no more.
@@ -229,4 +232,20 @@ fn nothing_on_the_streams_but_the_protocol() {
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
     let length = output.stdout.len() as u32 - 4;
     assert_eq!(output.stdout[..5], [&length.to_be_bytes()[..], &[0]].concat());
+    // Nor can anything else in the process, or a program that it starts, read or write them.
+    let served = Served::of(command(&home("apart"), &[]).stderr(std::process::Stdio::piped()));
+    let stream = |number: u8| std::fs::read_link(format!("/proc/{}/fd/{number}", served.child.id())).unwrap();
+    assert_eq!((stream(0), stream(1)), ("/dev/null".into(), stream(2)));
+}
+
+/// Whatever is quoted, the program's reader need not take longer frames than it was promised.
+#[test]
+fn no_message_is_longer_than_a_frame_may_be() {
+    let mut served = Served::start(&home("long"));
+    let long = "\u{200b}".repeat((1 << 20) / 3 - 100);
+    assert_eq!(served.refused("ensure", json!({ "reference": long, "offline": true })), "image-name");
+    assert_eq!(served.refused("prune", json!({ "references": [long] })), "reference");
+    assert_eq!(served.refused("start", json!({ "machine": 1, "spec": { "engine": long } })), "invalid");
+    start(&mut served, 1, &json!({ "machine": long }));
+    assert_eq!(served.ended(1)["error"]["kind"], "unreadable");
 }

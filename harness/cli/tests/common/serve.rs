@@ -135,7 +135,9 @@ impl Served {
         if self.output.read_exact(&mut length).is_err() {
             return false;
         }
-        let mut body = vec![0; u32::from_be_bytes(length) as usize];
+        let length = u32::from_be_bytes(length) as usize;
+        assert!(length <= (1 << 20) + 1, "a frame of {length} bytes");
+        let mut body = vec![0; length];
         self.output.read_exact(&mut body).unwrap();
         match body[0] {
             0 => {

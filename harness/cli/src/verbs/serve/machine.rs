@@ -13,13 +13,14 @@ use prebake::service::{ConsoleEnds, Ended, Handle, Vm};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{PipeWriter, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Machines at a time.
 const MAX_MACHINES: usize = 64;
 /// Bytes of input that a machine has not taken, at most.
 pub const WINDOW: usize = 256 << 10;
+/// Bytes that are written at once, at most: so much can be sent again.
+const CHUNK: usize = 16 << 10;
 
 /// See above.
 pub struct Machines {
@@ -36,10 +37,29 @@ struct Table {
 
 struct Entry {
     handle: Handle,
-    /// To the thread that writes it; nothing once the input has ended.
-    input: Option<Sender<Vec<u8>>>,
-    /// Bytes that are on their way.
-    pending: Arc<Mutex<usize>>,
+    input: Arc<Input>,
+}
+
+/// What a machine is to read.
+#[derive(Default)]
+struct Input {
+    pending: Mutex<Pending>,
+    /// There is more of it, or its end.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// Bytes that are being written.
+    written: usize,
+    has_ended: bool,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.input.end();
+    }
 }
 
 impl Machines {
@@ -61,11 +81,10 @@ impl Machines {
         let request = spec.request().map_err(failed)?;
         let (console, ConsoleEnds { stdin, stdout, stderr }) = spec.console().map_err(failed)?;
         let vm = Vm::start(context, request, console).map_err(failed)?;
-        let (sender, receiver) = channel();
-        let pending = Arc::default();
-        let entry = Entry { handle: vm.handle(), input: Some(sender), pending: Arc::clone(&pending) };
+        let input = Arc::<Input>::default();
+        let entry = Entry { handle: vm.handle(), input: input.clone() };
         let peer = self.peer.clone();
-        spawn("input", move || feed(&peer, number, stdin, &receiver, &pending)).map_err(failed)?;
+        spawn("input", move || input.feed(&peer, number, stdin)).map_err(failed)?;
         let (peer, table) = (self.peer.clone(), self.table.clone());
         spawn("output", move || {
             let passed_on = forward(stdout, stderr, |stream, bytes| {
@@ -103,25 +122,14 @@ impl Machines {
 
     /// Gives it input; none at all is its end.
     pub fn input(&self, number: u32, bytes: Vec<u8>) -> Result<(), Refusal> {
-        let mut machines = lock(&self.table.machines);
+        let machines = lock(&self.table.machines);
         // One that has ended meanwhile reads no more.
-        let Some(entry) = machines.get_mut(&number) else { return Ok(()) };
+        let Some(entry) = machines.get(&number) else { return Ok(()) };
         if bytes.is_empty() {
-            entry.input = None;
+            entry.input.end();
             return Ok(());
         }
-        let Some(input) = &entry.input else {
-            return Err(Refusal::of_protocol(format!("the input of machine {number} has ended")));
-        };
-        let mut pending = lock(&entry.pending);
-        if *pending + bytes.len() > WINDOW {
-            let problem = format!("machine {number} has not taken {} bytes of input; send no more than {WINDOW} ahead", *pending);
-            return Err(Refusal::of_protocol(problem));
-        }
-        *pending += bytes.len();
-        // It may have ended.
-        let _ = input.send(bytes);
-        Ok(())
+        entry.input.give(&bytes).map_err(|problem| Refusal::of_protocol(format!("machine {number} takes no more input: {problem}")))
     }
 
     /// Saves and ends all of them, and returns when that is done.
@@ -136,14 +144,48 @@ fn none(number: u32) -> Refusal {
     Refusal::new(Refusal::FAILED, "machine-ended", format!("there is no machine {number}, or it has ended"))
 }
 
-/// Writes what a machine is to read, and tells how much of it is written.
-fn feed(peer: &Peer, machine: u32, mut stdin: PipeWriter, input: &Receiver<Vec<u8>>, pending: &Mutex<usize>) {
-    for bytes in input {
-        if stdin.write_all(&bytes).is_err() {
-            return;
+impl Input {
+    /// Adds some, or says why not.
+    fn give(&self, bytes: &[u8]) -> Result<(), String> {
+        let mut pending = lock(&self.pending);
+        if pending.has_ended {
+            return Err("its end has been sent".into());
         }
-        *lock(pending) -= bytes.len();
-        peer.notify("consumed", json!({ "machine": machine, "bytes": bytes.len() }));
+        let ahead = pending.bytes.len() + pending.written;
+        if ahead + bytes.len() > WINDOW {
+            return Err(format!("it has not taken {ahead} bytes; send no more than {WINDOW} ahead"));
+        }
+        pending.bytes.extend_from_slice(bytes);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn end(&self) {
+        lock(&self.pending).has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The next that is to be written, when there is some; nothing at the end.
+    fn next(&self) -> Option<Vec<u8>> {
+        let pending = lock(&self.pending);
+        let is_idle = |pending: &mut Pending| pending.bytes.is_empty() && !pending.has_ended;
+        let mut pending = self.changed.wait_while(pending, is_idle).unwrap_or_else(PoisonError::into_inner);
+        let bytes = std::mem::take(&mut pending.bytes);
+        pending.written = bytes.len();
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// Writes it, and tells how much of it is written.
+    fn feed(&self, peer: &Peer, machine: u32, mut stdin: PipeWriter) {
+        while let Some(bytes) = self.next() {
+            for chunk in bytes.chunks(CHUNK) {
+                if stdin.write_all(chunk).is_err() {
+                    return;
+                }
+                lock(&self.pending).written -= chunk.len();
+                peer.notify("consumed", json!({ "machine": machine, "bytes": chunk.len() }));
+            }
+        }
     }
 }
 

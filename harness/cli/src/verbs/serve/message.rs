@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
+/// Characters of a text for a person.
+const MAX_TEXT: usize = 4096;
+/// Bytes of a request's id, if it is a text: it is in every message about the request.
+const MAX_ID: usize = 128;
 
 /// What the other side says.
 #[derive(Debug)]
@@ -112,12 +116,20 @@ impl Refusal {
     pub const FAILED: i32 = 1;
 
     pub fn new(code: i32, kind: &str, message: impl Into<String>) -> Self {
-        Self { code, kind: kind.into(), message: message.into() }
+        Self { code, kind: kind.into(), message: bounded(message.into()) }
     }
 
     /// Something that the protocol does not allow at this moment.
     pub fn of_protocol(message: impl Into<String>) -> Self {
         Self::new(Self::NOT_A_REQUEST, "protocol", message)
+    }
+}
+
+/// A text for a person. It may quote something long, and a message is to fit into a frame.
+pub fn bounded(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -129,6 +141,12 @@ pub fn parse(bytes: &[u8]) -> Result<Incoming, (Value, Refusal)> {
         return Err((Value::Null, Refusal::of_protocol("the message is not an object")));
     };
     let id = message.remove("id").unwrap_or(Value::Null);
+    if id.as_str().is_some_and(|id| id.len() > MAX_ID) {
+        return Err((Value::Null, Refusal::of_protocol(format!("a request has an id of more than {MAX_ID} bytes"))));
+    }
+    if !(id.is_number() || id.is_string() || id.is_null()) {
+        return Err((Value::Null, Refusal::of_protocol("a request has an id that is neither a number nor a text")));
+    }
     if message.remove("jsonrpc") != Some("2.0".into()) {
         return Err((id, Refusal::of_protocol("the message has no \"jsonrpc\": \"2.0\"")));
     }
@@ -141,8 +159,8 @@ pub fn parse(bytes: &[u8]) -> Result<Incoming, (Value, Refusal)> {
         let number = id.as_u64().ok_or_else(|| (id, Refusal::of_protocol("an answer has the number of no request")))?;
         return Ok(Incoming::Answer { id: number, result });
     }
-    if !(id.is_number() || id.is_string()) {
-        return Err((Value::Null, Refusal::of_protocol("a request has an id that is neither a number nor a text")));
+    if id.is_null() {
+        return Err((id, Refusal::of_protocol("a request has no id")));
     }
     let parameters = message.remove("params").unwrap_or_else(|| json!({}));
     let Some(Value::String(method)) = message.remove("method") else {
@@ -243,6 +261,29 @@ mod tests {
             assert_eq!(refusal(text), (id, code), "{text}");
         }
         assert_eq!(refusal(&"[".repeat(100_000)), (Value::Null, -32700));
+    }
+
+    #[test]
+    fn whatever_a_message_says_the_answer_fits_into_a_frame() {
+        let most = super::super::frame::MAX_BODY;
+        let long = "\u{1}".repeat(most / 6 - 100);
+        for message in [
+            json!({ "jsonrpc": "2.0", "id": long, "method": "images" }),
+            json!({ "id": long }),
+            json!({ "jsonrpc": "2.0", "id": [long], "method": "images" }),
+            json!({ "id": [long] }),
+            json!({ "jsonrpc": "2.0", "id": 1, "method": long }),
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "images", "params": { long.as_str(): 1 } }),
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "start", "params": { "machine": 1, "spec": { "terminal": long } } }),
+        ] {
+            let (id, refusal) = match parse(message.to_string().as_bytes()) {
+                Ok(Incoming::Request { id, method: Err(refusal) }) | Err((id, refusal)) => (id, refusal),
+                other => panic!("{other:?}"),
+            };
+            assert!(answer(&id, Err(refusal)).to_string().len() < most / 8);
+        }
+        let quoted = Refusal::new(Refusal::FAILED, "missing", format!("there is no {long}"));
+        assert!(answer(&1.into(), Err(quoted)).to_string().len() < most / 8);
     }
 
     #[test]

@@ -13,21 +13,22 @@ use crate::shell::Shell;
 use crate::wording;
 use frame::{BadFrame, Frame};
 use machine::Machines;
-use message::{Incoming, Method, PROTOCOL, Refusal};
+use message::{Incoming, Method, PROTOCOL, Refusal, bounded};
 use peer::{AskPeer, Peer};
 use prebake::context::Context;
 use prebake::distribution::oci::VmArtifacts;
 use prebake::error::{Error, Result};
 use prebake::observer::{Notice, Observer, Progress};
 use prebake::service::spec::pull_options;
-use prebake::service::{self, Cancel, store};
+use prebake::service::{self, Cancel, LAST_SIGNAL, store};
 use prebake::session::Checkpoint;
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 use serde::Serialize;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -41,24 +42,24 @@ pub fn run(shell: &Shell, args: &ServeArgs) -> ExitCode {
 }
 
 fn serve(shell: &Shell, args: &ServeArgs) -> Result<()> {
-    let peer = Peer::default();
-    let context = shell.context.clone();
-    let context = if args.resolve { context.with_resolver(Arc::new(AskPeer(peer.clone()))) } else { context };
-    // Whatever is the end of it comes here: the end of the input, output that nobody reads, a signal.
-    let (end, ended) = io::pipe().map(|(ended, end)| (Arc::new(end), ended)).map_err(host("make a pipe"))?;
+    // Whatever is the end of it comes here: output that nobody reads, a signal.
+    let (ended, end) = io::pipe().map_err(host("make a pipe"))?;
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let end = end.try_clone().map_err(host("catch signals"))?;
         signal_hook::low_level::pipe::register(signal, end).map_err(host("catch signals"))?;
     }
-    let input = io::stdin().as_fd().try_clone_to_owned().map_err(host("use standard input"))?;
-    let output = io::stdout().as_fd().try_clone_to_owned().map_err(host("use standard output"))?;
+    let peer = Peer::new(move || ring(&end));
+    let context = shell.context.clone();
+    let context = if args.resolve { context.with_resolver(Arc::new(AskPeer(peer.clone()))) } else { context };
+    let (stream, output) = take_streams()?;
     let server = Server { context, peer: peer.clone(), tasks: Arc::default(), machines: Machines::new(peer.clone()), kept: Arc::default() };
 
     peer.notify("ready", json!({ "protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION") }));
     let writer = peer.clone();
-    let lost = end.clone();
-    spawn("writer", move || writer.send_to(std::fs::File::from(output), || ring(&lost)))?;
-    let bad = server.listen(&mut Input { stream: input, ended }).err();
+    spawn("writer", move || writer.send_to(std::fs::File::from(output)))?;
+    let mut input = Input { stream, ended, is_over: false };
+    // A frame that is cut off by the end is no fault of the program's.
+    let bad = server.listen(&mut input).err().filter(|_| !input.is_over);
     if let Some(problem) = &bad {
         peer.answer(&Value::Null, Err(Refusal::of_protocol(problem.to_string())));
     }
@@ -75,6 +76,16 @@ fn ring(end: &io::PipeWriter) {
     let _ = (&*end).write(&[0]);
 }
 
+/// Standard input and output, which are nobody else's from now on: what a library writes to its standard output is a diagnostic, and no frame.
+fn take_streams() -> Result<(OwnedFd, OwnedFd)> {
+    let input = io::stdin().as_fd().try_clone_to_owned().map_err(host("use standard input"))?;
+    let output = io::stdout().as_fd().try_clone_to_owned().map_err(host("use standard output"))?;
+    let nothing = std::fs::File::open("/dev/null").map_err(host("use standard input"))?;
+    dup2_stdin(nothing).map_err(|error| host("use standard input")(error.into()))?;
+    dup2_stdout(io::stderr()).map_err(|error| host("use standard output")(error.into()))?;
+    Ok((input, output))
+}
+
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Host { what, source }
 }
@@ -89,8 +100,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Standard input, until it ends or something else is the end.
 struct Input {
-    stream: std::os::fd::OwnedFd,
+    stream: OwnedFd,
     ended: io::PipeReader,
+    /// Something else was.
+    is_over: bool,
 }
 
 impl io::Read for Input {
@@ -99,7 +112,10 @@ impl io::Read for Input {
         loop {
             let mut polled = [PollFd::new(&self.ended, PollFlags::IN), PollFd::new(&self.stream, PollFlags::IN)];
             match poll(&mut polled, None) {
-                Ok(_) if !polled[0].revents().is_empty() => return Ok(0),
+                Ok(_) if !polled[0].revents().is_empty() => {
+                    self.is_over = true;
+                    return Ok(0);
+                }
                 Ok(_) => return Ok(rustix::io::read(&self.stream, buffer)?),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -124,33 +140,28 @@ impl Server {
     /// Does what is asked for, until the other side goes.
     fn listen(&self, input: &mut Input) -> std::result::Result<(), BadFrame> {
         while let Some(frame) = Frame::read(input)? {
-            let goes_on = match frame {
-                Frame::Bytes { machine, stream: 0, bytes } => match self.machines.input(machine, bytes) {
-                    Ok(()) => true,
-                    Err(refusal) => self.peer.answer(&Value::Null, Err(refusal)),
-                },
+            match frame {
+                Frame::Bytes { machine, stream: 0, bytes } => {
+                    if let Err(refusal) = self.machines.input(machine, bytes) {
+                        self.peer.answer(&Value::Null, Err(refusal));
+                    }
+                }
                 Frame::Bytes { stream, .. } => {
                     let problem = format!("bytes are for stream {stream}, but a machine reads stream 0 only");
-                    self.peer.answer(&Value::Null, Err(Refusal::of_protocol(problem)))
+                    self.peer.answer(&Value::Null, Err(Refusal::of_protocol(problem)));
                 }
                 Frame::Message(message) => match message::parse(&message) {
-                    Ok(Incoming::Answer { id, result }) => {
-                        self.peer.take_answer(id, result);
-                        true
-                    }
+                    Ok(Incoming::Answer { id, result }) => self.peer.take_answer(id, result),
                     Ok(Incoming::Request { id, method: Ok(method) }) => self.begin(id, method),
                     Ok(Incoming::Request { id, method: Err(refusal) }) | Err((id, refusal)) => self.peer.answer(&id, Err(refusal)),
                 },
-            };
-            if !goes_on {
-                break;
             }
         }
         Ok(())
     }
 
-    /// Begins to do what is asked for. Whether the other side listens.
-    fn begin(&self, id: Value, method: Method) -> bool {
+    /// Begins to do what is asked for.
+    fn begin(&self, id: Value, method: Method) {
         let nothing = || Ok(json!({}));
         match method {
             Method::Cancel(cancel) => {
@@ -167,7 +178,11 @@ impl Server {
             }
             Method::Resize(resize) => self.peer.answer(&id, self.machines.resize(&resize).and_then(|()| nothing())),
             Method::Signal(signal) => {
-                let told = self.machines.with(signal.machine, |handle| handle.signal(signal.number));
+                let told = if (1..=LAST_SIGNAL).contains(&signal.number) {
+                    self.machines.with(signal.machine, |handle| handle.signal(signal.number))
+                } else {
+                    Err(Refusal::of_protocol(format!("{} is no signal; they have numbers from 1 to {LAST_SIGNAL}", signal.number)))
+                };
                 self.peer.answer(&id, told.and_then(|()| nothing()))
             }
             Method::Stop(stop) => {
@@ -211,7 +226,7 @@ impl Server {
     }
 
     /// Works on a request in a thread of its own.
-    fn task(&self, id: Value, work: impl FnOnce(&Context, &Cancel) -> Result<Value> + Send + 'static) -> bool {
+    fn task(&self, id: Value, work: impl FnOnce(&Context, &Cancel) -> Result<Value> + Send + 'static) {
         let (peer, tasks, cancel, name) = (self.peer.clone(), self.tasks.clone(), Cancel::default(), id.to_string());
         {
             let mut tasks = lock(&tasks);
@@ -229,12 +244,9 @@ impl Server {
             lock(&tasks).remove(&name);
             peer.answer(&number, result);
         });
-        match started {
-            Ok(()) => true,
-            Err(error) => {
-                lock(&self.tasks).remove(&id.to_string());
-                self.peer.answer(&id, Err(refusal(&error)))
-            }
+        if let Err(error) = started {
+            lock(&self.tasks).remove(&id.to_string());
+            self.peer.answer(&id, Err(refusal(&error)));
         }
     }
 
@@ -281,11 +293,14 @@ impl Told {
 
 impl Observer for Told {
     fn notice(&self, notice: &Notice<'_>) {
-        self.tell("notice", json!({ "text": wording::notice(notice).join("\n") }));
+        self.tell("notice", json!({ "text": bounded(wording::notice(notice).join("\n")) }));
     }
 
     fn progress(&self, progress: &Progress<'_>) {
         let Progress { task, done, total, ended } = *progress;
-        self.tell("progress", json!({ "task": task.name(), "text": wording::task(task), "done": done, "total": total, "ended": ended }));
+        self.tell(
+            "progress",
+            json!({ "task": task.name(), "text": bounded(wording::task(task)), "done": done, "total": total, "ended": ended }),
+        );
     }
 }

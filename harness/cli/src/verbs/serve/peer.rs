@@ -23,11 +23,12 @@ const LOOKUP: Duration = Duration::from_secs(15);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The other side. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Peer(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    /// Called when it has gone without a word: nothing can be sent, or it does not read what it is told.
+    lost: Box<dyn Fn() + Send + Sync>,
     queue: Mutex<Queue>,
     /// The queue has become shorter, or longer, or the other side has gone.
     changed: Condvar,
@@ -58,8 +59,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Peer {
-    /// Sends what is queued to `stream`, for as long as that can be written. `lost` is called when it no longer can.
-    pub fn send_to(&self, mut stream: impl Write, lost: impl FnOnce()) {
+    /// One that is there. `lost` is called if it goes without a word.
+    pub fn new(lost: impl Fn() + Send + Sync + 'static) -> Self {
+        let (queue, changed, questions) = Default::default();
+        Self(Arc::new(Shared { lost: Box::new(lost), queue, changed, questions }))
+    }
+
+    /// Sends what is queued to `stream`, for as long as that can be written.
+    pub fn send_to(&self, mut stream: impl Write) {
         let mut queue = lock(&self.0.queue);
         loop {
             let Some(frame) = queue.frames.pop_front() else {
@@ -77,24 +84,28 @@ impl Peer {
                 queue.frames.clear();
                 self.0.changed.notify_all();
                 drop(queue);
-                return lost();
+                return (self.0.lost)();
             }
             self.0.changed.notify_all();
         }
     }
 
-    /// Tells it something. Whether it reads what it is told.
-    fn tell(&self, message: &Value) -> bool {
+    /// Tells it something, if it is there to read it.
+    fn tell(&self, message: &Value) {
         let mut queue = lock(&self.0.queue);
         if queue.broken {
-            return false;
+            return;
         }
         if queue.bytes > MAX_QUEUE {
-            queue.gone = true;
-            return false;
+            let was_there = !std::mem::replace(&mut queue.gone, true);
+            self.0.changed.notify_all();
+            drop(queue);
+            if was_there {
+                (self.0.lost)();
+            }
+            return;
         }
         self.push(&mut queue, &Frame::Message(message.to_string().into_bytes()));
-        true
     }
 
     fn push(&self, queue: &mut Queue, frame: &Frame) {
@@ -105,8 +116,8 @@ impl Peer {
     }
 
     /// Answers a request of it.
-    pub fn answer(&self, id: &Value, result: Result<Value, message::Refusal>) -> bool {
-        self.tell(&message::answer(id, result))
+    pub fn answer(&self, id: &Value, result: Result<Value, message::Refusal>) {
+        self.tell(&message::answer(id, result));
     }
 
     /// Tells it something that it did not ask for.
@@ -125,11 +136,12 @@ impl Peer {
         }
     }
 
-    /// Takes its answer to a question. Whether there was such a question.
-    pub fn take_answer(&self, id: u64, result: Result<Value, String>) -> bool {
-        let waiting = lock(&self.0.questions).waiting.remove(&id);
-        // Whoever does not wait any more does not want to know.
-        waiting.map(|waiting| waiting.send(result)).is_some()
+    /// Takes its answer to a question.
+    pub fn take_answer(&self, id: u64, result: Result<Value, String>) {
+        if let Some(waiting) = lock(&self.0.questions).waiting.remove(&id) {
+            // Whoever does not wait any more does not want to know.
+            let _ = waiting.send(result);
+        }
     }
 
     /// It has closed its end: machines need not wait for it, and nobody for its answers.
@@ -190,15 +202,16 @@ mod tests {
     fn answers(peer: &Peer, text: &'static str) -> thread::JoinHandle<()> {
         let peer = peer.clone();
         thread::spawn(move || {
-            while !peer.take_answer(1, Ok(serde_json::from_str(text).unwrap())) {
+            while lock(&peer.0.questions).waiting.is_empty() {
                 thread::yield_now();
             }
+            peer.take_answer(1, Ok(serde_json::from_str(text).unwrap()));
         })
     }
 
     #[test]
     fn names_are_looked_up_by_the_other_side() {
-        let peer = Peer::default();
+        let peer = Peer::new(|| ());
         let other = answers(&peer, r#"{"addresses": ["192.0.2.1", "2001:db8::1"]}"#);
         let found = AskPeer(peer.clone()).resolve("registry.example").unwrap();
         assert_eq!(found, ["192.0.2.1", "2001:db8::1"].map(|address| address.parse::<IpAddr>().unwrap()));
@@ -210,17 +223,18 @@ mod tests {
     #[test]
     fn an_answer_that_is_none_is_a_failed_lookup() {
         for text in ["{}", r#"{"addresses": [1]}"#, r#"{"addresses": ["x"]}"#, "[]", "null"] {
-            let peer = Peer::default();
+            let peer = Peer::new(|| ());
             let other = answers(&peer, text);
             assert!(AskPeer(peer).resolve("a").is_err(), "{text}");
             other.join().unwrap();
         }
-        assert!(!Peer::default().take_answer(1, Ok(Value::Null)));
+        // One to no question is of no interest.
+        Peer::new(|| ()).take_answer(1, Ok(Value::Null));
     }
 
     #[test]
     fn nobody_waits_for_one_who_has_gone() {
-        let peer = Peer::default();
+        let peer = Peer::new(|| ());
         let (asker, writer) = (AskPeer(peer.clone()), peer.clone());
         let asking = thread::spawn(move || asker.resolve("a").is_err());
         // More than is kept: this waits, as nobody reads.
@@ -236,11 +250,19 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_not_kept_without_end() {
-        let peer = Peer::default();
-        let message = json!({ "text": "x".repeat(1 << 20) });
-        let told = (0..100).take_while(|_| peer.tell(&message)).count();
-        assert!(told <= 1 + MAX_QUEUE / (1 << 20), "{told}");
-        peer.output(1, 1, b"dropped");
+        let (sender, lost) = mpsc::channel();
+        let peer = Peer::new(move || sender.send(()).unwrap());
+        // A machine that waits to be read waits no more when nobody reads.
+        let writer = peer.clone();
+        let writing = thread::spawn(move || (0..64).for_each(|_| writer.output(1, 1, &[0; 64 << 10])));
+        while lock(&peer.0.queue).bytes <= MAX_OUTPUT {
+            thread::yield_now();
+        }
+        let text = "x".repeat(1 << 20);
+        (0..100).for_each(|_| peer.notify("notice", json!({ "text": text })));
+        writing.join().unwrap();
+        assert!(lost.try_recv().is_ok() && lost.try_recv().is_err());
+        assert!(lock(&peer.0.queue).bytes <= MAX_QUEUE + (2 << 20));
     }
 
     #[test]
@@ -254,11 +276,12 @@ mod tests {
                 Ok(())
             }
         }
-        let peer = Peer::default();
+        let (sender, lost) = mpsc::channel();
+        let peer = Peer::new(move || sender.send(()).unwrap());
         peer.notify("ready", json!({}));
-        let (sender, receiver) = mpsc::channel();
-        peer.send_to(Broken, || sender.send(()).unwrap());
-        assert!(receiver.try_recv().is_ok() && !peer.tell(&json!({})));
+        peer.send_to(Broken);
+        peer.notify("notice", json!({}));
+        assert!(lost.try_recv().is_ok() && lost.try_recv().is_err() && lock(&peer.0.queue).frames.is_empty());
         peer.flush();
     }
 }
