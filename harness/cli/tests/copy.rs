@@ -162,6 +162,39 @@ fn a_session_that_runs_does_too_and_archives_pass_through() {
     child.wait().unwrap();
 }
 
+/// The guest's root can put another program in the place of init's that copies. It writes an archive of its own, and complains without end.
+#[test]
+fn a_guest_that_stands_in_for_the_copier_gives_no_more_than_what_was_asked_for() {
+    let home = Home::new("stands-in");
+    fs::create_dir_all(home.file("evil/asked")).unwrap();
+    for (name, content) in [("asked/file", "good"), (".bashrc", "evil"), ("bad", "evil")] {
+        fs::write(home.file("evil").join(name), content).unwrap();
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(home.file("evil")).args(["-P", "--transform", "s,^bad,../../bad,", "-cf", "-", "asked", ".bashrc", "bad"]);
+    fs::write(home.file("evil.tar"), succeed(&mut tar).stdout).unwrap();
+    let mut child = home.start(Some(&at_prompt()));
+    home.copy(&["evil.tar", "work:/"]);
+    // With what the shell can do by itself: it finds its other programs through /proc.
+    let script = "#!/bin/sh\\nn=0; while [ $n -lt 2000 ]; do echo complaint $n; n=$((n+1)); done >&2; exec /bin/cat /evil.tar\\n";
+    let take_over = format!(
+        "mount -t tmpfs none /proc; mkdir /proc/self; printf '{script}' > /proc/self/exe; chmod 755 /proc/self/exe; touch /tmp/ready\n"
+    );
+    child.stdin.as_mut().unwrap().write_all(take_over.as_bytes()).unwrap();
+    while !run(&mut home.prebake(&["exec", "work", "ls", "/tmp/ready"]), b"").status.success() {}
+    for (path, target, problem) in [
+        ("work:/asked", "entry", "\".bashrc\" that is not copied: it is not what was asked for"),
+        ("work:/asked/.", "content", "\"../../bad\" that is not copied: its path leads up"),
+    ] {
+        let said = home.refused(&[path, target]);
+        assert!(said.contains(problem), "{said}");
+    }
+    assert!(home.file("entry/file").exists() && !home.file(".bashrc").exists() && !home.file("bad").exists());
+    assert!(home.file("content/.bashrc").exists() && !home.0.parent().unwrap().join("bad").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_copy_that_is_killed_leaves_the_session_as_it_was() {
     let home = Home::new("killed");

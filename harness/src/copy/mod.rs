@@ -15,9 +15,8 @@ use crate::service::Vm;
 use crate::session::Sessions;
 use crate::text::printable;
 use protocol::COPIER;
-use rustix::fs::{MemfdFlags, memfd_create};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use transfer::{What, pack};
@@ -126,11 +125,17 @@ impl Copied {
 
 impl Guest<'_> {
     fn copy(self, stdin: OwnedFd, stdout: OwnedFd, control: Box<dyn Control>) -> Result<Copied> {
-        let host = |source: io::Error| Error::Host { what: "make a file in memory", source };
-        let complaints = memfd_create(c"complaints", MemfdFlags::CLOEXEC).map_err(|error| host(error.into()))?;
-        let mut complaints = File::from(complaints);
-        let stderr = complaints.try_clone().map_err(host)?.into();
-        let console = Console { stdin, stdout, stderr, source: InputSource::Pipe, terminal: Terminal::default() };
+        let (complaints, stderr) = pipe()?;
+        let console = Console { stdin, stdout, stderr: stderr.into(), source: InputSource::Pipe, terminal: Terminal::default() };
+        std::thread::scope(|scope| {
+            let hearing = scope.spawn(move || hear(complaints));
+            let status = self.run(console, control)?;
+            let heard = hearing.join().unwrap_or_default();
+            Ok(Copied { status, complaint: printable(String::from_utf8_lossy(&heard).trim()) })
+        })
+    }
+
+    fn run(self, console: Console, control: Box<dyn Control>) -> Result<u8> {
         let request = ExecRequest {
             program: COPIER.into(),
             arguments: self.words,
@@ -141,15 +146,21 @@ impl Guest<'_> {
         };
         let sessions = Sessions::of(&Store::open(self.context)?)?;
         let name = find(&sessions, self.session)?;
-        let status = match sessions.enter(&name) {
-            Ok(machine) => exec::run(machine, &request, console, control)?,
-            Err(Error::SessionRests { .. }) => at_rest(self.context, name, &request, console, control)?,
-            Err(error) => return Err(error),
-        };
-        let mut complaint = Vec::new();
-        complaints.rewind().and_then(|()| complaints.take(MAX_COMPLAINT).read_to_end(&mut complaint)).map_err(host)?;
-        Ok(Copied { status, complaint: printable(String::from_utf8_lossy(&complaint).trim()) })
+        match sessions.enter(&name) {
+            Ok(machine) => exec::run(machine, &request, console, control),
+            Err(Error::SessionRests { .. }) => at_rest(self.context, name, &request, console, control),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// The beginning of what the program in the guest complains of. The guest may have put another program in its place, which complains without end: the rest
+/// is taken, and not kept.
+fn hear(mut complaints: impl Read) -> Vec<u8> {
+    let mut heard = Vec::new();
+    // What cannot be read is no complaint.
+    let _ = complaints.by_ref().take(MAX_COMPLAINT).read_to_end(&mut heard).and_then(|_| io::copy(&mut complaints, &mut io::sink()));
+    heard
 }
 
 /// Restores a session, runs the program in it, and saves it again.
@@ -183,4 +194,18 @@ fn pipe() -> Result<(io::PipeReader, io::PipeWriter)> {
 fn null() -> Result<OwnedFd> {
     let open = OpenOptions::new().read(true).write(true).open("/dev/null");
     open.map(Into::into).map_err(|source| Error::Read { what: "device", path: "/dev/null".into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_complaints_without_end_the_beginning_is_kept() {
+        // More than a pipe holds, so that this would wait if the rest were not taken.
+        let (complaints, mut stderr) = pipe().unwrap();
+        let complaining = std::thread::spawn(move || io::copy(&mut io::repeat(b'x').take(16 << 20), &mut stderr).unwrap());
+        let heard = hear(complaints);
+        assert_eq!((complaining.join().unwrap(), heard.len() as u64), (16 << 20, MAX_COMPLAINT));
+    }
 }

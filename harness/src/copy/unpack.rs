@@ -46,6 +46,7 @@ pub fn unpack(archive: impl Read, mut writer: Writer) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
     use tar::{EntryType, Header};
@@ -112,6 +113,96 @@ mod tests {
         let left_out = unpack_at(&target, "/src/.", &[entry("dev", EntryType::Char, "", b""), file("program")]).unwrap();
         assert_eq!((left_out, target.join("dev").exists()), (1, false));
         assert_eq!(fs::metadata(target.join("program")).unwrap().mode() & 0o7777, 0o777);
+    }
+
+    fn any_entry() -> impl Strategy<Value = Vec<u8>> {
+        let name = prop::sample::select(vec![
+            "",
+            ".",
+            "..",
+            "/",
+            "a",
+            "a/b",
+            "a/b/c",
+            "b",
+            "../outside",
+            "a/../../outside",
+            "a/./b",
+            "//outside",
+            "../target/a",
+            "\u{1b}[1m",
+            "a/..",
+        ]);
+        let link = prop::sample::select(vec![
+            "",
+            ".",
+            "..",
+            "a",
+            "b",
+            "a/b",
+            "../outside",
+            "../../outside",
+            "/tmp",
+            "/proc/self/cwd",
+            "/proc/self/root",
+        ]);
+        let kind = prop::sample::select(vec![
+            EntryType::Regular,
+            EntryType::Regular,
+            EntryType::Directory,
+            EntryType::Symlink,
+            EntryType::Link,
+            EntryType::Char,
+            EntryType::Fifo,
+            EntryType::GNULongName,
+            EntryType::GNULongLink,
+            EntryType::XHeader,
+            EntryType::GNUSparse,
+        ]);
+        (name, kind, link, prop::sample::select(vec![&b""[..], b"hostile", b"../outside\0", b"19 path=../outside\n"]))
+            .prop_map(|(name, kind, link, content)| entry(name, kind, link, content))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn whatever_an_archive_says_nothing_outside_of_the_target_changes(
+            entries in prop::collection::vec(any_entry(), 1..14),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            path in prop::sample::select(vec!["/src/.", "/a", "/b", "/"]),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (target, outside) = (folder.path().join("target"), folder.path().join("outside"));
+            fs::create_dir(&target).unwrap();
+            fs::write(&outside, "untouched").unwrap();
+            std::os::unix::fs::symlink("..", target.join("users")).unwrap();
+            let mut archive = [entries.concat(), vec![0; 1024]].concat();
+            for (at, byte) in flips {
+                let at = at.index(archive.len());
+                archive[at] = byte;
+            }
+            if let Ok(writer) = open(&target, Path::new(path), CopyOptions::default()) {
+                let _ = unpack(archive.as_slice(), writer);
+            }
+            prop_assert_eq!(fs::read(&outside).unwrap(), b"untouched");
+            let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+            prop_assert_eq!(names(folder.path()).len(), 2);
+            let kind = |path: &Path| fs::symlink_metadata(path).unwrap().mode();
+            let mut waiting = vec![target];
+            while let Some(path) = waiting.pop() {
+                let mode = kind(&path);
+                let file_type = rustix::fs::FileType::from_raw_mode(mode);
+                use rustix::fs::FileType::{Directory, RegularFile, Symlink};
+                prop_assert!(matches!(file_type, Directory | RegularFile | Symlink));
+                prop_assert!(file_type == Symlink || mode & 0o7000 == 0, "{:o}", mode);
+                if file_type == Directory {
+                    // The archive may have made it one that its owner cannot read.
+                    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+                    waiting.extend(names(&path).into_iter().map(|name| path.join(name)));
+                }
+            }
+        }
     }
 
     #[test]
