@@ -12,7 +12,7 @@ use crate::{Digest, Error, ReadAt, Record, Sections, Snapshot, encode_record};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, find_frame_compressed_size, get_frame_content_size};
+use zstd::zstd_safe::{CParameter, compress_bound, find_frame_compressed_size, get_frame_content_size};
 
 /// How hard the compressor tries: a snapshot is packed once and pulled often. Of the demo's, level 15 leaves 1 % more than level 19 does, in a
 /// third of the time, and 5 % less than level 9.
@@ -240,6 +240,12 @@ impl<S: ReadAt> Travelling<S> {
         }
         let list = self.sections().take::<HotPages>(0)?;
         list.check(self.0.groups())?;
+        // It is held in memory as a whole.
+        let most = compress_bound(list.content_len());
+        if header.hot_len as usize > most {
+            let problem = format!("its frame has {} bytes, at most {most} are possible", header.hot_len);
+            return Err(Error::malformed(Part::Hot, problem));
+        }
         let mut frame = vec![0; header.hot_len as usize];
         self.0.source().read_exact_at(&mut frame, header.pages_offset()).map_err(Error::reading)?;
         let content = decompress(&mut decompressor()?, Part::Hot, &frame, list.content_len(), 1 << HOT_WINDOW_LOG)?;

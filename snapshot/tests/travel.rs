@@ -201,6 +201,27 @@ fn a_list_of_pages_that_are_not_there_is_refused() {
     }
 }
 
+/// The first frame is read as a whole: one that no page can need is refused before that.
+#[test]
+fn a_first_frame_is_no_longer_than_its_pages_can_make_it() {
+    let stored = with_hot(Pages::new(&common::ram()), &ram_pages(&[0x1f0, 0x10]), Vec::new());
+    let good = packed(&stored);
+    let header = Travelling::open(good.as_slice()).unwrap().header().clone();
+    let most = zstd::zstd_safe::compress_bound(2 * PAGE_SIZE);
+    let with_length = |length: usize| {
+        let end = header.pages_offset() as usize + header.hot_len as usize;
+        let more = length - header.hot_len as usize;
+        let mut bytes = [&good[..end], &vec![0; more], &good[end..]].concat();
+        let whole = bytes.len() as u64;
+        bytes[72..80].copy_from_slice(&whole.to_le_bytes());
+        bytes[88..92].copy_from_slice(&(length as u32).to_le_bytes());
+        reseal(&mut bytes);
+        unpacked(&bytes).unwrap_err().to_string()
+    };
+    assert!(with_length(most).contains("not one whole frame"), "{}", with_length(most));
+    assert!(with_length(most + 1).contains("are possible"), "{}", with_length(most + 1));
+}
+
 #[test]
 fn a_disk_travels_alone() {
     let mut disk = vec![0; 3 * GROUP_SIZE + 512];

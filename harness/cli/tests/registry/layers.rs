@@ -224,6 +224,14 @@ fn what_other_clients_have_fetched_is_joined() {
         assert!(!output.exists());
     }
     refused(&mut unpack(&files, &world.registry.at("x.snap")), &["a snapshot is in one file"]);
+
+    // Zeroes follow a disk without end: how much of it is looked at is not for the configuration to say alone.
+    let aot_config = files.iter().find(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(r#""format":"aot""#))).unwrap();
+    let mut config: Value = serde_json::from_slice(&fs::read(aot_config).unwrap()).unwrap();
+    config["layers"]["parts"]["root"] = u64::MAX.into();
+    fs::write(aot_config, config.to_string()).unwrap();
+    refused(&mut unpack(&files, &output), &["larger than any machine can be"]);
+    assert!(!output.exists());
 }
 
 /// Documents that do not describe the layers that they name are refused, and leave nothing.

@@ -39,6 +39,8 @@ pub fn part_type(part: PartKind) -> String {
 pub const MAX_DOCUMENT: u64 = 4 << 20;
 /// Entries of an index that are looked at.
 pub const MAX_ENTRIES: usize = 64;
+/// What is wrong with files that are longer than such files can be.
+pub const TOO_LARGE: &str = "its files are larger than any machine can be";
 
 /// What names a blob or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,9 +186,9 @@ impl Layers {
         let Some(sizes) = described else {
             return contradiction("it and its configuration do not agree on the parts of the machine");
         };
-        let bytes = sizes.parts.values().fold(sizes.code, |sum, bytes| sum.saturating_add(*bytes));
-        if sizes.code > MAX_CODE_LEN || bytes > MAX_FILE_LEN || self.all().any(|layer| layer.size > MAX_FILE_LEN) {
-            return contradiction("its files are larger than any machine can be");
+        sizes.check()?;
+        if self.all().any(|layer| layer.size > MAX_FILE_LEN) {
+            return contradiction(TOO_LARGE);
         }
         Ok(())
     }
@@ -224,6 +226,17 @@ pub struct LayerConfig {
     pub code: u64,
     /// Bytes of the parts, by their names.
     pub parts: BTreeMap<String, u64>,
+}
+
+impl LayerConfig {
+    /// Checks that a machine can have these sizes.
+    pub fn check(&self) -> Result<(), OciError> {
+        let bytes = self.parts.values().fold(self.code, |sum, bytes| sum.saturating_add(*bytes));
+        if self.code > MAX_CODE_LEN || bytes > MAX_FILE_LEN {
+            return Err(OciError::document("configuration", TOO_LARGE));
+        }
+        Ok(())
+    }
 }
 
 /// See [`Config::code`].

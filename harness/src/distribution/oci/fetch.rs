@@ -1,7 +1,9 @@
 //! What a pull fetches, and what the store makes of it.
 
 use super::digest::Sha256;
-use super::document::{CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, Layers, MAX_DOCUMENT, MAX_ENTRIES, Machine, Manifest, decode};
+use super::document::{
+    CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, Layers, MAX_DOCUMENT, MAX_ENTRIES, Machine, Manifest, TOO_LARGE, decode,
+};
 use super::error::OciError;
 use super::host::{Host, Reason};
 use super::layer::{Assembly, BOOT_PARTS, Origin, Packed};
@@ -243,7 +245,7 @@ impl Pull<'_> {
             Machine::File(file) if file.media_type != config.code.format.media_type() => {
                 return contradiction("its machine is not of the format that its configuration says");
             }
-            Machine::File(file) if file.size > MAX_FILE_LEN => return contradiction("its files are larger than any machine can be"),
+            Machine::File(file) if file.size > MAX_FILE_LEN => return contradiction(TOO_LARGE),
             Machine::File(_) => {}
             Machine::Layers(layers) => layers.check(&config)?,
         }
@@ -252,7 +254,7 @@ impl Pull<'_> {
         }
         let unpacked = config.snapshot.as_ref().map_or(0, |snapshot| snapshot.stored_bytes);
         if snapshot.as_ref().map_or(0, |snapshot| snapshot.size).max(unpacked) > MAX_SNAPSHOT_LEN {
-            return contradiction("its files are larger than any machine can be");
+            return contradiction(TOO_LARGE);
         }
         Ok(Choice { machine, snapshot, config })
     }

@@ -37,6 +37,7 @@ pub fn join(files: &[PathBuf], file: &mut File, output: &Path) -> Result<Digest>
     let Some(sizes) = &config.layers else {
         return Err(missing("the machine was pushed as one file, which needs no unpacking".into()).into());
     };
+    sizes.check()?;
     let contents = layers.iter().map(|layer| content_of(layer, sizes).map(|digest| digest.to_string())).collect::<Vec<_>>();
     let find = |what: &str, digest: &str| {
         let found = contents.iter().position(|content| content.as_deref() == Some(digest));
