@@ -185,7 +185,7 @@ impl Client {
                         }
                         self.send(ExecOrder::Taken(bytes.len()));
                     }
-                    ExecReport::Taken(count) => self.input_room = Some(self.input_room.unwrap_or_default() + count),
+                    ExecReport::Taken(count) => self.input_room = Some(self.input_room.unwrap_or_default().saturating_add(count)),
                     ExecReport::Exit(status) => return Ok(Some(status)),
                     ExecReport::Failed(reason) => return Err(Error::ExecFailed { reason }),
                 }

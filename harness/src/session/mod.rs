@@ -163,7 +163,7 @@ impl Sessions {
 
     /// A connection to the process that runs session `name`.
     pub fn enter(&self, name: &str) -> Result<UnixStream> {
-        let folder = self.folder.join(name);
+        let folder = self.folder_of(name)?;
         let entered = door::enter(&folder).map_err(|source| Error::Host { what: "reach the session's process", source })?;
         entered.ok_or_else(|| Error::SessionRests { name: name.into() })
     }
@@ -273,6 +273,7 @@ mod tests {
         for name in ["../../outside", "/tmp", "..", "", "a/b", ".hidden"] {
             assert_eq!(sessions.origin(name).unwrap_err().kind(), "session-name", "{name}");
             assert_eq!(sessions.hold(name, || unreachable!("it is not looked at")).unwrap_err().kind(), "session-name", "{name}");
+            assert_eq!(sessions.enter(name).unwrap_err().kind(), "session-name", "{name}");
         }
     }
 }
