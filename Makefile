@@ -20,6 +20,7 @@ C2W := $(TARGET)/c2w
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
 WEB := $(TARGET)/web/site
+APPS := $(TARGET)/apps
 PREFIX ?= /usr/local
 WEB_PORT ?= 8080
 WEB_IMAGES ?= demo alpine python
@@ -46,7 +47,7 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, clones and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, clones and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor'
@@ -68,6 +69,8 @@ help:
 	@echo 'make web-serve  serve it with the demo, Alpine and Python: http://localhost:$(WEB_PORT)/'
 	@echo 'make web-test   test it in Node.js, in Chromium and in Firefox'
 	@echo 'make web-long MINUTES=60   work in the page for so long, and check every answer and its memory'
+	@echo 'make apps    the Kotlin modules for apps: $(APPS); see docs/android.md'
+	@echo 'make apps-test  run what an app does with them, a registry and machines'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
@@ -245,7 +248,7 @@ test: lints programs-test $(SCRIPTS)
 	@$(if $(HAS_NODE),:,echo 'test: the page was NOT TESTED: install Node.js 20.19 or newer')
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros net-test c2w-test clones fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test clones fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -327,6 +330,20 @@ c2w-figures: c2w-guest
 .PHONY: aarch64
 aarch64: packages
 	+@harness/cross
+
+# The Kotlin modules, and what an app does with them.
+.PHONY: apps app-images apps-test
+apps: packages
+	@bindings/android/build $(APPS)
+
+app-images: build machine guest
+	@mkdir -p $(APPS)
+	@alpine=$$(guest/images/build alpine) && bindings/android/test/images $(PREBAKE) $(GUEST) "$$alpine" $(APPS)/images 2>$(APPS)/images.log || { cat $(APPS)/images.log; exit 1; }
+
+apps-test: apps app-images registry
+	@guest/apt install iproute2 openssl
+	@echo 'apps: the Kotlin modules, with stubs of Android'\''s classes'
+	@bindings/android/test/run $(APPS) $(PREBAKE) $(APPS)/images $(REGISTRY) long
 
 # The page, and the npm package that it is built on.
 .PHONY: web
