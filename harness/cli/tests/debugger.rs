@@ -181,7 +181,7 @@ impl Debugger {
         write!(self.0.get_ref(), "${packet}#{sum:02x}").unwrap();
     }
 
-    /// The next packet, which is acknowledged.
+    /// The next packet with its runs written out, which is acknowledged.
     fn hear(&mut self) -> String {
         let mut packet = Vec::new();
         self.0.read_until(b'$', &mut packet).unwrap();
@@ -190,7 +190,15 @@ impl Debugger {
         packet.pop();
         self.0.read_exact(&mut [0; 2]).unwrap();
         self.0.get_ref().write_all(b"+").unwrap();
-        text(&packet)
+        let (packet, mut whole) = (text(&packet), String::new());
+        let mut characters = packet.chars();
+        while let Some(character) = characters.next() {
+            match (character, whole.chars().last()) {
+                ('*', Some(last)) => whole.extend(std::iter::repeat_n(last, characters.next().unwrap() as usize - 29)),
+                _ => whole.push(character),
+            }
+        }
+        whole
     }
 }
 
