@@ -3,10 +3,14 @@
 mod block;
 mod front;
 mod jump;
+mod profile;
 mod slot;
+mod translated;
 
 pub use block::{Block, BlockKey};
+pub use profile::{PageProfile, Profile};
 pub use slot::{Arm, Handler, Link, Run, Slot};
+pub use translated::Translated;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +51,10 @@ pub struct Cache {
     jump: JumpTable,
     /// See [`Self::take_scratch`].
     scratch: Vec<Slot>,
+    /// Code that was translated ahead of time.
+    translated: Translated,
+    /// Counts of what runs, if that is wanted.
+    pub profile: Option<Box<Profile>>,
     /// How often each instruction that is not implemented was met, by the number of its `Code`.
     unimplemented: BTreeMap<u16, u64>,
 }
@@ -64,8 +72,25 @@ impl Cache {
             pages: FxHashMap::default(),
             jump: JumpTable::default(),
             scratch: Vec::new(),
+            translated: Translated::default(),
+            profile: None,
             unimplemented: BTreeMap::new(),
         }
+    }
+
+    /// Blocks that are built from now on begin with translated code where there is some.
+    pub fn set_translated(&mut self, translated: Translated) {
+        self.translated = translated;
+    }
+
+    /// Code that was translated ahead of time.
+    pub fn translated(&self) -> &Translated {
+        &self.translated
+    }
+
+    /// Whether blocks consist of their ops alone.
+    pub fn is_plain(&self) -> bool {
+        self.profile.is_none() && self.translated.is_empty()
     }
 
     /// The limits it was made with.
@@ -191,6 +216,9 @@ impl Cache {
 
     /// Drops the blocks on page number `page`: links into them lead to a stale slot.
     pub fn drop_page(&mut self, page: u32) {
+        if let Some(profile) = &mut self.profile {
+            profile.drop_page(page);
+        }
         for key in self.pages.remove(&page).unwrap_or_default() {
             if let Some(block) = self.blocks.remove(&key) {
                 self.arena[block.start as usize] = self.arena[0];
@@ -203,6 +231,9 @@ impl Cache {
     /// Drops everything. Returns the numbers of the pages that held code, in no particular order.
     #[expect(clippy::disallowed_methods, reason = "what is done for each page does not depend on the others")]
     pub fn clear(&mut self) -> Vec<u32> {
+        if let Some(profile) = &mut self.profile {
+            profile.clear();
+        }
         self.arena.truncate(1);
         self.blocks.clear();
         self.front.clear();

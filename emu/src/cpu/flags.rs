@@ -48,8 +48,18 @@ pub enum FlagOp {
     Carries,
 }
 
+impl FlagOp {
+    /// The operation with a number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Flags, Self::Add, Self::Sub, Self::Logic, Self::Inc, Self::Dec, Self::Carries].into_iter().find(|&op| op as u8 == number)
+    }
+}
+
 /// The arithmetic flags, unevaluated. `result` and `source` are zero-extended from the operand width.
+///
+/// `repr(C)`: translated code writes the operation and the width at once.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct LazyFlags {
     /// Result of the operation.
     pub result: u64,

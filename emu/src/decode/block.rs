@@ -6,8 +6,8 @@ use super::{MAX_INSTRUCTION_BYTES, Op, Opcode, lower};
 use crate::bus::PAGE_SIZE;
 use crate::cpu::{CodeSize, Cr0, Cr4};
 
-/// Encodings whose meaning depends on what CPUID advertises: without BMI1 and LZCNT, TZCNT and LZCNT are BSF and BSR.
-const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::NO_WBNOINVD;
+/// Options of the decoder: encodings whose meaning depends on what CPUID advertises: without BMI1 and LZCNT, TZCNT and LZCNT are BSF and BSR.
+pub const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::NO_WBNOINVD;
 
 /// What besides the bytes decides how they are decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +19,9 @@ impl Mode {
     const NO_MMX: u8 = 1 << 3;
     /// The code lies in a segment with a base or a limit: ways from one block to another depend on those, and are looked for each time.
     const SEGMENTED: u8 = 1 << 4;
+
+    /// That of code which can be translated: 64 bits wide, with SSE and MMX.
+    pub const TRANSLATED: Self = Self(0);
 
     /// For code of `size`, in a segment with a base or a limit or not, under these control registers.
     pub fn new(size: CodeSize, segmented: bool, cr0: u64, cr4: u64) -> Self {

@@ -5,7 +5,7 @@ mod lower;
 mod op;
 mod view;
 
-pub use block::{Block, Form, Mode, decode_block};
+pub use block::{Block, Form, Mode, OPTIONS, decode_block};
 pub use lower::lower;
 pub use op::{AddressMode, Op, Opcode};
 pub use view::{BlockEnd, Branch, FarTarget, Repeat, StringOp};

@@ -24,6 +24,10 @@ impl Opcode {
     pub const TOO_LONG: Self = Self(Self::SYNTHETIC + 4);
     /// Stands at the start of a block whose bytes have changed.
     pub const STALE: Self = Self(Self::SYNTHETIC + 5);
+    /// Stands in front of a block's ops: runs code that was translated ahead of time. Its immediate is the number of the entry.
+    pub const TRANSLATED: Self = Self(Self::SYNTHETIC + 6);
+    /// Stands in front of a block's ops: counts the block. Its immediate is the index of the count.
+    pub const COUNTED: Self = Self(Self::SYNTHETIC + 7);
 
     /// The number of an instruction's register or memory form.
     pub const fn of(code: Code, memory: bool) -> Self {

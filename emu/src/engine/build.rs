@@ -1,10 +1,10 @@
 //! The guest's code at an address to the slots of a block.
 
 use crate::bus::PAGE_SIZE;
-use crate::cache::Slot;
+use crate::cache::{BlockKey, Slot};
 use crate::cpu::{CodeSize, Exception};
-use crate::decode::{MAX_INSTRUCTION_BYTES, decode_block};
-use crate::exec::Slots;
+use crate::decode::{MAX_INSTRUCTION_BYTES, Mode, Op, Opcode, decode_block};
+use crate::exec::{self, Slots};
 use crate::vcpu::Vcpu;
 
 /// A block before it is cached.
@@ -26,6 +26,23 @@ impl Vcpu {
         const UNDRIVEN: [u8; PAGE_SIZE as usize] = [0xff; PAGE_SIZE as usize];
         let ram = self.mmu.ram();
         if ram.contains(address, length as u64) { &ram.bytes()[address as usize..][..length] } else { &UNDRIVEN[..length] }
+    }
+
+    /// What stands in front of a block's ops: what counts it, or runs its translated code, if there is some that was made of what stands on its page.
+    pub(super) fn front(&mut self, key: BlockKey, linear: u64) -> Option<Slot> {
+        if key.mode != Mode::TRANSLATED || self.cache.is_plain() {
+            return None;
+        }
+        let (start, offset) = (key.address & !(PAGE_SIZE - 1), (key.address % PAGE_SIZE) as u16);
+        let page: &[u8; PAGE_SIZE as usize] = self.code_bytes(start, PAGE_SIZE as usize).try_into().ok()?;
+        if self.cache.profile.is_some() {
+            let page = *page;
+            let profile = self.cache.profile.as_mut()?;
+            let index = profile.index((start / PAGE_SIZE) as u32, linear, offset, &page);
+            return Some(Slot::new(Op { immediate: index.into(), ..Op::bare(Opcode::COUNTED) }));
+        }
+        let (handler, entry) = self.cache.translated().find(page, offset)?;
+        Some(exec::translated::slot(handler, entry))
     }
 
     /// Decodes at most `limit` instructions from guest-physical `address`, which `linear` leads to, up to the end of the code segment. An instruction

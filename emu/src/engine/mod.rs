@@ -361,7 +361,10 @@ impl Vcpu {
 
     /// Builds a block into the cache. Says whether the cache was cleared for it.
     fn build_cached(&mut self, key: BlockKey, linear: u64) -> Result<(Block, bool), Exception> {
-        let built = self.build(key.address, linear, self.cache.limits().block)?;
+        let mut built = self.build(key.address, linear, self.cache.limits().block)?;
+        if let Some(front) = self.front(key, linear) {
+            built.slots.insert(0, front);
+        }
         let cleared = !self.cache.has_room();
         if cleared {
             for page in self.cache.clear() {

@@ -308,3 +308,24 @@ fn a_billion_ops_run_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap();
     assert_eq!(thread.join().unwrap(), 1_000_000_000);
 }
+
+/// The busy program's code changes: so each of its forms is a page of its own.
+#[test]
+fn a_profile_counts_what_runs_and_does_not_show() {
+    let [plain, profiled] = [false, true].map(|profiled| {
+        let mut cpu = cpu_with(&busy_program(), 64);
+        cpu.cache.profile = profiled.then(Box::default);
+        run_with_stops(&mut cpu, &[3, 200, 77], |_| {});
+        cpu
+    });
+    assert!(outcome(&plain) == outcome(&profiled));
+    assert!(profiled.cache.profile.unwrap().pages().len() > 2);
+
+    // mov ecx, 1000; dec ecx; jne to that; hlt.
+    let mut cpu = cpu_with(&[0xb9, 0xe8, 3, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4], 64);
+    cpu.cache.profile = Some(Box::default());
+    run_with_stops(&mut cpu, &[], |_| {});
+    let pages = cpu.cache.profile.unwrap().pages();
+    let counted = pages.iter().map(|page| page.blocks.iter().map(|&(offset, count)| (u64::from(offset) - CODE % 4096, count)));
+    assert_eq!(counted.map(Iterator::collect).collect::<Vec<Vec<_>>>(), [[(0, 1), (5, 999), (9, 1)]]);
+}

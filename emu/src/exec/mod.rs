@@ -53,12 +53,13 @@ mod string;
 mod synthetic;
 mod syscall;
 mod table;
+pub mod translated;
 // Of the dispatcher that could leave something on the stack.
 #[cfg(all(test, not(any(target_family = "wasm", feature = "loop-dispatch"))))]
 mod tests;
 mod x87;
 
-pub use lookup::{catalogue, implemented, implements};
+pub use lookup::{catalogue, form, implemented, implements};
 pub use retire::wrap;
 #[cfg(feature = "count-ops")]
 pub use run::take_counts;

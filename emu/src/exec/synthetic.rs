@@ -1,6 +1,6 @@
 //! What ops do that are no instruction: see [`Opcode`].
 
-use super::dispatch::{Done, Handler, leave};
+use super::dispatch::{Done, Handler, leave, next};
 use super::flow;
 use super::retire::run_system;
 use crate::cache::{Link, Slot};
@@ -32,6 +32,16 @@ unsafe fn stale(cx: &mut Vcpu, _: *const Slot) -> Done {
     leave(cx, ExitReason::Block(Link::None))
 }
 
+unsafe fn counted(cx: &mut Vcpu, slot: *const Slot) -> Done {
+    // SAFETY: the dispatcher hands over a valid slot.
+    let index = unsafe { (*slot).op.immediate } as u32;
+    if let Some(profile) = &mut cx.cache.profile {
+        profile.count(index);
+    }
+    // SAFETY: the block's ops stand behind this one.
+    unsafe { next(cx, slot) }
+}
+
 /// Handler of an op that has no `Code`.
 pub fn handler(code: Opcode) -> Handler {
     match code {
@@ -49,6 +59,7 @@ pub fn handler(code: Opcode) -> Handler {
             run_system(cx, unsafe { &(*slot).op }, too_long)
         },
         Opcode::STALE => stale,
+        Opcode::COUNTED => counted,
         _ => |cx, slot| {
             // SAFETY: the dispatcher hands over a valid slot.
             run_system(cx, unsafe { &(*slot).op }, invalid)

@@ -38,7 +38,7 @@ use slots::{Backends, Origin, VirtioSlots};
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
 use crate::bus::{PageError, Ram};
-use crate::cache::Limits;
+use crate::cache::{Limits, PageProfile, Translated};
 use crate::cpu::Rflags;
 use crate::engine::{self, new_cache};
 use crate::intc::{Lapic, Pic};
@@ -163,6 +163,21 @@ impl Machine {
         cpu.time.resume(clock.count, clock.not_retired, clock.halts);
         cpu.time.set_tsc(clock.tsc);
         Ok(Self { cpu })
+    }
+
+    /// Guest code that was translated ahead of time is used from now on.
+    pub fn set_translated(&mut self, translated: Translated) {
+        self.cpu.cache.set_translated(translated);
+    }
+
+    /// Counts how often each block of code runs from now on; to be called before anything runs. That slows the machine down.
+    pub fn start_profile(&mut self) {
+        self.cpu.cache.profile = Some(Box::default());
+    }
+
+    /// What has been counted so far, by the content of pages.
+    pub fn profile(&self) -> Vec<PageProfile> {
+        self.cpu.cache.profile.as_ref().map(|profile| profile.pages()).unwrap_or_default()
     }
 
     /// Adds the machine's records to a snapshot of it, and brings in what is missing of its RAM. The machine stands at an instruction boundary,

@@ -37,6 +37,17 @@ const NONE: u16 = 0;
 const MANY: u16 = u16::MAX;
 
 impl Mmu {
+    /// Offset in bytes of the pointer to the TLB's table, for translated code.
+    pub(crate) const TABLE: usize = std::mem::offset_of!(Self, tlb) + Tlb::CURRENT;
+    /// Entries of that table, a power of two; each has 32 bytes.
+    pub(crate) const TABLE_ENTRIES: usize = Tlb::ENTRIES;
+    /// Offset in an entry of the tag for reads: the linear address of the last byte of a page that may be read without further ado.
+    pub(crate) const TABLE_READ: usize = Tlb::READ;
+    /// Offset in an entry of the tag for writes.
+    pub(crate) const TABLE_WRITE: usize = Tlb::WRITE;
+    /// Offset in an entry of what makes an address in this process of a linear one.
+    pub(crate) const TABLE_ADDEND: usize = Tlb::ADDEND;
+
     /// Takes over `ram`. No translation is known.
     pub fn new(ram: Ram) -> Self {
         let pages = (ram.size() / PAGE_SIZE) as usize;

@@ -77,6 +77,13 @@ impl Default for Tlb {
 }
 
 impl Tlb {
+    /// Offset in bytes of the pointer to the current view's table, and what is where in that, for translated code: see [`super::Mmu`].
+    pub(super) const CURRENT: usize = std::mem::offset_of!(Self, current);
+    pub(super) const ENTRIES: usize = ENTRIES;
+    pub(super) const READ: usize = std::mem::offset_of!(TlbEntry, read);
+    pub(super) const WRITE: usize = std::mem::offset_of!(TlbEntry, write);
+    pub(super) const ADDEND: usize = std::mem::offset_of!(TlbEntry, addend);
+
     /// The table of a view.
     #[inline(always)]
     fn table(&self, view: View) -> *mut TlbEntry {

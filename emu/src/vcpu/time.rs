@@ -33,6 +33,9 @@ pub struct Time {
 }
 
 impl Time {
+    /// Offset of the budget in bytes, for translated code.
+    pub(crate) const BUDGET: usize = std::mem::offset_of!(Self, budget);
+
     /// Power-on: nothing has passed.
     pub fn new(clock: Clock) -> Self {
         Self { budget: 0, retired_in_block: 0, due: 0, not_retired: 0, tsc_offset: 0, halts: 0, clock }

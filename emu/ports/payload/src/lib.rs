@@ -23,6 +23,8 @@ pub const MEMORY_PAGE: u64 = 1 << 16;
 /// Address of guest RAM in a module's memory: the size of the memory that the module is linked with. Packing the module enlarges it by guest RAM
 /// and the upper disk.
 pub const RAM_START: u64 = 96 << 20;
+/// Bytes that a module has for the list of its translated guest code.
+pub const TRANSLATED_SPACE: usize = 1 << 20;
 /// Pages that a module's memory may have: WAMR holds its bytes in 32 bits.
 pub const MAX_MEMORY_PAGES: u32 = (1 << 16) - 1;
 /// Parts of the payload begin in the file at multiples of this many bytes.

@@ -18,6 +18,7 @@ mod ram;
 mod save;
 mod sink;
 mod stock;
+mod translated;
 
 /// Status where the machine could not do what it is for, as opposed to the guest's own.
 const FAILED: i32 = 125;

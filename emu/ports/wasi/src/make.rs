@@ -10,6 +10,7 @@ use crate::payload::{self as segment, PayloadDisk};
 use crate::ram::LinearMemory;
 use crate::save::Head;
 use crate::sink::Output;
+use crate::translated;
 use devices::p9::{Access, Bounded, Branch, FileSystem, MemoryFs, Tree};
 use emu::bus::{Ram, RamBacking};
 use emu::cache::Limits;
@@ -118,7 +119,9 @@ pub unsafe fn boot(mut config: Config, output: &Output) -> Result<Machine, Error
     let read = |what, place: segment::Place| segment::read(place).ok_or(Error::OutOfMemory { what, bytes: u64::from(place.length) });
     let kernel = read("the kernel", config.kernel.ok_or(Error::NoKernel)?)?;
     let initramfs = config.initramfs.map(|place| read("the initramfs", place)).transpose()?;
-    Ok(Machine::boot(parts, Ram::new(memory), &kernel, initramfs.as_deref(), &config.append)?)
+    let mut machine = Machine::boot(parts, Ram::new(memory), &kernel, initramfs.as_deref(), &config.append)?;
+    machine.set_translated(translated::linked());
+    Ok(machine)
 }
 
 /// The machine of a snapshot, whose pages are in memory. `head` is the snapshot without them. If the configuration says where the snapshot is,
@@ -156,7 +159,8 @@ unsafe fn restore_from<S: ReadAt>(
     // SAFETY: the caller vouches for it.
     let (parts, memory) = unsafe { parts(&mut config, output, disk) }?;
     let mut sections = snapshot.sections();
-    let machine = Machine::restore(parts, ram(memory), &mut sections)?;
+    let mut machine = Machine::restore(parts, ram(memory), &mut sections)?;
+    machine.set_translated(translated::linked());
     machine.id().require(snapshot.machine())?;
     snapshot.require_disks(|number| machine.disk_memory(number.into()).map(Ram::size))?;
     Ok((machine, sections.left().filter(|entry| entry.critical).map(|entry| entry.name).collect()))

@@ -1,9 +1,9 @@
 //! From ops to slots.
 
 use super::arm_of;
-use crate::cache::{Arm, Run, Slot};
+use crate::cache::{self, Arm, Run, Slot};
 use crate::decode::{Block, Form, Op, Opcode};
-use crate::exec::dispatch::{Handler, erase};
+use crate::exec::dispatch::{Handler, erase, restore};
 use crate::exec::flow::condition;
 use crate::exec::lookup::{form, fused_handler, handler};
 
@@ -17,6 +17,15 @@ impl Slot {
     pub(in crate::exec) fn with(handler: Handler, arm: Arm, op: Op) -> Self {
         // SAFETY: the handler is one of the dispatcher's; arms follow from what handlers follow from.
         Self { run: unsafe { Run::new(erase(handler), arm) }, op }
+    }
+
+    /// An op that is run by a handler of no table.
+    ///
+    /// # Safety
+    /// `handler` must be one of the dispatcher's, with its type changed.
+    pub(in crate::exec) unsafe fn with_handler(handler: cache::Handler, op: Op) -> Self {
+        // SAFETY: the caller vouches for it.
+        Self::with(unsafe { restore(handler) }, arm_of(&op, None), op)
     }
 
     /// Makes this op run together with the one behind it, if the two are a pair for which there is a handler.
