@@ -50,7 +50,7 @@ help:
 	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, clones and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
-	@echo 'make oracle  compare six million instructions with this processor'
+	@echo 'make oracle  compare six million instructions with this processor, and translated code with the interpreter'
 	@echo 'make hosts   compare the machine on more hosts, byte for byte, and run machines in a stock WASI runtime'
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
 	@echo 'make net-test what needs network namespaces: package managers, git, ssh and servers in guests, and other networks and a Linux as their peers'
@@ -269,6 +269,7 @@ clones: test-guest
 .PHONY: oracle
 oracle: packages
 	+@ORACLE_LONG=1 $(CARGO_TEST) --workspace --test oracle -- --nocapture
+	+@$(CARGO_TEST) --workspace --test exact -- --ignored
 
 # The list of what is implemented.
 .PHONY: instructions

@@ -1,0 +1,239 @@
+//! A region in a WebAssembly runtime, with a CPU's state laid out for it.
+
+use std::collections::BTreeSet;
+
+use emu::cpu::{FlagOp, LazyFlags, slot};
+use emu::decode::Op;
+use translate::{CodeBlock, Helpers, Layout, PAGE, Region, Translated, blocks, translate};
+use wasm_encoder::{
+    CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection, MemoryType, Module, TypeSection, ValType,
+};
+use wasmi::{Caller, Engine, Linker, Store};
+
+use crate::machine::{CODE, DATA, Machine, RAM, READ_ONLY, STACK, State, WINDOWS};
+
+const CPU: usize = 0x400;
+const SLOT: usize = 0x2000;
+const TLB: usize = 0x4000;
+const GUEST: usize = 0x10_0000;
+const ENTRIES: u32 = 4096;
+
+/// The layout of the state here: any would do.
+pub const LAYOUT: Layout = Layout {
+    registers: 0,
+    budget: 0x800,
+    result: 0x808,
+    source: 0x810,
+    operation: 0x818,
+    tlb: 0x820,
+    tlb_entries: ENTRIES,
+    tlb_read: 0,
+    tlb_write: 8,
+    tlb_addend: 16,
+    immediate: 16,
+    xmm: 0x900,
+};
+
+/// How the region was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// For an address outside.
+    For(u64),
+    /// For the interpreter, at an address.
+    ToInterpreter(u64),
+    /// An op that was run by its handler raised an exception.
+    Faulted(u64),
+}
+
+struct Host {
+    left: Option<Left>,
+    machine: Machine,
+    /// Ops that are left to their handlers, and how many handlers ran.
+    ops: Vec<Op>,
+    handled: u64,
+}
+
+/// A region, ready to be run.
+pub struct Sandbox {
+    store: Store<Host>,
+    memory: wasmi::Memory,
+    function: wasmi::TypedFunc<(i32, i32), i32>,
+    /// Offsets of its entries in the page, by their numbers less 1.
+    pub entries: Vec<u16>,
+}
+
+impl Sandbox {
+    /// Translates the blocks of `page` that start at `leaders`.
+    pub fn new(page: &[u8; PAGE], leaders: &BTreeSet<u16>) -> Self {
+        let (translated, engine, module) = check(&blocks(page, leaders));
+        let mut store = Store::new(&engine, Host { left: None, machine: Machine::new(), ops: translated.ops, handled: 0 });
+        let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + RAM) as u32 / 65536, None)).unwrap();
+        let mut linker = Linker::new(&engine);
+        linker.define("", "memory", memory).unwrap();
+        linker.func_wrap("", "go", |mut caller: Caller<'_, Host>, _: i32, to: i64| leave(&mut caller, Left::For(to as u64))).unwrap();
+        let interpret = |mut caller: Caller<'_, Host>, _: i32, at: i64| leave(&mut caller, Left::ToInterpreter(at as u64));
+        linker.func_wrap("", "interpret", interpret).unwrap();
+        let run = move |mut caller: Caller<'_, Host>, _: i32, number: i32| run_op(&mut caller, memory, number as usize);
+        linker.func_wrap("", "run", run).unwrap();
+        let evaluate = |operation: i32, result: i64, source: i64| lazy(operation as u16, result as u64, source as u64).evaluate() as i64;
+        linker.func_wrap("", "evaluate", evaluate).unwrap();
+        let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
+        let function = instance.get_typed_func(&store, "region").unwrap();
+        let mut sandbox = Self { store, memory, function, entries: translated.entries };
+        sandbox.fill_tlb();
+        sandbox
+    }
+
+    fn fill_tlb(&mut self) {
+        let bytes = self.memory.data_mut(&mut self.store);
+        for (start, length, write) in [(DATA, 0x2000, true), (READ_ONLY, 0x1000, false), (STACK, 0x2000, true)] {
+            for page in (start..start + length).step_by(PAGE) {
+                let entry = TLB + 32 * (page as usize / PAGE % ENTRIES as usize);
+                let tag = (page | 0xfff).to_le_bytes();
+                bytes[entry..][..8].copy_from_slice(&tag);
+                if write {
+                    bytes[entry + 8..][..8].copy_from_slice(&tag);
+                }
+                bytes[entry + 16..][..4].copy_from_slice(&(GUEST as u32).to_le_bytes());
+            }
+        }
+        bytes[CPU + LAYOUT.tlb as usize..][..4].copy_from_slice(&(TLB as u32).to_le_bytes());
+    }
+
+    /// Runs from an entry with a budget. How it was left, what is left of the budget, and the state then.
+    pub fn run(&mut self, state: &State, entry: usize, budget: i64) -> (Left, i64, State) {
+        put_state(self.memory.data_mut(&mut self.store), state);
+        self.store.data_mut().machine.load(state);
+        self.store.data_mut().left = None;
+        let bytes = self.memory.data_mut(&mut self.store);
+        put(bytes, CPU + LAYOUT.budget as usize, budget as u64);
+        put(bytes, CPU + 8 * usize::from(slot::BLOCK), state.rip);
+        put(bytes, SLOT + LAYOUT.immediate as usize, entry as u64);
+        self.function.call(&mut self.store, (CPU as i32, SLOT as i32)).unwrap_or_else(|error| panic!("trapped: {error}"));
+        let left = self.store.data().left.expect("somebody said why");
+        let bytes = self.memory.data(&self.store);
+        let rest = get(bytes, CPU + LAYOUT.budget as usize) as i64;
+        let (Left::For(rip) | Left::ToInterpreter(rip) | Left::Faulted(rip)) = left;
+        let mut state = get_state(bytes);
+        state.rip = rip;
+        (left, rest, state)
+    }
+
+    /// Ops that handlers ran, so far.
+    pub fn handled(&self) -> u64 {
+        self.store.data().handled
+    }
+}
+
+/// A region as a valid module.
+pub fn check(blocks: &[CodeBlock]) -> (Translated, Engine, wasmi::Module) {
+    let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3 };
+    let translated = translate(&Region { blocks, layout: LAYOUT, helpers, first_op: 0 });
+    let engine = Engine::default();
+    let module = wasmi::Module::new(&engine, &module(&translated.body)[..]).unwrap_or_else(|error| panic!("not valid: {error}"));
+    (translated, engine, module)
+}
+
+fn leave(caller: &mut Caller<'_, Host>, left: Left) -> i32 {
+    caller.data_mut().left = Some(left);
+    1
+}
+
+/// The op that stands in guest memory: the machine runs it there.
+fn run_op(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, number: usize) -> i32 {
+    let (bytes, host) = memory.data_and_store_mut(&mut *caller);
+    let block = get(bytes, CPU + 8 * usize::from(slot::BLOCK));
+    let Op { offset, retired, length, .. } = host.ops[number];
+    let at = block + u64::from(offset);
+    let mut state = get_state(bytes);
+    state.rip = at;
+    host.machine.load(&state);
+    host.machine.run(1);
+    host.handled += 1;
+    let after = host.machine.save();
+    if after.rip != at + u64::from(length) {
+        host.left = Some(Left::Faulted(at));
+        let budget = CPU + LAYOUT.budget as usize;
+        put(bytes, budget, get(bytes, budget) - u64::from(retired));
+        return 1;
+    }
+    put_state(bytes, &after);
+    0
+}
+
+fn lazy(operation: u16, result: u64, source: u64) -> LazyFlags {
+    let all = [FlagOp::Flags, FlagOp::Add, FlagOp::Sub, FlagOp::Logic, FlagOp::Inc, FlagOp::Dec, FlagOp::Carries];
+    let op = all.into_iter().find(|&op| op as u16 == operation & 0xff).expect("an operation");
+    LazyFlags { result, source, op, bits: (operation >> 8) as u8 }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..][..8].copy_from_slice(&value.to_le_bytes());
+}
+
+fn get(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..][..8].try_into().unwrap())
+}
+
+fn put_state(bytes: &mut [u8], state: &State) {
+    for (number, &value) in state.registers.iter().enumerate() {
+        put(bytes, CPU + 8 * number, value);
+    }
+    for (number, &value) in state.xmm.iter().enumerate() {
+        let at = CPU + LAYOUT.xmm as usize + 16 * number;
+        put(bytes, at, value as u64);
+        put(bytes, at + 8, (value >> 64) as u64);
+    }
+    put(bytes, CPU + 8 * usize::from(slot::FS), DATA + 0x800);
+    put(bytes, CPU + LAYOUT.result as usize, 0);
+    put(bytes, CPU + LAYOUT.source as usize, state.flags);
+    put(bytes, CPU + LAYOUT.operation as usize, FlagOp::Flags as u64 | 64 << 8);
+    // The TLB's address stands behind.
+    bytes[CPU + LAYOUT.tlb as usize..][..4].copy_from_slice(&(TLB as u32).to_le_bytes());
+    let mut at = 0;
+    for (address, length) in WINDOWS {
+        bytes[GUEST + address as usize..][..length].copy_from_slice(&state.memory[at..][..length]);
+        at += length;
+    }
+}
+
+fn get_state(bytes: &[u8]) -> State {
+    let word = |offset: u32| get(bytes, CPU + offset as usize);
+    let operation = word(LAYOUT.operation) as u16;
+    State {
+        registers: std::array::from_fn(|number| get(bytes, CPU + 8 * number)),
+        flags: lazy(operation, word(LAYOUT.result), word(LAYOUT.source)).evaluate(),
+        rip: CODE,
+        xmm: std::array::from_fn(|number| {
+            let at = CPU + LAYOUT.xmm as usize + 16 * number;
+            u128::from(get(bytes, at)) | u128::from(get(bytes, at + 8)) << 64
+        }),
+        memory: WINDOWS.iter().flat_map(|&(address, length)| &bytes[GUEST + address as usize..][..length]).copied().collect(),
+    }
+}
+
+/// A module with the region and the helpers as imports.
+fn module(body: &wasm_encoder::Function) -> Vec<u8> {
+    const I: ValType = ValType::I32;
+    const L: ValType = ValType::I64;
+    let mut types = TypeSection::new();
+    types.ty().function([I, I], [I]);
+    types.ty().function([I, L], [I]);
+    types.ty().function([I, L, L], [L]);
+    let mut imports = ImportSection::new();
+    let memory =
+        MemoryType { minimum: ((GUEST + RAM) / 65536) as u64, maximum: None, memory64: false, shared: false, page_size_log2: None };
+    imports.import("", "memory", EntityType::Memory(memory));
+    for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2)] {
+        imports.import("", name, EntityType::Function(number));
+    }
+    let mut functions = FunctionSection::new();
+    functions.function(0);
+    let mut exports = ExportSection::new();
+    exports.export("region", ExportKind::Func, 4);
+    let mut code = CodeSection::new();
+    code.function(body);
+    let mut module = Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
+    module.finish()
+}
