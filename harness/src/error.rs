@@ -38,6 +38,8 @@ pub enum Setting {
     Trace,
     /// A debugger.
     Debugger,
+    /// A profile of what runs.
+    Profile,
     /// The machine's name.
     Hostname,
     /// File systems in memory.
@@ -64,6 +66,7 @@ impl fmt::Display for Setting {
             Self::ReadOnTouch => "reading on first touch",
             Self::Trace => "a trace",
             Self::Debugger => "a debugger",
+            Self::Profile => "a profile",
             Self::Hostname => "the host name",
             Self::Tmpfs => "a file system in memory",
             Self::Limits => "a resource limit",
@@ -159,6 +162,39 @@ pub enum Error {
     /// The machine's code cannot be compiled.
     #[error(transparent)]
     Compile(Box<wamr::Error>),
+    /// A file is no profile.
+    #[error("{}: {source}", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: translate::ProfileError,
+    },
+    /// A file is no program.
+    #[error("{} is not an ELF file: {problem}", path.display())]
+    NotElf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// What is hot cannot be linked into the machine.
+    #[error(transparent)]
+    Translate(Box<translate::Error>),
+    /// A command that a machine was to be trained with failed.
+    #[error("`{lesson}` ended with status {status} in the guest, so its profile means nothing; see what it says when it is run")]
+    Training {
+        /// The command, or the script's path.
+        lesson: String,
+        /// What it ended with.
+        status: u8,
+    },
+    /// The code of a machine is not what this prebake gives machines, so it cannot be made anew.
+    #[error("{} has other code than the machines of this prebake; convert the image again", path.display())]
+    OtherCode {
+        /// Its file.
+        path: PathBuf,
+    },
     /// There is no such host to compile for.
     #[error("unknown baseline {name} for {target}; choose one of: {known}")]
     Baseline {
@@ -566,6 +602,11 @@ impl Error {
             Self::Metadata { .. } => "metadata",
             Self::NotWasm { .. } => "not-wasm",
             Self::Compile(_) => "compile",
+            Self::Profile { .. } => "profile",
+            Self::NotElf { .. } => "not-elf",
+            Self::Translate(_) => "translate",
+            Self::OtherCode { .. } => "other-code",
+            Self::Training { .. } => "training",
             Self::Baseline { .. } => "baseline",
             Self::NotInModule { .. } => "not-in-module",
             Self::Module { .. } => "module",

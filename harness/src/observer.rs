@@ -122,6 +122,11 @@ pub enum Notice<'a> {
         /// The machine.
         path: &'a Path,
     },
+    /// A machine is trained: a command or a script runs in it, and what it runs is counted.
+    Training {
+        /// The command, or the script's path.
+        lesson: &'a str,
+    },
     /// A container image has been read.
     ImageRead {
         /// Its name.

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Exec(args) => verbs::exec::run(&shell, &args),
         Command::Convert(args) => verbs::convert::run(&shell, &args),
         Command::Aot(args) => verbs::aot::run(&shell, &args),
+        Command::Translate(args) => verbs::translate::run(&shell, &args),
+        Command::Profile(args) => verbs::profile::run(&shell, &args),
         Command::Push(args) => verbs::push::run(&shell, &args),
         Command::Pull(args) => verbs::pull::run(&shell, &args),
         Command::Images(args) => verbs::images::run(&shell, &args),

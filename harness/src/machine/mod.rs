@@ -10,6 +10,7 @@ pub mod module;
 mod native;
 mod options;
 pub mod output;
+mod profile;
 pub mod program;
 pub mod saved;
 mod trace;
@@ -24,6 +25,7 @@ use devices::console::{Port, WindowSize};
 use emu::machine::{Machine, Stats, Stop};
 use gdb::Gdb;
 pub use options::{ClockSource, Devices, DiskFile, EngineKind, SharedDirectory};
+use profile::Profiled;
 use snapshot::{Pages, ReadAt, Snapshot, Space, Writer, Written};
 use std::io::{Seek, Write};
 use std::net::SocketAddr;
@@ -70,6 +72,10 @@ pub trait Engine: Cable {
     fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// Ends the machine's work: whoever looked on says what it saw.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Guest RAM and the disks that are memory, and for each of their pages whether it was written since the machine was made.
     fn memory(&mut self) -> Memory<'_>;
 }
@@ -96,13 +102,15 @@ pub struct DiskMemory<'a> {
     pub written: &'a [bool],
 }
 
-/// Who looks on at every instruction of a machine.
+/// Who looks on while a machine runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DebugAid {
     /// This file gets a line about each.
     Trace(PathBuf),
     /// A debugger connects here.
     Gdb(SocketAddr),
+    /// How often each block runs is counted, into this file.
+    Profile(PathBuf),
 }
 
 impl DebugAid {
@@ -111,6 +119,7 @@ impl DebugAid {
         match self {
             Self::Trace(_) => Setting::Trace,
             Self::Gdb(_) => Setting::Debugger,
+            Self::Profile(_) => Setting::Profile,
         }
     }
 }
@@ -121,6 +130,7 @@ pub fn native(context: &Context, machine: Machine, aid: Option<&DebugAid>) -> Re
         None => Box::new(machine),
         Some(DebugAid::Trace(path)) => Box::new(Traced::new(machine, path)?),
         Some(DebugAid::Gdb(address)) => Box::new(Gdb::new(context, machine, *address)?),
+        Some(DebugAid::Profile(path)) => Box::new(Profiled::new(machine, path)?),
     })
 }
 

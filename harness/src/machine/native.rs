@@ -20,6 +20,10 @@ pub trait Native {
     fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// See [`Engine::finish`].
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Native for Machine {
@@ -91,6 +95,9 @@ impl<N: Native> Engine for N {
     }
     fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         Native::waits_on(self)
+    }
+    fn finish(&mut self) -> Result<()> {
+        Native::finish(self)
     }
     fn memory(&mut self) -> Memory<'_> {
         let machine = self.machine();

@@ -14,16 +14,20 @@ use wamr::Options;
 
 /// Compiles the machine in `file` to `output`. Returns the length of that.
 pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options) -> Result<u64> {
+    with_code(file, output, |code| CodeCache::open(context).compiled(&code, options))
+}
+
+/// Writes the machine in `file`, WebAssembly, to `output`, with the code that `change` makes of its own. Returns the length of that.
+pub(super) fn with_code(file: &Path, output: &Path, change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>>) -> Result<u64> {
     let error = |source| Error::Artifact { path: file.into(), source };
     let wasm = Artifact::open(HostFile::open("machine", file)?).map_err(error)?;
     if *wasm.kind() != Kind::Wasm {
         return Err(Error::NotWasm { path: file.into() });
     }
     let mut new = AtomicFile::create(output)?;
-    let code = wasm.code().map_err(error)?;
-    let compiled = CodeCache::open(context).compiled(&code, options)?;
+    let code = change(wasm.code().map_err(error)?)?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
-    pack(&compiled, wasm.size(), parts, new.file()).map_err(error)?;
+    pack(&code, wasm.size(), parts, new.file()).map_err(error)?;
     read_back(output, new.commit()?)
 }
 

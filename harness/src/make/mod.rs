@@ -3,8 +3,10 @@
 pub mod bake;
 pub mod compile;
 pub mod convert;
+pub mod hot;
 pub mod image;
 mod rehearse;
 pub mod resize;
 pub mod settle;
 mod shipped;
+pub mod translated;

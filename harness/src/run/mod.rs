@@ -15,6 +15,7 @@ mod plan;
 mod reference;
 mod restore;
 pub(crate) mod stdin;
+pub mod train;
 
 use crate::context::Context;
 use crate::distribution::oci::PullOptions;
@@ -179,11 +180,14 @@ pub fn attend(context: &Context, attended: &mut Attended, output: &HostOutput, (
     let checkpoint = attended.checkpoint().cloned();
     let drive = attended.drive();
     report.take(drive);
+    let finished = drive.machine().finish();
     report.pages_loaded = pages_loaded(drive.machine().memory().bytes);
     report.first_output_ms = output.first().map(|first| millis_between(start, first));
     report.kept = checkpoint.as_ref().map(Into::into);
     if drive.machine().disk_was_full() {
         context.notice(Notice::DiskFull);
     }
-    Ok(Outcome { ending: ending?, checkpoint })
+    let ending = ending?;
+    finished?;
+    Ok(Outcome { ending, checkpoint })
 }

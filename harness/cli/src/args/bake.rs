@@ -8,6 +8,8 @@ use prebake::machine::EngineKind;
 use prebake::machine::boot::IMAGE_MEMORY;
 use prebake::machine::record::Point;
 use prebake::make::bake::{Bake, Source};
+use prebake::make::translated::INSTRUCTIONS;
+use prebake::run::train::Lesson;
 use std::path::{Path, PathBuf};
 
 pub(super) const BAKE_EXAMPLES: &str = "\
@@ -17,6 +19,7 @@ Examples:
   prebake bake --kernel vmlinux --initrd initramfs.cpio -o shell.snap --at idle --settle quiet=60s,work=100000
   prebake bake alpine:3.20 -o alpine.snap        also makes alpine.wasm
   prebake bake python.aot -o repl.snap --at idle -- python3 -q
+  prebake bake alpine:3.20 -o alpine.snap --train 'seq 9999 | sort | gzip' --train-script work.sh
   prebake bake alpine:3.20 --push registry.example/alpine:3.20 --sign prebake.key
 
 Baking is deterministic: the same files give the same snapshot, byte for byte, on any host. The guest has no network meanwhile, unless --net is given;
@@ -52,6 +55,15 @@ pub struct BakeArgs {
     /// Sign with this private key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY", help_heading = "Registry", requires = "push")]
     pub sign: Option<String>,
+    /// Translate what this shell command runs most in the guest, so that it runs faster in WAMR; may be repeated
+    #[arg(long, value_name = "COMMAND", help_heading = "Training", conflicts_with = "kernel")]
+    pub train: Vec<String>,
+    /// The same for what the guest's shell runs when it reads this file; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Training", conflicts_with = "kernel")]
+    pub train_script: Vec<PathBuf>,
+    /// Translate at most this many guest instructions
+    #[arg(long, value_name = "N", help_heading = "Training", default_value_t = INSTRUCTIONS)]
+    pub train_instructions: usize,
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -97,6 +109,12 @@ impl BakeArgs {
         }
     }
 
+    /// What the machine is to be trained with.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        let scripts = self.train_script.iter().cloned().map(Lesson::Script);
+        self.train.iter().cloned().map(Lesson::Command).chain(scripts).collect()
+    }
+
     /// Whether WAMR is to run it.
     pub fn in_module(&self) -> bool {
         self.engine == EngineArg::Wamr
@@ -117,6 +135,9 @@ impl BakeArgs {
                 return Err(format!(
                     "{source} is already compiled and is pushed unchanged; pass the .wasm it was made from, or omit --target"
                 ));
+            }
+            Some(source) if source.ends_with(".aot") && !self.lessons().is_empty() => {
+                return Err(format!("{source} is already compiled; train the .wasm it was made from"));
             }
             Some(source) if source.ends_with(".snap") => {
                 return Err(format!("{source} is a snapshot; bake takes a machine (.aot or .wasm) or a container image"));
@@ -182,5 +203,15 @@ mod tests {
         assert!(targets(&["--kernel", "k"]).is_err() && targets(&["a.wasm", "--disk", "d"]).is_err());
         assert!(parse(&["a.wasm", "-o", "a.snap", "--target", "wasm"]).is_err());
         assert!(parse(&["a.wasm", "-o", "a.snap", "--sign", "k"]).is_err());
+    }
+
+    #[test]
+    fn what_is_trained_is_not_compiled_yet() {
+        let lessons = |words: &[&str]| parse(&[&["-o", "a.snap"], words].concat()).map(|args| args.lessons());
+        let both = lessons(&["alpine", "--train-script", "s", "--train", "ls"]).unwrap();
+        assert_eq!(both, [Lesson::Command("ls".into()), Lesson::Script("s".into())]);
+        assert!(lessons(&["a.wasm", "--train", "ls"]).is_ok());
+        assert!(lessons(&["a.aot", "--train", "ls"]).unwrap_err().contains("train the .wasm"));
+        assert!(lessons(&["--kernel", "k", "--train", "ls"]).is_err());
     }
 }

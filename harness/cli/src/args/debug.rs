@@ -15,13 +15,16 @@ pub struct DebugArgs {
     /// Wait for GDB on this address before the first instruction
     #[arg(long, value_name = "[HOST]:PORT", value_parser = loopback)]
     pub gdb: Option<SocketAddr>,
+    /// Count how often each block of code runs, for `prebake translate` and `prebake profile`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["gdb", "trace"])]
+    pub profile: Option<PathBuf>,
 }
 
 impl DebugArgs {
     /// Who does.
     pub fn aid(&self) -> Option<DebugAid> {
         let trace = self.trace.clone().map(DebugAid::Trace);
-        trace.or(self.gdb.map(DebugAid::Gdb))
+        trace.or(self.gdb.map(DebugAid::Gdb)).or(self.profile.clone().map(DebugAid::Profile))
     }
 }
 

@@ -15,6 +15,7 @@ mod program;
 mod registry;
 mod run;
 mod serve;
+mod translate;
 mod trust;
 mod value;
 
@@ -31,6 +32,7 @@ pub use program::ProgramArgs;
 pub use registry::{ImagesArgs, PruneArgs, PullArgs, PushArgs, RegistryArgs, SessionsArgs, UnpackArgs};
 pub use run::{RunArgs, RunOperand};
 pub use serve::ServeArgs;
+pub use translate::{ProfileArgs, TranslateArgs};
 pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 
 use crate::shell::write_line;
@@ -105,6 +107,12 @@ pub enum Command {
     /// Compile a machine ahead of time for a host
     #[command(after_help = convert::AOT_EXAMPLES)]
     Aot(AotArgs),
+    /// Translate a machine's hot guest code, so that it runs faster wherever the machine is compiled ahead of time
+    #[command(after_help = translate::TRANSLATE_EXAMPLES)]
+    Translate(TranslateArgs),
+    /// Show which functions a profile's guest spent its instructions in
+    #[command(after_help = translate::PROFILE_EXAMPLES)]
+    Profile(ProfileArgs),
     /// Push a machine and its snapshot to a registry
     #[command(after_help = registry::PUSH_EXAMPLES)]
     Push(PushArgs),
@@ -165,6 +173,8 @@ impl Command {
             | Self::Exec(_)
             | Self::Copy(_)
             | Self::Aot(_)
+            | Self::Translate(_)
+            | Self::Profile(_)
             | Self::Images(_)
             | Self::Sessions(_)
             | Self::Prune(_)
@@ -188,6 +198,8 @@ impl Command {
             Self::Copy(_) => "cp",
             Self::Convert(_) => "convert",
             Self::Aot(_) => "aot",
+            Self::Translate(_) => "translate",
+            Self::Profile(_) => "profile",
             Self::Push(_) => "push",
             Self::Pull(_) => "pull",
             Self::Images(_) => "images",

@@ -1,6 +1,7 @@
 //! `prebake bake`: a cold start under the virtual clock, and a snapshot of it.
 
 use super::publish::Publication;
+use super::translate::say_translated;
 use super::{on_thread_for_wamr, report};
 use crate::args::BakeArgs;
 use crate::shell::Shell;
@@ -10,6 +11,7 @@ use prebake::error::Result;
 use prebake::machine::record::Point;
 use prebake::make::bake::{self, Bake};
 use prebake::report::Report;
+use prebake::run::train::train;
 use std::process::ExitCode;
 
 /// Runs the verb.
@@ -46,6 +48,11 @@ fn bake(shell: &Shell, args: &BakeArgs, report: &mut Report) -> Result<()> {
         } else {
             "warning: this guest does not run prebake's init, so its random generator is not rekeyed after a restore; all copies share its state"
         });
+    }
+    let lessons = args.lessons();
+    if let (Some(machine), false) = (&baked.machine, lessons.is_empty()) {
+        let done = train(&shell.context, machine, &lessons, args.train_instructions)?;
+        say_translated(shell, &done, machine);
     }
     match (publication, baked.machine) {
         (Some(publication), Some(machine)) => {

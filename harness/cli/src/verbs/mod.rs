@@ -11,6 +11,7 @@ pub mod images;
 pub mod inspect;
 pub mod installation;
 pub mod key;
+pub mod profile;
 pub mod prune;
 mod publish;
 pub mod pull;
@@ -18,6 +19,7 @@ pub mod push;
 pub mod run;
 pub mod serve;
 pub mod sessions;
+pub mod translate;
 pub mod trust;
 pub mod unpack;
 

@@ -133,6 +133,7 @@ pub const fn option(setting: Setting) -> &'static str {
         Setting::ReadOnTouch => "--restore read",
         Setting::Trace => "--trace",
         Setting::Debugger => "--gdb",
+        Setting::Profile => "--profile",
         Setting::Hostname => "--hostname",
         Setting::Tmpfs => "--tmpfs",
         Setting::Limits => "--ulimit",

@@ -51,6 +51,7 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::AttributesLeftOut { count } => {
             format!("left out {} extended attributes that the root file system cannot hold", grouped(count))
         }
+        Notice::Training { lesson } => format!("training with {}", lesson.escape_debug()),
         Notice::Booting { path, memory } => format!("booting {} with {memory} MiB of memory", path.display()),
         Notice::Settled { point, instructions, elapsed, guest_time, ref verdict, waited } => {
             return vec![

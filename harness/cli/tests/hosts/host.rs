@@ -29,8 +29,7 @@ impl Host {
     }
 
     fn file(self) -> MachineFile {
-        let Packed { wasm, aot } = packed();
-        machine::open(if self == Self::Interpreter { wasm } else { aot })
+        machine::open(if self == Self::Aot { &packed().aot } else { packed_wasm() })
     }
 }
 
@@ -89,13 +88,22 @@ pub struct Packed {
 pub fn packed() -> &'static Packed {
     static PACKED: OnceLock<Packed> = OnceLock::new();
     PACKED.get_or_init(|| {
-        let packed = Packed { wasm: scratch("machine.wasm"), aot: scratch("machine.aot") };
+        let packed = Packed { wasm: packed_wasm().into(), aot: scratch("machine.aot") };
+        succeed(packer("aot").arg(&packed.wasm).arg("-o").arg(&packed.aot));
+        packed
+    })
+}
+
+/// The same machine, not compiled.
+pub fn packed_wasm() -> &'static Path {
+    static PACKED: OnceLock<PathBuf> = OnceLock::new();
+    PACKED.get_or_init(|| {
+        let wasm = scratch("machine.wasm");
         let mut convert = packer("convert");
         convert.arg("--kernel").arg(guest("vmlinux")).arg("--initrd").arg(guest("tests.cpio")).args(["--memory", "64"]);
         convert.arg("--root").arg(guest("root.img")).args(["--upper", "64", "--network-device"]);
-        succeed(convert.arg("-o").arg(&packed.wasm));
-        succeed(packer("aot").arg(&packed.wasm).arg("-o").arg(&packed.aot));
-        packed
+        succeed(convert.arg("-o").arg(&wasm));
+        wasm
     })
 }
 
@@ -110,7 +118,7 @@ pub fn packed_for_aarch64() -> &'static Path {
 }
 
 /// The program with the user's cache: compiling takes a minute.
-fn packer(verb: &str) -> Command {
+pub fn packer(verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
     command.env("PREBAKE_MACHINE", machine_folder()).arg(verb);
     command

@@ -16,6 +16,7 @@ mod machine;
 mod network;
 mod reading;
 mod refused;
+mod translated;
 
 use common::{guest, scratch, succeed, text};
 use devices::console::Port;

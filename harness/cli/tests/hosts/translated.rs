@@ -1,0 +1,143 @@
+//! A machine with translated code comes to the same bytes as one without. WAMR interprets it here: a translated function is WebAssembly like any other.
+
+use crate::common::{run, scratch, succeed, text};
+use crate::host::{assert_same, in_turn, packed_wasm, packer};
+use crate::log::{Call, Listener};
+use crate::machine::{self, Host, save};
+use crate::{RecordedRun, disks, file};
+use emu::machine::Stop;
+use prebake::artifact::{Artifact, Kind, PartInput, pack};
+use prebake::host::file::HostFile;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use wasm_encoder::{CodeSection, Function, Module, RawSection};
+use wasmparser::{Parser, Payload};
+
+/// What the guest is trained with. The ways below run other files, numbers and programs.
+const LESSON: &[u8] =
+    b"torture 53; cat /bin/busybox | gzip | md5sum; seq 500 | sort -r | md5sum; i=0; while [ $i -lt 200 ]; do i=$((i+1)); done; \
+    for i in 1 2 3; do /bin/busybox true; done; ls -lR /bin | wc; echo done\n";
+
+/// The tests' machine, trained.
+fn trained() -> &'static Path {
+    static TRAINED: OnceLock<PathBuf> = OnceLock::new();
+    TRAINED.get_or_init(train)
+}
+
+fn train() -> PathBuf {
+    let (profile, trained) = (scratch("lesson.profile"), scratch("trained.wasm"));
+    let mut lesson = packer("run");
+    lesson.arg(packed_wasm()).args(["--engine", "native", "--clock", "virtual", "--profile"]).arg(&profile);
+    let output = run(&mut lesson, LESSON);
+    assert!(output.status.success() && text(&output.stdout).ends_with("done\n"), "{output:?}");
+    let mut translate = packer("translate");
+    succeed(translate.arg(packed_wasm()).arg("--profile").arg(&profile).arg("-o").arg(&trained));
+    trained
+}
+
+/// A way again in the interpreter, with `cuts` stops in each run.
+fn follow(file: &Path, way: &RecordedRun, from: Option<&Path>, cuts: u64) -> Vec<u8> {
+    let (file, listener) = (machine::open(file), Listener::default());
+    let mut engine = match from {
+        None => Host::Interpreter.boot_with(&file, &listener),
+        Some(snapshot) => Host::Interpreter.restore_with(&file, snapshot, &listener),
+    };
+    for call in &way.log {
+        if let Call::Run { count, .. } = call {
+            let (start, distance) = (engine.count(), count.saturating_sub(engine.count()));
+            // At no round number, and each a little further than the last.
+            let stops = (1..=cuts).map(|cut| start + (distance * cut / (cuts + 1)) / 7 * 7 + cut % 7);
+            for stop in stops.filter(|&stop| stop < *count) {
+                assert_eq!(engine.run(stop).unwrap(), Stop::Due);
+            }
+        }
+        way.replay(&mut *engine, call, &listener);
+    }
+    way.assert_said(&listener.said());
+    save(&mut *engine)
+}
+
+#[test]
+fn translated_code_comes_to_the_same_bytes() {
+    in_turn(|| {
+        let trained = trained();
+        let boot = RecordedRun::boot();
+        assert_same(&follow(trained, &boot, None, 0), &boot.end, "booted with translated code (first) and natively");
+        let settled = file("settled-untrained", &boot.end);
+        let lines = [
+            disks::FILL,
+            "torture 61\n",
+            disks::READ,
+            "head -c 99999 /bin/busybox | gzip | md5sum; seq 300 | sort | md5sum; (sleep 9; echo late) & kill $!; wait; date\n",
+            "i=0; while [ $i -lt 300 ]; do i=$((i + 3)); done; /bin/busybox echo $i; ls -l /bin | md5sum\n",
+            "exit 0\n",
+        ];
+        let way = RecordedRun::through(&settled, &lines);
+        let end = follow(trained, &way, Some(&settled), 50);
+        assert_same(&end, &way.end, "with translated code and 50 stops in each run (first) and natively");
+    });
+}
+
+/// The functions of a machine's module that another does not have, each made to trap.
+fn spoiled(trained: &Path, plain: &Path) -> PathBuf {
+    let open = |path: &Path| Artifact::open(HostFile::open("machine", path).unwrap()).unwrap();
+    let bodies = |code: &[u8]| Parser::new(0).parse_all(code).filter(|payload| matches!(payload, Ok(Payload::CodeSectionEntry(_)))).count();
+    let machine = open(trained);
+    assert_eq!(*machine.kind(), Kind::Wasm);
+    let (code, own) = (machine.code().unwrap(), bodies(&open(plain).code().unwrap()));
+    assert!(bodies(&code) > own + 100, "{own} functions, and none translated");
+    let mut section = CodeSection::new();
+    let mut out = Module::new();
+    for payload in Parser::new(0).parse_all(&code) {
+        match payload.unwrap() {
+            Payload::CodeSectionEntry(body) => {
+                if (section.len() as usize) < own {
+                    section.raw(body.as_bytes());
+                } else {
+                    let mut function = Function::new([]);
+                    function.instructions().unreachable().end();
+                    section.function(&function);
+                }
+                if section.len() as usize == bodies(&code) {
+                    out.section(&section);
+                }
+            }
+            Payload::CodeSectionStart { .. } => {}
+            other => {
+                if let Some((id, range)) = other.as_section() {
+                    out.section(&RawSection { id, data: &code[range.start as usize..range.end as usize] });
+                }
+            }
+        }
+    }
+    let path = scratch("spoiled.wasm");
+    let parts = machine.parts().iter().map(|part| PartInput::new(part.kind, part.length, machine.reader(part))).collect();
+    pack(&out.finish(), machine.size(), parts, &mut File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// The test above would pass as well if translated code never ran.
+#[test]
+fn translated_code_is_what_runs() {
+    in_turn(|| {
+        let spoiled = spoiled(trained(), packed_wasm());
+        let (file, listener) = (machine::open(&spoiled), Listener::default());
+        let mut engine = Host::Interpreter.boot_with(&file, &listener);
+        let error = engine.run(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("unreachable"), "{error}");
+    });
+}
+
+#[test]
+fn what_is_no_profile_is_refused_by_name() {
+    let path = scratch("no.profile");
+    for (bytes, told) in [(&b"something"[..], "not a profile"), (b"prebake profile 1\nx", "damaged at byte 18")] {
+        fs::write(&path, bytes).unwrap();
+        let mut translate = packer("translate");
+        let output = run(translate.arg(packed_wasm()).arg("--profile").arg(&path).arg("-o").arg(scratch("none.wasm")), b"");
+        assert_eq!(output.status.code(), Some(125));
+        assert!(text(&output.stderr).contains(told), "{output:?}");
+        assert!(!scratch("none.wasm").exists());
+    }
+}
