@@ -59,6 +59,7 @@ help:
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
+	@echo 'make bench-network   throughput and latency of the guest'"'"'s network beside QEMU, and what a network costs a first answer'
 	@echo 'make bench-parts     the parts one by one: the same as cargo bench'
 	@echo 'make bench-web       the page in Chromium beside v86: load to prompt, six workloads, memory'
 	@echo '             (each of these writes its figures into docs/figures.md)'
@@ -464,6 +465,22 @@ bench: guest build machine bench-programs
 	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
 	@$(call figure,workloads,make bench) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/peers.aot --kernel $(GUEST)/vmlinux \
 	    --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-peers.aot)
+
+# In a network namespace of its own, where its ports are free.
+.PHONY: bench-network
+bench-network: guest build machine bench-programs
+	@guest/apt install iproute2 qemu-system-x86
+	@rm -rf $(BENCH)/network && mkdir -p $(BENCH)/network/bin && cp benches/network/guest/init $(BENCH)/network
+	@gcc -static -O2 -o $(BENCH)/network/bin/partner benches/network/partner.c
+	@guest/initramfs $(BENCH)/network $(BENCH)/network.cpio
+	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/network.cpio --append console=ttyS0 --network-device -o $(BENCH)/network.wasm
+	@$(PREBAKE) convert oci:$$(guest/images/build busybox) -o $(BENCH)/answer.wasm
+	@for machine in network answer; do $(PREBAKE) aot --segue $(BENCH)/$$machine.wasm -o $(BENCH)/$$machine.aot || exit 1; done
+	@$(PREBAKE) bake $(BENCH)/answer.wasm -o $(BENCH)/answer.snap
+	@echo 'bench: the network of guests on QEMU and on prebake, natively and in WAMR, in turns'
+	@$(call figure,network,make bench-network) unshare --user --map-root-user --net benches/network/run $(SHIPPED)/network \
+	    --prebake $(PREBAKE) --kernel $(GUEST)/vmlinux --initrd $(BENCH)/network.cpio --machine $(BENCH)/network.aot \
+	    --image $(BENCH)/answer.aot --snapshot $(BENCH)/answer.snap
 
 .PHONY: bench-sessions
 bench-sessions: build machine guest registry test-images bench-programs
