@@ -4,12 +4,12 @@
 use crate::input::Input;
 use crate::p9::driver::{Buffer, Guest, Submitted};
 use devices::net::wire::{
-    HEADER_SIZE, Header, PartialChecksum, RECEIVEQ, TRANSMITQ, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
-    VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_MRG_RXBUF,
+    HEADER_SIZE, RECEIVEQ, TRANSMITQ, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_HOST_TSO4,
+    VIRTIO_NET_F_MRG_RXBUF,
 };
 use devices::net::{FrameQueue, Net, Pushed};
 use devices::virtio::spec::feature::VIRTIO_F_VERSION_1;
-use net::{Action, Config, Failure, FlowId, Frame, Offload, Protocol, QueryId, Stack};
+use net::{Action, Config, Failure, FlowId, Frame, Protocol, QueryId, Stack};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -56,9 +56,9 @@ pub fn talk(bytes: &[u8]) -> usize {
     }
     let mut guest = Guest::new(Net::new(FrameQueue::default(), config.guest_mac, config.mtu));
     guest.start_with(features);
-    let devices::net::Offload { checksum, segmentation } = guest.with_device(|_, queues| Ok(Net::<FrameQueue>::offload(queues))).unwrap();
+    let offload = guest.with_device(|_, queues| Ok(Net::<FrameQueue>::offload(queues))).unwrap();
     let mut stack = Stack::new(config.clone(), Duration::from_secs(1));
-    stack.set_offload(Offload { checksum, segmentation });
+    stack.set_offload(offload);
     let (posted, numbers, flows, queries) = Default::default();
     let mut world = World { config, guest, posted, stack, now: Duration::from_secs(1), numbers, flows, queries, open: 0 };
     while !input.is_empty() {
@@ -222,13 +222,11 @@ impl World {
     }
 
     /// The driver is given a frame, which it finds in its buffers.
-    fn deliver(&mut self, Frame { bytes, checksum, segment }: &Frame) -> Vec<u8> {
+    fn deliver(&mut self, Frame { header, bytes }: &Frame) -> Vec<u8> {
         while self.posted.len() < BUFFERS {
             self.posted.push_back(self.guest.submit(RECEIVEQ, &[Buffer::Writable(BUFFER)]));
         }
-        let checksum = checksum.map(|checksum| PartialChecksum { start: checksum.start, offset: checksum.offset });
-        let header = Header { checksum, segment: *segment };
-        let pushed = self.guest.with_device(|device, queues| device.push_frame(header, bytes, queues));
+        let pushed = self.guest.with_device(|device, queues| device.push_frame(*header, bytes, queues));
         assert_eq!(pushed, Some(Pushed::Delivered));
         let mut found = Vec::new();
         while let Some((head, length)) = self.guest.used(RECEIVEQ) {
@@ -296,7 +294,7 @@ impl World {
         }
         let length = frame.bytes.len() - ETHERNET;
         assert_eq!(u16::from_be_bytes([frame.bytes[16], frame.bytes[17]]), length as u16);
-        assert_eq!(frame.segment.is_some(), length > usize::from(self.config.mtu), "{length} bytes");
+        assert_eq!(frame.header.segment.is_some(), length > usize::from(self.config.mtu), "{length} bytes");
         let header: u32 = frame.bytes[14..34].as_chunks::<2>().0.iter().map(|&pair| u32::from(u16::from_be_bytes(pair))).sum();
         assert_eq!((header & 0xffff) + (header >> 16), 0xffff, "checksum of the header");
     }

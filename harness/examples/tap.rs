@@ -6,8 +6,10 @@
 
 use devices::net::wire::{HEADER_SIZE, Header, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_HOST_TSO4};
 use devices::net::{MAX_FRAME, Offload, Pushed};
+use net::{Frame, Guest};
+use prebake::error::Error;
 use prebake::host::backend::entropy::OsEntropy;
-use prebake::host::net::{Cable, Link, Network, NetworkOptions};
+use prebake::host::net::{Link, Network, NetworkOptions};
 use protocol::network::MTU;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -25,8 +27,10 @@ struct Tap {
     buffer: Vec<u8>,
 }
 
-impl Cable for Tap {
-    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)> {
+impl Guest for Tap {
+    type Error = Error;
+
+    fn take_frames(&mut self) -> Result<Vec<Frame>, Error> {
         let mut frames = Vec::new();
         while frames.len() < BURST {
             let length = match read(&self.device, &mut self.buffer) {
@@ -35,21 +39,23 @@ impl Cable for Tap {
                 Err(error) => panic!("the TAP cannot be read: {error}"),
             };
             let (header, frame) = self.buffer[..length].split_first_chunk::<HEADER_SIZE>().unwrap();
-            frames.extend(Header::parse(*header, VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4).map(|header| (header, frame.to_vec())));
+            frames.extend(
+                Header::parse(*header, VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4).map(|header| Frame { header, bytes: frame.to_vec() }),
+            );
         }
-        frames
+        Ok(frames)
     }
 
-    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed {
-        match write(&self.device, &[&header.to_bytes(frame, 1), frame].concat()) {
-            Ok(_) => Pushed::Delivered,
-            Err(Errno::AGAIN) => Pushed::NoRoom,
-            Err(error) => panic!("the TAP does not take a frame of {} bytes, {header:?}: {error}", frame.len()),
+    fn push_frame(&mut self, Frame { header, bytes }: &Frame) -> Result<Pushed, Error> {
+        match write(&self.device, &[&header.to_bytes(bytes, 1)[..], bytes].concat()) {
+            Ok(_) => Ok(Pushed::Delivered),
+            Err(Errno::AGAIN) => Ok(Pushed::NoRoom),
+            Err(error) => panic!("the TAP does not take a frame of {} bytes, {header:?}: {error}", bytes.len()),
         }
     }
 
-    fn network(&mut self) -> Option<Offload> {
-        Some(Offload { checksum: self.offload, segmentation: self.offload })
+    fn network(&mut self) -> Result<Option<Offload>, Error> {
+        Ok(Some(Offload { checksum: self.offload, segmentation: self.offload }))
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod action;
 mod alias;
+mod cable;
 mod config;
 mod datagram;
 mod dhcp;
@@ -27,10 +28,10 @@ mod wire;
 
 pub use action::{Action, Failure, Interest, QueryId};
 pub use alias::MAX_ALIASES;
+pub use cable::{Cable, Guest, Outside, frames_of, message_of, offload_of, pushed_of};
 pub use config::{Config, MAX_DATAGRAM_FLOWS, MAX_FRAMES, MAX_HALF_OPEN, MAX_OUTGOING, MAX_QUERIES, MAX_QUESTIONS, MAX_STREAMS, Mac};
 pub use dns::{answer_by, answers};
 pub use flow::{FlowId, Protocol};
-pub use link::Offload;
 pub use stack::{Connection, Stack};
 pub use state::ConnectionsState;
-pub use wire::{Frame, MAX_FRAME, PartialChecksum};
+pub use wire::Frame;

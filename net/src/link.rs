@@ -2,6 +2,8 @@
 
 use crate::config::{Config, Mac};
 use crate::wire::{ETHERNET, Frame, finish_tcp, put_ethernet};
+use devices::net::Offload;
+use devices::net::wire::Header;
 use smoltcp::iface::{Config as InterfaceConfig, Context, Interface, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -16,19 +18,10 @@ const MIN_MTU: u16 = 576;
 /// before they have used some.
 pub(crate) const MAX_SEGMENT: u16 = 32 << 10;
 
-/// What a guest's driver does itself, so that the stack need not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Offload {
-    /// It takes frames whose checksum is partial.
-    pub checksum: bool,
-    /// It takes TCP segments longer than the MTU; with partial checksums only.
-    pub segmentation: bool,
-}
-
 /// The stack's end of the cable.
 pub(crate) struct Link {
     interface: Interface,
-    offload: Offload,
+    pub offload: Offload,
     gateway_mac: Mac,
     pub guest_mac: Mac,
     mtu: usize,
@@ -81,8 +74,7 @@ impl Link {
 
     fn finish(&self, Output { bytes, segment }: Output) -> Frame {
         let mut frame = self.wrap(bytes);
-        frame.checksum = finish_tcp(&mut frame.bytes, self.offload.checksum);
-        frame.segment = segment;
+        frame.header = Header { checksum: finish_tcp(&mut frame.bytes, self.offload.checksum), segment };
         frame
     }
 }

@@ -1,13 +1,14 @@
 //! What a driver leaves to its device, done here, where the other end of the cable is no stack of ours and takes whole frames only.
 
-use crate::wire::{ETHERNET, Frame, IPV4, PartialChecksum, sum};
+use crate::wire::{ETHERNET, Frame, IPV4, sum};
+use devices::net::wire::{Header, PartialChecksum};
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
 
 impl Frame {
     /// The frame as frames are sent on a wire: with its checksums, none of them longer than the segments that it stands for. Nothing, if what
     /// the driver says of it makes no sense.
     pub fn into_plain(self) -> Vec<Vec<u8>> {
-        let Self { mut bytes, checksum, segment } = self;
+        let Self { header: Header { checksum, segment }, mut bytes } = self;
         if let Some(size) = segment {
             return segments(&bytes, size).unwrap_or_default();
         }
@@ -76,7 +77,8 @@ mod tests {
             bytes[20..].iter_mut().enumerate().for_each(|(at, byte)| *byte = at as u8);
         });
         put_ethernet(&mut bytes, [2; 6], [4; 6], EthernetProtocol::Ipv4);
-        Frame { bytes, checksum: Some(PartialChecksum { start: 34, offset: 16 }), segment: Some(1000) }
+        let checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        Frame { header: Header { checksum, segment: Some(1000) }, bytes }
     }
 
     #[test]
@@ -106,8 +108,8 @@ mod tests {
             assert!(bad.into_plain().is_empty(), "byte {at}");
         }
         for checksum in [PartialChecksum { start: 5000, offset: 0 }, PartialChecksum { start: 34, offset: 5000 }] {
-            assert!(Frame { checksum: Some(checksum), segment: None, ..good.clone() }.into_plain().is_empty());
+            assert!(Frame { header: Header { checksum: Some(checksum), segment: None }, ..good.clone() }.into_plain().is_empty());
         }
-        assert!(Frame { segment: Some(0), ..good }.into_plain().is_empty());
+        assert!(Frame { header: Header { segment: Some(0), ..good.header }, ..good }.into_plain().is_empty());
     }
 }

@@ -6,10 +6,11 @@ use crate::config::{Config, MAX_FRAMES, Route};
 use crate::dhcp;
 use crate::flow::{Body, FlowId, Flows, Key, Protocol};
 use crate::fragment::Fragments;
-use crate::link::{Link, Offload};
+use crate::link::Link;
 use crate::names::{self, Queries};
 use crate::stream::{Phase, is_opening};
-use crate::wire::{self, ETHERNET, Frame, MAX_FRAME, is_fragment};
+use crate::wire::{self, ETHERNET, Frame, is_fragment};
+use devices::net::{MAX_FRAME, Offload};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet,
@@ -92,7 +93,9 @@ impl Stack {
 
     /// What the guest's driver takes, from now on.
     pub fn set_offload(&mut self, offload: Offload) {
-        self.link = Link::new(&self.config, offload, self.link.guest_mac, self.now);
+        if self.link.offload != offload {
+            self.link = Link::new(&self.config, offload, self.link.guest_mac, self.now);
+        }
     }
 
     /// It is `now`. Time does not go back: an earlier one changes nothing.

@@ -1,6 +1,7 @@
 //! Frames and packets.
 
 use crate::config::Mac;
+use devices::net::wire::{Header, PartialChecksum};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr,
@@ -16,34 +17,22 @@ pub(crate) const IPV4: usize = 20;
 pub(crate) const UDP: usize = 8;
 /// Bytes in front of the data of an ICMP message.
 pub(crate) const ICMP: usize = 8;
-/// Bytes of the longest frame that there is: an IP packet of 65,535 bytes.
-pub const MAX_FRAME: usize = ETHERNET + u16::MAX as usize;
 
 const HOP_LIMIT: u8 = 64;
 
-/// A frame for the guest.
+/// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
+    /// What is still to be done to it; nothing that its receiver did not agree to.
+    pub header: Header,
     /// From the Ethernet header on, without a check sequence.
     pub bytes: Vec<u8>,
-    /// Where its checksum is still to be completed, if the guest takes such.
-    pub checksum: Option<PartialChecksum>,
-    /// It is longer than the MTU allows, and stands for TCP segments of at most so many bytes of data, if the guest takes such.
-    pub segment: Option<u16>,
-}
-
-/// A checksum that covers only the pseudo-header so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartialChecksum {
-    /// Where in the frame begins what it covers.
-    pub start: u16,
-    /// Where behind that it stands.
-    pub offset: u16,
 }
 
 impl Frame {
-    pub(crate) const fn whole(bytes: Vec<u8>) -> Self {
-        Self { bytes, checksum: None, segment: None }
+    /// A frame that nothing is to be done to.
+    pub fn whole(bytes: Vec<u8>) -> Self {
+        Self { header: Header::default(), bytes }
     }
 }
 

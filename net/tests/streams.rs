@@ -4,7 +4,8 @@
 mod common;
 
 use common::{ANYWHERE, Bench, ECHO, FORBIDDEN, REFUSED, SILENT, SINK, SOURCE, SOURCE_LENGTH, UNREACHABLE, pattern};
-use net::{Config, Failure, MAX_HALF_OPEN, MAX_STREAMS, Offload, Protocol, Stack};
+use devices::net::Offload;
+use net::{Config, Failure, MAX_HALF_OPEN, MAX_STREAMS, Protocol, Stack};
 use smoltcp::socket::tcp::State;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -309,9 +310,9 @@ fn long_segments_are_made_for_a_guest_that_takes_them() {
     assert!(read.iter().enumerate().all(|(at, &byte)| byte == pattern(at)));
     let longest = bench.frames.iter().max_by_key(|frame| frame.bytes.len()).unwrap();
     assert!((20_000..=14 + (32 << 10)).contains(&longest.bytes.len()), "{} bytes", longest.bytes.len());
-    assert_eq!(longest.segment, Some(1460));
+    assert_eq!(longest.header.segment, Some(1460));
     // And those that are short enough are said to be so.
-    assert!(bench.frames.iter().all(|frame| frame.segment.is_some() == (frame.bytes.len() > 1514)));
+    assert!(bench.frames.iter().all(|frame| frame.header.segment.is_some() == (frame.bytes.len() > 1514)));
 }
 
 /// SYNs of which nothing comes, and more than there may be.

@@ -2,11 +2,10 @@
 
 use crate::error::{self, Result, error};
 use devices::console::{Port, WindowSize};
-use devices::net::Offload;
-pub use devices::net::Pushed;
-use devices::net::wire::{HEADER_SIZE, Header};
+use devices::net::{Offload, Pushed};
 use emu::machine::Stop;
 use js_sys::Uint8Array;
+use net::{Frame, Guest};
 use payload::{HEADER_LEN, Table};
 use snapshot::{Snapshot, Writer};
 use wasm_bindgen::prelude::*;
@@ -326,39 +325,6 @@ impl Module {
         Ok(())
     }
 
-    /// What the guest's network driver takes, if the guest has a network device.
-    pub fn network(&self) -> Result<Option<Offload>> {
-        let bits = called(self.exports.pb_network())?;
-        Ok((bits & 1 != 0).then_some(Offload { checksum: bits & 2 != 0, segmentation: bits & 4 != 0 }))
-    }
-
-    /// The frames that the guest has sent since the last call.
-    pub fn take_frames(&self) -> Result<Vec<(Header, Vec<u8>)>> {
-        if called(self.exports.pb_take_frames())? == 0 {
-            return Ok(Vec::new());
-        }
-        let answer = self.answer()?;
-        let (mut rest, mut frames) = (answer.as_slice(), Vec::new());
-        while let Some((&length, tail)) = rest.split_first_chunk()
-            && let Some((&header, tail)) = tail.split_first_chunk::<HEADER_SIZE>()
-        {
-            let (frame, tail) = tail.split_at((u32::from_le_bytes(length) as usize).min(tail.len()));
-            rest = tail;
-            frames.extend(Header::parse(header, u64::MAX).map(|header| (header, frame.to_vec())));
-        }
-        Ok(frames)
-    }
-
-    /// Passes a frame to the guest.
-    pub fn push_frame(&self, header: Header, frame: &[u8]) -> Result<Pushed> {
-        let length = self.give(&[&header.to_bytes(frame, 0)[..], frame].concat())?;
-        Ok(match called(self.exports.pb_push_frame(length))? {
-            0 => Pushed::Delivered,
-            1 => Pushed::NoRoom,
-            _ => Pushed::Refused,
-        })
-    }
-
     /// A snapshot to be, with the machine's records.
     pub fn save(&self) -> Result<Writer> {
         self.check(called(self.exports.pb_save())?)?;
@@ -367,5 +333,25 @@ impl Module {
         let mut writer = Writer::new(*records.machine());
         writer.add_sections_of(&records).map_err(error::snapshot)?;
         Ok(writer)
+    }
+}
+
+impl Guest for Module {
+    type Error = JsValue;
+
+    fn network(&mut self) -> Result<Option<Offload>> {
+        Ok(net::offload_of(called(self.exports.pb_network())?))
+    }
+
+    fn take_frames(&mut self) -> Result<Vec<Frame>> {
+        if called(self.exports.pb_take_frames())? == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(net::frames_of(&self.answer()?))
+    }
+
+    fn push_frame(&mut self, frame: &Frame) -> Result<Pushed> {
+        let length = self.give(&net::message_of(frame))?;
+        Ok(net::pushed_of(called(self.exports.pb_push_frame(length))?))
     }
 }

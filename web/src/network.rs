@@ -1,9 +1,9 @@
 //! The guest's network. JavaScript has no sockets: what it has carries either the streams of a network stack that is here, or bare frames.
 
 use crate::error::Result;
-use crate::module::{Module, Pushed};
-use devices::net::wire::Header;
-use net::{Action, Config, Connection, Failure, FlowId, Frame, Offload, Protocol, Stack};
+use crate::module::Module;
+use devices::net::Offload;
+use net::{Action, Cable, Config, Connection, Failure, FlowId, Frame, Outside, Protocol, Stack};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasm_bindgen::prelude::*;
@@ -52,10 +52,14 @@ extern "C" {
 
 /// A network.
 pub struct Network {
+    outside: Carried,
+    cable: Cable,
+}
+
+/// The other end of the guest's cable, and who carries on what comes there.
+struct Carried {
     carrier: Carrier,
     end: End,
-    /// The frame that the guest has no buffers for.
-    hand: Option<Frame>,
 }
 
 enum End {
@@ -66,7 +70,6 @@ enum End {
 /// The stack, and its flows by the numbers that the carrier knows.
 struct Streams {
     stack: Stack,
-    offload: Offload,
     flows: BTreeMap<u32, Flow>,
     numbers: BTreeMap<FlowId, u32>,
     last: u32,
@@ -95,71 +98,38 @@ impl Network {
             let seed = seed.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
             End::Streams(Box::new(Streams {
                 stack: Stack::new(Config { aliases: true, seed, ..Config::default() }, now),
-                offload: Offload::default(),
                 flows: BTreeMap::new(),
                 numbers: BTreeMap::new(),
                 last: 0,
                 waiting: 0,
             }))
         };
-        Self { carrier, end, hand: None }
+        Self { outside: Carried { carrier, end }, cable: Cable::default() }
     }
 
     /// The guest was restored with these connections, which are gone.
     pub fn reset_connections(&mut self, connections: &[Connection]) {
-        if let End::Streams(streams) = &mut self.end {
+        if let End::Streams(streams) = &mut self.outside.end {
             streams.stack.reset_connections(connections);
         }
     }
 
     /// The guest's open connections.
     pub fn connections(&self) -> Vec<Connection> {
-        match &self.end {
+        match &self.outside.end {
             End::Streams(streams) => streams.stack.connections(),
             End::Frames(_) => Vec::new(),
         }
     }
 
     /// Moves all that can be moved between guest and carrier. Whether the guest was given any.
-    pub fn work(&mut self, module: &Module, now: Duration) -> Result<bool> {
-        let Some(offload) = module.network()? else { return Ok(false) };
-        for (header, bytes) in module.take_frames()? {
-            match &mut self.end {
-                End::Streams(streams) => streams.stack.receive(&bytes),
-                End::Frames(_) => of_driver(header, bytes).into_plain().iter().for_each(|frame| self.carrier.send_frame(frame)),
-            }
-        }
-        if let End::Streams(streams) = &mut self.end {
-            streams.set_offload(Offload { checksum: offload.checksum, segmentation: offload.segmentation });
-            streams.stack.advance(now);
-            streams.act(&self.carrier);
-            streams.move_all(&self.carrier);
-            streams.act(&self.carrier);
-        }
-        let mut stirred = false;
-        while let Some(frame) = self.hand.take().or_else(|| self.next_frame()) {
-            match module.push_frame(header_of(&frame), &frame.bytes)? {
-                Pushed::Delivered => stirred = true,
-                Pushed::NoRoom => {
-                    self.hand = Some(frame);
-                    break;
-                }
-                Pushed::Refused => {}
-            }
-        }
-        Ok(stirred)
-    }
-
-    fn next_frame(&mut self) -> Option<Frame> {
-        match &mut self.end {
-            End::Streams(streams) => streams.stack.frame(),
-            End::Frames(frames) => frames.pop_front().map(|bytes| Frame { bytes, checksum: None, segment: None }),
-        }
+    pub fn work(&mut self, module: &mut Module, now: Duration) -> Result<bool> {
+        self.cable.work(module, &mut self.outside, now)
     }
 
     /// When there is something to do, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
-        match &self.end {
+        match &self.outside.end {
             End::Streams(streams) => streams.stack.deadline(),
             End::Frames(_) => None,
         }
@@ -167,7 +137,7 @@ impl Network {
 
     /// Somebody may be waiting for the guest, or the guest for somebody.
     pub fn is_busy(&self) -> bool {
-        match &self.end {
+        match &self.outside.end {
             End::Streams(streams) => !streams.flows.is_empty(),
             End::Frames(_) => true,
         }
@@ -175,7 +145,7 @@ impl Network {
 
     /// A frame from outside.
     pub fn frame(&mut self, bytes: Vec<u8>) {
-        if let End::Frames(frames) = &mut self.end
+        if let End::Frames(frames) = &mut self.outside.end
             && frames.len() < MAX_FRAMES
             && (devices::net::MIN_FRAME..=devices::net::MAX_FRAME).contains(&bytes.len())
         {
@@ -184,7 +154,7 @@ impl Network {
     }
 
     fn streams(&mut self) -> Option<&mut Streams> {
-        match &mut self.end {
+        match &mut self.outside.end {
             End::Streams(streams) => Some(streams),
             End::Frames(_) => None,
         }
@@ -216,7 +186,7 @@ impl Network {
                 streams.stack.datagram(flow.id, &bytes);
             }
         } else if streams.waiting + bytes.len() > MAX_WAITING {
-            self.carrier.close(number, true);
+            self.outside.carrier.close(number, true);
             self.failed(number, Failure::Refused);
         } else if !bytes.is_empty() {
             streams.waiting += bytes.len();
@@ -233,19 +203,41 @@ impl Network {
 
     /// Bytes of a flow that the guest has not taken yet.
     pub fn waiting(&self, number: u32) -> usize {
-        let End::Streams(streams) = &self.end else { return 0 };
+        let End::Streams(streams) = &self.outside.end else { return 0 };
         streams.flows.get(&number).map_or(0, |flow| flow.came.iter().map(Vec::len).sum::<usize>() - flow.taken)
     }
 }
 
-impl Streams {
-    fn set_offload(&mut self, offload: Offload) {
-        if self.offload != offload {
-            self.offload = offload;
-            self.stack.set_offload(offload);
+impl Outside for Carried {
+    type Error = JsValue;
+
+    fn receive(&mut self, frame: Frame) {
+        match &mut self.end {
+            End::Streams(streams) => streams.stack.receive(&frame.bytes),
+            End::Frames(_) => frame.into_plain().iter().for_each(|frame| self.carrier.send_frame(frame)),
         }
     }
 
+    fn work(&mut self, offload: Offload, now: Duration) -> Result<()> {
+        if let End::Streams(streams) = &mut self.end {
+            streams.stack.set_offload(offload);
+            streams.stack.advance(now);
+            streams.act(&self.carrier);
+            streams.move_all(&self.carrier);
+            streams.act(&self.carrier);
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self) -> Option<Frame> {
+        match &mut self.end {
+            End::Streams(streams) => streams.stack.frame(),
+            End::Frames(frames) => frames.pop_front().map(Frame::whole),
+        }
+    }
+}
+
+impl Streams {
     /// Does what the stack asks for.
     fn act(&mut self, carrier: &Carrier) {
         while let Some(action) = self.stack.next_action() {
@@ -334,14 +326,4 @@ impl Streams {
             }
         }
     }
-}
-
-fn header_of(frame: &Frame) -> Header {
-    let checksum = frame.checksum.map(|checksum| devices::net::wire::PartialChecksum { start: checksum.start, offset: checksum.offset });
-    Header { checksum, segment: frame.segment }
-}
-
-fn of_driver(header: Header, bytes: Vec<u8>) -> Frame {
-    let checksum = header.checksum.map(|checksum| net::PartialChecksum { start: checksum.start, offset: checksum.offset });
-    Frame { bytes, checksum, segment: header.segment }
 }

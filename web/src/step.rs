@@ -92,7 +92,7 @@ impl Vm {
     /// Moves frames. Whether the guest was given any.
     fn work_network(&mut self) -> Result<bool> {
         match &mut self.network {
-            Some(network) => network.work(&self.module, self.host.moment()),
+            Some(network) => network.work(&mut self.module, self.host.moment()),
             None => Ok(false),
         }
     }

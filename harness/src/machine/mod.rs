@@ -17,13 +17,14 @@ mod trace;
 pub mod watch;
 
 use crate::context::Context;
-use crate::error::{Result, Setting};
-use crate::host::net::Cable;
+use crate::error::{Error, Result, Setting};
 use crate::machine::saved::Covered;
 pub use attend::record;
 use devices::console::{Port, WindowSize};
+use devices::net::{Offload, Pushed};
 use emu::machine::{Machine, Stats, Stop};
 use gdb::Gdb;
+use net::{Frame, Guest};
 pub use options::{ClockSource, Devices, DiskFile, EngineKind, SharedDirectory};
 use profile::Profiled;
 use snapshot::{Pages, ReadAt, Snapshot, Space, Writer, Written};
@@ -36,7 +37,7 @@ use trace::Traced;
 /// A machine. It stands at an instruction boundary between any two calls.
 ///
 /// What cannot be asked of a module that has failed gives nothing; [`Engine::run`] says why it failed.
-pub trait Engine: Cable {
+pub trait Engine {
     /// Runs until the count reaches `until`, or something else stops the machine. What the guest has written is passed on before this returns.
     fn run(&mut self, until: u64) -> Result<Stop>;
     /// Runs on to the next safe point, which may be here, or as far as [`Engine::run`] does.
@@ -55,6 +56,12 @@ pub trait Engine: Cable {
     fn push_input(&mut self, port: Port, bytes: &[u8]) -> usize;
     /// Ends the input on a console port.
     fn close_input(&mut self, port: Port);
+    /// What the guest's network driver takes, if the guest has a network device.
+    fn network(&mut self) -> Option<Offload>;
+    /// Takes the frames that the guest has sent.
+    fn take_frames(&mut self) -> Vec<Frame>;
+    /// Gives the guest a frame.
+    fn push_frame(&mut self, frame: &Frame) -> Pushed;
     /// Whether the guest has a buffer ready for input on a console port.
     fn wants_input(&mut self, port: Port) -> bool;
     /// Bytes of input on a console port that the guest has not taken.
@@ -78,6 +85,19 @@ pub trait Engine: Cable {
     }
     /// Guest RAM and the disks that are memory, and for each of their pages whether it was written since the machine was made.
     fn memory(&mut self) -> Memory<'_>;
+}
+
+impl Guest for dyn Engine + '_ {
+    type Error = Error;
+    fn network(&mut self) -> Result<Option<Offload>> {
+        Ok(Engine::network(self))
+    }
+    fn take_frames(&mut self) -> Result<Vec<Frame>> {
+        Ok(Engine::take_frames(self))
+    }
+    fn push_frame(&mut self, frame: &Frame) -> Result<Pushed> {
+        Ok(Engine::push_frame(self, frame))
+    }
 }
 
 /// See [`Engine::memory`].

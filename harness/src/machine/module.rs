@@ -3,14 +3,13 @@
 use super::watch::Patience;
 use super::{DiskMemory, Engine, Memory};
 use crate::error::{Error, Result};
-use crate::host::net::Cable;
 use crate::machine::saved::Saved;
 use crate::text::printable;
 use devices::console::{ConsoleSink, Port, WindowSize};
-use devices::net::wire::{HEADER_SIZE, Header};
 use devices::net::{Offload, Pushed};
 use devices::serial::SerialSink;
 use emu::machine::{MachineError, Stats, Stop};
+use net::Frame;
 use snapshot::{PAGE_SIZE, Run, SectionId, SectionName, Snapshot, Space, Writer};
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
@@ -375,46 +374,6 @@ impl<S: Sink> ModuleMachine<S> {
     }
 }
 
-impl<S: Sink> Cable for ModuleMachine<S> {
-    fn network(&mut self) -> Option<Offload> {
-        let bits = self.call(|module| match &module.exports.network {
-            Some(exports) => exports.network.call(&mut module.instance, ()),
-            None => Ok(0),
-        });
-        (bits & 1 != 0).then_some(Offload { checksum: bits & 2 != 0, segmentation: bits & 4 != 0 })
-    }
-    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)> {
-        let answer = self.call(|module| match &module.exports.network {
-            Some(exports) if exports.take_frames.call(&mut module.instance, ())? != 0 => module.answer(),
-            _ => Ok(Vec::new()),
-        });
-        let (mut rest, mut frames) = (answer.as_slice(), Vec::new());
-        while let Some((&length, tail)) = rest.split_first_chunk()
-            && let Some((&header, tail)) = tail.split_first_chunk::<HEADER_SIZE>()
-        {
-            let (frame, tail) = tail.split_at((u32::from_le_bytes(length) as usize).min(tail.len()));
-            rest = tail;
-            frames.extend(Header::parse(header, u64::MAX).map(|header| (header, frame.to_vec())));
-        }
-        frames
-    }
-    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed {
-        let bytes = [&header.to_bytes(frame, 0)[..], frame].concat();
-        let pushed = self.call(|module| {
-            let length = module.give(&bytes)?;
-            match &module.exports.network {
-                Some(exports) => exports.push_frame.call(&mut module.instance, length),
-                None => Ok(2),
-            }
-        });
-        match pushed {
-            0 => Pushed::Delivered,
-            1 => Pushed::NoRoom,
-            _ => Pushed::Refused,
-        }
-    }
-}
-
 impl<S: Sink> Engine for ModuleMachine<S> {
     fn end_when(&mut self, wanted: Box<dyn FnMut() -> bool>) {
         self.module.patience.end_when(wanted);
@@ -457,6 +416,28 @@ impl<S: Sink> Engine for ModuleMachine<S> {
     }
     fn close_input(&mut self, port: Port) {
         self.call(|module| module.exports.close_input.call(&mut module.instance, port.index() as u32));
+    }
+    fn network(&mut self) -> Option<Offload> {
+        net::offload_of(self.call(|module| match &module.exports.network {
+            Some(exports) => exports.network.call(&mut module.instance, ()),
+            None => Ok(0),
+        }))
+    }
+    fn take_frames(&mut self) -> Vec<Frame> {
+        net::frames_of(&self.call(|module| match &module.exports.network {
+            Some(exports) if exports.take_frames.call(&mut module.instance, ())? != 0 => module.answer(),
+            _ => Ok(Vec::new()),
+        }))
+    }
+    fn push_frame(&mut self, frame: &Frame) -> Pushed {
+        let message = net::message_of(frame);
+        net::pushed_of(self.call(|module| {
+            let length = module.give(&message)?;
+            match &module.exports.network {
+                Some(exports) => exports.push_frame.call(&mut module.instance, length),
+                None => Ok(2),
+            }
+        }))
     }
     fn wants_input(&mut self, port: Port) -> bool {
         self.call(|module| module.exports.wants_input.call(&mut module.instance, port.index() as u32)) != 0

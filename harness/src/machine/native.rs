@@ -2,11 +2,10 @@
 
 use super::{DiskMemory, Engine, Memory};
 use crate::error::Result;
-use crate::host::net::Cable;
 use devices::console::{Port, WindowSize};
-use devices::net::wire::Header;
 use devices::net::{Offload, Pushed};
 use emu::machine::{Machine, Stats, Stop, model};
+use net::Frame;
 use snapshot::Writer;
 use std::os::fd::BorrowedFd;
 
@@ -32,18 +31,6 @@ impl Native for Machine {
     }
     fn run(&mut self, until: u64) -> Result<Stop> {
         Ok(Self::run(self, until)?)
-    }
-}
-
-impl<N: Native> Cable for N {
-    fn network(&mut self) -> Option<Offload> {
-        self.machine().network()
-    }
-    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)> {
-        self.machine().take_frames()
-    }
-    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed {
-        self.machine().push_frame(header, frame)
     }
 }
 
@@ -74,6 +61,15 @@ impl<N: Native> Engine for N {
     }
     fn close_input(&mut self, port: Port) {
         self.machine().close_input(port);
+    }
+    fn network(&mut self) -> Option<Offload> {
+        self.machine().network()
+    }
+    fn take_frames(&mut self) -> Vec<Frame> {
+        self.machine().take_frames().into_iter().map(|(header, bytes)| Frame { header, bytes }).collect()
+    }
+    fn push_frame(&mut self, frame: &Frame) -> Pushed {
+        self.machine().push_frame(frame.header, &frame.bytes)
     }
     fn wants_input(&mut self, port: Port) -> bool {
         self.machine().wants_input(port)

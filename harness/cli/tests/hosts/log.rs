@@ -3,9 +3,9 @@
 
 use devices::console::{ConsoleSink, Port};
 use devices::net::Pushed;
-use devices::net::wire::Header;
 use devices::serial::SerialSink;
 use emu::machine::{Halt, Settle, Stop, Thresholds};
+use net::Frame;
 use prebake::machine::Engine;
 use protocol::{ANSWER, AfterExit, HostMessage, Mode};
 use std::cell::{Ref, RefCell};
@@ -231,7 +231,7 @@ impl<'a> Recording<'a> {
     }
 
     fn push_frame(&mut self, frame: &[u8]) {
-        assert_eq!(self.engine.push_frame(Header::default(), frame), Pushed::Delivered);
+        assert_eq!(self.engine.push_frame(&Frame::whole(frame.to_vec())), Pushed::Delivered);
         self.calls.push(Call::Frame(frame.to_vec()));
     }
 
@@ -259,7 +259,7 @@ impl<'a> Recording<'a> {
 
 /// The frames that the guest has sent.
 fn frames(engine: &mut dyn Engine) -> Vec<u8> {
-    engine.take_frames().into_iter().flat_map(|(_, frame)| frame).collect()
+    engine.take_frames().into_iter().flat_map(|frame| frame.bytes).collect()
 }
 
 /// Does one call again. It must end as it did.
@@ -274,7 +274,7 @@ pub fn replay(engine: &mut dyn Engine, call: &Call) -> Result<(), String> {
             call.clone()
         }
         Call::Push(port, bytes) => Call::Push(*port, bytes[..engine.push_input(*port, bytes)].to_vec()),
-        Call::Frame(bytes) => match engine.push_frame(Header::default(), bytes) {
+        Call::Frame(bytes) => match engine.push_frame(&Frame::whole(bytes.clone())) {
             Pushed::Delivered => call.clone(),
             other => return Err(format!("the guest did not take a frame: {other:?}")),
         },

@@ -10,11 +10,10 @@ mod user;
 
 pub use options::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, SocketPlace, Transport};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::Resolver;
-use devices::net::Pushed;
-use devices::net::wire::{Header, PartialChecksum};
-use net::{Config, Connection, Frame};
+use devices::net::Offload;
+use net::{Cable, Config, Connection, Frame, Guest, Outside};
 use protocol::network::{MTU, NetworkInfo};
 use rand_core::Rng;
 use relay::Relay;
@@ -29,16 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use user::UserNetwork;
 
-/// A guest's end of the cable.
-pub trait Cable {
-    /// Takes the frames that the guest has sent.
-    fn take_frames(&mut self) -> Vec<(Header, Vec<u8>)>;
-    /// Gives the guest a frame.
-    fn push_frame(&mut self, header: Header, frame: &[u8]) -> Pushed;
-    /// What the guest's driver takes, if the guest has a network device.
-    fn network(&mut self) -> Option<devices::net::Offload>;
-}
-
 enum End {
     User(Box<UserNetwork>),
     Relay(Relay),
@@ -49,8 +38,32 @@ pub struct Network {
     end: End,
     info: NetworkInfo,
     started: Instant,
-    /// The frame that the guest has no buffers for.
-    hand: Option<Frame>,
+    cable: Cable,
+}
+
+impl Outside for End {
+    type Error = Error;
+
+    fn receive(&mut self, frame: Frame) {
+        match self {
+            Self::User(network) => network.receive(&frame.bytes),
+            Self::Relay(relay) => frame.into_plain().iter().for_each(|frame| relay.send(frame)),
+        }
+    }
+
+    fn work(&mut self, offload: Offload, now: Duration) -> Result<()> {
+        match self {
+            Self::User(network) => network.work(offload, now),
+            Self::Relay(relay) => relay.work(),
+        }
+    }
+
+    fn frame(&mut self) -> Option<Frame> {
+        match self {
+            Self::User(network) => network.frame(),
+            Self::Relay(relay) => relay.frame().map(Frame::whole),
+        }
+    }
 }
 
 impl Network {
@@ -77,7 +90,7 @@ impl Network {
             ndots: lookups.ndots,
             names: options.names.iter().map(|(name, named)| (name.clone(), named.address())).collect(),
         };
-        Ok(Some(Self { end, info, started: Instant::now(), hand: None }))
+        Ok(Some(Self { end, info, started: Instant::now(), cable: Cable::default() }))
     }
 
     /// What the guest is told.
@@ -94,40 +107,8 @@ impl Network {
     }
 
     /// Moves all that can be moved between the guest and the outside. Whether the guest was given any.
-    pub fn work<C: Cable + ?Sized>(&mut self, cable: &mut C) -> Result<bool> {
-        let Some(offload) = cable.network() else { return Ok(false) };
-        for (header, bytes) in cable.take_frames() {
-            match &mut self.end {
-                End::User(network) => network.receive(&bytes),
-                End::Relay(relay) => of_driver(header, bytes).into_plain().iter().for_each(|frame| relay.send(frame)),
-            }
-        }
-        match &mut self.end {
-            End::User(network) => {
-                network.set_offload(net::Offload { checksum: offload.checksum, segmentation: offload.segmentation });
-                network.work(self.started.elapsed())?;
-            }
-            End::Relay(relay) => relay.work()?,
-        }
-        let mut stirred = false;
-        while let Some(frame) = self.hand.take().or_else(|| self.next_frame()) {
-            match cable.push_frame(header_of(&frame), &frame.bytes) {
-                Pushed::Delivered => stirred = true,
-                Pushed::NoRoom => {
-                    self.hand = Some(frame);
-                    break;
-                }
-                Pushed::Refused => {}
-            }
-        }
-        Ok(stirred)
-    }
-
-    fn next_frame(&mut self) -> Option<Frame> {
-        match &mut self.end {
-            End::User(network) => network.frame(),
-            End::Relay(relay) => relay.frame().map(|bytes| Frame { bytes, checksum: None, segment: None }),
-        }
+    pub fn work<G: Guest<Error = Error> + ?Sized>(&mut self, guest: &mut G) -> Result<bool> {
+        self.cable.work(guest, &mut self.end, self.started.elapsed())
     }
 
     /// What wakes whoever waits for something to do.
@@ -186,14 +167,4 @@ impl Network {
             network.reset_connections(connections);
         }
     }
-}
-
-fn header_of(frame: &Frame) -> Header {
-    let checksum = frame.checksum.map(|checksum| PartialChecksum { start: checksum.start, offset: checksum.offset });
-    Header { checksum, segment: frame.segment }
-}
-
-fn of_driver(header: Header, bytes: Vec<u8>) -> Frame {
-    let checksum = header.checksum.map(|checksum| net::PartialChecksum { start: checksum.start, offset: checksum.offset });
-    Frame { bytes, checksum, segment: header.segment }
 }

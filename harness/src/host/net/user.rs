@@ -5,7 +5,8 @@ use super::poller::{Interest, Poller, Ready, Token, Watch};
 use super::resolver::{Lookup, Resolvers, Standing};
 use super::socket::{self, Moved, Socket};
 use crate::error::{Error, Result};
-use net::{Action, Config, Connection, Failure, FlowId, Frame, Offload, QueryId, Stack};
+use devices::net::Offload;
+use net::{Action, Config, Connection, Failure, FlowId, Frame, QueryId, Stack};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -75,7 +76,6 @@ enum Target {
 /// The network of a guest.
 pub struct UserNetwork {
     stack: Stack,
-    offload: Offload,
     poller: Poller,
     targets: BTreeMap<Token, Target>,
     next_token: Token,
@@ -99,7 +99,6 @@ impl UserNetwork {
         let spare = poller.as_fd().try_clone_to_owned().ok();
         let mut network = Self {
             stack: Stack::new(config, Duration::ZERO),
-            offload: Offload::default(),
             poller,
             targets: BTreeMap::new(),
             next_token: 0,
@@ -180,14 +179,6 @@ impl UserNetwork {
         self.stack.reset_connections(connections);
     }
 
-    /// What the guest's driver takes.
-    pub fn set_offload(&mut self, offload: Offload) {
-        if self.offload != offload {
-            self.offload = offload;
-            self.stack.set_offload(offload);
-        }
-    }
-
     /// A frame of the guest.
     pub fn receive(&mut self, frame: &[u8]) {
         self.stack.receive(frame);
@@ -198,9 +189,10 @@ impl UserNetwork {
         self.stack.frame()
     }
 
-    /// Looks at what has happened outside, and does what the guest's frames ask for. It does not wait.
-    pub fn work(&mut self, now: Duration) -> Result<()> {
+    /// Looks at what has happened outside, and does what the guest's frames ask for, for a driver that takes this. It does not wait.
+    pub fn work(&mut self, offload: Offload, now: Duration) -> Result<()> {
         self.now = now;
+        self.stack.set_offload(offload);
         self.stack.advance(now);
         let late: Vec<QueryId> = self.lookups.iter().filter(|(_, (lookup, _))| lookup.deadline() <= now).map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.look_up(id, Lookup::ask));
