@@ -8,6 +8,8 @@ const HEADER: usize = 12;
 const PTR: u16 = 12;
 const ANY: u16 = 255;
 const IN: u16 = 1;
+/// Bytes of a name (RFC 1035, section 2.3.4). Messages have room for longer ones, which others are not to be bothered with.
+const LONGEST_NAME: usize = 255;
 /// How long an answer of ours may be kept, in seconds.
 const TIME_TO_LIVE: u32 = 60;
 /// Addresses in an answer: as many as a datagram of 512 bytes has room for, if all are IPv6 and the name is the longest.
@@ -67,11 +69,18 @@ impl Question {
         }
         let (rest, question) = DnsQuestion::parse(packet.payload()).ok()?;
         let mut name = String::new();
+        // Bytes that the name takes, with the length of each label and the end.
+        let mut length = 1;
         for label in packet.parse_name(question.name) {
+            let label = label.ok()?;
+            length += 1 + label.len();
+            if length > LONGEST_NAME {
+                return None;
+            }
             if !name.is_empty() {
                 name.push('.');
             }
-            name.extend(label.ok()?.iter().map(|&byte| char::from(byte.to_ascii_lowercase())));
+            name.extend(label.iter().map(|&byte| char::from(byte.to_ascii_lowercase())));
         }
         Some(Self { name, kind: question.type_.into(), end: message.len() - rest.len() })
     }
@@ -180,6 +189,7 @@ pub(crate) fn truncated(answer: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// A question with the number 0x1234.
     pub(crate) fn query(name: &str, kind: u16) -> Vec<u8> {
@@ -196,6 +206,56 @@ pub(crate) mod tests {
         match judge(&config(), message) {
             Verdict::Answer(answer) => answer,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_longer_than_any_can_be_is_nobody_asked() {
+        let label = "x".repeat(63);
+        let longest = [label.as_str(), &label, &label, &label[..61]].join(".");
+        assert_eq!(judge(&config(), &query(&longest, 1)), Verdict::Foreign);
+        for name in [format!("{longest}x"), vec![label.as_str(); 1000].join(".")] {
+            let message = query(&name, 1);
+            assert_eq!(answered(&message), failure(&message, DnsRcode::NotImp));
+            answer_by(&message, |name| panic!("it asks for {name}"));
+            assert!(!answers(&message, &answer_by(&message, |_| None)));
+        }
+    }
+
+    fn any_message() -> impl Strategy<Value = Vec<u8>> {
+        // Labels, pointers to anywhere, and the ends of names, behind a header with a question.
+        let piece = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..20),
+            (0xc0..=0xff_u8, 0..40_u8).prop_map(|(high, low)| vec![high, low]),
+            (0..64_u8).prop_map(|length| [vec![length], vec![b'a'; length.into()]].concat()),
+            Just(vec![0, 0, 1, 0, 1]),
+        ];
+        let header =
+            (any::<[u8; 2]>(), any::<[u8; 8]>()).prop_map(|(flags, counts)| [&[0x12, 0x34][..], &flags, &[0, 1], &counts[2..]].concat());
+        (header, prop::collection::vec(piece, 0..12)).prop_map(|(header, pieces)| [header, pieces.concat()].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn any_message_has_an_end(message in any_message(), answer in any_message(), at in any::<prop::sample::Index>()) {
+            if answers(&message, &answer) {
+                let _ = truncated(&answer);
+            }
+            let _ = answers(&message, &message);
+            let cut = &message[..at.index(message.len())];
+            for message in [&message[..], cut] {
+                let mut asked = 0;
+                let answer = answer_by(message, |name| {
+                    asked = name.chars().count();
+                    Some(vec![[192, 0, 2, 1].into(); 1000])
+                });
+                prop_assert!(asked < LONGEST_NAME && answer.len() <= message.len() + MAX_ADDRESSES * 28);
+                if judge(&config(), message) == Verdict::Foreign {
+                    let _ = answer_with(message, |_| Ipv4Addr::LOCALHOST);
+                }
+            }
         }
     }
 
