@@ -2,12 +2,14 @@
 
   circumstances.py      serves names on port 53 of 127.0.0.2 to 127.0.0.53 (what each of them does is said below), a page on port
                         80, and datagrams that come back on port 7, until it is killed; prints a line when it is ready
+  circumstances.py echo ADDRESS     serves only datagrams that come back, on port 7 of the address
 """
 
 import http.server
 import socket
 import socketserver
 import struct
+import sys
 import threading
 import time
 
@@ -26,8 +28,9 @@ def records(resolver, name, kind):
         return 0, [HOST] if kind == A and resolver == OTHER else []
     if name in known:
         return 0, [HOST] if kind == A else []
-    if name == "six":
-        return 0, [bytes.fromhex("20010db8000000000000000000000001")] if kind == AAAA else []
+    if name in ("six", "both"):
+        found = {AAAA: bytes.fromhex("20010db8000000000000000000000001"), A: HOST if name == "both" else None}
+        return 0, [found[kind]] if found.get(kind) else []
     if name == "large":
         return 0, [bytes((10, 0, n >> 8, n & 255)) for n in range(400)] if kind == A else []
     return NO_SUCH_NAME, []
@@ -74,11 +77,16 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def echo():
+def echo(address):
     peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    peer.bind(("127.0.0.1", 7))
+    peer.bind((address, 7))
     while True:
-        peer.sendto(*peer.recvfrom(65535))
+        message, sender = peer.recvfrom(65535)
+        try:
+            peer.sendto(message, sender)
+        except OSError:
+            # There is no way to the sender any more.
+            pass
 
 
 class ManyDatagrams(socketserver.ThreadingUDPServer):
@@ -91,11 +99,13 @@ class ManyStreams(socketserver.ThreadingTCPServer):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["echo"]:
+        echo(sys.argv[2])
     servers = [ManyStreams(("127.0.0.1", 80), Page)]
     for resolver in REFUSING, SILENT, SLOW, OTHER, STUB:
         servers += ManyDatagrams((resolver, 53), Datagrams), ManyStreams((resolver, 53), Streams)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    threading.Thread(target=echo, daemon=True).start()
+    threading.Thread(target=echo, args=("127.0.0.1",), daemon=True).start()
     print("ready", flush=True)
     threading.Event().wait()

@@ -331,7 +331,11 @@ pub enum Error {
         tag: &'static str,
     },
     /// A port of the host cannot lead to the guest.
-    #[error("cannot publish {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; stop what uses it, or publish another port" } else { "" })]
+    #[error("cannot publish {address}: {source}{}", match source.kind() {
+        io::ErrorKind::AddrInUse => "; stop what uses it, or publish another port",
+        io::ErrorKind::PermissionDenied => "; ports below net.ipv4.ip_unprivileged_port_start need privileges: publish another port",
+        _ => "",
+    })]
     Publish {
         /// The host's address.
         address: std::net::SocketAddr,

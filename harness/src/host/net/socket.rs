@@ -72,6 +72,15 @@ impl Socket {
         let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
     }
 
+    /// The same flow of datagrams by the way on which they would go to the other side by now, if that begins at another address of the host.
+    pub fn by_another_way(&self) -> Option<Self> {
+        let Self::Datagrams(socket) = self else { return None };
+        let SocketAddr::V4(to) = socket.peer_addr().ok()? else { return None };
+        // A ping's other side has no port.
+        let Self::Datagrams(other) = Self::open(Protocol::Udp, to).ok().filter(|_| to.port() != 0)? else { return None };
+        (other.local_addr().ok()?.ip() != socket.local_addr().ok()?.ip()).then_some(Self::Datagrams(other))
+    }
+
     /// Nothing more will be written.
     pub fn shut_down(&self) {
         if let Self::Stream(stream) = self {

@@ -18,6 +18,8 @@ use std::time::Duration;
 const LONGEST: usize = 65_535;
 /// Datagrams, or connections, that are taken from one socket before others have their turn.
 const BURST: usize = 64;
+/// A flow of datagrams that has heard nothing for so long may be on a way that leads nowhere any more: the host has joined another network.
+const UNHEARD: Duration = Duration::from_secs(5);
 /// Looks at what has happened outside before the guest has its turn.
 const LOOKS: usize = 64;
 
@@ -31,6 +33,8 @@ struct Open {
     writable: bool,
     /// The other side sends nothing more.
     ended: bool,
+    /// When a datagram came last, or its way was last looked for.
+    heard: Duration,
 }
 
 /// A port of the host that leads to the guest.
@@ -274,7 +278,7 @@ impl UserNetwork {
 
     fn insert(&mut self, flow: FlowId, socket: Socket) {
         let token = self.token(Target::Flow(flow));
-        let open = Open { socket, watch: Watch::default(), token, readable: true, writable: true, ended: false };
+        let open = Open { socket, watch: Watch::default(), token, readable: true, writable: true, ended: false, heard: self.now };
         self.open.insert(flow, open);
     }
 
@@ -325,7 +329,14 @@ impl UserNetwork {
             }
             return;
         }
-        let Some(Open { socket: Socket::Datagrams(socket), .. }) = self.open.get(&flow) else { return };
+        let Some(open) = self.open.get_mut(&flow) else { return };
+        if self.now.saturating_sub(open.heard) >= UNHEARD {
+            open.heard = self.now;
+            if let Some(socket) = open.socket.by_another_way() {
+                (open.socket, open.watch) = (socket, Watch::default());
+            }
+        }
+        let Socket::Datagrams(socket) = &open.socket else { return };
         if let Err(error) = socket.send(bytes)
             && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
         {
@@ -438,7 +449,10 @@ impl UserNetwork {
                         break;
                     }
                     match socket.recv(&mut buffer) {
-                        Ok(length) => self.stack.datagram(flow, &buffer[..length]),
+                        Ok(length) => {
+                            open.heard = self.now;
+                            self.stack.datagram(flow, &buffer[..length]);
+                        }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => open.readable = false,
                         Err(error) => return Err(socket::failure(&error)),
                     }
