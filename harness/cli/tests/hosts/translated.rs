@@ -130,6 +130,26 @@ fn translated_code_is_what_runs() {
 }
 
 #[test]
+fn equal_machines_that_are_trained_alike_are_equal() {
+    let train = |name: &str, lesson: &str| {
+        let machine = scratch(name);
+        fs::copy(packed_wasm(), &machine).unwrap();
+        let mut bake = packer("bake");
+        bake.arg(&machine).arg("-o").arg(machine.with_extension("snap")).args(["--train", lesson, "--train-instructions", "1000"]);
+        (run(&mut bake, b""), fs::read(&machine).unwrap())
+    };
+    let plain = fs::read(packed_wasm()).unwrap();
+    let [(one, first), (other, second)] = ["alike.wasm", "too.wasm"].map(|name| train(name, "seq 2000 | sort | md5sum"));
+    assert!(one.status.success() && other.status.success(), "{one:?} {other:?}");
+    assert!(first == second && first != plain, "{one:?} {other:?}");
+
+    let (failed, machine) = train("failed.wasm", "exit 3");
+    assert_eq!(failed.status.code(), Some(125));
+    assert!(text(&failed.stderr).contains("`exit 3` ended with status 3 in the guest"), "{failed:?}");
+    assert!(machine == plain, "a machine whose training failed has changed");
+}
+
+#[test]
 fn what_is_no_profile_is_refused_by_name() {
     let path = scratch("no.profile");
     for (bytes, told) in [(&b"something"[..], "not a profile"), (b"prebake profile 1\nx", "damaged at byte 18")] {
