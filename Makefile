@@ -47,7 +47,7 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, clones and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, python-test, clones and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor, and translated code with the interpreter'
@@ -72,6 +72,7 @@ help:
 	@echo 'make web-long MINUTES=60   work in the page for so long, and check every answer and its memory'
 	@echo 'make apps    the Kotlin modules for apps: $(APPS); see docs/android.md'
 	@echo 'make apps-test  run what an app does with them, a registry and machines'
+	@echo 'make python-test  install the Python package, and run what programs do with it; see docs/python.md'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
@@ -249,7 +250,7 @@ test: lints programs-test $(SCRIPTS)
 	@$(if $(HAS_NODE),:,echo 'test: the page was NOT TESTED: install Node.js 20.19 or newer')
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test clones fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test python-test clones fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -340,12 +341,18 @@ apps: packages
 
 app-images: build machine guest
 	@mkdir -p $(APPS)
-	@alpine=$$(guest/images/build alpine) && bindings/android/test/images $(PREBAKE) $(GUEST) "$$alpine" $(APPS)/images 2>$(APPS)/images.log || { cat $(APPS)/images.log; exit 1; }
+	@alpine=$$(guest/images/build alpine) && bindings/test/images $(PREBAKE) $(GUEST) "$$alpine" $(APPS)/images 2>$(APPS)/images.log || { cat $(APPS)/images.log; exit 1; }
 
 apps-test: apps app-images registry
 	@guest/apt install iproute2 openssl
 	@echo 'apps: the Kotlin modules, with stubs of Android'\''s classes'
-	@bindings/android/test/run $(APPS) $(PREBAKE) $(APPS)/images $(REGISTRY) long
+	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) long $(PREBAKE)
+
+# The Python package, in an environment of its own.
+.PHONY: python-test
+python-test: app-images registry
+	@echo 'python: the package, as pip installs it'
+	@bindings/python/test $(APPS)/python $(PREBAKE) $(APPS)/images $(REGISTRY)
 
 # The page, and the npm package that it is built on.
 .PHONY: web
