@@ -3,7 +3,8 @@
 //!
 //! State that is to be saved is plain data under [`saved!`], with a [`Record`] implementation for each section. A
 //! [`Writer`] takes a machine's records and its memory; a [`Snapshot`] gives them back.
-//! With the feature `travel` there is the travelling form: `pack` makes it of a snapshot, `pack_disk` of a disk, `Travelling` turns it back.
+//! With the feature `travel` there is the travelling form: `Travelling` turns it back, `Stored` reads it as if it were the stored form. With the feature `pack`,
+//! `pack` makes it of a snapshot, and `pack_disk` of a disk.
 //!
 //! ```
 //! use snapshot::{MachineId, Model, Pages, Record, SectionId, Snapshot, Space, Writer};
@@ -59,13 +60,19 @@ mod delta;
 mod diff;
 mod digest;
 mod error;
+#[cfg(feature = "travel")]
+mod frame;
 mod header;
 #[cfg(feature = "travel")]
 mod hot;
 mod index;
+#[cfg(feature = "pack")]
+mod pack;
 mod pages;
 mod reader;
 mod section;
+#[cfg(feature = "travel")]
+mod stored;
 #[cfg(feature = "travel")]
 mod travel;
 mod writer;
@@ -75,13 +82,19 @@ pub use delta::Delta;
 pub use diff::{Diff, FieldDifference, PageDifference, PageDifferences, SectionDifference, Side, diff};
 pub use digest::{Digest, Digester};
 pub use error::{Error, Part};
+#[cfg(feature = "travel")]
+pub use frame::unpack_frame;
 pub use header::{FORMAT_VERSION, Form, HEADER_LEN, Header, MAGIC, MAX_RAM_SIZE, MachineId, Model, RAM_SIZE_UNIT};
 #[cfg(feature = "travel")]
 pub use hot::{HotPage, HotPages};
 pub use index::{MAX_RUNS, Run};
+#[cfg(feature = "pack")]
+pub use pack::{pack, pack_disk};
 pub use pages::{FetchedGroups, GROUP_SIZE, Memory, PAGE_SIZE, PAGES_PER_GROUP, Pages, Space};
 pub use reader::{ReadAt, Sections, Snapshot};
 pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
 #[cfg(feature = "travel")]
-pub use travel::{SpaceReader, Travelling, pack, pack_disk};
+pub use stored::Stored;
+#[cfg(feature = "travel")]
+pub use travel::{SpaceReader, Travelling};
 pub use writer::{Writer, Written};

@@ -7,7 +7,10 @@ mod common;
 use common::text::{from_text, to_text};
 use common::{RAM_SIZE, index, pages, reseal, small, write, writer};
 use proptest::prelude::*;
-use snapshot::{Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, Snapshot, Space, Travelling, pack, pack_disk};
+use snapshot::{
+    Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, ReadAt, Snapshot, Space, Stored, Travelling, pack,
+    pack_disk,
+};
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::{env, fs};
@@ -28,6 +31,17 @@ fn unpacked(travelling: &[u8]) -> Result<Vec<u8>, Error> {
     assert_eq!(file.get_ref().len() as u64, written.file_length);
     assert_eq!(done, written.pages * PAGE_SIZE as u64);
     Ok(file.into_inner())
+}
+
+/// The stored form, read in pieces of `length` bytes from the last on.
+fn read_backwards(travelling: &[u8], length: usize) -> Result<Vec<u8>, Error> {
+    let mut stored = Stored::new(Travelling::open(travelling)?)?;
+    let mut bytes = vec![0xaa; stored.byte_len() as usize];
+    for (number, piece) in bytes.chunks_mut(length).enumerate().rev() {
+        stored.read(piece, (number * length) as u64)?;
+    }
+    assert!(stored.read(&mut [0], bytes.len() as u64).is_err() && stored.read(&mut [0; 2], u64::MAX).is_err());
+    Ok(bytes)
 }
 
 fn kind_of(travelling: &[u8]) -> &'static str {
@@ -84,6 +98,58 @@ proptest! {
         reseal(&mut bytes);
         let _ = unpacked(&bytes);
     }
+}
+
+#[test]
+fn the_stored_form_is_read_at_any_place() {
+    let mut ram = vec![0; 32 << 20];
+    for group in ram.chunks_mut(GROUP_SIZE).step_by(3) {
+        group[PAGE_SIZE..][..4].copy_from_slice(&[1, 2, 3, 4]);
+    }
+    let hot = ram_pages(&[1, 49, 97]);
+    for stored in
+        [small(), common::with_disk(), write(&writer(ram.len()), Pages::new(&ram)), with_hot(Pages::new(&common::ram()), &hot, vec![])]
+    {
+        let travelling = packed(&stored);
+        for length in [4096, 50_000, GROUP_SIZE, stored.len()] {
+            assert!(read_backwards(&travelling, length).unwrap() == stored, "pieces of {length} bytes");
+        }
+    }
+}
+
+/// Bytes of which only the first have come.
+struct Coming<'a>(&'a [u8], std::cell::Cell<usize>);
+
+impl ReadAt for &Coming<'_> {
+    fn byte_len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.0[..self.1.get()].read_exact_at(buffer, offset)
+    }
+}
+
+#[test]
+fn hot_pages_are_read_before_the_others_have_come() {
+    let hot = ram_pages(&[0x1f0, 0x10]);
+    let stored = with_hot(Pages::new(&common::ram()), &hot, Vec::new());
+    let travelling = packed(&stored);
+    let header = Travelling::open(travelling.as_slice()).unwrap().header().clone();
+    let start = (header.pages_offset() + u64::from(header.hot_len)) as usize;
+    let coming = Coming(&travelling, start.into());
+    let mut view = Stored::new(Travelling::open(&coming).unwrap()).unwrap();
+    let mut found = vec![0; stored.len()];
+    let alone: Vec<usize> = (0..stored.len() / GROUP_SIZE)
+        .filter(|slot| view.read(&mut found[slot * GROUP_SIZE..][..GROUP_SIZE], (slot * GROUP_SIZE) as u64).is_ok())
+        .collect();
+    let in_file = |slot: &usize| stored[slot * GROUP_SIZE..][..GROUP_SIZE] == found[slot * GROUP_SIZE..][..GROUP_SIZE];
+    assert!(!alone.is_empty() && alone.iter().all(in_file));
+    assert!(alone.len() < stored.len() / GROUP_SIZE);
+    // What had not come is read when it has.
+    coming.1.set(travelling.len());
+    view.read(&mut found, 0).unwrap();
+    assert!(found == stored);
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! What the two kinds of file have in common: code around a payload.
 
 use super::{ArtifactError, Result, aot, wasm};
+use payload::module::LOCATOR_SECTION;
 use payload::{Locator, Table};
 use snapshot::ReadAt;
-
-/// Name of the section that ends an artifact.
-pub const SECTION_NAME: &str = "prebake.payload";
 
 /// What a file begins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +68,8 @@ impl Format {
     /// The section that holds `locator`.
     pub fn locator_section(self, locator: Locator) -> Vec<u8> {
         match self {
-            Self::Wasm => wasm::custom_section(SECTION_NAME, &locator.encode()),
-            Self::Aot => aot::custom_section(SECTION_NAME, &locator.encode()),
+            Self::Wasm => wasm::locator_section(locator),
+            Self::Aot => aot::custom_section(LOCATOR_SECTION, &locator.encode()),
         }
     }
 

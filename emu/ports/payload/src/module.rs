@@ -1,8 +1,12 @@
 //! The code around the payload of a WebAssembly module.
 
+use crate::Locator;
 use std::ops::Range;
 
+/// Name of the section that ends a machine's file.
+pub const LOCATOR_SECTION: &str = "prebake.payload";
 /// Section ids.
+const CUSTOM: u8 = 0;
 const MEMORY: u8 = 5;
 const DATA: u8 = 11;
 /// Bytes of a length that is padded to its full width.
@@ -36,6 +40,20 @@ pub fn memory_section(pages: u32) -> Vec<u8> {
     [&[MEMORY][..], &encode(body.len() as u32), &body].concat()
 }
 
+/// Pages of the memory that a module declares with [`memory_section`].
+pub fn memory_pages(module: &[u8]) -> Option<u32> {
+    let mut at = 8;
+    loop {
+        let section = section_at(module, at)?;
+        if section.id == MEMORY {
+            // Count and flags are a byte each.
+            let (pages, _) = decode(module.get(section.body.clone())?.get(2..)?)?;
+            return (module[section.start..section.body.end] == memory_section(pages)).then_some(pages);
+        }
+        at = section.body.end;
+    }
+}
+
 /// The code file that a packed module was made from, of what is `before` and `after` its payload; the section with the locator, the last, is in neither.
 /// `None` if these are not around a payload.
 pub fn unframe(before: &[u8], after: &[u8], code_pages: u32) -> Option<Vec<u8>> {
@@ -59,6 +77,46 @@ pub fn unframe(before: &[u8], after: &[u8], code_pages: u32) -> Option<Vec<u8>> 
         }
         at = section.body.end;
     }
+}
+
+/// What is `before` and `after` a payload of `payload_length` bytes, in a module of the code file `code` with a memory of `pages` pages: what [`unframe`] takes
+/// apart. What is before is as long for any payload. `None` if `code` is no code file, or the module would be too long.
+pub fn frame(code: &[u8], pages: u32, payload_length: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut before = code.get(..8)?.to_vec();
+    let mut at = before.len();
+    loop {
+        let section = section_at(code, at)?;
+        let body = code.get(section.body.clone())?;
+        match section.id {
+            MEMORY => before.extend(memory_section(pages)),
+            DATA => {
+                // Both lengths of the code file are of the shortest form, and the segment's is 0.
+                let segments = body.strip_suffix(&EMPTY_SEGMENT)?;
+                let length = u32::try_from(body.len() + LENGTH_LEN - 1).ok()?.checked_add(payload_length)?;
+                before.push(DATA);
+                before.extend(padded(length));
+                before.extend(segments);
+                before.push(EMPTY_SEGMENT[0]);
+                before.extend(padded(payload_length));
+                return Some((before, code[section.body.end..].to_vec()));
+            }
+            _ => before.extend(&code[section.start..section.body.end]),
+        }
+        at = section.body.end;
+    }
+}
+
+/// The last section: it says where the payload is.
+pub fn locator_section(locator: Locator) -> Vec<u8> {
+    let name = [&[LOCATOR_SECTION.len() as u8][..], LOCATOR_SECTION.as_bytes()].concat();
+    let body = [&name[..], &locator.encode()].concat();
+    [&[CUSTOM][..], &encode(body.len() as u32), &body].concat()
+}
+
+/// `length` as LEB128 in its full width, so that what it says has no influence on where things are.
+fn padded(length: u32) -> [u8; LENGTH_LEN] {
+    let group = |n: u32| (length >> (7 * n)) as u8 & 0x7f;
+    [group(0) | 0x80, group(1) | 0x80, group(2) | 0x80, group(3) | 0x80, group(4)]
 }
 
 /// `number` as LEB128, as short as possible.
@@ -104,10 +162,30 @@ mod tests {
         }
     }
 
+    /// A module with a memory of `pages` pages, a section before it and one behind its data.
+    fn code(pages: u32) -> Vec<u8> {
+        let data = [DATA, 9, 2, 0, 0x41, 0, 0x0b, 1, b'x', 1, 0];
+        [&b"\0asm\x01\0\0\0"[..], &[1, 1, 0], &memory_section(pages), &data, &[CUSTOM, 2, 1, b'n']].concat()
+    }
+
+    #[test]
+    fn what_is_around_a_payload_gives_the_code_again() {
+        for pages in [1, 1536, 65_535] {
+            let code = code(pages);
+            assert_eq!(memory_pages(&code), Some(pages));
+            let (before, after) = frame(&code, 65_535, 1 << 20).unwrap();
+            assert_eq!(frame(&code, 1, 0).unwrap().0.len() - memory_section(1).len(), before.len() - memory_section(65_535).len());
+            assert!(before.ends_with(&[1, 0x80, 0x80, 0xc0, 0x80, 0]), "{before:?}");
+            assert_eq!(unframe(&before, &after, pages), Some(code));
+        }
+        assert_eq!(frame(&code(1), 1, u32::MAX), None);
+    }
+
     #[test]
     fn what_is_no_module_has_no_code() {
         for wrong in [&b"\0asm"[..], b"\0asm\x01\0\0\0", b"\0asm\x01\0\0\0\x0a\x05\0", b"\0asm\x01\0\0\0\x0b\x00"] {
             assert_eq!(unframe(wrong, &[], 1), None, "{wrong:?}");
+            assert_eq!((frame(wrong, 1, 0), memory_pages(wrong)), (None, None), "{wrong:?}");
         }
     }
 }
