@@ -237,9 +237,9 @@ test-containers:
 test-network:
 	@guest/tests/network $(PREBAKE) $(IMAGES)
 # A prompt in a page, a command, and a reload: make web-test has the rest.
-test-web: web web-demo
+test-web: web web-demo registry test-images
 	@guest/apt install chromium
-	@web/test $(TARGET)/web/demo/images tests/page.test.ts --test-name-pattern 'a prompt, commands, and a reload'
+	@$(WEB_TEST) tests/page.test.ts --test-name-pattern 'a prompt, commands, and a reload'
 test-publish:
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
@@ -379,11 +379,12 @@ web-demo: build machine guest
 	@guest/apt install jq openssl
 	@web/images $(PREBAKE) $(GUEST) $(IMAGES) $(TARGET)/web/demo demo
 
+WEB_TEST = web/test $(TARGET)/web/demo/images $(PREBAKE) $(REGISTRY) $(IMAGES)/busybox
 .PHONY: web-test
-web-test: web web-demo
+web-test: web web-demo registry test-images
 	@guest/apt install chromium firefox-esr
 	@echo 'web: the package in Node.js, and the page in Chromium and in Firefox'
-	@web/test $(TARGET)/web/demo/images
+	@$(WEB_TEST)
 
 # Typing, pasting, saving and reloading, for as long as is wanted.
 .PHONY: web-long

@@ -2,8 +2,8 @@
 
 import { loadCore } from "./core.js";
 import { PrebakeError } from "./errors.js";
-import { type FileSource, MemoryFile, openFile, type Progress, type ReadableFile } from "./file.js";
-import { neededOfMachine, verifyMachine } from "./wasm/web.js";
+import { type FileSource, type MachineLayers, MemoryFile, openFile, type Progress, type ReadableFile } from "./file.js";
+import { Assembly, neededOfMachine, verifyMachine } from "./wasm/web.js";
 
 /** A part of a file: where it starts and ends. */
 export type Range = readonly [number, number];
@@ -16,8 +16,9 @@ export interface MachineBytes {
 }
 
 /** Fetches what is needed of a machine's file, which is verified. */
-export async function machineBytes(source: FileSource, progress?: Progress): Promise<MachineBytes> {
+export async function machineBytes(source: FileSource | MachineLayers, progress?: Progress): Promise<MachineBytes> {
   await loadCore();
+  if (typeof source === "object" && "layers" in source) return assemble(source, progress);
   let whole: number | undefined;
   const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total));
   try {
@@ -34,6 +35,34 @@ export async function machineBytes(source: FileSource, progress?: Progress): Pro
   } finally {
     file.close();
   }
+}
+
+/** Fetches a machine's layers, and puts its file together of them. Each is verified. */
+async function assemble({ memoryPages, ramBytes, layers }: MachineLayers, progress?: Progress): Promise<MachineBytes> {
+  const total = layers.reduce((sum, { size }) => sum + size, 0);
+  const come = layers.map(() => 0);
+  const fetchLayer = async ({ size, ...layer }: MachineLayers["layers"][number], number: number): Promise<Uint8Array> => {
+    const file = await openFile(layer, (done) => {
+      come[number] = done;
+      progress?.(come.reduce((sum, done) => sum + done, 0), total);
+    });
+    try {
+      await file.complete();
+      if (file.size !== size) throw new PrebakeError("registry-cut-off", `the layer ${layer.url} has ${file.size} bytes, its manifest says ${size}; push it again`);
+      return file.read(0, size);
+    } finally {
+      file.close();
+    }
+  };
+  const [code, ...parts] = await Promise.all(layers.map(fetchLayer));
+  const [first, ...others] = layers;
+  const assembly = new Assembly(memoryPages, ramBytes, code!, first!.length, first!.content);
+  parts.forEach((bytes, number) => {
+    const { name, length, content } = others[number]!;
+    assembly.add(name, bytes, length, content);
+  });
+  const bytes = assembly.finish() as Uint8Array<ArrayBuffer>;
+  return { bytes, needed: [[0, bytes.length]] };
 }
 
 async function neededOf(file: ReadableFile): Promise<Range[]> {

@@ -3,9 +3,36 @@
 import { isNode, nodeModule } from "./environment.js";
 import { PrebakeError } from "./errors.js";
 import { directoryOf } from "./opfs.js";
+import { TravellingFile } from "./travelling.js";
+
+/** A file on a server. */
+export interface RemoteSource {
+  readonly url: string;
+  /** As for `fetch`. */
+  readonly integrity?: string;
+  /** What the server lets one in with. */
+  readonly authorization?: string;
+}
+
+/** A snapshot in the travelling form. `ensure` makes it. */
+export interface TravellingSource {
+  readonly travelling: RemoteSource;
+  /** Digest of its content. */
+  readonly content: string;
+  /** Bytes of its stored form. */
+  readonly storedBytes: number;
+}
+
+/** The layers of a machine's file. `ensure` makes it. */
+export interface MachineLayers {
+  readonly memoryPages: number;
+  readonly ramBytes: number;
+  /** The code, then parts of the payload: how many bytes each layer has, how many are in it, and their digest. */
+  readonly layers: readonly (RemoteSource & { readonly name: string; readonly size: number; readonly length: number; readonly content: string })[];
+}
 
 /** Where a file is. A string is a URL, relative to the page; in Node.js a URL or a path. */
-export type FileSource = string | URL | Uint8Array | Blob | { readonly opfs: string } | { readonly url: string; readonly integrity?: string };
+export type FileSource = string | URL | Uint8Array | Blob | { readonly opfs: string } | RemoteSource | TravellingSource;
 
 /** A file that can be read at any place. */
 export interface ReadableFile {
@@ -154,6 +181,7 @@ function pause(milliseconds: number): Promise<void> {
  * knows range requests.
  */
 class ComingFile implements ReadableFile {
+  private readonly url: string;
   private readonly bytes: Uint8Array<ArrayBuffer>;
   /** One for each chunk that has come. */
   private readonly has: Uint8Array;
@@ -168,9 +196,10 @@ class ComingFile implements ReadableFile {
   private readonly enough = new AbortController();
 
   constructor(
-    private readonly url: string,
+    private readonly source: RemoteSource,
     readonly size: number,
-    private readonly hasRanges: boolean,
+    /** Whether the server knows range requests; undefined until one was tried, if it did not say. */
+    private ranges: boolean | undefined,
     /** Names the content: a file that is replaced meanwhile is not mixed with the new one. */
     private readonly version: string | null,
     body: ReadableStream<Uint8Array>,
@@ -178,6 +207,7 @@ class ComingFile implements ReadableFile {
   ) {
     this.bytes = new Uint8Array(size);
     this.has = new Uint8Array(Math.ceil(size / CHUNK));
+    this.url = source.url;
     void this.stream(body);
   }
 
@@ -204,19 +234,20 @@ class ComingFile implements ReadableFile {
     if (!missing) return;
     const start = missing.chunk * CHUNK;
     const isHere = (): boolean => this.hasCome(missing.chunk, missing.end) || this.failure !== undefined;
-    if (!this.hasRanges) {
+    if (this.ranges === false) {
       while (!isHere()) await this.change();
     }
     // What the stream brings next is not asked for twice, unless it stands still.
     const deadline = performance.now() + (start < this.streamed + FETCHED_AT_ONCE ? PATIENCE : 0);
     while (!isHere() && performance.now() < deadline) await Promise.race([this.change(), pause(deadline - performance.now())]);
-    if (!isHere()) await this.fetchRange(start, Math.min(start + FETCHED_AT_ONCE, this.size));
+    if (!isHere()) await this.fetchRange(start, this.endOfMissing(missing.chunk));
+    while (!isHere()) await this.change();
     if (this.failure) throw this.failure;
     this.missing = undefined;
   }
 
   async bring(parts: readonly (readonly [number, number])[]): Promise<void> {
-    if (!this.hasRanges) return this.complete();
+    if (!this.ranges) return this.complete();
     const [head, ...others] = parts;
     const stream = this.streamTo(head?.[1] ?? 0).then(() => this.enough.abort());
     const isMissing = ([start, end]: readonly [number, number]): boolean => {
@@ -245,6 +276,13 @@ class ComingFile implements ReadableFile {
     this.enough.abort();
   }
 
+  /** How far to fetch from a chunk on: some chunks more, but none that has come. */
+  private endOfMissing(first: number): number {
+    let chunk = first + 1;
+    while (chunk < first + FETCHED_AT_ONCE / CHUNK && !this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, this.size))) chunk++;
+    return Math.min(chunk * CHUNK, this.size);
+  }
+
   private hasCome(chunk: number, end: number): boolean {
     return end <= this.streamed || this.has[chunk] === 1;
   }
@@ -265,13 +303,14 @@ class ComingFile implements ReadableFile {
       const before = this.streamed;
       try {
         body ??= await this.ask(this.streamed, this.size);
+        if (!body) throw new Error("the server knows no ranges");
         await this.take(body);
         if (this.streamed < this.size) throw new Error("the connection ended early");
       } catch (error) {
         if (this.enough.signal.aborted) return;
         if (this.streamed > before) left = TRIES;
         const isChanged = (error as PrebakeError).kind === "changed";
-        if (left <= 1 || isChanged || !this.hasRanges) {
+        if (left <= 1 || isChanged || this.ranges === false) {
           const { message } = PrebakeError.of(error, "network");
           const problem = `${this.url} came only as far as ${this.streamed} of ${this.size} bytes: ${message}; reload to try again`;
           this.failure = error instanceof PrebakeError ? error : new PrebakeError("truncated", problem);
@@ -300,7 +339,9 @@ class ComingFile implements ReadableFile {
   private async fetchRange(start: number, end: number): Promise<void> {
     for (let left = TRIES; ; left--) {
       try {
-        const bytes = new Uint8Array(await new Response(await this.ask(start, end)).arrayBuffer());
+        const body = await this.ask(start, end);
+        if (!body) return;
+        const bytes = new Uint8Array(await new Response(body).arrayBuffer());
         if (bytes.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes.length} of ${end - start} bytes`);
         this.bytes.set(bytes, start);
         for (let chunk = start / CHUNK; chunk * CHUNK < end; chunk++) this.has[chunk] = 1;
@@ -312,14 +353,25 @@ class ComingFile implements ReadableFile {
     }
   }
 
-  private async ask(start: number, end: number): Promise<ReadableStream<Uint8Array>> {
-    const response = await fetch(this.url, { headers: { range: `bytes=${start}-${end - 1}` }, signal: this.stop.signal, cache: "no-store" });
+  /** Asks for a part; undefined if the server sends only all of the file. */
+  private async ask(start: number, end: number): Promise<ReadableStream<Uint8Array> | undefined> {
+    const headers = { ...headersOf(this.source), range: `bytes=${start}-${end - 1}` };
+    const response = await fetch(this.url, { headers, signal: this.stop.signal, cache: "no-store" });
+    if (response.status === 200) {
+      void response.body?.cancel();
+      this.ranges = false;
+      return undefined;
+    }
     if (response.status !== 206 || !response.body) throw answered(this.url, response);
     if (versionOf(response) !== this.version) {
       throw new PrebakeError("changed", `${this.url} was replaced while it was on its way; reload to get the new one`);
     }
     return response.body;
   }
+}
+
+function headersOf({ authorization }: RemoteSource): Record<string, string> {
+  return authorization === undefined ? {} : { authorization };
 }
 
 function versionOf(response: Response): string | null {
@@ -332,10 +384,11 @@ function answered(url: string, response: Response): PrebakeError {
 }
 
 /** Fetches a file. Other answers than success are errors. */
-export async function fetchFile(url: string, integrity?: string): Promise<Response> {
+async function fetchFile(source: RemoteSource): Promise<Response> {
+  const { url, integrity } = source;
   let response: Response;
   try {
-    response = await fetch(url, integrity ? { integrity } : {});
+    response = await fetch(url, { headers: headersOf(source), ...(integrity && { integrity }) });
   } catch (error) {
     const reason = integrity ? "it cannot be reached, or is damaged" : "it cannot be reached";
     const detail = error instanceof Error ? error.message : String(error);
@@ -346,7 +399,7 @@ export async function fetchFile(url: string, integrity?: string): Promise<Respon
 }
 
 /** The URL that a source is at, if it is at one. */
-export function urlOf(source: FileSource): { url: string; integrity?: string } | undefined {
+export function urlOf(source: FileSource): RemoteSource | undefined {
   if (typeof source === "string") return { url: source };
   if (source instanceof URL) return { url: source.href };
   return "url" in source ? source : undefined;
@@ -367,7 +420,9 @@ export async function openFile(source: FileSource, progress?: Progress): Promise
   if (remote) return openUrl(remote, progress);
   if (source instanceof Uint8Array) return new MemoryFile(source);
   if (source instanceof Blob) return openBlob(source);
-  return openStored((source as { opfs: string }).opfs);
+  // A URL is none of these.
+  const other = source as { readonly opfs: string } | TravellingSource;
+  return "opfs" in other ? openStored(other.opfs) : TravellingFile.open(await openUrl(other.travelling, progress), other.content);
 }
 
 async function openPath(path: string | URL): Promise<ReadableFile> {
@@ -397,13 +452,15 @@ async function openStored(path: string): Promise<ReadableFile> {
   }
 }
 
-async function openUrl({ url, integrity }: { url: string; integrity?: string }, progress?: Progress): Promise<ReadableFile> {
-  const response = await fetchFile(url, integrity);
+async function openUrl(source: RemoteSource, progress?: Progress): Promise<ReadableFile> {
+  const response = await fetchFile(source);
   const length = Number(response.headers.get("content-length") ?? NaN);
   const isPlain = !response.headers.get("content-encoding") && response.body !== null;
   if (isPlain && Number.isSafeInteger(length)) {
-    const hasRanges = response.headers.get("accept-ranges") === "bytes";
-    return new ComingFile(url, length, hasRanges, versionOf(response), response.body!, progress);
+    // Of another origin's headers, a page may not see this one.
+    const said = response.headers.get("accept-ranges");
+    const ranges = said === null && response.type === "cors" ? undefined : said === "bytes";
+    return new ComingFile(source, length, ranges, versionOf(response), response.body!, progress);
   }
   return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
 }

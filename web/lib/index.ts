@@ -5,8 +5,10 @@
  */
 
 export { PrebakeError } from "./errors.js";
-export type { FileSource } from "./file.js";
+export type { FileSource, MachineLayers, RemoteSource, TravellingSource } from "./file.js";
 export type { FolderEntry } from "./folder.js";
 export type { NetworkOptions } from "./network.js";
 export type { Checkpoint, Ending, MachineEvents, MachineOptions, Notice, RestoreOptions, Stats, Stream } from "./options.js";
+export { parseReference, type Reference } from "./reference.js";
+export { type Artifacts, ensure, type EnsureOptions } from "./registry.js";
 export { keepSnapshot, prepare, verifySnapshot, Vm } from "./vm.js";

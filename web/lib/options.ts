@@ -1,6 +1,6 @@
 // What a machine is restored with.
 
-import type { FileSource, Progress } from "./file.js";
+import type { FileSource, MachineLayers, Progress } from "./file.js";
 import type { NetworkOptions } from "./network.js";
 
 /** What the program writes to: 1 is its terminal or standard output, 2 standard error. */
@@ -29,9 +29,9 @@ export interface Checkpoint {
 
 /** What can be passed to another thread. */
 export interface MachineOptions {
-  /** The machine's file, a `.wasm`. */
-  readonly machine: FileSource;
-  /** A snapshot of it, in the stored form. */
+  /** The machine's file, a `.wasm`, or its layers: see `ensure`. */
+  readonly machine: FileSource | MachineLayers;
+  /** A snapshot of it: in the stored form, or as `ensure` finds it. */
   readonly snapshot: FileSource;
   /** A file in the browser's storage, to keep of the machine's file what is needed to restore it: for use as `machine` another time. */
   readonly keepMachineIn?: { readonly opfs: string };

@@ -123,11 +123,12 @@ function forThread(options: RestoreOptions): MachineOptions {
     if (source instanceof URL) return source.href;
     if (isNode) return source;
     if (typeof source === "string") return new URL(source, base).href;
+    // What `ensure` has found has whole addresses.
     return "url" in source ? { ...source, url: new URL(source.url, base).href } : source;
   };
   return {
     ...rest,
-    machine: source(rest.machine),
+    machine: typeof rest.machine === "object" && "layers" in rest.machine ? rest.machine : source(rest.machine),
     snapshot: source(rest.snapshot),
     ...(rest.changes !== undefined && { changes: source(rest.changes) }),
   };
@@ -206,7 +207,11 @@ export class Vm {
 
   /** Ends the machine: saves it first if it was restored with `saveTo`, and something is new. */
   async stop(): Promise<Ending> {
-    await this.connection.request("leave", []);
+    // It may have ended before it answers.
+    const asked = this.connection.request("leave", []).catch((error: PrebakeError) => {
+      if (error.kind !== "ended") throw error;
+    });
+    await asked;
     return this.ended;
   }
 

@@ -1,11 +1,11 @@
 // The page: starts a machine, saves it, and says what happens.
 
 import "./style.css";
-import { type NetworkOptions, PrebakeError, Vm } from "prebake";
+import { type NetworkOptions, parseReference, PrebakeError, Vm } from "prebake";
 import { dropped, FOLDER, showFiles, upload } from "./files.js";
-import { type Image, listImages } from "./images.js";
+import { type Image, imageIn, isReference, listImages } from "./images.js";
 import { network, networkChooser } from "./network.js";
-import { holdSession, listSessions, removeSession, Session } from "./sessions.js";
+import { holdSession, listSessions, removeSession, Session, type SessionInfo } from "./sessions.js";
 import { forget as forgetKept, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
 import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
@@ -62,7 +62,7 @@ async function start(image: Image, session: Session | undefined, options: StartO
     const machine = await machineOf(image);
     const vm = await Vm.restore({
       machine,
-      ...("url" in machine && hasStorage && { keepMachineIn: { opfs: machinePath(image) } }),
+      ...(machine === image.machine && hasStorage && { keepMachineIn: { opfs: machinePath(image) } }),
       snapshot: await snapshotOf(image),
       ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
       ...(resumed && { changes: { opfs: session!.statePath } }),
@@ -377,27 +377,45 @@ function listen(): void {
   });
 }
 
+/** The machine of a reference: what the registry has now or, if that does not answer, what a session of it began with. */
+async function imageAt(asked: string, sessions: readonly SessionInfo[]): Promise<Image | undefined> {
+  if (!isReference(asked)) return undefined;
+  try {
+    return await imageIn(asked);
+  } catch (error) {
+    const known = sessions.find(({ image }) => image.title === parseReference(asked).whole);
+    if (known && PrebakeError.of(error, "network").kind === "registry-unreachable") return known.image;
+    throw error;
+  }
+}
+
 async function main(): Promise<void> {
   view.open();
   listen();
+  const asked = parameters.get("image");
+  const sessions = await listSessions().catch(() => []);
+  let image: Image | undefined;
   try {
-    images = await listImages();
+    // A page that machines of registries are started in needs none of its own.
+    images = await listImages().catch((error: unknown) => {
+      if (asked !== null && isReference(asked)) return [];
+      throw error;
+    });
+    image = asked === null ? undefined : (images.find(({ name }) => name === asked) ?? (await imageAt(asked, sessions)));
   } catch (error) {
     const { kind, message } = PrebakeError.of(error, "network");
     status("failed", "Stopped");
     card("There is nothing to start", [sentence(message)], [{ text: "Try again", act: () => location.reload(), primary: true }], kind);
     return;
   }
+  if (image && !images.includes(image)) images = [image, ...images];
   element("image").replaceChildren(...images.map(({ name, title }) => make("option", { value: name }, title)));
-  const asked = parameters.get("image");
-  const image = asked === null ? undefined : images.find(({ name }) => name === asked);
   if (asked !== null && !image) {
     status("failed", "Stopped");
     const lines = [`This page has no machine ${asked}. It has ${images.map(({ name }) => name).join(", ")}.`];
     return card("There is nothing to start", lines, [{ text: `Start ${images[0]!.title}`, act: () => void resume(images[0]!.name, images[0]!), primary: true }], "unknown-image");
   }
   const command = parameters.get("cmd");
-  const sessions = await listSessions().catch(() => []);
   void sweep([...images, ...sessions.map((session) => session.image)]).catch(() => undefined);
   const relay = parameters.get("relay");
   // What a link asks for does not touch what was saved, nor is any of that sent through a relay that a link names.

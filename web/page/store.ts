@@ -1,6 +1,6 @@
 // What this page keeps in the browser, so that it starts without a network.
 
-import { keepSnapshot, PrebakeError, type FileSource } from "prebake";
+import { type FileSource, keepSnapshot, type MachineLayers, PrebakeError } from "prebake";
 import type { Image } from "./images.js";
 
 const MACHINES = "machines";
@@ -51,12 +51,12 @@ export async function fetchList(url: string): Promise<unknown> {
 /** Where a snapshot is: in the browser, if it was kept, else on its way. */
 export async function snapshotOf(image: Image): Promise<FileSource> {
   const kept = await readStored(snapshotPath(image));
-  return kept?.size === image.snapshot.size ? { opfs: snapshotPath(image) } : { url: image.snapshot.url };
+  return kept?.size === image.snapshot.size ? { opfs: snapshotPath(image) } : image.snapshot;
 }
 
 /** Where a machine's file is: the same. */
-export async function machineOf(image: Image): Promise<{ readonly opfs: string } | { readonly url: string }> {
-  return (await readStored(machinePath(image))) ? { opfs: machinePath(image) } : { url: image.machine.url };
+export async function machineOf(image: Image): Promise<FileSource | MachineLayers> {
+  return (await readStored(machinePath(image))) ? { opfs: machinePath(image) } : image.machine;
 }
 
 /** Forgets what is kept of a machine, which turned out to be damaged. */

@@ -12,6 +12,7 @@ mod file;
 mod module;
 mod network;
 mod options;
+mod packed;
 mod restore;
 mod save;
 mod step;

@@ -243,3 +243,9 @@ describe("a file that is not what it should be", () => {
     expect(await kindOf(toPrompt({ folder: "relative" }))).toBe("wrong-option");
   });
 });
+
+test("a machine that is stopped says how it ended, however soon that is", async () => {
+  const shell = await Shell.start();
+  await shell.prompt();
+  expect(await shell.vm.stop()).toEqual({ how: "left", status: 0 });
+});
