@@ -221,9 +221,7 @@ programs-test: test-packages lints test-guest build machine code registry
 	+@set -o pipefail; $(CARGO_TEST) --workspace 2>&1 | tee $(TARGET)/test.log
 
 # What people do, in scripts.
-# The page's tests want a Node.js that Debian 12 does not have.
-HAS_NODE := $(shell node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || major == 20 && minor >= 19 ? 0 : 1)' 2>/dev/null && echo yes)
-SCRIPTS := test-boot test-image test-containers test-publish test-network $(if $(HAS_NODE),test-web)
+SCRIPTS := test-boot test-image test-containers test-publish test-network test-web
 .PHONY: $(SCRIPTS)
 $(SCRIPTS): test-packages guest build machine code
 test-containers test-publish test-network: test-images
@@ -247,7 +245,6 @@ test-publish:
 test: lints programs-test $(SCRIPTS)
 	@awk '/^test result:/ { passed += $$4; ignored += $$8 } END { printf "test result: ok. %d passed; 0 failed; %d ignored, for make nightly\n", passed, ignored }' $(TARGET)/test.log
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
-	@$(if $(HAS_NODE),:,echo 'test: the page was NOT TESTED: install Node.js 20.19 or newer')
 
 # Each of them whatever becomes of the others.
 NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test python-test clones fuzz
@@ -357,7 +354,7 @@ python-test: app-images registry
 # The page, and the npm package that it is built on.
 .PHONY: web
 web: packages
-	+@web/build >/dev/null
+	+@web/with-node web/build >/dev/null
 
 # With machines, to be put on any server of files.
 .PHONY: web-site
@@ -371,7 +368,7 @@ web-site: web build machine guest
 
 .PHONY: web-serve
 web-serve: web-site
-	@node web/serve.mjs $(WEB_PORT) $(WEB)
+	@web/with-node node web/serve.mjs $(WEB_PORT) $(WEB)
 
 # The demo's machine and its snapshot, for the tests.
 .PHONY: web-demo
@@ -379,7 +376,7 @@ web-demo: build machine guest
 	@guest/apt install jq openssl
 	@web/images $(PREBAKE) $(GUEST) $(IMAGES) $(TARGET)/web/demo demo
 
-WEB_TEST = web/test $(TARGET)/web/demo/images $(PREBAKE) $(REGISTRY) $(IMAGES)/busybox
+WEB_TEST = web/with-node web/test $(TARGET)/web/demo/images $(PREBAKE) $(REGISTRY) $(IMAGES)/busybox
 .PHONY: web-test
 web-test: web web-demo registry test-images
 	@guest/apt install chromium firefox-esr
@@ -391,7 +388,7 @@ web-test: web web-demo registry test-images
 web-long: WEB_IMAGES := demo
 web-long: web-site
 	@guest/apt install chromium
-	@node web/tests/long.mjs $(WEB) $(or $(MINUTES),60)
+	@web/with-node node web/tests/long.mjs $(WEB) $(or $(MINUTES),60)
 
 # The long way round: all of the float torture; another runtime, wasmtime, which is there as a package of Python's; and another processor, in QEMU.
 .PHONY: hosts
@@ -404,7 +401,7 @@ hosts: test-guest build machine aarch64 test-images web
 	@echo 'hosts: container images in a stock runtime'
 	@guest/tests/stock $(PREBAKE) $(IMAGES) $(HOSTS)/bin/python busybox alpine debian
 	@echo 'hosts: the same bytes everywhere'
-	+@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) $(CARGO_TEST) --workspace --test hosts -- --ignored
+	+@PREBAKE_PYTHON=$(abspath $(HOSTS)/bin/python) web/with-node $(CARGO_TEST) --workspace --test hosts -- --ignored
 
 # Hostile input beyond what the tests feed. cargo fuzz asks for a nightly compiler only to have sanitizers. The release profile's own checks stay
 # off: the interpreter needs that.
@@ -510,9 +507,9 @@ bench-web: WEB_IMAGES := demo
 bench-web: web-site bench-programs
 	@guest/apt install chromium
 	@web/bench/guest $(TARGET)/web/v86
-	@node web/bench/v86-state.mjs $(TARGET)/web/v86
+	@web/with-node node web/bench/v86-state.mjs $(TARGET)/web/v86
 	@echo 'bench: the page and v86 in Chromium, in turns'
-	@$(call figure,web,make bench-web) node web/bench/bench.mjs $(WEB) $(TARGET)/web/v86 $(PREBAKE) benches/peers/guest/init
+	@$(call figure,web,make bench-web) web/with-node node web/bench/bench.mjs $(WEB) $(TARGET)/web/v86 $(PREBAKE) benches/peers/guest/init
 
 .PHONY: bench-parts
 bench-parts: bench-programs
