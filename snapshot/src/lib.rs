@@ -96,5 +96,5 @@ pub use section::{MAX_SECTIONS, SectionEntry, SectionId, SectionName};
 #[cfg(feature = "travel")]
 pub use stored::Stored;
 #[cfg(feature = "travel")]
-pub use travel::{SpaceReader, Travelling};
+pub use travel::{SpaceReader, Travelling, TravellingPages};
 pub use writer::{Writer, Written};

@@ -1,22 +1,19 @@
 //! The stored form of a snapshot that travels, at any place of it: what nobody reads is not unpacked, and need not have come.
 
-use crate::frame::Unpacker;
-use crate::index::Group;
 use crate::pages::GROUP_SIZE;
-use crate::travel::{Hot, Travelling, read_frame};
+use crate::travel::{Travelling, TravellingPages};
 use crate::{Error, ReadAt};
 use std::io;
+use std::rc::Rc;
 
 /// See the module. What is read is verified.
 pub struct Stored<S> {
-    travelling: Travelling<S>,
+    pages: TravellingPages<S>,
     /// All before the page area.
     head: Vec<u8>,
     length: u64,
-    /// The groups as they travel, with their slots and with where their frames begin, in the order of their slots.
-    groups: Vec<(Group, u32, u64)>,
-    hot: Hot,
-    unpacker: Unpacker,
+    /// The slots that are no gaps, ascending, and which groups they are.
+    slots: Vec<(u32, usize)>,
     /// The slot that was unpacked last.
     last: Option<u32>,
     bytes: Box<[u8; GROUP_SIZE]>,
@@ -27,15 +24,9 @@ impl<S: ReadAt> Stored<S> {
     pub fn new(travelling: Travelling<S>) -> Result<Self, Error> {
         let (header, placed) = travelling.placed();
         let head = travelling.head(&header, &placed);
-        let hot = travelling.hot()?;
-        let mut at = travelling.start();
-        let mut groups = Vec::with_capacity(placed.len());
-        for (group, placed) in travelling.groups().iter().zip(placed) {
-            groups.push((*group, placed.slot, at));
-            at += u64::from(group.slot);
-        }
-        let length = header.file_length();
-        Ok(Self { travelling, head, length, groups, hot, unpacker: Unpacker::new()?, last: None, bytes: Box::new([0; GROUP_SIZE]) })
+        let slots = placed.iter().enumerate().map(|(index, group)| (group.slot, index)).collect();
+        let pages = TravellingPages::new(Rc::new(travelling))?;
+        Ok(Self { pages, head, length: header.file_length(), slots, last: None, bytes: Box::new([0; GROUP_SIZE]) })
     }
 
     /// Bytes of the stored form.
@@ -69,9 +60,8 @@ impl<S: ReadAt> Stored<S> {
         if self.last != Some(slot) {
             self.last = None;
             self.bytes.fill(0);
-            if let Ok(found) = self.groups.binary_search_by_key(&slot, |group| group.1) {
-                let (group, _, at) = &self.groups[found];
-                read_frame(self.travelling.source(), (group, *at), &self.hot, &mut self.unpacker, &mut self.bytes)?;
+            if let Ok(found) = self.slots.binary_search_by_key(&slot, |slot| slot.0) {
+                self.pages.read_group(self.slots[found].1, &mut self.bytes)?;
             }
             self.last = Some(slot);
         }

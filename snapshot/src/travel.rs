@@ -10,6 +10,7 @@ use crate::writer::{PageArea, Written};
 use crate::{Digest, Error, ReadAt, Sections, Snapshot};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
+use std::rc::Rc;
 
 /// The pages that are in the frame of `group` itself.
 pub(crate) fn cold(group: &Group, hot: &Sets) -> PageSet {
@@ -36,14 +37,6 @@ impl<S: ReadAt> Travelling<S> {
     /// Opens it, reading and verifying all but the frames.
     pub fn open(source: S) -> Result<Self, Error> {
         Snapshot::open_as(source, Form::Travelling)?.whole().map(Self)
-    }
-
-    pub(crate) fn groups(&self) -> &[Group] {
-        self.0.groups()
-    }
-
-    pub(crate) const fn source(&self) -> &S {
-        self.0.source()
     }
 
     /// The header.
@@ -101,12 +94,27 @@ impl<S: ReadAt> Travelling<S> {
     }
 
     /// The records, to be taken one by one.
-    fn sections(&self) -> Sections<'_> {
+    pub fn sections(&self) -> Sections<'_> {
         self.0.sections()
     }
 
+    /// Numbers of the pages of `space` that are not all zero, ascending.
+    pub fn page_numbers(&self, space: Space) -> impl Iterator<Item = u64> {
+        self.0.page_numbers(space)
+    }
+
+    /// See [`Snapshot::spaces`].
+    pub fn spaces(&self) -> impl Iterator<Item = Space> {
+        self.0.spaces()
+    }
+
+    /// See [`Snapshot::require_disks`].
+    pub fn require_disks(&self, size: impl Fn(u16) -> Option<u64>) -> Result<(), Error> {
+        self.0.require_disks(size)
+    }
+
     /// Where the frames of single groups begin in the file: what is before them is enough to open it, and to have the pages that are wanted first.
-    pub(crate) fn start(&self) -> u64 {
+    pub fn start(&self) -> u64 {
         self.header().pages_offset() + u64::from(self.header().hot_len)
     }
 
@@ -115,7 +123,7 @@ impl<S: ReadAt> Travelling<S> {
     }
 
     /// The pages that came before all others.
-    pub(crate) fn hot(&self) -> Result<Hot, Error> {
+    fn hot(&self) -> Result<Hot, Error> {
         let header = self.header();
         if header.hot_len == 0 {
             return Ok(Hot::default());
@@ -139,7 +147,7 @@ impl<S: ReadAt> Travelling<S> {
 
 /// The pages that came before all others, by group and each.
 #[derive(Default)]
-pub(crate) struct Hot {
+struct Hot {
     sets: Sets,
     pages: BTreeMap<HotPage, [u8; PAGE_SIZE]>,
 }
@@ -152,6 +160,58 @@ impl Hot {
                 *place = *content;
             }
         }
+    }
+}
+
+/// The pages of a file in its travelling form, in any order, while some of its frames may still be on their way.
+pub struct TravellingPages<S> {
+    travelling: Rc<Travelling<S>>,
+    hot: Hot,
+    /// Where the frame of each group begins in the file.
+    starts: Vec<u64>,
+    unpacker: Unpacker,
+}
+
+impl<S: ReadAt> TravellingPages<S> {
+    /// Those of `travelling`. All that is before the frames of single groups is read, and verified.
+    pub fn new(travelling: Rc<Travelling<S>>) -> Result<Self, Error> {
+        let next = |at: &mut u64, group: &Group| {
+            let start = *at;
+            *at += u64::from(group.slot);
+            Some(start)
+        };
+        let starts = travelling.0.groups().iter().scan(travelling.start(), next).collect();
+        Ok(Self { hot: travelling.hot()?, unpacker: Unpacker::new()?, starts, travelling })
+    }
+
+    /// What they are of.
+    pub fn travelling(&self) -> &Travelling<S> {
+        &self.travelling
+    }
+
+    /// Fills `bytes` with what can be had of the group of pages that has page `number` of `space`, that page among it, verified. Bit n of what it returns:
+    /// page n of the group is among it. The other bytes mean nothing. The file is read only if the page did not come with those that are wanted first.
+    pub fn read(&mut self, space: Space, number: u64, bytes: &mut [u8; GROUP_SIZE]) -> Result<u16, Error> {
+        bytes.fill(0);
+        let groups = self.travelling.0.groups();
+        let Ok(number) = u32::try_from(number) else { return Ok(u16::MAX) };
+        let page = HotPage { space: space.number(), number };
+        let Ok(found) = groups.binary_search_by_key(&page.place(), |group| (group.space.number(), group.number)) else {
+            return Ok(u16::MAX);
+        };
+        let group = &groups[found];
+        if self.hot.pages.contains_key(&page) {
+            self.hot.put(group, bytes);
+            return Ok(self.hot.sets.get(&page.place()).map_or(0, |set| set.0));
+        }
+        self.read_group(found, bytes)?;
+        Ok(u16::MAX)
+    }
+
+    /// Fills `bytes` with the group at `index` of those of the file, verified.
+    pub(crate) fn read_group(&mut self, index: usize, bytes: &mut [u8; GROUP_SIZE]) -> Result<(), Error> {
+        let group = (&self.travelling.0.groups()[index], self.starts[index]);
+        read_frame(self.travelling.0.source(), group, &self.hot, &mut self.unpacker, bytes)
     }
 }
 
@@ -219,7 +279,7 @@ impl<S: ReadAt> Frames<'_, S> {
 }
 
 /// Decompresses the frame of `group`, which begins at `at`, and verifies what is in it and in front of it. Of `bytes`, pages that are not present mean nothing.
-pub(crate) fn read_frame<S: ReadAt>(
+fn read_frame<S: ReadAt>(
     source: &S,
     (group, at): (&Group, u64),
     hot: &Hot,

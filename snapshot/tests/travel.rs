@@ -8,11 +8,12 @@ use common::text::{from_text, to_text};
 use common::{RAM_SIZE, index, pages, reseal, small, write, writer};
 use proptest::prelude::*;
 use snapshot::{
-    Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, ReadAt, Snapshot, Space, Stored, Travelling, pack,
-    pack_disk,
+    Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, ReadAt, Snapshot, Space, Stored, Travelling,
+    TravellingPages, pack, pack_disk,
 };
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::{env, fs};
 
 fn packed(stored: &[u8]) -> Vec<u8> {
@@ -223,6 +224,56 @@ proptest! {
         if !wanted.is_empty() {
             let first: Vec<u8> = wanted.iter().flat_map(|page| &ram[page.number as usize * PAGE_SIZE..][..PAGE_SIZE]).copied().collect();
             prop_assert!(frames[0] == first);
+        }
+    }
+}
+
+/// A file of which no more than this has come.
+struct Cut<'a>(&'a [u8], std::cell::Cell<u64>);
+
+impl ReadAt for &Cut<'_> {
+    fn byte_len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        match offset + buffer.len() as u64 > self.1.get() {
+            true => Err(std::io::ErrorKind::WouldBlock.into()),
+            false => self.0.read_exact_at(buffer, offset),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_file_that_is_still_coming_gives_what_has_come(
+        ram in mixed_ram(),
+        touched in prop::collection::vec(0..RAM_SIZE as u64 / PAGE_SIZE as u64, 0..100),
+        reads in prop::collection::vec((0..RAM_SIZE as u64 / PAGE_SIZE as u64, 0..2000_u64), 1..60),
+    ) {
+        let travelling = packed(&with_hot(Pages::new(&ram), &ram_pages(&touched), Vec::new()));
+        let start = Travelling::open(travelling.as_slice()).unwrap().start();
+        let cut = Cut(&travelling, std::cell::Cell::new(start));
+        let mut pages = TravellingPages::new(Rc::new(Travelling::open(&cut).unwrap())).unwrap();
+        for (number, more) in reads {
+            let wanted = &ram[number as usize * PAGE_SIZE..][..PAGE_SIZE];
+            let mut group = Box::new([0xee; GROUP_SIZE]);
+            match pages.read(Space::Ram, number, &mut group) {
+                Ok(found) => {
+                    prop_assert!(found & 1 << (number % 16) != 0);
+                    for page in (0..16).filter(|page| found & 1 << page != 0) {
+                        prop_assert!(group[page * PAGE_SIZE..][..PAGE_SIZE] == ram[(number as usize / 16 * 16 + page) * PAGE_SIZE..][..PAGE_SIZE]);
+                    }
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), "io");
+                    // What was touched first is there from the beginning.
+                    prop_assert!(wanted.iter().all(|byte| *byte == 0) || !touched.contains(&number));
+                    prop_assert!(cut.1.get() < travelling.len() as u64);
+                }
+            }
+            cut.1.set((cut.1.get() + more).min(travelling.len() as u64));
         }
     }
 }
