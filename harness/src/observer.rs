@@ -112,6 +112,13 @@ impl Task<'_> {
 /// Something that a person should know.
 #[derive(Debug)]
 pub enum Notice<'a> {
+    /// A machine that runs needs something of itself that has not come from the registry yet.
+    WaitingForMachine,
+    /// A machine has ended before all of it had come, and the rest does not come.
+    NotAllFetched {
+        /// Why.
+        error: &'a Error,
+    },
     /// A machine's code is compiled, because it is not in the cache. This takes a minute or so.
     Compiling {
         /// The processor that it is compiled for.

@@ -327,7 +327,7 @@ impl PageSource for Listed {
 fn what_a_bake_lists_is_all_that_the_first_prompt_takes() {
     let context = Context::silent(Folders::default());
     let saved = Saved::open(&context, &at_barrier()).unwrap();
-    let (snapshot, mut sections) = (saved.snapshot().clone(), saved.sections());
+    let (snapshot, mut sections) = (saved.snapshot().unwrap(), saved.sections());
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TranscriptState>(0).unwrap();
     let hot: HotPages = sections.take(0).unwrap();

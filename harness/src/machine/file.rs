@@ -1,8 +1,9 @@
 //! A machine's file: a `.wasm` or `.aot` with what it boots.
 
+use super::coming::{ComingDisk, ComingMachine, RootContent};
 use super::module::{DiskRoom, FIRST_FOLDER, Given, Loaded, Room};
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{Artifact, ArtifactError, Kind, MEMORY_PAGE, Part, PartKind};
+use crate::artifact::{Artifact, ArtifactError, Kind, MEMORY_PAGE, MachineSize, Part, PartKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
@@ -17,12 +18,13 @@ use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
 use crate::observer::Notice;
 use crate::text::hex;
+use devices::blk::BlockSource;
 use devices::p9::{Access, FileIdentity};
 use emu::bus::Ram;
 use emu::machine::{Config, Disk, DiskContent, Machine, MemoryDisk, check_ram_size};
 use payload::{Metadata, RAM_START, UPPER_UNIT};
 use protocol::network::{GUEST_MAC, NetworkInfo};
-use snapshot::{ReadAt, Space};
+use snapshot::{Digest, ReadAt, Space};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -50,10 +52,22 @@ pub struct Runnable(ModuleBytes);
 /// An open machine's file.
 pub struct MachineFile {
     path: PathBuf,
-    artifact: Artifact<HostFile>,
+    body: Body,
     metadata: Metadata,
     voucher: Option<Voucher>,
     context: Context,
+}
+
+fn part(artifact: &Artifact<HostFile>, kind: PartKind) -> Option<&Part> {
+    artifact.parts().iter().find(|part| part.kind == kind)
+}
+
+/// Where a machine's file is.
+enum Body {
+    /// Here.
+    File(Artifact<HostFile>),
+    /// On its way.
+    Coming(Box<ComingMachine>),
 }
 
 impl MachineFile {
@@ -61,15 +75,33 @@ impl MachineFile {
     pub fn open(context: &Context, path: &Path) -> Result<Self> {
         let error = |source| Error::Artifact { path: path.into(), source };
         let artifact = Artifact::open(HostFile::open("machine", path)?).map_err(error)?;
-        check_ram_size(artifact.size().ram_size)?;
         let metadata = artifact.read_part(PartKind::Metadata).map_err(error)?;
-        let metadata = Metadata::decode(&metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
-        let (size, upper) = (artifact.size(), metadata.upper);
+        Self::of(context, path, (artifact.size(), &metadata), Body::File(artifact))
+    }
+
+    /// One that is on its way. `path` is for errors. Whatever needs its code or what boots it waits until all of it has come.
+    pub fn coming(context: &Context, path: &Path, mut machine: ComingMachine) -> Result<Self> {
+        let metadata = std::mem::take(&mut machine.metadata);
+        Self::of(context, path, (machine.size, &metadata), Body::Coming(Box::new(machine)))
+    }
+
+    fn of(context: &Context, path: &Path, (size, metadata): (MachineSize, &[u8]), body: Body) -> Result<Self> {
+        check_ram_size(size.ram_size)?;
+        let metadata = Metadata::decode(metadata).map_err(|source| Error::Metadata { path: path.into(), source })?;
+        let upper = metadata.upper;
         let wanted = RAM_START.saturating_add(size.ram_size).saturating_add(upper);
         if !upper.is_multiple_of(UPPER_UNIT) || wanted > u64::from(size.pages) * MEMORY_PAGE {
             return Err(Error::ModuleMemory { path: path.into(), ram_size: size.ram_size, upper, pages: size.pages });
         }
-        Ok(Self { path: path.into(), artifact, metadata, voucher: None, context: context.clone() })
+        Ok(Self { path: path.into(), body, metadata, voucher: None, context: context.clone() })
+    }
+
+    /// The file, for which is waited if it is on its way.
+    fn artifact(&self) -> Result<&Artifact<HostFile>> {
+        match &self.body {
+            Body::File(artifact) => Ok(artifact),
+            Body::Coming(machine) => machine.whole(),
+        }
     }
 
     /// The same, and who stands for its code, as a pull has found out.
@@ -79,16 +111,15 @@ impl MachineFile {
 
     /// Checks every byte of it.
     pub fn verify(&self) -> Result<()> {
-        self.artifact.verify().map_err(|source| Error::Artifact { path: self.path.clone(), source })
-    }
-
-    fn part(&self, kind: PartKind) -> Option<&Part> {
-        self.artifact.parts().iter().find(|part| part.kind == kind)
+        self.artifact()?.verify().map_err(|source| Error::Artifact { path: self.path.clone(), source })
     }
 
     /// Its own disks, vda first: the root, read-only, and the upper one, which is memory.
     pub fn disks(&self) -> Vec<DiskRecord> {
-        let root = self.part(PartKind::Root).map(|part| (part.length, part.digest));
+        let root = match &self.body {
+            Body::File(artifact) => part(artifact, PartKind::Root).map(|part| (part.length, part.digest)),
+            Body::Coming(machine) => machine.root.as_ref().map(|root| (root.size, root.digest)),
+        };
         DiskRecord::of_machine(root, self.metadata.upper)
     }
 
@@ -96,16 +127,10 @@ impl MachineFile {
     /// have been verified.
     pub fn open_disks(&self, saved: Option<&Saved>) -> Result<Vec<Disk>> {
         let open = |(number, record): (usize, DiskRecord)| {
-            let content = match (record.kind, self.part(PartKind::Root), saved) {
-                (DiskKind::Root, Some(part), _) => {
-                    // The file that was looked at, whatever has its name now.
-                    let file = self.artifact.file().try_clone();
-                    let file = file.map_err(|source| Error::Read { what: "machine", path: self.path.clone(), source })?;
-                    let source = FileSource::part(file, &self.path, self.artifact.file_offset(part), part.length)?;
-                    DiskContent::ReadOnly(Box::new(source))
-                }
-                (_, _, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
-                (_, _, Some(saved)) => {
+            let content = match (record.kind, saved) {
+                (DiskKind::Root, _) => DiskContent::ReadOnly(self.open_root(record.size)?),
+                (_, None) => DiskContent::Memory(MemoryDisk::zeroed(Ram::new(Box::new(MappedRam::zeroed(record.size)?)))),
+                (_, Some(saved)) => {
                     let memory = saved.memory(Space::Disk(number as u16), record.size)?;
                     DiskContent::Memory(MemoryDisk::restored(Ram::new(Box::new(memory))))
                 }
@@ -115,23 +140,39 @@ impl MachineFile {
         self.disks().into_iter().enumerate().map(open).collect()
     }
 
+    /// Its root disk, of `size` bytes.
+    fn open_root(&self, size: u64) -> Result<Box<dyn BlockSource>> {
+        let (file, start) = match &self.body {
+            Body::File(artifact) => (artifact.file(), part(artifact, PartKind::Root).map_or(0, |part| artifact.file_offset(part))),
+            Body::Coming(machine) => match machine.root.as_ref().map(|root| &root.content) {
+                Some(RootContent::Coming(pages, failed)) => return Ok(Box::new(ComingDisk::new(pages.clone(), size, failed.clone()))),
+                Some(RootContent::Here(file, start)) => (file, *start),
+                None => (self.artifact()?.file(), 0),
+            },
+        };
+        // The file that was looked at, whatever has its name now.
+        let file = file.try_clone().map_err(|source| Error::Read { what: "machine", path: self.path.clone(), source })?;
+        Ok(Box::new(FileSource::part(file, &self.path, start, size)?))
+    }
+
     /// Its module, if its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
     /// stand for it, and this processor must have what it was compiled for. If not, the user is told. `verify` checks every byte of what is to run.
     pub fn runnable(&self, verify: bool) -> Result<Option<Runnable>> {
         let error = |source| Error::Artifact { path: self.path.clone(), source };
-        let file = self.artifact.file();
+        let artifact = self.artifact()?;
+        let file = artifact.file();
         let (is_kept, before) = (self.context.keeps(file.file()), Stamp::of(file.file()));
         // What may be read later, from the file: all of one in the store. Of an .aot the parts, which are the guest's: the digest of its code is that of all
         // that is outside of them, so they are where the file says; but what is verified must not change.
         let later = match () {
             () if is_kept => 0..u64::MAX,
-            () if self.is_compiled() && !verify => self.artifact.parts_range(),
+            () if self.is_compiled() && !verify => artifact.parts_range(),
             () => 0..0,
         };
         let bytes = ModuleBytes::of_file((file.file(), &self.path), file.byte_len(), later);
         let bytes = bytes.map_err(|source| Error::Module { path: self.path.clone(), source: Box::new(source) })?;
         let held = Artifact::open(bytes.as_ref()).map_err(error)?;
-        if !held.is_like(&self.artifact) {
+        if !held.is_like(artifact) {
             return Err(error(ArtifactError::Changed));
         }
         if verify {
@@ -160,8 +201,8 @@ impl MachineFile {
     }
 
     /// The digest of the code that is held. That of a file which stays as it is, is computed once.
-    fn code_digest(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<snapshot::Digest> {
-        let file = self.artifact.file().file();
+    fn code_digest(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<Digest> {
+        let file = self.artifact()?.file().file();
         if before.is_some()
             && let Some(digest) = self.context.code_ledger().recall(file)
         {
@@ -176,16 +217,24 @@ impl MachineFile {
         Ok(digest)
     }
 
-    /// Whether its code was compiled, rather than to be interpreted.
+    fn kind(&self) -> Option<&Kind> {
+        match &self.body {
+            Body::File(artifact) => Some(artifact.kind()),
+            Body::Coming(machine) => machine.whole.get().map(Artifact::kind),
+        }
+    }
+
+    /// Whether it has code that was compiled, rather than to be interpreted.
     pub fn is_compiled(&self) -> bool {
-        *self.artifact.kind() != Kind::Wasm
+        self.kind().is_some_and(|kind| *kind != Kind::Wasm)
     }
 
     /// What runs it, for the report.
     pub fn engine(&self) -> &'static str {
-        match self.artifact.kind() {
-            Kind::Wasm => "wamr-interpreter",
-            Kind::Aot { .. } => "wamr-aot",
+        match self.kind() {
+            Some(Kind::Wasm) => "wamr-interpreter",
+            Some(Kind::Aot { .. }) => "wamr-aot",
+            None => "native",
         }
     }
 
@@ -212,7 +261,10 @@ impl MachineFile {
 
     /// Bytes of guest RAM.
     pub fn ram_size(&self) -> u64 {
-        self.artifact.size().ram_size
+        match &self.body {
+            Body::File(artifact) => artifact.size().ram_size,
+            Body::Coming(machine) => machine.size.ram_size,
+        }
     }
 
     /// The module's configuration.
@@ -234,7 +286,7 @@ impl MachineFile {
             Randomness::Published => "published",
         };
         let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\n");
-        text += &self.metadata.configuration(self.ram_size(), self.artifact.parts(), &hex(&GUEST_MAC));
+        text += &self.metadata.configuration(self.ram_size(), self.artifact()?.parts(), &hex(&GUEST_MAC));
         if let Some(seed) = seed {
             let _ = writeln!(text, "seed={}", hex(&seed));
         }
@@ -274,9 +326,10 @@ impl MachineFile {
 
     /// Boots what it carries without its code.
     pub fn boot_natively(&self, config: Config) -> Result<Machine> {
-        let read = |kind| self.artifact.read_part(kind).map_err(|source| Error::Artifact { path: self.path.clone(), source });
+        let artifact = self.artifact()?;
+        let read = |kind| artifact.read_part(kind).map_err(|source| Error::Artifact { path: self.path.clone(), source });
         let kernel = read(PartKind::Kernel)?;
-        let initramfs = self.part(PartKind::Initramfs).map(|part| read(part.kind)).transpose()?;
+        let initramfs = part(artifact, PartKind::Initramfs).map(|part| read(part.kind)).transpose()?;
         let ram = Ram::new(Box::new(MappedRam::zeroed(self.ram_size())?));
         Ok(Machine::boot(config, ram, &kernel, initramfs.as_deref(), &self.metadata.append)?)
     }

@@ -1,6 +1,7 @@
 //! A machine, wherever it runs: as a part of this program, or as a WebAssembly module in WAMR. Whoever drives it cannot tell.
 
 pub mod boot;
+pub mod coming;
 pub mod config;
 pub mod drive;
 pub mod file;

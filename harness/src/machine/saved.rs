@@ -1,14 +1,19 @@
 //! What a machine is restored from: a snapshot, and what a session has changed since.
 
+use super::coming::{Arrival, ComingPages};
 use super::record::BakeState;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
+use crate::host::coming::ComingReader;
 use crate::host::file::HostFile;
 use crate::host::file::ledger::{Ledger, Stamp};
-use snapshot::{Delta, Digest, GROUP_SIZE, MachineId, ReadAt, Run, Sections, Snapshot, Space, Writer};
+use snapshot::{
+    Delta, Digest, GROUP_SIZE, MachineId, PAGE_SIZE, PAGES_PER_GROUP, ReadAt, Run, Sections, Snapshot, Space, Travelling, Writer,
+};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,10 +24,50 @@ use tracing::debug;
 #[derive(Debug)]
 pub struct Saved {
     path: PathBuf,
-    snapshot: Rc<Snapshot<HostFile>>,
+    base: Base,
     /// The snapshot's file stays as it is.
     is_kept: bool,
     changes: Option<Changes>,
+}
+
+/// The snapshot, below what was changed.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// It is here.
+    Here(Rc<Snapshot<HostFile>>),
+    /// It is on its way.
+    Coming(ComingSnapshot),
+}
+
+/// A snapshot that is on its way.
+#[derive(Clone)]
+pub struct ComingSnapshot {
+    /// All but its pages.
+    pub travelling: Rc<Travelling<ComingReader>>,
+    /// These.
+    pub pages: ComingPages,
+    /// What has it come.
+    pub arrival: Rc<dyn Arrival>,
+}
+
+impl fmt::Debug for ComingSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ComingSnapshot").field("travelling", &self.travelling).field("arrival", &self.arrival).finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    /// All of it, for which is waited if it is on its way.
+    pub fn whole(&self) -> Result<Rc<Snapshot<HostFile>>> {
+        match self {
+            Self::Here(snapshot) => Ok(snapshot.clone()),
+            Self::Coming(coming) => {
+                let path = coming.arrival.wait()?.snapshot;
+                let snapshot = Snapshot::open(HostFile::open("snapshot", &path)?);
+                snapshot.map(Rc::new).map_err(|source| Error::Snapshot { path, source })
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,7 +90,12 @@ impl Saved {
     /// The same of an open file, which may change. `path` is for errors.
     pub fn of(file: HostFile, path: &Path) -> Result<Self> {
         let snapshot = Snapshot::open(file).map_err(|source| Error::Snapshot { path: path.into(), source })?;
-        Ok(Self { path: path.into(), snapshot: Rc::new(snapshot), is_kept: false, changes: None })
+        Ok(Self { path: path.into(), base: Base::Here(Rc::new(snapshot)), is_kept: false, changes: None })
+    }
+
+    /// One that is on its way to the file at `path`.
+    pub fn coming(path: &Path, snapshot: ComingSnapshot) -> Self {
+        Self { path: path.into(), base: Base::Coming(snapshot), is_kept: false, changes: None }
     }
 
     /// The same with the delta at `path` over it, which is in the store.
@@ -56,7 +106,7 @@ impl Saved {
             return Err(Error::NoStore);
         }
         let delta = Delta::open(file).map_err(error)?;
-        delta.require_base(&self.snapshot).map_err(error)?;
+        delta.require_base(&*self.base.whole()?).map_err(error)?;
         Ok(Self { changes: Some(Changes { path: path.into(), delta }), ..self })
     }
 
@@ -71,8 +121,20 @@ impl Saved {
     }
 
     /// The snapshot, below what was changed.
-    pub const fn snapshot(&self) -> &Rc<Snapshot<HostFile>> {
-        &self.snapshot
+    pub const fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The same, for which is waited if it is on its way.
+    pub fn snapshot(&self) -> Result<Rc<Snapshot<HostFile>>> {
+        self.base.whole()
+    }
+
+    fn here(&self) -> Option<&Rc<Snapshot<HostFile>>> {
+        match &self.base {
+            Base::Here(snapshot) => Some(snapshot),
+            Base::Coming(_) => None,
+        }
     }
 
     /// What a delta on the same snapshot must cover, whatever the machine does from here on.
@@ -83,12 +145,19 @@ impl Saved {
 
     /// The machine that was saved.
     pub fn machine(&self) -> &MachineId {
-        self.snapshot.machine()
+        match &self.base {
+            Base::Here(snapshot) => snapshot.machine(),
+            Base::Coming(coming) => coming.travelling.machine(),
+        }
     }
 
     /// Its records.
     pub fn sections(&self) -> Sections<'_> {
-        self.changes.as_ref().map_or_else(|| self.snapshot.sections(), |changes| changes.delta.sections())
+        match (&self.changes, &self.base) {
+            (Some(changes), _) => changes.delta.sections(),
+            (None, Base::Here(snapshot)) => snapshot.sections(),
+            (None, Base::Coming(coming)) => coming.travelling.sections(),
+        }
     }
 
     /// What it says of how it was saved.
@@ -98,17 +167,26 @@ impl Saved {
 
     /// Bytes of the files.
     pub fn file_length(&self) -> u64 {
-        self.snapshot.header().file_length() + self.changes.as_ref().map_or(0, |changes| changes.delta.header().file_length())
+        let base = match &self.base {
+            Base::Here(snapshot) => snapshot.header().file_length(),
+            Base::Coming(coming) => coming.travelling.stored_length(),
+        };
+        base + self.changes.as_ref().map_or(0, |changes| changes.delta.header().file_length())
     }
 
     /// The spaces that hold something.
     pub fn spaces(&self) -> BTreeSet<Space> {
-        self.snapshot.spaces().chain(self.changes.iter().flat_map(|changes| changes.delta.spaces())).collect()
+        let mut spaces: BTreeSet<Space> = match &self.base {
+            Base::Here(snapshot) => snapshot.spaces().collect(),
+            Base::Coming(coming) => coming.travelling.spaces().collect(),
+        };
+        spaces.extend(self.changes.iter().flat_map(|changes| changes.delta.spaces()));
+        spaces
     }
 
     /// Mappings that laying out all of it takes.
     pub fn mappings(&self) -> usize {
-        let of_snapshot = |space| if self.is_kept { self.snapshot.runs(space).count() } else { 0 };
+        let of_snapshot = |space| self.here().filter(|_| self.is_kept).map_or(0, |snapshot| snapshot.runs(space).count());
         let runs = |space| of_snapshot(space) + self.changes.as_ref().map_or(0, |changes| changes.delta.runs(space).len());
         self.spaces().into_iter().map(runs).sum()
     }
@@ -125,14 +203,16 @@ impl Saved {
 
     /// Checks that all pages of disks are on disks of the machine, as [`Snapshot::require_disks`] does.
     pub fn require_disks(&self, size: impl Fn(u16) -> Option<u64>) -> std::result::Result<(), snapshot::Error> {
-        self.snapshot.require_disks(&size)?;
+        match &self.base {
+            Base::Here(snapshot) => snapshot.require_disks(&size)?,
+            Base::Coming(coming) => coming.travelling.require_disks(&size)?,
+        }
         self.changes.as_ref().map_or(Ok(()), |changes| changes.delta.require_disks(&size))
     }
 
     /// Makes sure of every byte that is to be mapped, unless that was done since the files last changed, or of every byte.
     pub fn verify(&self, ledger: &Ledger, verify: Verify) -> Result<()> {
-        let snapshot = &self.snapshot;
-        if self.is_kept || verify == Verify::Always {
+        if let Some(snapshot) = self.here().filter(|_| self.is_kept || verify == Verify::Always) {
             verify_file(snapshot.source(), snapshot.header().content_digest, &self.path, (ledger, verify), || snapshot.verify_all())?;
         }
         let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
@@ -148,16 +228,26 @@ impl Saved {
         map: impl Fn(&mut T, &File, Run) -> Result<()>,
         put: impl Fn(&mut T, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        if self.is_kept {
-            for run in self.snapshot.runs(space) {
-                map(target, self.snapshot.source().file(), run)?;
+        let error = |source| Error::Snapshot { path: self.path.clone(), source };
+        let mut group = Box::new([0; GROUP_SIZE]);
+        match &self.base {
+            Base::Here(snapshot) if self.is_kept => {
+                for run in snapshot.runs(space) {
+                    map(target, snapshot.source().file(), run)?;
+                }
             }
-        } else {
-            let mut group = Box::new([0; GROUP_SIZE]);
-            for number in self.snapshot.group_numbers(space) {
-                let read = self.snapshot.read_group(space, number, &mut group);
-                read.map_err(|source| Error::Snapshot { path: self.path.clone(), source })?;
-                put(target, number * GROUP_SIZE as u64, &*group)?;
+            Base::Here(snapshot) => {
+                for number in snapshot.group_numbers(space) {
+                    snapshot.read_group(space, number, &mut group).map_err(error)?;
+                    put(target, number * GROUP_SIZE as u64, &*group)?;
+                }
+            }
+            Base::Coming(coming) => {
+                for number in coming.travelling.page_numbers(space) {
+                    coming.pages.borrow_mut().read(space, number, &mut group).map_err(error)?;
+                    let place = number as usize % PAGES_PER_GROUP * PAGE_SIZE;
+                    put(target, number * PAGE_SIZE as u64, &group[place..place + PAGE_SIZE])?;
+                }
             }
         }
         let Some(Changes { path, delta }) = &self.changes else { return Ok(()) };
@@ -201,8 +291,9 @@ impl Saved {
             let length = records.len() as u64;
             return Ok((records, length));
         }
-        let file = self.snapshot.source();
-        let mut head = vec![0; self.snapshot.header().pages_offset() as usize];
+        let snapshot = self.snapshot()?;
+        let file = snapshot.source();
+        let mut head = vec![0; snapshot.header().pages_offset() as usize];
         file.read_exact_at(&mut head, 0).map_err(|source| Error::Host { what: "read the snapshot", source })?;
         Ok((head, file.byte_len()))
     }

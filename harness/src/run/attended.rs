@@ -10,6 +10,7 @@ use super::console::{Control, ControlCommand, Input, InputSource};
 use super::outside::Outside;
 use super::stdin::Arrival;
 use crate::context::Context;
+use crate::distribution::oci::Coming;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::since_1970;
 use crate::host::net::Network;
@@ -30,6 +31,9 @@ use std::time::Duration;
 
 /// Counts between two looks at the network while something goes on there: some hundred microseconds.
 const NETWORK_SLICE: u64 = 100_000;
+
+/// How long is waited for what has not come of a machine, before its user is told and can end it meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a machine is attended.
 pub struct AttendOptions {
@@ -63,6 +67,7 @@ pub struct Attended {
     clients: Clients,
     saver: Option<Saver>,
     network: Option<Network>,
+    coming: Option<Rc<Coming>>,
     /// What was saved last, if that was for the end.
     checkpoint: Option<Checkpoint>,
     /// Why saving failed last.
@@ -114,9 +119,34 @@ impl Attended {
             clients: Clients::new(door, (since_1970() & u64::from(u32::MAX)) as u32)?,
             saver,
             network,
+            coming: None,
             checkpoint: None,
             unsaved: None,
         })
+    }
+
+    /// The machine is still on its way: `coming` has it come. Its user is told if it waits for a part of itself, and can end it meanwhile.
+    pub(crate) fn waits_for(&mut self, coming: Rc<Coming>) {
+        let (context, outside) = (self.context.clone(), self.outside.clone());
+        coming.begin(Box::new(move |waited| {
+            if waited < PATIENCE {
+                return false;
+            }
+            context.notice_once("waits for a machine", Notice::WaitingForMachine);
+            outside.borrow_mut().wants_end()
+        }));
+        self.coming = Some(coming);
+    }
+
+    /// The machine has ended: what has not come of it does now, unless its user does not wait for that.
+    pub(crate) fn fetch_rest(&mut self) {
+        let Some(coming) = self.coming.take() else { return };
+        let outside = self.outside.clone();
+        outside.borrow_mut().leave_keys();
+        match coming.finish(Box::new(move |_| outside.borrow_mut().wants_end())) {
+            Ok(()) | Err(Error::Cancelled) => {}
+            Err(error) => self.context.notice(Notice::NotAllFetched { error: &error }),
+        }
     }
 
     /// What was saved when the user left or the program ended.
@@ -146,6 +176,9 @@ impl Attended {
                     let stop = self.drive.run(until);
                     if let Some(ending) = self.outside.borrow_mut().take_ending() {
                         return Ok(ending);
+                    }
+                    if let Some(failure) = self.coming.as_ref().and_then(|coming| coming.failure()) {
+                        return Err(failure);
                     }
                     let stop = stop?;
                     self.attendant.set_can_be_woken(self.network.as_ref().is_some_and(Network::may_wake));

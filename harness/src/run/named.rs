@@ -2,7 +2,7 @@
 //! this host.
 
 use crate::context::Context;
-use crate::distribution::oci::{self, CodeFormat, OciError, PullOptions, Sha256, VmArtifacts};
+use crate::distribution::oci::{self, CodeFormat, Found, OciError, PullOptions, Sha256, VmArtifacts};
 use crate::distribution::store::{Entry, Lock, ResizedMachine, Store, StoredFile};
 use crate::error::{Error, Result};
 use crate::host::backend::clock::seconds_since_1970;
@@ -31,19 +31,34 @@ pub(crate) fn stored_name(text: &str) -> Result<String> {
 
 /// The same in a store that is open.
 pub(crate) fn ensure_in(context: &Context, store: &Store, text: &str, options: &PullOptions) -> Result<VmArtifacts> {
+    find(context, store, text, options, oci::ensure_in)
+}
+
+/// The same, but what is not in the store may still be on its way.
+pub(crate) fn begin_in(context: &Context, store: &Store, text: &str, options: &PullOptions) -> Result<Found> {
+    find(context, store, text, options, oci::begin_in)
+}
+
+fn find<T: From<VmArtifacts>>(
+    context: &Context,
+    store: &Store,
+    text: &str,
+    options: &PullOptions,
+    find: impl Fn(&Context, &Store, &str, &PullOptions) -> Result<T>,
+) -> Result<T> {
     let reference = match Name::parse(text) {
         Ok(Name::Registry(reference)) => reference.whole(),
-        Ok(local) => return local_image(context, store, &local, text),
+        Ok(local) => return local_image(context, store, &local, text).map(T::from),
         // It may be one that was pulled by a name that is not understood any more.
         Err(error) if store.entry(text)?.is_none() => return Err(error.into()),
         Err(_) => text.into(),
     };
-    match oci::ensure_in(context, store, &reference, options) {
+    match find(context, store, &reference, options) {
         Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
             convert_reference(context, store, &reference)?;
-            oci::ensure_in(context, store, &reference, &PullOptions { offline: true, ..*options })
+            oci::ensure_in(context, store, &reference, &PullOptions { offline: true, ..*options }).map(T::from)
         }
-        artifacts => artifacts,
+        found => found,
     }
 }
 

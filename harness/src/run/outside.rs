@@ -58,6 +58,11 @@ impl Outside {
         if self.has_keys { self.control.raw_mode() } else { Ok(None) }
     }
 
+    /// What its user types from now on is for others.
+    pub fn leave_keys(&mut self) {
+        self.has_keys = false;
+    }
+
     /// Waits as [`Stdin::wait`] does, and for commands.
     pub fn wait(&mut self, wanted: bool, wake: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Result<Arrival> {
         if wanted && let Some(early) = self.early.pop_front() {

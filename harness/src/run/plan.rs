@@ -2,7 +2,7 @@
 
 use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, named, reference, restore};
 use crate::context::Context;
-use crate::distribution::oci::{self, VmArtifacts};
+use crate::distribution::oci::{self, Coming, VmArtifacts};
 use crate::distribution::store::{Lock, Store};
 use crate::error::{Error, Result, Setting};
 use crate::host::backend::clock::seconds_since_1970;
@@ -17,6 +17,7 @@ use crate::run::console::{Console, Control, InputSource};
 use crate::session::{Attempt, FileRef, Origin, Session, Sessions, is_name};
 use protocol::{COPIER, Mode};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 use tracing::debug;
 
@@ -34,6 +35,8 @@ pub struct Plan {
     pub session: Option<Session>,
     /// It goes on where the session stands.
     pub resumed: bool,
+    /// It is still on its way.
+    pub coming: Option<Rc<Coming>>,
     /// What keeps its files in the store.
     _pins: Pins,
 }
@@ -58,10 +61,29 @@ pub struct Files {
     pub machine: Option<PathBuf>,
     /// The snapshot.
     pub snapshot: Option<PathBuf>,
+    /// Both are still on their way: the snapshot to its path, the machine to one that is not known yet.
+    pub coming: Option<Rc<Coming>>,
     /// That the machine's code may be run, if someone who is trusted stands for it.
     pub voucher: Option<Voucher>,
     /// What keeps them.
     pub pins: Pins,
+}
+
+impl Files {
+    fn saved(&self, context: &Context) -> Result<Option<Saved>> {
+        match &self.coming {
+            Some(coming) => coming.saved().map(Some),
+            None => self.snapshot.as_deref().map(|path| Saved::open(context, path)).transpose(),
+        }
+    }
+
+    fn machine(&self, context: &Context) -> Result<Option<MachineFile>> {
+        let machine = match &self.coming {
+            Some(coming) => Some(coming.machine()?),
+            None => self.machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?,
+        };
+        Ok(machine.map(|machine| machine.vouched_for(self.voucher.clone())))
+    }
 }
 
 impl Plan {
@@ -87,7 +109,8 @@ impl Plan {
             },
             RunTarget::Reference(text) => reference::plan(context, request, text, mode),
             RunTarget::Files { machine, snapshot } => {
-                let files = Files { machine: machine.clone(), snapshot: snapshot.clone(), voucher: None, pins: Pins::default() };
+                let files =
+                    Files { machine: machine.clone(), snapshot: snapshot.clone(), coming: None, voucher: None, pins: Pins::default() };
                 match &request.session {
                     SessionPolicy::Named(name) | SessionPolicy::Visited(name) => {
                         Self::in_session(context, request, files, mode, (name, None))
@@ -100,15 +123,15 @@ impl Plan {
 
     /// A run of `files` of which nothing is saved.
     pub fn without_session(context: &Context, request: &RunRequest, files: Files, mode: Mode) -> Result<Self> {
-        let saved = files.snapshot.as_deref().map(|path| Saved::open(context, path)).transpose()?;
-        let machine = files.machine.as_deref().map(|path| MachineFile::open(context, path)).transpose()?;
+        let saved = files.saved(context)?;
         Ok(Self {
-            machine: machine.map(|machine| machine.vouched_for(files.voucher)),
+            machine: files.machine(context)?,
             mode: mode_of(request, saved.as_ref(), mode)?,
             saved,
             program: request.program.clone(),
             session: None,
             resumed: false,
+            coming: files.coming,
             _pins: files.pins,
         })
     }
@@ -130,7 +153,7 @@ impl Plan {
                 }
             };
             let base = files.snapshot.as_deref().ok_or_else(|| Error::SessionBase { name: name.into() })?;
-            let mode = mode_of(request, Some(&Saved::open(context, base)?), mode)?;
+            let mode = mode_of(request, files.saved(context)?.as_ref(), mode)?;
             Ok(Origin {
                 reference: image.map(|image| image.reference.clone()),
                 image: image.map(|image| image.digest),
@@ -205,6 +228,7 @@ impl Plan {
             program: origin.program.clone(),
             session: Some(session),
             resumed: true,
+            coming: None,
             _pins: pins,
         })
     }
@@ -253,8 +277,12 @@ impl Plan {
         }
         let file = self.machine.as_ref().map(|machine| machine.path().display());
         debug!(target: "prebake::engine", in_module = module.is_some(), asked = ?request.engine, file = file.map(tracing::field::display), "chosen");
+        let coming = self.coming.clone();
         match self.saved {
-            Some(_) => restore::run(context, self, request, module, (console, control), figures),
+            Some(_) => restore::run(context, self, request, module, (console, control), figures).map_err(|error| match coming {
+                Some(coming) => coming.explain(error),
+                None => error,
+            }),
             None => cold::run(context, self, request, module, (console, control), figures),
         }
     }

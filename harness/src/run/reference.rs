@@ -3,11 +3,11 @@
 use super::plan::{Files, Pins, Plan};
 use super::{RunRequest, SessionPolicy, cold, named};
 use crate::context::Context;
-use crate::distribution::oci::{Sha256, VmArtifacts};
+use crate::distribution::oci::{Coming, Found, Sha256, VmArtifacts};
 use crate::distribution::store::Store;
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
-use crate::machine::ClockSource;
+use crate::machine::{ClockSource, EngineKind};
 use crate::observer::Notice;
 use crate::session::Sessions;
 use protocol::Mode;
@@ -35,6 +35,12 @@ impl Resolved {
         Ok(Self { reference, digest, code, signatures, memory })
     }
 
+    /// What is known of files that are on their way.
+    fn coming(coming: &Coming) -> Self {
+        let (reference, code, signatures) = (coming.reference().into(), coming.code().into(), coming.signatures().to_vec());
+        Self { reference, digest: coming.digest(), code: Some(code), signatures, memory: None }
+    }
+
     /// The name of the session that a person has who runs it without more ado: another one for each document, and for each amount of memory.
     fn session(&self) -> String {
         let name = self.reference.rsplit('/').next().unwrap_or_default();
@@ -51,20 +57,14 @@ impl Resolved {
 /// Plans a run of what the reference `text` names.
 pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> Result<Plan> {
     let store = Store::open_for_run(context)?;
-    let artifacts = named::ensure_in(context, &store, text, &request.pull)?;
-    let artifacts = match request.memory {
-        Some(memory) => named::with_memory(context, &store, artifacts, (memory, &request.pull))?,
-        None => artifacts,
+    let (image, files) = match find(context, &store, request, text)? {
+        Found::Here(artifacts) => here(context, &store, request, artifacts)?,
+        Found::Coming(coming) => {
+            let snapshot = Some(coming.place().to_owned());
+            let image = Resolved::coming(&coming);
+            (image, Files { machine: None, snapshot, coming: Some(coming), voucher: None, pins: Pins::default() })
+        }
     };
-    let image = Resolved::of(&store, &artifacts, request.memory)?;
-    let machine = artifacts.wasm_file.clone();
-    let (snapshot, pin) = match artifacts.snapshot_file.clone() {
-        Some(snapshot) => (snapshot, None),
-        None => cold::first_boot(context, &store, &machine).map(|(snapshot, pin)| (snapshot, Some(pin)))?,
-    };
-    let voucher = artifacts.voucher.clone();
-    let pins = Pins::of(artifacts, pin);
-    let files = Files { machine: Some(machine), snapshot: Some(snapshot), voucher, pins };
     match &request.session {
         SessionPolicy::Named(name) | SessionPolicy::Visited(name) => Plan::in_session(context, request, files, mode, (name, Some(&image))),
         SessionPolicy::Never => Plan::without_session(context, request, files, mode),
@@ -81,6 +81,32 @@ pub fn plan(context: &Context, request: &RunRequest, text: &str, mode: Mode) -> 
         }
         SessionPolicy::Automatic => Plan::without_session(context, request, files, mode),
     }
+}
+
+/// Finds what `text` names. What is to be looked at as a whole comes whole, and so does what WAMR is to run: the native engine needs none of the code.
+fn find(context: &Context, store: &Store, request: &RunRequest, text: &str) -> Result<Found> {
+    let is_whole = request.memory.is_some() || request.verify || request.engine == Some(EngineKind::Wamr) || store.is_temporary();
+    if is_whole {
+        return named::ensure_in(context, store, text, &request.pull).map(Found::Here);
+    }
+    named::begin_in(context, store, text, &request.pull)
+}
+
+/// The files of what is in the store.
+fn here(context: &Context, store: &Store, request: &RunRequest, artifacts: VmArtifacts) -> Result<(Resolved, Files)> {
+    let artifacts = match request.memory {
+        Some(memory) => named::with_memory(context, store, artifacts, (memory, &request.pull))?,
+        None => artifacts,
+    };
+    let image = Resolved::of(store, &artifacts, request.memory)?;
+    let machine = artifacts.wasm_file.clone();
+    let (snapshot, pin) = match artifacts.snapshot_file.clone() {
+        Some(snapshot) => (snapshot, None),
+        None => cold::first_boot(context, store, &machine).map(|(snapshot, pin)| (snapshot, Some(pin)))?,
+    };
+    let voucher = artifacts.voucher.clone();
+    let pins = Pins::of(artifacts, pin);
+    Ok((image, Files { machine: Some(machine), snapshot: Some(snapshot), coming: None, voucher, pins }))
 }
 
 /// Whether a person runs it at a terminal, and has said nothing of its program.

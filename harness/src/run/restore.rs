@@ -7,20 +7,21 @@ use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
 use crate::host::net::Network;
+use crate::machine::coming::ComingRam;
 use crate::machine::config::{ConfigBuilder, Randomness, fresh_seed};
 use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord};
-use crate::machine::saved::Saved;
+use crate::machine::saved::{Base, Saved};
 use crate::machine::{ClockSource, Engine, native};
 use crate::report::{Report, millis_between};
 use crate::run::RestoreMode;
-use crate::run::attended::{AttendOptions, Attended};
+use crate::run::attended::{AttendOptions, Attended, Ending};
 use crate::run::console::{Console, Control};
 use crate::session::Saver;
 use attend::{Begin, Routes, Transcript, TranscriptState};
-use emu::bus::Ram;
+use emu::bus::{PageSource, Ram};
 use emu::machine::{Machine, MachineError, model};
 use net::ConnectionsState;
 use protocol::network::NetworkInfo;
@@ -129,10 +130,17 @@ pub fn run(
     let options =
         AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, door, visit, network };
     let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
-    attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
+    if let Some(coming) = plan.coming {
+        attended.waits_for(coming);
+    }
+    let outcome = attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
         Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: path.into(), source },
         error => error,
-    })
+    })?;
+    if matches!(outcome.ending, Ending::Exited(_)) {
+        attended.fetch_rest();
+    }
+    Ok(outcome)
 }
 
 /// The machine's module, in WAMR.
@@ -147,7 +155,7 @@ fn in_wamr(
     let load = |snapshot| machine.load(module, shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {
-            load(Some(saved.snapshot().source()))?.restore_by_reading(&config, taken, output.clone())?
+            load(Some(saved.snapshot()?.source()))?.restore_by_reading(&config, taken, output.clone())?
         }
         _ => load(None)?.restore(&config, saved, taken, output.clone())?,
     }))
@@ -167,10 +175,10 @@ fn natively(
     }
     let config = parts.take_config(output, request.clock, Randomness::Host, Some(fresh_seed(request.seed.as_ref())?))?;
     let found = *saved.machine();
-    let ram = match request.restore {
-        RestoreMode::Read if saved.is_whole() => {
-            Ram::of_pages(Box::new(MappedRam::zeroed(found.ram_size)?), Box::new(saved.snapshot().clone()))
-        }
+    let of_pages = |pages: Box<dyn PageSource>| Ok::<_, Error>(Ram::of_pages(Box::new(MappedRam::zeroed(found.ram_size)?), pages));
+    let ram = match (saved.base(), request.restore) {
+        (Base::Coming(coming), _) if saved.is_whole() => of_pages(Box::new(ComingRam(coming.pages.clone())))?,
+        (Base::Here(snapshot), RestoreMode::Read) if saved.is_whole() => of_pages(Box::new(snapshot.clone()))?,
         _ => Ram::new(Box::new(saved.memory(Space::Ram, found.ram_size)?)),
     };
     let machine = Machine::restore(config, ram, sections).map_err(|source| Error::Restore { path: saved.path().into(), source })?;

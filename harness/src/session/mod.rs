@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! sessions/NAME/lock            held by who runs it
-//! sessions/NAME/session.json    what it is of; written once
+//! sessions/NAME/session.json    what it is of; written before its first state
 //! sessions/NAME/state.snap      how it stands; a session without one has not been saved yet
 //! sessions/NAME/exec.sock       the way in, while it runs
 //! ```
@@ -250,6 +250,12 @@ impl Session {
         debug!(target: "prebake::session", name = self.name, "removed");
         self.ended = true;
         remove_all(&self.folder)
+    }
+
+    /// Notes its machine, which was on its way into the store when it began.
+    fn settle(&mut self, machine: &Path) -> Result<()> {
+        self.origin.machine = machine.file_name().map(|name| FileRef::Store(name.to_string_lossy().into_owned()));
+        self.origin.write(&self.folder.join(ORIGIN))
     }
 
     /// A place beside the state, of which this session is to be made durable.

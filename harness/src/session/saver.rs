@@ -9,12 +9,11 @@ use crate::machine::Engine;
 use crate::machine::drive::Drive;
 use crate::machine::output::HostOutput;
 use crate::machine::record::BakeState;
-use crate::machine::saved::{Covered, Saved};
+use crate::machine::saved::{Base, Covered, Saved};
 use crate::report::SavedFigures;
 use attend::SavePoint;
 use net::ConnectionsState;
 use snapshot::{Snapshot, Written};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::debug;
 
@@ -22,7 +21,7 @@ use tracing::debug;
 #[derive(Debug)]
 pub struct Saver {
     session: Session,
-    base: Rc<Snapshot<HostFile>>,
+    base: Base,
     /// What the state covered when the machine was restored. What was written since, the machine knows.
     covered: Covered,
     /// What the first state says of how it was saved.
@@ -53,7 +52,7 @@ impl From<&Checkpoint> for SavedFigures {
 impl Saver {
     /// Saves a machine that was restored from `saved`, which says `baked` of itself, as the state of `session`.
     pub fn new(session: Session, saved: &Saved, baked: &BakeState) -> Self {
-        Self { session, base: saved.snapshot().clone(), covered: saved.covered(), record: baked.clone() }
+        Self { session, base: saved.base().clone(), covered: saved.covered(), record: baked.clone() }
     }
 
     /// The session.
@@ -77,9 +76,15 @@ impl Saver {
         if !machine.at_safe_point() {
             return Err(Error::NoSafePoint { instructions: within });
         }
+        // A session stands on files that are in the store.
+        let base = self.base.whole()?;
+        if let Base::Coming(coming) = &self.base {
+            self.session.settle(&coming.arrival.wait()?.machine)?;
+            self.base = Base::Here(base.clone());
+        }
         let path = self.session.state();
         let mut file = AtomicFile::create_private(&path)?;
-        let written = self.write(machine, (output, network, at), &mut file)?;
+        let written = self.write(machine, &base, (output, network, at), &mut file)?;
         file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;
         let bytes = written.pages * snapshot::PAGE_SIZE as u64;
@@ -90,6 +95,7 @@ impl Saver {
     fn write(
         &self,
         machine: &mut dyn Engine,
+        base: &Snapshot<HostFile>,
         (output, network, at): (&HostOutput, Option<&Network>, SavePoint),
         file: &mut AtomicFile,
     ) -> Result<Written> {
@@ -104,6 +110,6 @@ impl Saver {
         if let Some(connections) = network.and_then(|network| ConnectionsState::of(&network.connections())) {
             writer.add(0, &connections).map_err(error)?;
         }
-        machine.memory().save_delta(&writer, (&self.base, &self.covered), file.file()).map_err(error)
+        machine.memory().save_delta(&writer, (base, &self.covered), file.file()).map_err(error)
     }
 }

@@ -77,6 +77,10 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::CredentialsUnread { registry, problem } => {
             format!("note: the credentials for {registry} cannot be read: {problem}; asking without them")
         }
+        Notice::WaitingForMachine => "waiting for a part of the machine that has not come from the registry yet".into(),
+        Notice::NotAllFetched { error: problem } => {
+            format!("warning: the image is not complete in the store, and the next run goes on fetching it: {}", error(problem))
+        }
         Notice::WaitingForPrune => "waiting for another prebake, which is removing files from the store".into(),
         Notice::WaitingForUsers => "waiting for other prebakes, which are using the store".into(),
         Notice::WaitingForOther => "waiting for another prebake, which is fetching the same".into(),

@@ -46,7 +46,7 @@ impl Host {
     /// Restores a snapshot with the machine in `file`.
     pub fn restore_with(self, file: &MachineFile, snapshot: &Path, listener: &Listener) -> Box<dyn Engine> {
         let saved = Saved::open(&nobody(), snapshot).unwrap();
-        saved.snapshot().verify_all().unwrap();
+        saved.snapshot().unwrap().verify_all().unwrap();
         match self {
             Self::Native => Box::new(restore_natively(&saved, file, listener)),
             Self::Aot | Self::Interpreter => {
@@ -60,7 +60,7 @@ impl Host {
         match self {
             Self::Native => {
                 let saved = Saved::open(&nobody(), snapshot).unwrap();
-                let snapshot = saved.snapshot().clone();
+                let snapshot = saved.snapshot().unwrap();
                 let ram = Ram::of_pages(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()), Box::new(snapshot.clone()));
                 Box::new(Machine::restore(native_config(file, Some(&saved), listener), ram, &mut snapshot.sections()).unwrap())
             }
@@ -109,7 +109,7 @@ pub fn module_config(file: &MachineFile) -> String {
 
 fn restore_natively(saved: &Saved, file: &MachineFile, listener: &Listener) -> Machine {
     use snapshot::ReadAt;
-    let snapshot = saved.snapshot();
+    let snapshot = saved.snapshot().unwrap();
     let mut ram = Ram::new(Box::new(VecBacking::new(file.ram_size() as usize).unwrap()));
     for run in snapshot.runs(Space::Ram) {
         let (start, length) = (run.address as usize, run.len as usize);

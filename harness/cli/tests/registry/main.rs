@@ -12,6 +12,7 @@ mod obstacles;
 mod passwords;
 mod proxy;
 mod serve;
+mod streaming;
 mod trust;
 
 use common::registry::{PASSWORD, Registry, USER};

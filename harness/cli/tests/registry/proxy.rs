@@ -25,6 +25,8 @@ pub enum Fault {
     RelativeLocation,
     /// Nothing more comes after so many bytes of the content, but the connection stays.
     Stall(usize),
+    /// The registry knows no ranges: all of it comes.
+    NoRanges,
     /// This is answered instead, and then zeroes without end; how many were taken is counted.
     Flood(String, Arc<AtomicU64>),
     /// It is passed on while it comes, so many bytes at a time with pauses between them, until the registry or its connection ends.
@@ -131,6 +133,10 @@ fn serve(mut client: TcpStream, registry: &str, log: &Mutex<Vec<HttpRequest>>, f
         return client.write_all(&answer);
     }
     let mut server = TcpStream::connect(registry)?;
+    let rest = match fault {
+        Fault::NoRanges => rest.split("\r\n").filter(|line| !line.starts_with("range: ")).collect::<Vec<_>>().join("\r\n"),
+        _ => rest.to_owned(),
+    };
     server.write_all(format!("{line}\r\nConnection: close\r\n{rest}").as_bytes())?;
     server.write_all(&request.body)?;
     if let Fault::Drip(length) = fault {

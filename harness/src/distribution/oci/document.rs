@@ -226,6 +226,9 @@ pub struct LayerConfig {
     pub code: u64,
     /// Bytes of the parts, by their names.
     pub parts: BTreeMap<String, u64>,
+    /// Content digest of the root's layer, so that each of its blocks can be verified when it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 impl LayerConfig {

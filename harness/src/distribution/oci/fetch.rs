@@ -1,5 +1,6 @@
 //! What a pull fetches, and what the store makes of it.
 
+use super::arrival::{Beginning, Discard, Early, Piece, check_snapshot};
 use super::digest::Sha256;
 use super::document::{
     CONFIG_TYPE, CodeFormat, Config, Descriptor, Index, Layers, MAX_DOCUMENT, MAX_ENTRIES, Machine, Manifest, TOO_LARGE, decode,
@@ -10,15 +11,17 @@ use super::layer::{Assembly, BOOT_PARTS, Origin, Packed};
 use super::meter::Meter;
 use super::pull::{Standing, VmArtifacts, intact, verify};
 use super::registry::Registry;
+use super::stream::{ComingLayer, Stream};
 use crate::artifact::{Artifact, Kind, MAX_FILE_LEN, Part, PartKind};
 use crate::context::Context;
 use crate::distribution::store::{Entry, Lock, ResizedMachine, SNAPSHOT_ENDING, Store, StoredFile};
 use crate::distribution::trust::Signature;
 use crate::error::{Error, Result};
 use crate::host::backend::clock::seconds_since_1970;
+use crate::host::coming::ComingFile;
 use crate::host::file::HostFile;
 use crate::observer::{Notice, Task, Tracker};
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use snapshot::Travelling;
@@ -36,6 +39,8 @@ pub struct Pull<'a> {
     /// Also what only a boot needs.
     pub to_boot: bool,
     pub stand: &'a Standing,
+    /// Who wants to begin before all of it has come.
+    pub early: Option<&'a Early<'a>>,
 }
 
 /// What was chosen.
@@ -54,12 +59,13 @@ struct Kept {
     restores_only: bool,
 }
 
-impl Pull<'_> {
+impl<'a> Pull<'a> {
     /// Brings what the document `digest` names into the store.
     pub fn fetch(&self, digest: Sha256) -> Result<(VmArtifacts, Entry)> {
-        let signatures = self.registry.wait(self.signatures(digest))?;
+        let (signatures, choice) = self.registry.wait(async { Ok(join(self.signatures(digest), self.choose(digest)).await) })?;
+        let signatures = signatures?;
         self.stand.require(&self.registry.name(), digest, &signatures)?;
-        let choice = self.registry.wait(self.choose(digest))?;
+        let choice = choice?;
         let wanted = self.wanted(&choice);
         // Whoever wants several claims them in one order, so that nobody waits for someone who waits.
         let layers: BTreeSet<Sha256> = wanted.layers(&choice).map(|layer| layer.digest).collect();
@@ -77,6 +83,11 @@ impl Pull<'_> {
             missing.extend(wanted.missing(&choice, &others));
         }
         missing.extend(choice.snapshot.as_ref().filter(|_| snapshot_pin.is_none()));
+        let discard = |early: &Early<'a>| Discard(early.watcher, missing.iter().map(|layer| self.store.partial(layer.digest)).collect());
+        let _discard = self.early.map(discard);
+        if let Some(early) = self.early {
+            self.stream(early, &choice, (digest, &signatures), &missing, &others)?;
+        }
         self.download(&missing)?;
         let machine = match kept {
             Some(kept) => kept,
@@ -259,6 +270,70 @@ impl Pull<'_> {
         Ok(Choice { machine, snapshot, config })
     }
 
+    /// Fetches layers to where they are kept until they are complete, in the order in which they are needed, while `early` begins with what has come. It does
+    /// nothing if nobody can begin without all of them. Nothing is verified.
+    fn stream(
+        &self,
+        early: &Early<'_>,
+        choice: &Choice,
+        (digest, signatures): (Sha256, &[Signature]),
+        missing: &[&Descriptor],
+        others: &Others,
+    ) -> Result<()> {
+        let (Machine::Layers(layers), Some(snapshot), Some(sizes)) = (&choice.machine, &choice.snapshot, &choice.config.layers) else {
+            return Ok(());
+        };
+        let [metadata, root] = [PartKind::Metadata, PartKind::Root].map(|kind| layers.parts.get(&kind));
+        // Metadata are held in memory.
+        let bytes = sizes.parts.get(PartKind::Metadata.name()).copied().into_iter().chain(metadata.map(|layer| layer.size)).max();
+        let is_small = bytes.is_some_and(|bytes| bytes <= MAX_DOCUMENT);
+        if !missing.contains(&snapshot) || !is_small || (root.is_some() && sizes.root.is_none()) {
+            return Ok(());
+        }
+        let first: Vec<&Descriptor> = [metadata, Some(snapshot), root].into_iter().flatten().collect();
+        let rest = missing.iter().copied().filter(|layer| !first.contains(layer));
+        let coming = first.iter().copied().filter(|layer| missing.contains(layer)).chain(rest);
+        let coming = coming.map(|layer| self.coming(layer)).collect::<Result<Vec<_>>>()?;
+        let piece = |kind: PartKind| match others.place(kind, &choice.config, self.store) {
+            Some(path) => Some(Piece::Here(path)),
+            None => {
+                layers.parts.get(&kind).and_then(|wanted| coming.iter().find(|coming| coming.layer == *wanted)).cloned().map(Piece::Coming)
+            }
+        };
+        let of_snapshot = coming.iter().find(|coming| coming.layer == *snapshot);
+        let (Some(metadata), Some(of_snapshot)) = (piece(PartKind::Metadata), of_snapshot) else { return Ok(()) };
+        let beginning = Beginning {
+            reference: self.registry.name(),
+            digest,
+            signatures: signatures.to_vec(),
+            config: choice.config.clone(),
+            metadata,
+            root: piece(PartKind::Root),
+            snapshot: of_snapshot.clone(),
+            place: self.store.file(snapshot.digest, SNAPSHOT_ENDING),
+        };
+        // Whoever does not listen any more gives it up.
+        let _ = early.sender.send(beginning);
+        let total = coming.iter().map(|layer| layer.layer.size).sum();
+        let tracker = Tracker::new(self.context.observer(), Task::Pull, Some(total));
+        let watch = |done| {
+            tracker.set(done);
+            tracker.check()
+        };
+        let stream = Stream { registry: self.registry, layers: &coming, all: &early.watcher.all, watch: &watch };
+        let streamed = self.registry.wait(stream.run());
+        coming.iter().for_each(|layer| layer.file.end());
+        streamed
+    }
+
+    fn coming(&self, layer: &Descriptor) -> Result<ComingLayer> {
+        let path = self.store.partial(layer.digest);
+        let writing = |source| Error::Write { path: path.clone(), source };
+        let ahead = tempfile::tempfile_in(self.context.temporary()?).map_err(writing)?;
+        let file = ComingFile::new(self.store.open_partial(layer.digest)?, ahead, layer.size).map_err(writing)?;
+        Ok(ComingLayer { layer: layer.clone(), file, path })
+    }
+
     /// Fetches layers to where they are kept until they are complete, all at the same time.
     fn download(&self, layers: &[&Descriptor]) -> Result<()> {
         if layers.is_empty() {
@@ -361,12 +436,7 @@ impl Pull<'_> {
         };
         let unpack = || {
             let travelling = Travelling::open(HostFile::open("snapshot", &partial)?).map_err(error)?;
-            let (header, machine) = (travelling.header(), travelling.machine());
-            let found = (header.content_digest.to_string(), travelling.stored_length(), machine.devices);
-            let wanted = config.snapshot.as_ref().map(|snapshot| (snapshot.content.clone(), snapshot.stored_bytes, snapshot.devices));
-            if (machine.model.as_str(), machine.ram_size) != (config.model.as_str(), config.ram_bytes) || Some(found) != wanted {
-                return Err(OciError::document("configuration", "it does not describe this snapshot").into());
-            }
+            check_snapshot(&travelling, config)?;
             let mut file = File::create(&unpacked).map_err(|source| Error::Write { path: unpacked.clone(), source })?;
             let tracker = Tracker::new(self.context.observer(), Task::UnpackSnapshot, Some(travelling.stored_length()));
             travelling.unpack(&mut file, |done| tracker.set(done)).map_err(error)
@@ -483,6 +553,18 @@ impl Others {
     fn part(&self, kind: PartKind, config: &Config) -> Option<&Artifact<HostFile>> {
         let digest = config.payload.get(kind.name())?;
         self.0.iter().map(|other| &other.artifact).find(|artifact| artifact.part(kind).is_ok_and(|part| part.digest.to_string() == *digest))
+    }
+
+    /// Where the file of one with the same part is.
+    fn place(&self, kind: PartKind, config: &Config, store: &Store) -> Option<PathBuf> {
+        let digest = config.payload.get(kind.name())?;
+        let has_it = |other: &&Other| other.artifact.part(kind).is_ok_and(|part| part.digest.to_string() == *digest);
+        let other = self.0.iter().find(has_it)?;
+        let ending = match other.artifact.kind() {
+            Kind::Wasm => CodeFormat::Wasm,
+            Kind::Aot { .. } => CodeFormat::Aot,
+        };
+        Some(store.file(other.file.layer, ending.ending()))
     }
 
     /// Those that are the machine that was chosen, with all that is wanted of it.

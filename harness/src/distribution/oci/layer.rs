@@ -49,6 +49,15 @@ fn pack_stream(mut content: impl Read, length: u64, file: &File) -> io::Result<(
     encoder.finish()?.flush()
 }
 
+/// What is in the bytes of a layer that is one frame, at most `limit` bytes; nothing of it is believed.
+pub fn unpack_stream(packed: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    let mut decoder = Decoder::new(packed)?.single_frame();
+    decoder.window_log_max(WINDOW_LOG)?;
+    let mut content = Vec::new();
+    decoder.take(limit).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// A part of a file.
 struct PartOf<'a> {
     file: &'a HostFile,

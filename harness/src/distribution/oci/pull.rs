@@ -1,5 +1,6 @@
 //! What a reference names, brought into the store.
 
+use super::arrival::{Coming, Early, Found};
 use super::digest::{NotADigest, Sha256};
 use super::document::CodeFormat;
 use super::error::OciError;
@@ -17,6 +18,7 @@ use crate::observer::Notice;
 use oci_client::Reference;
 use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tracing::{debug, debug_span};
 
 /// The files of a machine. They stay in the store as long as this lives.
@@ -73,6 +75,47 @@ pub fn ensure(context: &Context, reference: &str, options: &PullOptions) -> Resu
 
 /// The same in a store that is open.
 pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
+    find(context, store, reference, options, |missing| missing.fetch(context, store, None))
+}
+
+/// The same, but what is not in the store may still be on its way.
+pub(crate) fn begin_in(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<Found> {
+    find(context, store, reference, options, |missing| {
+        Coming::start(context, move |context, early| {
+            let store = Store::open(context)?;
+            let _shared = store.share()?;
+            let registry = missing.registry.with_context(context);
+            Missing { registry, ..missing }.fetch(context, &store, Some(early))
+        })
+    })
+}
+
+/// What is to be fetched.
+struct Missing {
+    registry: Registry,
+    /// Digest of the document that names it.
+    digest: Sha256,
+    options: PullOptions,
+    stand: Arc<Standing>,
+}
+
+impl Missing {
+    fn fetch(&self, context: &Context, store: &Store, early: Option<&Early<'_>>) -> Result<VmArtifacts> {
+        let Self { registry, digest, options: PullOptions { host, to_boot, .. }, stand } = self;
+        let pull = Pull { context, store, registry, host: *host, to_boot: *to_boot, stand, early };
+        let (artifacts, entry) = pull.fetch(*digest)?;
+        stand.judge(artifacts, &entry)
+    }
+}
+
+/// What the store has of `reference`, if that is what it names, or else what `fetch` makes of what is missing.
+fn find<T: From<VmArtifacts>>(
+    context: &Context,
+    store: &Store,
+    reference: &str,
+    options: &PullOptions,
+    fetch: impl FnOnce(Missing) -> Result<T>,
+) -> Result<T> {
     let _span = debug_span!(target: "prebake::registry", "pull", reference).entered();
     let _shared = store.share()?;
     let reference = super::reference(reference)?;
@@ -84,7 +127,8 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, optio
         }
         None => None,
     };
-    let stand = Standing { policy: Policy::open_or_nothing(context), key: options.verify_key, repository: repository(&reference) };
+    let stand =
+        Arc::new(Standing { policy: Policy::open_or_nothing(context), key: options.verify_key, repository: repository(&reference) });
     let mut entry = store.entry(&name)?;
     let here = match &entry {
         Some(entry) if !(options.to_boot && entry.restores_only) => files_of(store, entry)?,
@@ -93,18 +137,18 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, optio
     let is_enough = entry.as_ref().is_some_and(|entry| !stand.wants_more(entry));
     if options.offline || (here.is_some() && fixed.is_some() && is_enough) {
         let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
-        return stand.judge(artifacts, &entry);
+        return stand.judge(artifacts, &entry).map(T::from);
     }
     let asked = if here.is_some() { Registry::hasty } else { Registry::new }(context, reference.clone())?;
-    let fetch = || {
+    let look = || {
         let digest = match fixed {
             Some(digest) => digest,
             None => asked.wait(asked.digest())?,
         };
         let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
-            let registry = Registry::new(context, reference)?;
-            let pull = Pull { context, store, registry: &registry, host: options.host, to_boot: options.to_boot, stand: &stand };
-            return pull.fetch(digest).map(Some);
+            // One that is patient has been asked already if nothing is here.
+            let registry = if here.is_some() { Registry::new(context, reference)? } else { asked };
+            return fetch(Missing { registry, digest, options: *options, stand: stand.clone() }).map(Some);
         };
         if stand.wants_more(known) {
             // Someone may have signed it since.
@@ -116,8 +160,8 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, optio
         }
         Ok(None)
     };
-    let here = match fetch() {
-        Ok(Some((artifacts, entry))) => return stand.judge(artifacts, &entry),
+    let here = match look() {
+        Ok(Some(found)) => return Ok(found),
         Ok(None) => here,
         Err(Error::Oci(error)) if error.is_passing() && here.is_some() => {
             context.notice(Notice::RegistryDown { error: &error });
@@ -126,7 +170,7 @@ pub(crate) fn ensure_in(context: &Context, store: &Store, reference: &str, optio
         Err(error) => return Err(error),
     };
     let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
-    stand.judge(artifacts, &entry)
+    stand.judge(artifacts, &entry).map(T::from)
 }
 
 /// Who must stand for what a reference names, and who may.

@@ -22,7 +22,7 @@ use crate::text::hex;
 use emu::machine::model::MODEL;
 use futures_util::future::try_join_all;
 use payload::Metadata;
-use snapshot::{Digest, FORMAT_VERSION, HotPages, Snapshot, pack};
+use snapshot::{Digest, FORMAT_VERSION, HotPages, Snapshot, Travelling, pack};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,14 @@ impl Layer {
         let size = file.metadata().map_err(error)?.len();
         let digest = Sha256::of_file(&file).map_err(error)?;
         Ok(Self { path: path.into(), file, descriptor: Descriptor::new(media_type, digest, size).titled(name) })
+    }
+
+    /// The content digest of a disk that is in it.
+    fn content(&self) -> Result<String> {
+        let file = self.file.try_clone().and_then(HostFile::of);
+        let file = file.map_err(|source| Error::Read { what: "file to be pushed", path: self.path.clone(), source })?;
+        let disk = Travelling::open(file).map_err(|source| Error::Snapshot { path: self.path.clone(), source })?;
+        Ok(disk.header().content_digest.to_string())
     }
 }
 
@@ -148,6 +156,10 @@ impl FileSet {
             Some(machine) => machine.pack_parts(context, snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.2.as_slice()))?,
             None => Vec::new(),
         };
+        let root = parts.iter().find(|layer| layer.descriptor.media_type == part_type(PartKind::Root)).map(Layer::content).transpose()?;
+        for layers in machines.iter_mut().filter_map(|machine| machine.config.layers.as_mut()) {
+            layers.root.clone_from(&root);
+        }
         let coded = |machine: Machine| machine.pack_code(context).map(|code| (machine, code));
         let machines = machines.into_iter().map(coded).collect::<Result<Vec<_>>>()?;
         Ok(Self { machines, parts, snapshot: snapshot.map(|(snapshot, ..)| snapshot.0) })
@@ -255,6 +267,7 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<Mac
         memory_pages: artifact.size().pages,
         code: artifact.code_len(),
         parts: artifact.parts().iter().map(|part| (named(part), part.length)).collect(),
+        root: None,
     };
     let config = Config {
         model: MODEL.to_string(),

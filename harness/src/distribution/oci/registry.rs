@@ -122,6 +122,11 @@ impl Registry {
         })
     }
 
+    /// The same, and tells another observer.
+    pub fn with_context(self, context: &Context) -> Self {
+        Self { context: context.clone(), ..self }
+    }
+
     /// The reference in full.
     pub fn name(&self) -> String {
         self.reference.whole()

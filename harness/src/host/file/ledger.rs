@@ -111,7 +111,8 @@ impl Stamp {
     }
 }
 
-fn parse_digest(text: &str) -> Option<Digest> {
+/// A digest, as it is written.
+pub fn parse_digest(text: &str) -> Option<Digest> {
     let text = text.strip_prefix("blake3:").filter(|text| text.len() == 2 * Digest::LEN && text.is_ascii())?;
     let mut bytes = [0; Digest::LEN];
     for (i, byte) in bytes.iter_mut().enumerate() {
