@@ -21,6 +21,7 @@ use devices::blk::{BlockError, BlockSource};
 use devices::console::Port;
 use emu::bus::{PageSource, Ram};
 use emu::machine::{DiskContent, Machine, model};
+use protocol::network::NetworkInfo;
 use protocol::{ANSWER, AfterExit, HostMessage, Mode};
 use snapshot::{GROUP_SIZE, HotPages, PAGE_SIZE, PAGES_PER_GROUP, Snapshot, Space};
 use std::cell::RefCell;
@@ -39,15 +40,17 @@ const LIMIT: u64 = 400_000_000;
 pub fn rehearse(context: &Context, file: HostFile, machine: Option<&Path>) -> Result<HotPages> {
     let machine = machine.map(|path| MachineFile::open(context, path)).transpose()?;
     let saved = Saved::of(file, Path::new("snapshot"))?;
-    let snapshot = saved.snapshot().clone();
+    let snapshot = saved.snapshot()?;
     let mut sections = snapshot.sections();
     let error = |source| saved.error(source);
     let baked: BakeState = sections.take(0).map_err(error)?;
     let _transcript: Option<TranscriptState> = sections.take_if_present(0).map_err(error)?;
 
     let program = Program::default();
-    let mut parts = ConfigBuilder::open(context, &Devices::default(), Verify::IfChanged, &program, None)?;
-    parts.network = model::has_network(saved.machine().devices);
+    // The usual network, on which nothing happens.
+    let network = model::has_network(saved.machine().devices).then(NetworkInfo::default);
+    let mut parts = ConfigBuilder::open(context, &Devices::default(), Verify::IfChanged, &program, network.as_ref())?;
+    parts.network = network.is_some();
     let (of_ram, of_root) = (Rc::<RefCell<Touched>>::default(), Rc::<RefCell<Touched>>::default());
     if let Some(machine) = &machine {
         let mut disks = machine.open_disks(Some(&saved))?;
