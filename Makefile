@@ -58,6 +58,7 @@ help:
 	@echo 'make clones  start a hundred machines of one snapshot, and show how much memory each has of its own'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
+	@echo 'make bench-pull      time to the prompt of an image that comes over a slow line, and what it is if all of it comes first'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
 	@echo 'make bench-network   throughput and latency of the guest'"'"'s network beside QEMU, and what a network costs a first answer'
 	@echo 'make bench-parts     the parts one by one: the same as cargo bench'
@@ -492,6 +493,12 @@ bench-sessions: build machine guest registry test-images bench-programs
 	@guest/apt install jq
 	@echo 'bench: images in a registry, and sessions that are saved and resumed'
 	@$(call figure,sessions,make bench-sessions) benches/sessions/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox debian
+
+.PHONY: bench-pull
+bench-pull: build machine guest registry test-images bench-programs
+	@guest/apt install python3
+	@echo 'bench: first launches over slow lines'
+	@$(call figure,pull,make bench-pull) benches/pull/run $(PREBAKE) $(IMAGES) $(REGISTRY) busybox alpine debian
 
 # The images are some of guest/images/recipes.
 IMAGE := busybox alpine debian
