@@ -306,7 +306,9 @@ fn the_image_is_updated(engine: &'static str) {
 
     world.publish(&[&new.aot, &new.snap]);
     let (mut session, before) = world.at_prompt(&[]);
-    assert!(before.contains("fetched") && before.contains(&format!("--session {name}")), "{before}");
+    assert!(before.contains(&format!("--session {name}")), "{before}");
+    // Natively it runs before all of it has come.
+    assert_eq!(before.contains("fetched"), engine == "wamr", "{before}");
     ask(&mut session, memory, "more");
     leave(session);
 
