@@ -114,6 +114,8 @@ fn what_was_saved_survives_the_death_of_the_process() {
     served.call("checkpoint", json!({ "machine": 1 }));
     served.ask_shell(1, "word=lost; echo $word", "lost");
     served.child.kill().unwrap();
+    // It has the session for as long as it is there.
+    served.child.wait().unwrap();
     let mut served = Served::start(&home);
     start(&mut served, 1, &session("work"));
     served.ask_shell(1, "echo $word", "saved");

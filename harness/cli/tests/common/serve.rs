@@ -110,7 +110,9 @@ impl Served {
                 self.shown.push((machine, 1, after.as_bytes().to_vec()));
                 return before.to_owned();
             }
-            assert!(self.read(), "`{text}` was not shown: {seen}");
+            // What it wrote comes before its end.
+            let has_ended = self.told.iter().any(|message| message["method"] == "ended" && message["params"]["machine"] == machine);
+            assert!(!has_ended && self.read(), "`{text}` was not shown: {seen:?}; it said {:?}", self.told);
         }
     }
 
