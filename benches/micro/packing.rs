@@ -32,13 +32,13 @@ pub fn measure(criterion: &mut Criterion) {
     group.bench_function("write the root file system", |bencher| {
         bencher.iter(|| {
             let root = erofs::Filesystem::of(&image.tree, u64::MAX).unwrap();
-            copy(&mut root.reader(&image.spool), &mut sink()).unwrap()
+            copy(&mut root.reader(&image.tree, &image.spool), &mut sink()).unwrap()
         });
     });
     let root = erofs::Filesystem::of(&image.tree, u64::MAX).unwrap();
     group.bench_function("pack a machine", |bencher| {
         bencher.iter(|| {
-            let part = PartInput::new(PartKind::Root, root.length(), root.reader(&image.spool));
+            let part = PartInput::new(PartKind::Root, root.length(), root.reader(&image.tree, &image.spool));
             let mut output = Cursor::new(Vec::new());
             pack(CODE, SIZE, vec![part], &mut output).unwrap();
             output.into_inner()

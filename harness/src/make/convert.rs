@@ -117,7 +117,7 @@ fn pack_machine(context: &Context, args: &Conversion) -> Result<u64> {
         None => {}
         Some(Root::File(path)) => parts.push(part(PartKind::Root, path)?),
         Some(Root::Image(image, root)) => {
-            let content = Tracked::new(root.reader(&image.spool), context.observer(), Task::PackRoot, root.length());
+            let content = Tracked::new(root.reader(&image.tree, &image.spool), context.observer(), Task::PackRoot, root.length());
             parts.push(PartInput::new(PartKind::Root, root.length(), content));
         }
     }

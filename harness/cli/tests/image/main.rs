@@ -78,7 +78,7 @@ fn files_of(layers: &[Vec<u8>]) -> Vec<String> {
 
 fn written(image: &ContainerImage) -> Vec<u8> {
     let mut bytes = Vec::new();
-    erofs::Filesystem::of(&image.tree, u64::MAX).unwrap().reader(&image.spool).read_to_end(&mut bytes).unwrap();
+    erofs::Filesystem::of(&image.tree, u64::MAX).unwrap().reader(&image.tree, &image.spool).read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -349,6 +349,36 @@ fn a_bomb_is_stopped_early() {
     is_refused(try_with(tail, limits), "image-too-much", &["33554432 bytes in layers"]);
     let many = (0..11).fold(Layer::new(), |layer, n| layer.file(&n.to_string(), "")).done();
     is_refused(try_with(many, Limits { entries: 10, ..limits }), "image-too-much", &["10 files"]);
+}
+
+#[test]
+fn a_small_image_takes_no_large_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path());
+    let try_with = |layer: Layer, limits| {
+        layout.index(&[layout.image(&[layer.done()], Compression::None, |_| ())]);
+        read_with(layout.0.to_str().unwrap(), limits)
+    };
+    let limits = Limits::default();
+    // Directories that only the names of what is in them name.
+    let deep = |n: u32| format!("{n}/{}file", "a/".repeat(500));
+    let ways = |count| (0..count).fold(Layer::new(), |layer, n| layer.pax(&[("path", deep(n).as_bytes())]).file("x", ""));
+    assert!(try_with(ways(3), Limits { entries: 1506, ..limits }).is_ok());
+    is_refused(try_with(ways(4), Limits { entries: 1506, ..limits }), "image-too-much", &["1506 files"]);
+    let words = "bytes of memory for files, names and attributes";
+    is_refused(try_with(ways(4), Limits { memory: 1 << 20, ..limits }), "image-too-much", &["1048576", words]);
+    // Attributes, also of one that has them again and again.
+    let long = vec![b'x'; 60_000];
+    let attributes = |count| (0..count).fold(Layer::new(), |layer, _| layer.pax(&[("SCHILY.xattr.user.long", &long)]).folder("etc", 0o755));
+    assert!(try_with(attributes(4), Limits { memory: 1 << 20, ..limits }).is_ok());
+    is_refused(try_with(attributes(10), Limits { memory: 1 << 20, ..limits }), "image-too-much", &[words]);
+    let names = |count: u32| (0..count).fold(Layer::new().file("a", ""), |layer, n| layer.link(&format!("{n}{}", "l".repeat(80)), "a"));
+    is_refused(try_with(names(4000), Limits { memory: 1 << 20, ..limits }), "image-too-much", &[words]);
+    // So many empty directories have four kilobytes each in the file system, which are not held in memory, and it may be too large.
+    let folders = |count: u32| (0..count).fold(Layer::new(), |layer, n| layer.folder(&n.to_string(), 0o755));
+    let image = try_with(folders(1000), Limits { memory: 2 << 20, ..limits }).unwrap();
+    assert!(erofs::Filesystem::of(&image.tree, 4_000_000).is_err());
+    assert!(written(&image).len() > 4_000_000);
 }
 
 #[test]

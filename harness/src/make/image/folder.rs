@@ -22,6 +22,7 @@ pub fn add(layers: &mut Layers, root: &Path, observer: &dyn Observer) -> Result<
     while let Some((path, place)) = ahead.pop() {
         let metadata = path.symlink_metadata().map_err(cannot_read(&path))?;
         walk.put(&path, &place, &metadata)?;
+        walk.layers.check_tree()?;
         if metadata.is_dir() {
             // Sorted, for hard links are given to whoever comes first.
             let mut names = std::fs::read_dir(&path)

@@ -56,10 +56,24 @@ impl Layers {
                 return Err(ImageError::TooMuch { what: "files", limit: self.limits.entries });
             }
             self.place(entry, &mut archive)?;
+            self.check_tree()?;
         }
         let (digest, count) = digesting.finish().map_err(broken)?;
         self.unpacked += count;
         Ok(digest)
+    }
+
+    /// Checks that the tree is no larger than is taken. An entry makes few inodes: itself, and directories on the way to it that no other names.
+    pub fn check_tree(&self) -> Result<()> {
+        let inodes = self.tree.count() as u64 - 1;
+        let limits = [
+            ("files", inodes, self.limits.entries),
+            ("bytes of memory for files, names and attributes", self.tree.memory(), self.limits.memory),
+        ];
+        match limits.into_iter().find(|(_, found, limit)| found > limit) {
+            Some((what, _, limit)) => Err(ImageError::TooMuch { what, limit }),
+            None => Ok(()),
+        }
     }
 
     fn place(&mut self, entry: Entry, content: &mut impl Read) -> Result<()> {

@@ -7,8 +7,10 @@ pub struct Limits {
     pub unpacked: u64,
     /// Bytes of files that are kept on the host until the machine is written. Runs of zeroes do not count.
     pub kept: u64,
-    /// Entries in all layers.
+    /// Entries in all layers, and inodes that they make.
     pub entries: u64,
+    /// Bytes of memory that inodes, names and attributes take, about.
+    pub memory: u64,
     /// Pieces that files with holes are made of.
     pub pieces: u64,
     /// Layers.
@@ -17,7 +19,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { unpacked: 64 << 30, kept: 8 << 30, entries: 2 << 20, pieces: 4 << 20, layers: 1000 }
+        Self { unpacked: 64 << 30, kept: 8 << 30, entries: 2 << 20, memory: 1 << 30, pieces: 4 << 20, layers: 1000 }
     }
 }
 

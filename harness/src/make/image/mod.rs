@@ -96,13 +96,14 @@ pub fn read(name: &Name, folder: &Path, limits: Limits, context: &Context) -> Re
             ImageOrigin::default()
         }
     };
-    let Layers { mut tree, spool, dropped, .. } = reading.layers;
     for volume in &origin.config.volumes {
-        tree.make_folder(volume.as_bytes()).map_err(|problem| ImageError::Document {
+        reading.layers.tree.make_folder(volume.as_bytes()).map_err(|problem| ImageError::Document {
             what: "configuration",
             problem: format!("cannot make its volume {}: {problem}", Quoted(volume.as_bytes())),
         })?;
+        reading.layers.check_tree()?;
     }
+    let Layers { tree, spool, dropped, .. } = reading.layers;
     Ok(ContainerImage { tree, spool, origin, dropped })
 }
 

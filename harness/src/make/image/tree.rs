@@ -93,12 +93,34 @@ pub struct Inode {
     pub node: Node,
 }
 
+impl Inode {
+    /// Bytes of memory that it takes, about.
+    fn memory(&self) -> u64 {
+        let Self { attributes: Attributes { extended, .. }, node } = self;
+        let attributes: usize = extended.iter().map(|(name, value)| NAME + 2 * (name.len() + value.len())).sum();
+        let node = match node {
+            Node::Folder(_) => TABLE,
+            Node::Symlink(target) => 2 * target.len(),
+            _ => 0,
+        };
+        (INODE + node + attributes + if extended.is_empty() { 0 } else { TABLE }) as u64
+    }
+}
+
 /// The files.
 #[derive(Debug)]
 pub struct Tree {
     inodes: Vec<Inode>,
     layer: u32,
+    memory: u64,
 }
+
+/// Bytes of memory that an inode takes, with what is made of it until the machine is written …
+const INODE: usize = 300;
+/// … that the names in a directory take besides, or the attributes of an inode …
+const TABLE: usize = 600;
+/// … and that a name takes. What is in a name, an attribute or a link is in memory twice at times.
+const NAME: usize = 128;
 
 /// Directories that were not in the image though what is in them was.
 const IMPLICIT: u32 = 0o755;
@@ -109,7 +131,7 @@ type Result<T> = std::result::Result<T, String>;
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { inodes: vec![folder()], layer: 0 }
+        Self { inodes: vec![folder()], layer: 0, memory: 0 }
     }
 }
 
@@ -126,6 +148,11 @@ impl Tree {
     /// Inodes that there are, or have been.
     pub fn count(&self) -> usize {
         self.inodes.len()
+    }
+
+    /// Bytes of memory that all that was ever put into it takes, about. What is removed is not given back.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Begins the next layer: what was there before lies below it.
@@ -165,12 +192,14 @@ impl Tree {
             if !matches!(inode.node, Node::Folder(_)) {
                 return Err("the root is a directory".into());
             }
+            self.memory += inode.memory();
             self.inodes[ROOT.index()].attributes = inode.attributes;
             return Ok(ROOT);
         };
         if let (Some(id), Node::Folder(_)) = (self.lookup(parent, &name), &inode.node)
             && matches!(self.inode(id).node, Node::Folder(_))
         {
+            self.memory += inode.memory();
             self.inodes[id.index()].attributes = inode.attributes;
             self.name(parent, name, id);
             return Ok(id);
@@ -299,12 +328,14 @@ impl Tree {
 
     fn add(&mut self, inode: Inode) -> Result<Id> {
         let id = u32::try_from(self.inodes.len()).map_err(|_| "there are too many files")?;
+        self.memory += inode.memory();
         self.inodes.push(inode);
         Ok(Id(id))
     }
 
     fn name(&mut self, folder: Id, name: Vec<u8>, id: Id) {
         let layer = self.layer;
+        self.memory += (NAME + 2 * name.len()) as u64;
         if let Some(names) = self.names_mut(folder) {
             names.insert(name, Name { id, layer });
         }

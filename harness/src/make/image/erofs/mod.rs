@@ -22,8 +22,8 @@ use super::tree::{Id, Node, ROOT, Tree};
 use directory::directory;
 use file::{Layout, Pieces, Reader};
 use inode::Inode;
-use snapshot::Digest;
-use std::io::Read;
+use snapshot::{Digest, Digester};
+use std::io::{self, Cursor, Read};
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
@@ -41,8 +41,12 @@ const FIRST_INODE: u64 = (SUPERBLOCK + SUPERBLOCK_LEN) as u64;
 /// A root file system, ready to be written.
 #[derive(Debug)]
 pub struct Filesystem {
-    /// All but the files' contents.
+    /// The superblock and the inodes.
     head: Vec<u8>,
+    /// Directories and what they are in. Their blocks, of which even the smallest has one, are made when they are read.
+    folders: Vec<(Id, Id)>,
+    /// Numbers of the tree's inodes.
+    numbers: Vec<u64>,
     /// The files' contents.
     pieces: Pieces,
     /// Inodes that are in it.
@@ -99,17 +103,18 @@ impl Filesystem {
             numbers[id.index()] = inode::number(place);
             end = place + inode::length(tree.inode(*id), layout);
         }
-        let mut pieces = Pieces::at(end.next_multiple_of(BLOCK));
-
-        let mut head = vec![0; pieces.end() as usize];
+        let check = |length| if length > limit { Err(ImageError::TooLarge { found: length, limit }) } else { Ok(()) };
+        let mut end = end.next_multiple_of(BLOCK);
+        check(end)?;
+        let mut head = vec![0; end as usize];
         let mut folders = vec![(0, 0); tree.count()];
         for (folder, parent) in &order.folders {
-            let bytes = directory(tree, *folder, *parent, &numbers);
-            folders[folder.index()] = (pieces.end(), bytes.len() as u64);
-            head.extend(&bytes);
-            head.resize(head.len().next_multiple_of(BLOCK as usize), 0);
-            pieces = Pieces::at(head.len() as u64);
+            let length = directory(tree, *folder, *parent, &numbers).len() as u64;
+            folders[folder.index()] = (end, length);
+            end += length.next_multiple_of(BLOCK);
+            check(end)?;
         }
+        let mut pieces = Pieces::at(end);
         for (serial, (id, layout)) in (1..).zip(order.inodes.iter().zip(&layouts)) {
             let found = tree.inode(*id);
             let (start, size, map) = match &found.node {
@@ -125,16 +130,30 @@ impl Filesystem {
             let inode = Inode { found, layout, serial, links: order.links[id.index()], start, size, behind: &map };
             inode.write(&mut head, inode::offset(numbers[id.index()]));
         }
-        let length = pieces.end();
-        if length > limit {
-            return Err(ImageError::TooLarge { found: length, limit });
-        }
-        let mut image = Self { head, pieces, inodes: order.inodes.len() };
-        image.write_superblock();
+        check(pieces.end())?;
+        let mut image = Self { head, folders: order.folders, numbers, pieces, inodes: order.inodes.len() };
+        image.write_superblock(image.identifier(tree));
         Ok(image)
     }
 
-    fn write_superblock(&mut self) {
+    /// Overlayfs knows its layers by their identifiers. Nobody else cares which it is.
+    fn identifier(&self, tree: &Tree) -> Digest {
+        let mut digester = Digester::new();
+        digester.update(&self.head);
+        self.directories(tree).for_each(|blocks| digester.update(&blocks));
+        digester.finish()
+    }
+
+    /// The blocks of each directory.
+    fn directories<'a>(&'a self, tree: &'a Tree) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.folders.iter().map(|(folder, parent)| {
+            let mut blocks = directory(tree, *folder, *parent, &self.numbers);
+            blocks.resize(blocks.len().next_multiple_of(BLOCK as usize), 0);
+            blocks
+        })
+    }
+
+    fn write_superblock(&mut self, identifier: Digest) {
         let blocks = (self.length() / BLOCK) as u32;
         let mut fields = Vec::with_capacity(SUPERBLOCK_LEN);
         fields.extend(MAGIC.to_le_bytes());
@@ -146,9 +165,7 @@ impl Filesystem {
         fields.extend([0; 12]); // The time of inodes that have none of their own.
         fields.extend(blocks.to_le_bytes());
         fields.extend([0; 8]); // Inodes are counted from block 0; there are no shared attributes.
-        // Overlayfs knows its layers by their identifiers. Nobody else cares which it is.
-        let digest = Digest::of(&self.head);
-        fields.extend(&digest.as_bytes()[..16]);
+        fields.extend(&identifier.as_bytes()[..16]);
         fields.extend([0; 16]); // A name.
         fields.extend(INCOMPAT.to_le_bytes());
         self.head[SUPERBLOCK..SUPERBLOCK + fields.len()].copy_from_slice(&fields);
@@ -159,8 +176,29 @@ impl Filesystem {
         self.pieces.end()
     }
 
-    /// Reads it. The contents of its files are in `spool`.
-    pub fn reader<'a>(&'a self, spool: &'a Spool) -> impl Read + 'a {
-        self.head.as_slice().chain(Reader::new(&self.pieces, spool))
+    /// Reads it. It is that of `tree`, and the contents of its files are in `spool`.
+    pub fn reader<'a>(&'a self, tree: &'a Tree, spool: &'a Spool) -> impl Read + 'a {
+        let directories = Joined { pieces: self.directories(tree), current: Cursor::default() };
+        self.head.as_slice().chain(directories).chain(Reader::new(&self.pieces, spool))
+    }
+}
+
+/// Reads pieces that are made one after the other.
+struct Joined<I> {
+    pieces: I,
+    current: Cursor<Vec<u8>>,
+}
+
+impl<I: Iterator<Item = Vec<u8>>> Read for Joined<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.current.read(buffer)? {
+                0 if !buffer.is_empty() => match self.pieces.next() {
+                    Some(next) => self.current = Cursor::new(next),
+                    None => return Ok(0),
+                },
+                count => return Ok(count),
+            }
+        }
     }
 }

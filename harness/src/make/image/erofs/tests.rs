@@ -19,7 +19,7 @@ fn spool() -> Spool {
 fn written(tree: &Tree, spool: &Spool) -> Vec<u8> {
     let image = Filesystem::of(tree, u64::MAX).unwrap();
     let mut bytes = Vec::new();
-    image.reader(spool).read_to_end(&mut bytes).unwrap();
+    image.reader(tree, spool).read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, image.length());
     bytes
 }
