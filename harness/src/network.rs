@@ -5,13 +5,31 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Looks up names of hosts in place of this host, which may not be able to: a static program on Android has no resolver, but the app that started it
 /// has.
 pub trait Resolver: Send + Sync {
     /// The addresses of `name`; none if there is no such name. It may wait, and is asked from several threads.
-    fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+    fn resolve(&self, name: &str, asker: Asker) -> io::Result<Vec<IpAddr>>;
+}
+
+/// Who wants to know. A guest may ask as much as it likes, and is to leave something for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// This process, for a registry.
+    Registry,
+    /// A guest; each has its own number.
+    Guest(u64),
+}
+
+impl Asker {
+    /// A guest that has not asked yet.
+    pub fn guest() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self::Guest(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// See above.

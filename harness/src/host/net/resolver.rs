@@ -1,7 +1,7 @@
 //! Names that the guest asks for, asked of the host's resolvers, or of the program that the machine belongs to.
 
 use super::poller::{Interest, Poller, Token, Watch};
-use crate::network::Resolver;
+use crate::network::{Asker, Resolver};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use std::fs;
 use std::io::{Read, Write};
@@ -32,8 +32,8 @@ const UNHELPFUL: [u8; 3] = [2, 4, 5];
 
 /// Who looks up names.
 pub struct Resolvers {
-    /// What is asked in place of all others.
-    program: Option<Arc<dyn Resolver>>,
+    /// What is asked in place of all others, and for whom.
+    program: Option<(Arc<dyn Resolver>, Asker)>,
     /// In the order in which they are asked.
     addresses: Vec<IpAddr>,
     /// The file that says so, if one does, and which version of it did.
@@ -47,7 +47,8 @@ impl Resolvers {
     /// These, or else `program`, or else the host's; and how the host looks up names.
     pub fn open(given: &[IpAddr], program: Option<Arc<dyn Resolver>>) -> (Self, Lookups) {
         let (resolvers, lookups) = Self::of(given, Path::new(OF_HOST));
-        (Self { program: program.filter(|_| given.is_empty()), ..resolvers }, lookups)
+        let program = program.filter(|_| given.is_empty()).map(|program| (program, Asker::guest()));
+        (Self { program, ..resolvers }, lookups)
     }
 
     fn of(given: &[IpAddr], file: &Path) -> (Self, Lookups) {
@@ -175,9 +176,9 @@ impl Lookup {
 
     /// Asks the next resolver, until one can be asked.
     pub fn ask(&mut self, resolvers: &Resolvers, poller: &Poller, token: Token, now: Duration) -> Standing {
-        if let Some(program) = &resolvers.program {
+        if let Some((program, asker)) = &resolvers.program {
             self.attempts += 1;
-            if self.attempts > 1 || self.try_program(program.clone(), poller, token).is_err() {
+            if self.attempts > 1 || self.try_program(program.clone(), *asker, poller, token).is_err() {
                 return self.unhelpful.take().map_or(Standing::Failed, Standing::Answer);
             }
             self.until = now + PATIENCE_WITH_PROGRAM;
@@ -196,12 +197,12 @@ impl Lookup {
         self.unhelpful.take().map_or(Standing::Failed, Standing::Answer)
     }
 
-    fn try_program(&mut self, program: Arc<dyn Resolver>, poller: &Poller, token: Token) -> std::io::Result<()> {
+    fn try_program(&mut self, program: Arc<dyn Resolver>, asker: Asker, poller: &Poller, token: Token) -> std::io::Result<()> {
         let (ours, theirs) = UnixDatagram::pair()?;
         ours.set_nonblocking(true)?;
         let message = self.message.clone();
         thread::Builder::new().name("lookup".into()).spawn(move || {
-            let answer = net::answer_by(&message, |name| program.resolve(name).ok());
+            let answer = net::answer_by(&message, |name| program.resolve(name, asker).ok());
             // Nobody may wait for it any more.
             let _ = theirs.send(&answer);
         })?;
@@ -337,7 +338,8 @@ mod tests {
     struct Program;
 
     impl Resolver for Program {
-        fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        fn resolve(&self, name: &str, asker: Asker) -> std::io::Result<Vec<IpAddr>> {
+            assert_eq!(asker, Asker::Guest(3));
             match name {
                 "known.example" => Ok(vec![[192, 0, 2, 7].into()]),
                 "unknown.example" => Ok(Vec::new()),
@@ -352,7 +354,8 @@ mod tests {
         let labels = name.split('.').flat_map(|label| [&[label.len() as u8][..], label.as_bytes()].concat());
         let message: Vec<u8> = header.into_iter().chain(labels).chain([0, 0, 1, 0, 1]).collect();
         // Nothing is sent to it.
-        let resolvers = Resolvers { program: Some(Arc::new(Program)), addresses: vec![[192, 0, 2, 53].into()], file: None };
+        let resolvers =
+            Resolvers { program: Some((Arc::new(Program), Asker::Guest(3))), addresses: vec![[192, 0, 2, 53].into()], file: None };
         let (poller, token) = (Poller::new().unwrap(), 7);
         let mut lookup = Lookup::new(message, false);
         assert_eq!(lookup.ask(&resolvers, &poller, token, Duration::ZERO), Standing::Waiting);

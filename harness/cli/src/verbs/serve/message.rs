@@ -1,6 +1,7 @@
 //! Messages, in the form of JSON-RPC 2.0. `docs/serve.md` has the specification.
 
 use prebake::service::spec::MachineSpec;
+use prebake::text::printable_lines;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -116,7 +117,7 @@ impl Refusal {
     pub const FAILED: i32 = 1;
 
     pub fn new(code: i32, kind: &str, message: impl Into<String>) -> Self {
-        Self { code, kind: kind.into(), message: bounded(message.into()) }
+        Self { code, kind: kind.into(), message: bounded(&message.into()) }
     }
 
     /// Something that the protocol does not allow at this moment.
@@ -125,8 +126,9 @@ impl Refusal {
     }
 }
 
-/// A text for a person. It may quote something long, and a message is to fit into a frame.
-pub fn bounded(text: String) -> String {
+/// A text for a person. It may quote what anyone says: something long, though a message is to fit into a frame, or what would program the person's terminal.
+pub fn bounded(text: &str) -> String {
+    let text = printable_lines(text, "\n");
     match text.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -284,6 +286,12 @@ mod tests {
         }
         let quoted = Refusal::new(Refusal::FAILED, "missing", format!("there is no {long}"));
         assert!(answer(&1.into(), Err(quoted)).to_string().len() < most / 8);
+    }
+
+    #[test]
+    fn no_text_for_a_person_programs_their_terminal() {
+        let refused = Refusal::new(Refusal::FAILED, "missing", "no \x1b]0;evil\x07 file\nin \u{9b}2J");
+        assert_eq!(refused.message, "no \\u{1b}]0;evil\\u{7} file\nin \\u{9b}2J");
     }
 
     #[test]

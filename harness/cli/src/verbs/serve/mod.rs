@@ -293,14 +293,14 @@ impl Told {
 
 impl Observer for Told {
     fn notice(&self, notice: &Notice<'_>) {
-        self.tell("notice", json!({ "text": bounded(wording::notice(notice).join("\n")) }));
+        self.tell("notice", json!({ "text": bounded(&wording::notice(notice).join("\n")) }));
     }
 
     fn progress(&self, progress: &Progress<'_>) {
         let Progress { task, done, total, ended } = *progress;
         self.tell(
             "progress",
-            json!({ "task": task.name(), "text": bounded(wording::task(task)), "done": done, "total": total, "ended": ended }),
+            json!({ "task": task.name(), "text": bounded(&wording::task(task)), "done": done, "total": total, "ended": ended }),
         );
     }
 }

@@ -2,22 +2,22 @@
 
 use super::frame::Frame;
 use super::message;
-use prebake::network::Resolver;
+use prebake::network::{Asker, Resolver};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of output that wait to be sent, at most: beyond them machines wait.
 const MAX_OUTPUT: usize = 1 << 20;
 /// Bytes that wait to be sent, at most. The other side asks for that much only if it does not read.
 const MAX_QUEUE: usize = 16 << 20;
-/// Names that are looked up at a time.
-const MAX_LOOKUPS: usize = 128;
-/// How long one may take.
+/// Names that are looked up at a time for registries, and for each guest. More of them wait.
+const MAX_LOOKUPS: (usize, usize) = (64, 16);
+/// How long one may take, with its wait.
 const LOOKUP: Duration = Duration::from_secs(15);
 /// How long the other side may take for what it is told last.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -33,6 +33,8 @@ struct Shared {
     /// The queue has become shorter, or longer, or the other side has gone.
     changed: Condvar,
     questions: Mutex<Questions>,
+    /// There is one less, or there will be no more.
+    asked: Condvar,
 }
 
 #[derive(Default)]
@@ -50,8 +52,19 @@ struct Queue {
 #[derive(Default)]
 struct Questions {
     last: u64,
-    waiting: BTreeMap<u64, Sender<Result<Value, String>>>,
+    waiting: BTreeMap<u64, (Asker, Sender<Result<Value, String>>)>,
     closed: bool,
+}
+
+impl Questions {
+    /// Whether one more may be asked for `asker`.
+    fn has_room(&self, asker: Asker) -> bool {
+        let most = match asker {
+            Asker::Registry => MAX_LOOKUPS.0,
+            Asker::Guest(_) => MAX_LOOKUPS.1,
+        };
+        self.waiting.values().filter(|(other, _)| *other == asker).count() < most
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,8 +74,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Peer {
     /// One that is there. `lost` is called if it goes without a word.
     pub fn new(lost: impl Fn() + Send + Sync + 'static) -> Self {
-        let (queue, changed, questions) = Default::default();
-        Self(Arc::new(Shared { lost: Box::new(lost), queue, changed, questions }))
+        let (queue, changed, questions, asked) = Default::default();
+        Self(Arc::new(Shared { lost: Box::new(lost), queue, changed, questions, asked }))
     }
 
     /// Sends what is queued to `stream`, for as long as that can be written.
@@ -138,7 +151,7 @@ impl Peer {
 
     /// Takes its answer to a question.
     pub fn take_answer(&self, id: u64, result: Result<Value, String>) {
-        if let Some(waiting) = lock(&self.0.questions).waiting.remove(&id) {
+        if let Some((_, waiting)) = lock(&self.0.questions).waiting.remove(&id) {
             // Whoever does not wait any more does not want to know.
             let _ = waiting.send(result);
         }
@@ -151,6 +164,7 @@ impl Peer {
         let mut questions = lock(&self.0.questions);
         questions.closed = true;
         questions.waiting.clear();
+        self.0.asked.notify_all();
     }
 
     /// Waits until all is sent, for as long as one may.
@@ -159,21 +173,25 @@ impl Peer {
         drop(self.0.changed.wait_timeout_while(queue, FAREWELL, |queue| (queue.sending || !queue.frames.is_empty()) && !queue.broken));
     }
 
-    fn ask(&self, method: &str, parameters: Value) -> io::Result<Value> {
+    fn ask(&self, asker: Asker, method: &str, parameters: Value) -> io::Result<Value> {
         let (sender, receiver) = channel();
+        let begun = Instant::now();
         let id = {
-            let mut questions = lock(&self.0.questions);
-            if questions.closed || questions.waiting.len() >= MAX_LOOKUPS {
-                return Err(io::ErrorKind::WouldBlock.into());
+            let is_full = |questions: &mut Questions| !questions.closed && !questions.has_room(asker);
+            let waited = self.0.asked.wait_timeout_while(lock(&self.0.questions), LOOKUP, is_full);
+            let (mut questions, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if questions.closed || waited.timed_out() {
+                return Err(io::ErrorKind::TimedOut.into());
             }
             questions.last += 1;
             let id = questions.last;
-            questions.waiting.insert(id, sender);
+            questions.waiting.insert(id, (asker, sender));
             id
         };
         self.tell(&message::request(id, method, parameters));
-        let answer = receiver.recv_timeout(LOOKUP);
+        let answer = receiver.recv_timeout(LOOKUP.saturating_sub(begun.elapsed()));
         lock(&self.0.questions).waiting.remove(&id);
+        self.0.asked.notify_all();
         match answer {
             Ok(answer) => answer.map_err(io::Error::other),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -185,8 +203,8 @@ impl Peer {
 pub struct AskPeer(pub Peer);
 
 impl Resolver for AskPeer {
-    fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let answer = self.0.ask("resolve", json!({ "name": name }))?;
+    fn resolve(&self, name: &str, asker: Asker) -> io::Result<Vec<IpAddr>> {
+        let answer = self.0.ask(asker, "resolve", json!({ "name": name }))?;
         let unusable = || io::Error::other("the answer has no list of addresses");
         let addresses = answer["addresses"].as_array().ok_or_else(unusable)?;
         addresses.iter().map(|address| address.as_str().and_then(|text| text.parse().ok()).ok_or_else(unusable)).collect()
@@ -213,7 +231,7 @@ mod tests {
     fn names_are_looked_up_by_the_other_side() {
         let peer = Peer::new(|| ());
         let other = answers(&peer, r#"{"addresses": ["192.0.2.1", "2001:db8::1"]}"#);
-        let found = AskPeer(peer.clone()).resolve("registry.example").unwrap();
+        let found = AskPeer(peer.clone()).resolve("registry.example", Asker::Registry).unwrap();
         assert_eq!(found, ["192.0.2.1", "2001:db8::1"].map(|address| address.parse::<IpAddr>().unwrap()));
         other.join().unwrap();
         let asked = lock(&peer.0.queue).frames.pop_front().unwrap();
@@ -225,7 +243,7 @@ mod tests {
         for text in ["{}", r#"{"addresses": [1]}"#, r#"{"addresses": ["x"]}"#, "[]", "null"] {
             let peer = Peer::new(|| ());
             let other = answers(&peer, text);
-            assert!(AskPeer(peer).resolve("a").is_err(), "{text}");
+            assert!(AskPeer(peer).resolve("a", Asker::Registry).is_err(), "{text}");
             other.join().unwrap();
         }
         // One to no question is of no interest.
@@ -233,10 +251,36 @@ mod tests {
     }
 
     #[test]
+    fn guests_that_ask_a_lot_leave_something_for_registries_and_for_other_guests() {
+        let peer = Peer::new(|| ());
+        let ask = |asker| {
+            let peer = AskPeer(peer.clone());
+            thread::spawn(move || peer.resolve("a", asker))
+        };
+        let hostile = [Asker::guest(), Asker::guest()];
+        let asking: Vec<_> = (0..64).flat_map(|_| hostile.map(ask)).collect();
+        while lock(&peer.0.questions).waiting.len() < 2 * MAX_LOOKUPS.1 {
+            thread::yield_now();
+        }
+        let others = [ask(Asker::Registry), ask(Asker::guest())];
+        while lock(&peer.0.questions).waiting.len() < 2 * MAX_LOOKUPS.1 + 2 {
+            assert!(others.iter().all(|other| !other.is_finished()), "one of them was not asked for");
+            thread::yield_now();
+        }
+        // Where one is answered, the next is asked.
+        peer.take_answer(1, Ok(json!({ "addresses": [] })));
+        while lock(&peer.0.questions).last < 2 * MAX_LOOKUPS.1 as u64 + 3 {
+            thread::yield_now();
+        }
+        peer.has_gone();
+        assert_eq!(asking.into_iter().chain(others).filter_map(|asking| asking.join().unwrap().err()).count(), 2 * 64 + 1);
+    }
+
+    #[test]
     fn nobody_waits_for_one_who_has_gone() {
         let peer = Peer::new(|| ());
         let (asker, writer) = (AskPeer(peer.clone()), peer.clone());
-        let asking = thread::spawn(move || asker.resolve("a").is_err());
+        let asking = thread::spawn(move || asker.resolve("a", Asker::Registry).is_err());
         // More than is kept: this waits, as nobody reads.
         let writing = thread::spawn(move || (0..64).for_each(|_| writer.output(1, 1, &[0; 64 << 10])));
         while lock(&peer.0.questions).waiting.is_empty() || lock(&peer.0.queue).bytes <= MAX_OUTPUT {
@@ -245,7 +289,7 @@ mod tests {
         peer.has_gone();
         assert!(asking.join().unwrap());
         writing.join().unwrap();
-        assert!(AskPeer(peer).resolve("a").is_err());
+        assert!(AskPeer(peer).resolve("a", Asker::Registry).is_err());
     }
 
     #[test]
