@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Files come in pieces of so many bytes: what is asked for begins and ends with them.
 pub const GRAIN: u64 = 64 << 10;
@@ -196,8 +196,8 @@ impl ComingFile {
     }
 }
 
-/// Tells whether a wait that has lasted so long is to end.
-pub type Ends = Box<dyn FnMut(Duration) -> bool>;
+/// Tells whether a wait is to end.
+pub type Ends = Box<dyn FnMut() -> bool>;
 
 /// What ends a wait for something that does not come.
 #[derive(Default)]
@@ -217,9 +217,9 @@ impl Gate {
         *self.asks.borrow_mut() = Some(ends);
     }
 
-    /// Whether what was begun `since` then is not to be waited for any longer.
-    pub fn is_to_end(&self, since: Instant) -> bool {
-        self.asks.borrow_mut().as_mut().is_some_and(|ends| ends(since.elapsed()))
+    /// Whether nothing is to be waited for any longer.
+    pub fn is_to_end(&self) -> bool {
+        self.asks.borrow_mut().as_mut().is_some_and(|ends| ends())
     }
 }
 
@@ -243,7 +243,6 @@ impl ReadAt for ComingReader {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let grains = (offset / GRAIN) as usize..end.div_ceil(GRAIN) as usize;
-        let begun = Instant::now();
         let mut state = self.file.lock();
         while state.grains[grains.clone()].iter().any(|grain| *grain != Grain::Here) {
             if state.has_ended {
@@ -252,7 +251,7 @@ impl ReadAt for ComingReader {
             state.want(grains.clone());
             (state, _) = changed.wait_timeout(state, ATTENTION).unwrap_or_else(PoisonError::into_inner);
             drop(state);
-            if self.gate.is_to_end(begun) {
+            if self.gate.is_to_end() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             state = self.file.lock();
@@ -298,7 +297,7 @@ mod tests {
             let before = &content[..found.min(size) as usize];
             let file = coming(before, size);
             let gate = Rc::new(Gate::default());
-            gate.ask(Box::new(|_| true));
+            gate.ask(Box::new(|| true));
             let reader = file.reader(&gate);
             let (mut taken, mut under_way): (Vec<Range<u64>>, Vec<Range<u64>>) = Default::default();
             for (is_read, at, length) in steps {

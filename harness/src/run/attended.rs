@@ -32,9 +32,6 @@ use std::time::Duration;
 /// Counts between two looks at the network while something goes on there: some hundred microseconds.
 const NETWORK_SLICE: u64 = 100_000;
 
-/// How long is waited for what has not come of a machine, before its user is told and can end it meanwhile.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// How a machine is attended.
 pub struct AttendOptions {
     /// How it stands at first.
@@ -128,12 +125,8 @@ impl Attended {
     /// The machine is still on its way: `coming` has it come. Its user is told if it waits for a part of itself, and can end it meanwhile.
     pub(crate) fn waits_for(&mut self, coming: Rc<Coming>) {
         let (context, outside) = (self.context.clone(), self.outside.clone());
-        coming.begin(Box::new(move |waited| {
-            if waited < PATIENCE {
-                return false;
-            }
-            context.notice_once("waits for a machine", Notice::WaitingForMachine);
-            outside.borrow_mut().wants_end()
+        coming.begin(Box::new(move || {
+            outside.borrow_mut().wants_end_of_waits(|| context.notice_once("waits for a machine", Notice::WaitingForMachine))
         }));
         self.coming = Some(coming);
     }
@@ -143,7 +136,7 @@ impl Attended {
         let Some(coming) = self.coming.take() else { return };
         let outside = self.outside.clone();
         outside.borrow_mut().leave_keys();
-        match coming.finish(Box::new(move |_| outside.borrow_mut().wants_end())) {
+        match coming.finish(Box::new(move || outside.borrow_mut().wants_end())) {
             Ok(()) | Err(Error::Cancelled) => {}
             Err(error) => self.context.notice(Notice::NotAllFetched { error: &error }),
         }

@@ -9,13 +9,15 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ctrl-A, and Ctrl-C.
 const ESCAPE: u8 = 1;
 const INTERRUPT: u8 = 3;
 /// Most pieces of input that are kept for a machine that does not return.
 const MAX_EARLY: usize = 64;
+/// How long a machine does not return, since it waits for what has not come of it, before its user is told and can end it meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The signals that ask a program to end.
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
@@ -26,6 +28,8 @@ pub struct Outside {
     control: Box<dyn Control>,
     /// Its user types on a terminal that is raw, where Ctrl-C is no signal.
     has_keys: bool,
+    /// When a machine has last returned.
+    looked: Instant,
     early: VecDeque<Arrival>,
     early_commands: VecDeque<ControlCommand>,
     /// The last key of those was Ctrl-A.
@@ -41,6 +45,7 @@ impl Outside {
             stdin: Stdin::new(stdin, source),
             control,
             has_keys,
+            looked: Instant::now(),
             early: VecDeque::new(),
             early_commands: VecDeque::new(),
             escaped: false,
@@ -65,6 +70,12 @@ impl Outside {
 
     /// Waits as [`Stdin::wait`] does, and for commands.
     pub fn wait(&mut self, wanted: bool, wake: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Result<Arrival> {
+        let arrival = self.arrival(wanted, wake, timeout);
+        self.looked = Instant::now();
+        arrival
+    }
+
+    fn arrival(&mut self, wanted: bool, wake: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Result<Arrival> {
         if wanted && let Some(early) = self.early.pop_front() {
             return Ok(early);
         }
@@ -112,6 +123,15 @@ impl Outside {
         self.ending.is_some()
     }
 
+    /// The same for a machine that waits for what has not come of it, once or again and again, before it returns. Its user is told first, by `tell`.
+    pub fn wants_end_of_waits(&mut self, tell: impl FnOnce()) -> bool {
+        if self.looked.elapsed() < PATIENCE {
+            return false;
+        }
+        tell();
+        self.wants_end()
+    }
+
     fn look_at(&mut self, key: u8) {
         match key {
             INTERRUPT => self.ending = Some(Ending::Signalled(Signal::INT.as_raw())),
@@ -124,5 +144,43 @@ impl Outside {
     /// How the machine was to end, if it was.
     pub fn take_ending(&mut self) -> Option<Ending> {
         self.ending.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    /// A user who wants to leave.
+    struct Leaving(UnixStream);
+
+    impl Control for Leaving {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+        fn take(&mut self) -> Option<ControlCommand> {
+            Some(ControlCommand::Leave).filter(|_| std::io::Read::read(&mut self.0, &mut [0]).is_ok_and(|count| count > 0))
+        }
+    }
+
+    #[test]
+    fn many_short_waits_of_a_machine_are_one_long_one_to_its_user() {
+        let (user, control) = UnixStream::pair().unwrap();
+        control.set_nonblocking(true).unwrap();
+        let (stdin, _typed) = io::pipe().unwrap();
+        let mut outside = Outside::new(stdin.into(), InputSource::Pipe, false, Box::new(Leaving(control)));
+        let mut told = 0;
+        let mut short_wait = |outside: &mut Outside| outside.wants_end_of_waits(|| told += 1);
+        std::io::Write::write_all(&mut &user, &[1]).unwrap();
+        // One that has just returned is not interrupted.
+        assert!(!short_wait(&mut outside));
+        outside.looked -= PATIENCE;
+        assert!(short_wait(&mut outside));
+        assert_eq!(outside.take_ending(), Some(Ending::Left));
+        outside.wait(false, &[], Some(Duration::ZERO)).unwrap();
+        assert!(!short_wait(&mut outside));
+        assert_eq!(told, 1);
     }
 }

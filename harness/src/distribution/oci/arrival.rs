@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing::debug;
 
 /// How often it is looked whether all has come.
@@ -127,7 +127,7 @@ impl Coming {
         let gate = Rc::new(Gate::default());
         gate.ask({
             let context = context.clone();
-            Box::new(move |_| context.observer().is_cancelled())
+            Box::new(move || context.observer().is_cancelled())
         });
         Ok(Found::Coming(Rc::new(Self {
             context: context.clone(),
@@ -317,11 +317,10 @@ impl Coming {
 
 impl Arrival for Coming {
     fn wait(&self) -> Result<Arrived> {
-        let begun = Instant::now();
         self.watcher.all.store(true, Ordering::Relaxed);
         while self.thread.borrow().as_ref().is_some_and(|thread| !thread.is_finished()) {
             std::thread::sleep(ATTENTION);
-            if self.gate.is_to_end(begun) {
+            if self.gate.is_to_end() {
                 return Err(Error::Cancelled);
             }
         }

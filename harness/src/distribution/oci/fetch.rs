@@ -323,13 +323,14 @@ impl<'a> Pull<'a> {
         let stream = Stream { registry: self.registry, layers: &coming, all: &early.watcher.all, watch: &watch };
         let streamed = self.registry.wait(stream.run());
         coming.iter().for_each(|layer| layer.file.end());
-        streamed
+        self.keep_room(missing, streamed)
     }
 
     fn coming(&self, layer: &Descriptor) -> Result<ComingLayer> {
         let path = self.store.partial(layer.digest);
         let writing = |source| Error::Write { path: path.clone(), source };
-        let ahead = tempfile::tempfile_in(self.context.temporary()?).map_err(writing)?;
+        // Beside it: the folder for temporary files may be memory, and the registry decides how much comes ahead of its turn.
+        let ahead = tempfile::tempfile_in(path.parent().unwrap_or(&path)).map_err(writing)?;
         let file = ComingFile::new(self.store.open_partial(layer.digest)?, ahead, layer.size).map_err(writing)?;
         Ok(ComingLayer { layer: layer.clone(), file, path })
     }
@@ -353,15 +354,18 @@ impl<'a> Pull<'a> {
             }
         });
         let fetched = self.registry.wait(try_join_all(fetches));
-        if let Err(error) = fetched {
-            // On a full disk half a file is worth less than the room that it takes.
+        self.keep_room(layers, fetched)?;
+        self.context.notice(Notice::Fetched { bytes: total });
+        Ok(())
+    }
+
+    /// On a full disk half a file is worth less than the room that it takes.
+    fn keep_room<T>(&self, layers: &[&Descriptor], fetched: Result<T>) -> Result<T> {
+        fetched.inspect_err(|error| {
             if error.kind() == "disk-full" {
                 layers.iter().for_each(|layer| drop(fs::remove_file(self.store.partial(layer.digest))));
             }
-            return Err(error);
-        }
-        self.context.notice(Notice::Fetched { bytes: total });
-        Ok(())
+        })
     }
 
     /// Puts a machine, all of which has come, into the store.

@@ -18,6 +18,7 @@ use reqwest::header::{ACCEPT, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error as _;
+use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -33,9 +34,31 @@ const MAX_COMPLAINT: u64 = 64 << 10;
 /// A registry that is only asked whether anything has changed is not waited for longer than this.
 const IMPATIENCE: Duration = Duration::from_secs(5);
 
+/// What does the work. Lookups of names are no work that can be given up, and are not waited for when it ends.
+struct Worker(Option<Runtime>);
+
+impl Worker {
+    fn new() -> io::Result<Self> {
+        Builder::new_current_thread().enable_all().build().map(Some).map(Self)
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let Some(runtime) = &self.0 else { unreachable!("it is taken when this is dropped") };
+        runtime.block_on(work)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A registry, and what is asked of it.
 pub struct Registry {
-    runtime: Runtime,
+    worker: Worker,
     pub(super) http: reqwest::Client,
     pub(super) route: Route,
     reference: Reference,
@@ -87,7 +110,7 @@ impl Registry {
     fn with_patience(context: &Context, reference: Reference, tries: u32, silence: Duration) -> Result<Self> {
         let (network, registry) = (context.network(), reference.resolve_registry().to_owned());
         let host = |source| Error::Host { what: "talk to a registry", source };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(host)?;
+        let worker = Worker::new().map_err(host)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::config(network, &registry)?)
             .connect_timeout(silence)
@@ -106,7 +129,7 @@ impl Registry {
             .parse()
             .map_err(|_| OciError::Reference { text: reference.whole(), problem: "the registry's address is invalid".into() })?;
         Ok(Self {
-            runtime,
+            worker,
             http,
             route,
             reference,
@@ -139,7 +162,7 @@ impl Registry {
 
     /// Waits for what is done with the registry. If that is cancelled, it is given up at once, also while nothing comes.
     pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.runtime.block_on(async {
+        self.worker.block_on(async {
             let mut work = pin!(work);
             loop {
                 match tokio::time::timeout(ATTENTION, work.as_mut()).await {
@@ -493,7 +516,45 @@ fn causes(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
     use crate::context::Folders;
-    use crate::network::Network;
+    use crate::network::{Asker, Network, Resolver};
+    use crate::observer::{Observer, Progress};
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_lookup_that_lasts_is_not_waited_for_once_it_is_given_up() {
+        /// Looks up a name until it is told to stop, and gives up what it is for.
+        struct Slow {
+            stop: Mutex<Receiver<()>>,
+            has_begun: AtomicBool,
+            was_waited_for: AtomicBool,
+        }
+        impl Resolver for Slow {
+            fn resolve(&self, _name: &str, _asker: Asker) -> io::Result<Vec<IpAddr>> {
+                self.has_begun.store(true, Ordering::Relaxed);
+                let is_late = self.stop.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_err();
+                self.was_waited_for.fetch_or(is_late, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
+        }
+        impl Observer for Slow {
+            fn notice(&self, _notice: &Notice<'_>) {}
+            fn progress(&self, _progress: &Progress<'_>) {}
+            fn is_cancelled(&self) -> bool {
+                self.has_begun.load(Ordering::Relaxed)
+            }
+        }
+        let (sender, stop) = channel();
+        let slow = Arc::new(Slow { stop: Mutex::new(stop), has_begun: AtomicBool::default(), was_waited_for: AtomicBool::default() });
+        let context = Context::new(Folders::default(), slow.clone()).with_resolver(slow.clone());
+        let registry = Registry::new(&context, super::super::reference("registry.example/x").unwrap()).unwrap();
+        assert!(matches!(registry.wait(registry.digest()), Err(Error::Cancelled)));
+        drop(registry);
+        assert!(!slow.was_waited_for.load(Ordering::Relaxed));
+        sender.send(()).unwrap();
+    }
 
     #[test]
     fn only_this_host_may_do_without_tls() {

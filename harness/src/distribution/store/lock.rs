@@ -6,6 +6,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often it is looked whether a lock is free.
+const ATTENTION: Duration = Duration::from_millis(20);
 
 /// A file that is locked until this is dropped.
 #[derive(Debug)]
@@ -23,22 +27,17 @@ pub enum Sharing {
 }
 
 impl Lock {
-    /// Locks the file at `path`, which is made if it is not there. `waiting` is called first if someone else has it locked.
-    pub fn wait(path: &Path, sharing: Sharing, waiting: impl FnOnce()) -> io::Result<Self> {
+    /// Locks the file at `path`, which is made if it is not there. While someone else has it locked, `goes_on` is asked several times a second; `None` if it
+    /// says no.
+    pub fn wait(path: &Path, sharing: Sharing, mut goes_on: impl FnMut() -> bool) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if !attempt(&file, sharing)? {
-            waiting();
-            let operation = match sharing {
-                Sharing::Shared => FlockOperation::LockShared,
-                Sharing::Alone => FlockOperation::LockExclusive,
-            };
-            while let Err(error) = flock(file.as_fd(), operation) {
-                if error != Errno::INTR {
-                    return Err(error.into());
-                }
+        while !attempt(&file, sharing)? {
+            if !goes_on() {
+                return Ok(None);
             }
+            std::thread::sleep(ATTENTION);
         }
-        Ok(Self { _file: file })
+        Ok(Some(Self { _file: file }))
     }
 
     /// Locks an open file, if that can be had at once.

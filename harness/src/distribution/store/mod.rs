@@ -127,8 +127,16 @@ impl Store {
     }
 
     fn lock(&self, path: &Path, sharing: Sharing, waiting: Notice<'static>) -> Result<Lock> {
-        let lock = Lock::wait(path, sharing, || self.context.notice(waiting));
-        lock.map_err(|source| Error::Write { path: path.into(), source })
+        let mut waiting = Some(waiting);
+        let goes_on = || {
+            if let Some(notice) = waiting.take() {
+                self.context.notice(notice);
+            }
+            // Whoever has it may wait for a registry that does not answer.
+            !self.context.observer().is_cancelled()
+        };
+        let lock = Lock::wait(path, sharing, goes_on).map_err(|source| Error::Write { path: path.into(), source })?;
+        lock.ok_or(Error::Cancelled)
     }
 
     /// Where what has come of a layer is kept.
@@ -268,6 +276,9 @@ mod tests {
     use super::*;
     use crate::context::Folders;
     use crate::distribution::oci::CodeFormat;
+    use crate::observer::{Observer, Progress};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
@@ -337,6 +348,35 @@ mod tests {
         drop(pins);
         assert_eq!(store.prune(|| Ok(Vec::new())).unwrap().files, 1);
         assert!(store.pin(&place).unwrap().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_another_that_is_slow_can_give_up() {
+        /// Gives up once it is told that it waits.
+        #[derive(Default)]
+        struct Impatient(AtomicBool);
+        impl Observer for Impatient {
+            fn notice(&self, notice: &Notice<'_>) {
+                assert!(matches!(notice, Notice::WaitingForOther | Notice::WaitingForPrune));
+                assert!(!self.0.swap(true, Ordering::Relaxed), "told twice");
+            }
+            fn progress(&self, _progress: &Progress<'_>) {}
+            fn is_cancelled(&self) -> bool {
+                self.0.load(Ordering::Relaxed)
+            }
+        }
+        let (folder, store) = store();
+        let waiting = || {
+            let folders = Folders::below(folder.path(), Path::new(""));
+            Store::open(&Context::new(folders, Arc::new(Impatient::default()))).unwrap()
+        };
+        let layer = Sha256::of(b"slow");
+        let claim = store.claim(layer).unwrap();
+        assert!(matches!(waiting().claim(layer), Err(Error::Cancelled)));
+        drop(claim);
+        drop(waiting().claim(layer).unwrap());
+        let _prunes = store.lock(&store.root.join("lock"), Sharing::Alone, Notice::WaitingForUsers).unwrap();
+        assert!(matches!(waiting().share(), Err(Error::Cancelled)));
     }
 
     #[test]

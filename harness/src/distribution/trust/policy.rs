@@ -163,7 +163,7 @@ impl Policy {
     pub fn change<T>(context: &Context, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let folder = context.folders().configuration.clone().and_then(private_folder).ok_or(TrustError::NoConfig)?;
         let lock = folder.join("lock");
-        let _lock = Lock::wait(&lock, Sharing::Alone, || ()).map_err(|source| Error::Write { path: lock.clone(), source })?;
+        let _lock = Lock::wait(&lock, Sharing::Alone, || true).map_err(|source| Error::Write { path: lock.clone(), source })?;
         let mut policy = Self::read(&folder)?;
         let result = change(&mut policy)?;
         let file = File { version: VERSION, trusted: policy.rules };
