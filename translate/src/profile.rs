@@ -136,11 +136,11 @@ impl Profile {
         let mut chosen = Chosen { counted, ..Chosen::default() };
         let mut pages: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
         for (page, weight) in &all {
-            if chosen.instructions + weight.length > most {
+            if chosen.instructions.saturating_add(weight.length) > most {
                 break;
             }
             chosen.instructions += weight.length;
-            chosen.covered += weight.instructions;
+            chosen.covered = chosen.covered.saturating_add(weight.instructions);
             pages.entry(*page).or_default().insert(weight.offset);
         }
         let code = pages.into_iter().map(|(page, blocks)| PageCode { bytes: self.pages[page].bytes.clone(), blocks });

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::host::file;
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, Section, SymbolKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use translate::{PAGE, Profile};
@@ -59,8 +59,8 @@ impl Names {
         let elf =
             object::File::parse(bytes.as_slice()).map_err(|source| Error::NotElf { path: path.into(), problem: source.to_string() })?;
         let offset = |address: u64| {
-            let section = elf.sections().find(|section| (section.address()..section.address() + section.size()).contains(&address))?;
-            Some(section.file_range()?.0 + (address - section.address()))
+            let within = |section: &Section<'_, '_>| address.checked_sub(section.address()).filter(|within| *within < section.size());
+            elf.sections().find_map(|section| section.file_range()?.0.checked_add(within(&section)?))
         };
         let mut functions = BTreeMap::new();
         for symbol in
@@ -85,11 +85,11 @@ impl Names {
     fn name(&self, linear: u64, content: &[u8; PAGE], offset: u16) -> (String, String) {
         if let Some(&(number, start)) = self.pages.get(content) {
             let (elf, at) = (&self.files[number], start + u64::from(offset));
-            let function = elf.functions.range(..=at).next_back().filter(|&(&start, &(size, _))| at < start + size.max(1));
+            let function = elf.functions.range(..=at).next_back().filter(|&(&start, &(size, _))| at - start < size.max(1));
             return (elf.name.clone(), function.map_or_else(|| format!("+{:#x}", at & !0xfff), |(_, (_, name))| name.clone()));
         }
         let place = if linear >= KERNEL { "kernel" } else { "user" };
-        let symbol = self.kernel.range(..=linear + u64::from(offset)).next_back().filter(|_| linear >= KERNEL);
+        let symbol = self.kernel.range(..=linear.saturating_add(offset.into())).next_back().filter(|_| linear >= KERNEL);
         (place.into(), symbol.map_or_else(|| format!("{linear:#x}"), |(_, name)| name.clone()))
     }
 }
@@ -110,6 +110,37 @@ pub fn hot(profile: &Profile, names: &Names) -> Vec<Hot> {
 mod tests {
     use super::*;
     use emu::cache::PageProfile;
+
+    #[test]
+    fn whatever_a_program_or_a_profile_says_its_code_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("program");
+        let program = std::env::current_exe().unwrap();
+        let mut bytes = std::fs::read(&program).unwrap();
+        // What the headers of sections say: types, addresses, offsets and sizes.
+        let number = |bytes: &[u8], at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+        let (table, count) = (number(&bytes, 0x28), number(&bytes, 0x3c) & 0xffff);
+        for section in 0..count {
+            let at = table + section * 64;
+            let is_symbols = matches!(bytes[at + 4], 2 | 11);
+            if is_symbols {
+                let (start, length) = (number(&bytes, at + 24), number(&bytes, at + 32));
+                bytes[start..start + length].chunks_exact_mut(24).for_each(|symbol| symbol[16..].fill(0xff));
+            } else if section > 0 && bytes[at + 4] == 1 {
+                bytes[at + 16..at + 24].fill(0xff);
+                bytes[at + 32..at + 40].fill(0xff);
+            }
+        }
+        std::fs::write(&copy, &bytes).unwrap();
+        let mut names = Names::default();
+        names.add_file(&copy).unwrap();
+        names.files[0].functions.insert(u64::MAX, (u64::MAX, "last".into()));
+        names.kernel.insert(u64::MAX, "last".into());
+        let page = |linear, byte, offset| PageProfile { linear, bytes: Box::new([byte; PAGE]), blocks: vec![(offset, u64::MAX)] };
+        let profile = Profile::new(vec![page(u64::MAX, 0xc3, 4095), page(u64::MAX - 1, 0x90, 0), page(0, 0, 1)]);
+        assert!(hot(&profile, &names).iter().any(|hot| hot.function == "last"));
+        assert_eq!(profile.hottest(usize::MAX).1.covered, u64::MAX);
+    }
 
     #[test]
     fn code_is_named_by_the_kernels_symbols_and_by_the_file_that_holds_its_page() {

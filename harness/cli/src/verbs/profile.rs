@@ -6,6 +6,7 @@ use crate::wording::grouped;
 use prebake::error::{Error, Result};
 use prebake::make::hot::{Hot, Names, hot};
 use prebake::make::translated::read_profiles;
+use prebake::text::printable;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -25,18 +26,18 @@ fn show(args: &ProfileArgs) -> Result<()> {
 
 /// A line for each function as flame graphs want it: the place, the function, how many instructions.
 fn folded(hot: &[Hot]) -> String {
-    hot.iter().map(|hot| format!("{};{} {}\n", hot.place, hot.function, hot.instructions)).collect()
+    hot.iter().map(|hot| format!("{};{} {}\n", printable(&hot.place), printable(&hot.function), hot.instructions)).collect()
 }
 
 fn table(hot: &[Hot], top: usize) -> String {
     let all = hot.iter().map(|hot| hot.instructions).fold(0, u64::saturating_add).max(1);
     let percent = |part: u64| 100.0 * part as f64 / all as f64;
-    let mut sum = 0;
+    let mut sum = 0_u64;
     let mut text = format!("{:>7} {:>7} {:>18}  function\n", "%", "sum, %", "instructions");
     for hot in &hot[..top.min(hot.len())] {
-        sum += hot.instructions;
+        sum = sum.saturating_add(hot.instructions);
         let (own, so_far, count) = (percent(hot.instructions), percent(sum), grouped(hot.instructions));
-        text += &format!("{own:7.2} {so_far:7.2} {count:>18}  {}: {}\n", hot.place, hot.function);
+        text += &format!("{own:7.2} {so_far:7.2} {count:>18}  {}: {}\n", printable(&hot.place), printable(&hot.function));
     }
     text
 }
@@ -53,5 +54,9 @@ mod tests {
         let table = table(&hot, 2);
         assert!(table.lines().nth(2).unwrap().ends_with("  22.50   97.50                900  sh: main"), "{table}");
         assert_eq!(table.lines().count(), 3);
+        // Names are anyone's words, and counts too.
+        let anyones = [one("a\n", "\x1b[2Jb", u64::MAX), one("user", "0", u64::MAX)];
+        assert!(folded(&anyones).starts_with("a\\n;\\u{1b}[2Jb ") && folded(&anyones).lines().count() == 2);
+        assert!(super::table(&anyones, 2).contains("  a\\n: \\u{1b}[2Jb\n"));
     }
 }
