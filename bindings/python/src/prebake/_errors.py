@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PrebakeError(Exception):
     """The base of all. `kind` is a stable name, the same that `prebake --json` has."""
@@ -9,6 +11,13 @@ class PrebakeError(Exception):
     def __init__(self, message: str, kind: str):
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.kind)
+
+    def again(self) -> PrebakeError:
+        """The same, to be raised once more: an exception remembers everywhere that it was raised."""
+        return self.with_traceback(None)
 
 
 class Unreachable(PrebakeError):

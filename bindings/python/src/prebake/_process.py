@@ -26,6 +26,10 @@ Resolver = Callable[[str], Iterable[str]]
 LOG = logging.getLogger("prebake")
 # More than any list of what is in a store: what says that it is longer is no frame.
 MAX_FRAME = 16 << 20
+# Seconds that a process has to end, once it has closed its output or has been told to end.
+PATIENCE = 30
+# Messages about the progress of a call that may wait for whoever is told. More of them are left out, but for the last of a task.
+UNTOLD = 64
 
 
 def system_resolver(name: str) -> Iterable[str]:
@@ -92,10 +96,16 @@ class Prebake:
         self._calls[0] = ready
         self._reader = threading.Thread(target=self._read, name="prebake-output", daemon=True)
         self._reader.start()
-        message = ready.get()
-        if "error" in message:
-            raise message["error"]
-        self.version: str = message["params"]["version"]
+        try:
+            message = ready.get()
+            if "error" in message:
+                raise message["error"]
+            self.version: str = message["params"]["version"]
+        except BaseException:
+            self._process.kill()
+            with contextlib.suppress(OSError):
+                self._stdin().close()
+            raise
 
     def __enter__(self) -> Prebake:
         return self
@@ -116,17 +126,26 @@ class Prebake:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        try:
-            with self._writing:
+        # Whoever writes to a process that does not read waits for it.
+        if self._writing.acquire(timeout=timeout):
+            try:
                 self._stdin().close()
-        except OSError:
-            pass  # It is gone already.
+            except OSError:
+                pass  # It is gone already.
+            finally:
+                self._writing.release()
+        else:
+            self._process.kill()
+        self._end(timeout)
+        self._reader.join()
+
+    def _end(self, timeout: float) -> int:
+        """Waits until the process is gone, or kills it after `timeout` seconds. Returns its status."""
         try:
-            self._process.wait(timeout)
+            return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._reader.join()
+            return self._process.wait()
 
     def ensure(
         self,
@@ -263,7 +282,7 @@ class Prebake:
                 self._stdin().write(struct.pack(">IB", 1 + len(body), kind) + body)
                 self._stdin().flush()
         except (OSError, ValueError) as problem:
-            raise self._dead or died("prebake has ended") from problem
+            raise (self._dead.again() if self._dead else died("prebake has ended")) from problem
 
     def _send(self, message: Json) -> None:
         self._write(0, json.dumps({"jsonrpc": "2.0", **message}).encode())
@@ -278,7 +297,7 @@ class Prebake:
         number, answers = next(self._numbers), queue.SimpleQueue[Json]()
         with self._changed:
             if self._dead is not None:
-                raise self._dead
+                raise self._dead.again()
             self._calls[number] = answers
         try:
             with self._waiting():
@@ -288,7 +307,7 @@ class Prebake:
                     if "result" in message:
                         return message["result"]
                     if "error" in message:
-                        raise message["error"]
+                        raise message["error"].again()
                     if progress is not None:
                         told = message["params"]
                         progress(Progress(*(told[name] for name in ("task", "text", "done", "total", "ended"))))
@@ -332,7 +351,7 @@ class Prebake:
             problem = unexpected
             self._process.terminate()
         output.close()
-        status = self._process.wait()
+        status = self._end(PATIENCE)
         dead = died(f"prebake has ended with status {status}")
         dead.__cause__ = problem
         with self._changed:
@@ -355,16 +374,16 @@ class Prebake:
                 problem = message.get("error")
                 answers.put(message if problem is None else {"error": error(problem["data"]["kind"], problem["message"])})
         elif method in ("ready", "progress"):
-            if answers is not None:
+            if answers is not None and (answers.qsize() < UNTOLD or parameters.get("ended")):
                 answers.put(message)
         elif method == "consumed":
             if vm is not None:
                 vm._consumed(parameters["bytes"])
         elif method == "ended":
-            with self._changed:
-                self._machines.pop(parameters["machine"], None)
             if vm is not None:
                 vm._end(parameters)
+            with self._changed:
+                self._machines.pop(parameters["machine"], None)
         elif method == "notice":
             LOG.info("%s", parameters["text"])
         elif method == "resolve":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Union
 
 from ._errors import MachineEnded, PrebakeError, ProcessDied, error
@@ -12,18 +14,23 @@ from ._model import Checkpoint, Ended, Output
 if TYPE_CHECKING:
     from ._process import Prebake
 
+LOG = logging.getLogger("prebake")
 # Bytes that may be sent ahead of what the guest has taken.
 WINDOW = 256 << 10
 CHUNK = 32 << 10
 # Bytes of output that may wait to be read. Beyond that the guest waits.
 UNREAD = 4 << 20
+# The same while something is asked of the process, whose answer comes behind them. What is more is left out.
+MOST_UNREAD = 64 << 20
+# Bytes in which a text is looked for.
+MOST_EXPECTED = 16 << 20
 
 
 class Vm:
     """A machine that runs. Leaving a `with` block stops it.
 
     Iterate over it for what it writes. While more than 4 MiB wait to be read it waits, and with it all machines of this process, unless something is asked
-    of the process meanwhile.
+    of the process meanwhile: then it goes on, and what is beyond 64 MiB is left out.
     """
 
     def __init__(self, prebake: Prebake, number: int):
@@ -35,8 +42,9 @@ class Vm:
         self._unread = 0
         self._ahead = 0
         self._discarded = False
+        self._has_lost = False
         self._how: Union[Ended, PrebakeError, None] = None
-        self._rest = b""
+        self._rest = bytearray()
 
     def __enter__(self) -> Vm:
         return self
@@ -73,16 +81,29 @@ class Vm:
             yield output
 
     def expect(self, text: Union[bytes, str], timeout: Optional[float] = None) -> bytes:
-        """Reads standard output, or the terminal, up to `text`, and returns it. What comes behind is for the next call."""
+        """Reads standard output, or the terminal, up to `text`, and returns it. What comes behind is for the next call.
+
+        Raises `TimeoutError` after `timeout` seconds, whatever the guest writes meanwhile, and `PrebakeError` of the kind `not-found` if 16 MiB have come
+        without it.
+        """
         wanted = text.encode() if isinstance(text, str) else text
-        while wanted not in self._rest:
-            output = self.read(timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        looked, is_late = 0, False
+        while (start := self._rest.find(wanted, looked)) < 0:
+            if len(self._rest) > MOST_EXPECTED:
+                raise PrebakeError(f"the machine wrote {len(self._rest)} bytes without {wanted!r}: {bytes(self._rest[-1000:])!r}", "not-found")
+            if is_late:
+                raise TimeoutError(f"the machine did not write {wanted!r}")
+            looked = max(len(self._rest) - len(wanted) + 1, 0)
+            output = self.read(None if deadline is None else deadline - monotonic())
+            is_late = deadline is not None and monotonic() >= deadline
             if output is None:
-                raise MachineEnded(f"the machine ended before it wrote {wanted!r}: {self._rest[-1000:]!r}", "machine-ended")
+                raise MachineEnded(f"the machine ended before it wrote {wanted!r}: {bytes(self._rest[-1000:])!r}", "machine-ended")
             if output.stream == 1:
                 self._rest += output.bytes
-        end = self._rest.index(wanted) + len(wanted)
-        found, self._rest = self._rest[:end], self._rest[end:]
+        end = start + len(wanted)
+        found = bytes(self._rest[:end])
+        del self._rest[:end]
         return found
 
     def write(self, data: Union[bytes, str]) -> None:
@@ -134,7 +155,7 @@ class Vm:
                 raise TimeoutError("the machine runs")
             how = self._how
         if isinstance(how, PrebakeError):
-            raise how
+            raise how.again()
         assert how is not None
         return how
 
@@ -151,10 +172,16 @@ class Vm:
         prebake = self._prebake
         with self._changed:
             self._changed.wait_for(lambda: self._unread < UNREAD or prebake._pending or prebake._closing)
-            if not self._discarded:
-                self._output.append(Output(stream, data))
-                self._unread += len(data)
-                self._changed.notify_all()
+            if self._discarded:
+                return
+            if self._unread >= MOST_UNREAD:
+                if not self._has_lost:
+                    LOG.warning("machine %d writes what nobody reads: what is beyond %d bytes is left out", self._number, MOST_UNREAD)
+                self._has_lost = True
+                return
+            self._output.append(Output(stream, data))
+            self._unread += len(data)
+            self._changed.notify_all()
 
     def _consumed(self, count: int) -> None:
         with self._changed:
