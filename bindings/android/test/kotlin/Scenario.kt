@@ -17,6 +17,7 @@ import java.net.InetAddress
 import java.net.ServerSocket
 import java.net.Socket
 import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.CountDownLatch
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.concurrent.thread
 import kotlin.system.exitProcess
@@ -180,9 +181,55 @@ class Scenario(private val world: World, private val long: Boolean) {
         test("a swipe saves while the guest writes and no screen reads", ::swipedWhileItWrites)
         test("a service ends with its machine, and may be started again", ::exited)
         test("a service goes on where it was", ::restarted)
+        test("a process that does not read can be closed", ::stalled)
+        test("names that are long in coming take nobody's threads", ::lookups)
+        if (long) test("a process that talks nonsense is ended, even if it does not want to", ::nonsense)
         if (long) test("a hundred starts leave neither threads nor memory", ::hundred)
         println("$passed passed, $failed failed")
         return failed == 0
+    }
+
+    /** A process that is not as it should be: `bindings/test/child.py` stands in for it. */
+    private fun child(vararg does: String, resolver: Prebake.Resolver? = null) =
+        Prebake.start(File("prebake"), world.home(), resolver, wrapper = listOf("python3", System.getenv("PREBAKE_TEST_CHILD"), *does))
+
+    private fun closes(prebake: Prebake) {
+        val closing = thread(isDaemon = true) { prebake.close(timeoutSeconds = 1) }
+        closing.join(60_000)
+        check(!closing.isAlive && !prebake.isAlive) { "it hangs" }
+    }
+
+    private suspend fun stalled() = coroutineScope {
+        val prebake = child("stall")
+        val asking = List(2) { async { runCatching { prebake.prune(listOf("x".repeat(1 shl 20))) }.exceptionOrNull() } }
+        // More than the pipe holds.
+        delay(500)
+        closes(prebake)
+        asking.forEach { it.await().let { died -> check(died is PrebakeException.ProcessDied) { "$died" } } }
+    }
+
+    private suspend fun lookups() {
+        val end = CountDownLatch(1)
+        val prebake = child("lookups", resolver = { emptyList<InetAddress>().also { end.await() } })
+        try {
+            // The first may come before all lookups have begun.
+            repeat(3) {
+                withTimeout(60_000) { prebake.images() }
+                delay(500)
+            }
+        } finally {
+            end.countDown()
+        }
+        closes(prebake)
+    }
+
+    private suspend fun nonsense() {
+        for (does in listOf("length", "silence")) {
+            val prebake = child("nonsense", does)
+            val died = runCatching { withTimeout(120_000) { prebake.images() } }.exceptionOrNull()
+            check(died is PrebakeException.ProcessDied) { "$does: $died" }
+            closes(prebake)
+        }
     }
 
     private suspend fun fetched() = world.prebake(world.home()).use { prebake ->

@@ -12,6 +12,8 @@ import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicLong
 import kotlin.concurrent.thread
+import kotlin.time.Duration.Companion.seconds
+import kotlin.time.TimeSource
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineScope
@@ -31,6 +33,8 @@ import kotlinx.coroutines.withContext
 class Prebake private constructor(private val process: Process, private val resolver: Resolver?) : Closeable {
     private val input = DataOutputStream(process.outputStream.buffered())
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
+    /** Threads besides those that the app has for others: a guest may ask for names that are long in coming. */
+    private val lookups = Dispatchers.IO.limitedParallelism(LOOKUPS)
     private val calls = ConcurrentHashMap<Long, Call>()
     private val machines = ConcurrentHashMap<Long, Vm>()
     private val last = AtomicLong()
@@ -111,11 +115,18 @@ class Prebake private constructor(private val process: Process, private val reso
 
     /** Ends the process: what is in sessions is saved. Returns when it is gone, or kills it after [timeoutSeconds]. */
     fun close(timeoutSeconds: Long) {
-        // It may be gone already.
-        runCatching { synchronized(input) { input.close() } }
+        // It may be gone already. Whoever writes to one that does not read has to be waited for.
+        val closing = thread(name = "prebake-close", isDaemon = true) { runCatching { synchronized(input) { input.close() } } }
         machines.values.forEach { it.discardOutput() }
-        if (!process.waitFor(timeoutSeconds, TimeUnit.SECONDS)) process.destroyForcibly().waitFor()
+        end(timeoutSeconds)
+        closing.join()
         reader.join()
+    }
+
+    /** Waits until the process is gone, or kills it after [timeoutSeconds]. Returns its status. */
+    private fun end(timeoutSeconds: Long): Int {
+        if (!process.waitFor(timeoutSeconds, TimeUnit.SECONDS)) process.destroyForcibly()
+        return process.waitFor()
     }
 
     override fun close() = close(timeoutSeconds = 30)
@@ -163,11 +174,11 @@ class Prebake private constructor(private val process: Process, private val reso
                     is Frame.Message -> take(Json.read(frame.text).obj())
                 }
             }
-        } catch (e: Exception) {
+        } catch (e: Throwable) {
             cause = e
             process.destroy()
         }
-        val status = runCatching { process.waitFor() }.getOrNull()
+        val status = runCatching { end(PATIENCE_SECONDS) }.getOrNull()
         val died = PrebakeException.ProcessDied("prebake has ended${status?.let { " with status $it" }.orEmpty()}", cause)
         ready.completeExceptionally(died)
         calls.values.forEach { it.answer.completeExceptionally(died) }
@@ -193,7 +204,12 @@ class Prebake private constructor(private val process: Process, private val reso
             "notice" -> onNotice(parameters.text("text").orEmpty())
             "consumed" -> machines[parameters.long("machine") ?: return]?.consumed(parameters.long("bytes") ?: 0)
             "ended" -> machines.remove(parameters.long("machine") ?: return)?.ended(ending(parameters))
-            "resolve" -> scope.launch { answerLookup(id ?: return@launch, parameters.text("name").orEmpty()) }
+            "resolve" -> {
+                val asked = TimeSource.Monotonic.markNow()
+                scope.launch(lookups) {
+                    if (asked.elapsedNow() < LOOKUP) answerLookup(id ?: return@launch, parameters.text("name").orEmpty())
+                }
+            }
         }
     }
 
@@ -238,6 +254,12 @@ class Prebake private constructor(private val process: Process, private val reso
     }
 
     companion object {
+        /** Seconds that a process has to end, once it has closed its output or has been told to end. */
+        private const val PATIENCE_SECONDS = 30L
+        private const val LOOKUPS = 128
+        /** Nobody waits for one that takes longer. */
+        private val LOOKUP = 15.seconds
+
         /**
          * Starts the program at [executable], with everything that it writes below [home].
          *

@@ -3,6 +3,8 @@ package dev.prebake.sample
 /** The text of a terminal: lines, carriage returns, backspaces; escape sequences are left out. */
 class Screen {
     private val text = StringBuilder()
+    /** Where the last line begins. */
+    private var line = 0
     private var column = 0
     private var escape = Escape.None
 
@@ -11,7 +13,12 @@ class Screen {
     /** The text once [bytes] were written. */
     fun take(bytes: ByteArray): String {
         String(bytes).forEach(::put)
-        if (text.length > LONGEST) text.delete(0, text.length - LONGEST)
+        val left = text.length - LONGEST
+        if (left > 0) {
+            text.delete(0, left)
+            column = (column - (left - line).coerceAtLeast(0)).coerceAtLeast(0)
+            line = (line - left).coerceAtLeast(0)
+        }
         return text.toString()
     }
 
@@ -33,14 +40,14 @@ class Screen {
             '\u001b' -> escape = Escape.Begun
             '\n' -> {
                 text.append(c)
+                line = text.length
                 column = 0
             }
             '\r' -> column = 0
             '\b' -> if (column > 0) column--
             '\u0007' -> {}
             else -> {
-                val start = text.lastIndexOf("\n") + 1
-                if (start + column < text.length) text.setCharAt(start + column, c) else text.append(c)
+                if (line + column < text.length) text.setCharAt(line + column, c) else text.append(c)
                 column++
             }
         }
