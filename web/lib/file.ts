@@ -2,6 +2,7 @@
 
 import { isNode, nodeModule } from "./environment.js";
 import { PrebakeError } from "./errors.js";
+import { bodyOf } from "./http.js";
 import { directoryOf } from "./opfs.js";
 import { TravellingFile } from "./travelling.js";
 
@@ -12,6 +13,8 @@ export interface RemoteSource {
   readonly integrity?: string;
   /** What the server lets one in with. */
   readonly authorization?: string;
+  /** Bytes that it must have, if that is known: of more, nothing is kept. */
+  readonly size?: number;
 }
 
 /** A snapshot in the travelling form. `ensure` makes it. */
@@ -329,6 +332,7 @@ class ComingFile implements ReadableFile {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
+      if (this.streamed === this.size) return void reader.cancel().catch(() => undefined);
       this.bytes.set(value.subarray(0, this.size - this.streamed), this.streamed);
       this.streamed = Math.min(this.streamed + value.length, this.size);
       this.progress?.(this.streamed, this.size);
@@ -341,8 +345,8 @@ class ComingFile implements ReadableFile {
       try {
         const body = await this.ask(start, end);
         if (!body) return;
-        const bytes = new Uint8Array(await new Response(body).arrayBuffer());
-        if (bytes.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes.length} of ${end - start} bytes`);
+        const bytes = await bodyOf(new Response(body), end - start);
+        if (bytes?.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes?.length ?? "more than"} of ${end - start} bytes`);
         this.bytes.set(bytes, start);
         for (let chunk = start / CHUNK; chunk * CHUNK < end; chunk++) this.has[chunk] = 1;
         return this.changed();
@@ -456,11 +460,23 @@ async function openUrl(source: RemoteSource, progress?: Progress): Promise<Reada
   const response = await fetchFile(source);
   const length = Number(response.headers.get("content-length") ?? NaN);
   const isPlain = !response.headers.get("content-encoding") && response.body !== null;
+  const { size } = source;
   if (isPlain && Number.isSafeInteger(length)) {
+    if (size !== undefined && size !== length) {
+      void response.body?.cancel().catch(() => undefined);
+      throw otherSize(source.url, String(length), size);
+    }
     // Of another origin's headers, a page may not see this one.
     const said = response.headers.get("accept-ranges");
     const ranges = said === null && response.type === "cors" ? undefined : said === "bytes";
     return new ComingFile(source, length, ranges, versionOf(response), response.body!, progress);
   }
-  return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
+  if (size === undefined) return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
+  const bytes = await bodyOf(response, size);
+  if (bytes?.length !== size) throw otherSize(source.url, bytes ? String(bytes.length) : "more", size);
+  return new MemoryFile(bytes);
+}
+
+function otherSize(url: string, found: string, size: number): PrebakeError {
+  return new PrebakeError("registry-cut-off", `the layer ${url} has ${found} bytes, its manifest says ${size}; push it again`);
 }

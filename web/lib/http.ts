@@ -1,27 +1,48 @@
-// HTTP/1.1, as far as a request and the head of an answer go.
+// HTTP/1.1, as far as a request and the head of an answer go; and bodies that may have no end.
 
 /** Bytes of a head that is still taken. */
 const LONGEST_HEAD = 64 << 10;
 
 /** Bytes that come in pieces. */
 export class Received {
-  private buffer = new Uint8Array(4096);
+  private buffer = new Uint8Array(0);
   private length = 0;
 
-  get bytes(): Uint8Array {
+  get bytes(): Uint8Array<ArrayBuffer> {
     return this.buffer.subarray(0, this.length);
+  }
+
+  /** Forgets them. Returns how many there were. What `bytes` was before stays as it is. */
+  take(): number {
+    const { length } = this;
+    [this.buffer, this.length] = [new Uint8Array(0), 0];
+    return length;
   }
 
   add(piece: Uint8Array): void {
     const length = this.length + piece.length;
     if (length > this.buffer.length) {
-      const grown = new Uint8Array(Math.max(length, 2 * this.buffer.length));
+      const grown = new Uint8Array(Math.max(length, 2 * this.buffer.length, 4096));
       grown.set(this.bytes);
       this.buffer = grown;
     }
     this.buffer.set(piece, this.length);
     this.length = length;
   }
+}
+
+/** All of a body that has at most `limit` bytes; undefined if it has more, whatever was announced. */
+export async function bodyOf(response: Response, limit: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const received = new Received();
+  const reader = response.body?.getReader();
+  for (let part = await reader?.read(); part?.value; part = await reader?.read()) {
+    if (received.bytes.length + part.value.length > limit) {
+      void reader?.cancel().catch(() => undefined);
+      return undefined;
+    }
+    received.add(part.value);
+  }
+  return received.bytes;
 }
 
 /** What stands in front of a request's body. */

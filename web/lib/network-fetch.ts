@@ -3,7 +3,7 @@
 import { type Head, headOf, parseHead, Received } from "./http.js";
 import type { Arrivals, Carrier } from "./network.js";
 
-/** Bytes of a request that are taken. */
+/** Bytes of all requests together that are taken before they are answered. */
 const LONGEST = 64 << 20;
 const PIECE = 64 << 10;
 /** Names of headers that the browser sets itself, or that are of the connection. */
@@ -28,6 +28,8 @@ function isHttp(port: number): boolean {
 export class FetchCarrier implements Carrier {
   readonly carriesFrames = false;
   private readonly flows = new Map<number, Flow>();
+  /** Bytes of all requests that are not answered. */
+  private waiting = 0;
 
   constructor(private readonly arrivals: Arrivals) {}
 
@@ -48,19 +50,26 @@ export class FetchCarrier implements Carrier {
     const flow = this.flows.get(number);
     if (!flow || flow.asked) return;
     flow.received.add(bytes);
+    this.waiting += bytes.length;
     try {
       flow.head ??= parseHead(flow.received.bytes);
       const body = flow.head?.body(flow.received.bytes);
       if (flow.head && body) {
         flow.asked = true;
         void this.ask(number, flow, flow.head, body);
-      } else if (flow.received.bytes.length > LONGEST) {
-        throw new Error("the request is too long");
+      } else if (this.waiting > LONGEST) {
+        throw new Error("the request is too long, with others that are not answered");
       }
     } catch (error) {
       flow.asked = true;
+      this.forget(flow);
       this.refuse(number, "400 Bad Request", (error as Error).message);
     }
+  }
+
+  /** Its request is of no more use. */
+  private forget(flow: Flow): void {
+    this.waiting -= flow.received.take();
   }
 
   private async ask(number: number, flow: Flow, head: Head, body: Uint8Array): Promise<void> {
@@ -79,6 +88,8 @@ export class FetchCarrier implements Carrier {
       if (flow.stop.signal.aborted) return;
       const reason = `The browser did not fetch ${url}: ${(error as Error).message}. It reaches only servers that allow this page (CORS); for others give the machine a relay.`;
       return this.refuse(number, "502 Bad Gateway", reason);
+    } finally {
+      this.forget(flow);
     }
     const isEncoded = response.headers.has("content-encoding");
     const kept = [...response.headers].filter(([name]) => !NOT_PASSED_ON.test(name) && !(isEncoded && name === "content-length"));
@@ -111,7 +122,10 @@ export class FetchCarrier implements Carrier {
   finish(): void {}
 
   close(number: number): void {
-    this.flows.get(number)?.stop.abort();
+    const flow = this.flows.get(number);
+    if (!flow) return;
+    this.forget(flow);
+    flow.stop.abort();
     this.flows.delete(number);
   }
 

@@ -4,6 +4,7 @@ import { ACCEPTED, type Choice, type Descriptor, type LayerContent, manifestOf, 
 import { isNode } from "./environment.js";
 import { PrebakeError } from "./errors.js";
 import type { MachineLayers, TravellingSource } from "./file.js";
+import { bodyOf } from "./http.js";
 import { apiOf, parseReference, type Reference } from "./reference.js";
 
 /** How a registry is reached. */
@@ -30,6 +31,8 @@ export interface Artifacts {
 
 /** Bytes of a document. Registries take no longer ones. */
 const MAX_DOCUMENT = 4 << 20;
+/** The same of a token server's answer. */
+const MAX_TOKEN = 64 << 10;
 
 /** Looks up a reference: reads the documents of what it names, and verifies them. Files are fetched, and verified, when the machine is restored. */
 export async function ensure(reference: string, options: EnsureOptions = {}): Promise<Artifacts> {
@@ -66,8 +69,8 @@ class Registry {
   /** Where the files are. */
   files({ memoryPages, ramBytes, hasNetwork, code, parts, snapshot }: Choice): Pick<Artifacts, "hasNetwork" | "machine" | "snapshot"> {
     const authorization = this.authorization;
-    const at = ({ digest }: Descriptor) => ({ url: `${this.base}blobs/${digest}`, ...(authorization !== undefined && { authorization }) });
-    const layer = ({ name, size, length, content, digest }: LayerContent) => ({ ...at({ digest, size }), name, size, length, content });
+    const at = ({ digest, size }: Descriptor) => ({ url: `${this.base}blobs/${digest}`, size, ...(authorization !== undefined && { authorization }) });
+    const layer = ({ name, length, content, ...place }: LayerContent) => ({ ...at(place), name, length, content });
     return {
       hasNetwork,
       machine: { memoryPages, ramBytes, layers: [code, ...parts].map(layer) },
@@ -77,8 +80,8 @@ class Registry {
 
   private async document(path: string, digest: string | undefined, accept?: string): Promise<Uint8Array> {
     const response = await this.get(path, accept);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (bytes.length > MAX_DOCUMENT) throw new PrebakeError("registry-document", `${path} has ${bytes.length} bytes, more than any document of a machine`);
+    const bytes = await bodyOf(response, MAX_DOCUMENT);
+    if (!bytes) throw new PrebakeError("registry-document", `${path} has more than ${MAX_DOCUMENT} bytes, more than any document of a machine`);
     const found = await sha256(bytes);
     if (digest !== undefined && found !== digest) {
       throw new PrebakeError("registry-digest", `${path} has digest ${found}, expected ${digest}; the registry or the connection to it is broken`);
@@ -122,8 +125,8 @@ class Registry {
     if (service !== undefined) url.searchParams.set("service", service);
     url.searchParams.set("scope", `repository:${this.reference.repository}:pull`);
     const response = await this.ask(url.href, basic);
-    const answer = (response.ok ? await response.json().catch(() => undefined) : undefined) as { token?: unknown; access_token?: unknown } | undefined;
-    const token = answer?.token ?? answer?.access_token;
+    const answer = response.ok ? await jsonOf(response) : undefined;
+    const token = answer?.["token"] ?? answer?.["access_token"];
     if (typeof token !== "string") throw new PrebakeError("registry-unauthorized", `the token server ${url.origin} gave no token; check the credentials`);
     return `Bearer ${token}`;
   }
@@ -136,6 +139,16 @@ class Registry {
     } catch (error) {
       throw await unreachable(url, error);
     }
+  }
+}
+
+/** The object that a token server answers; undefined if it answers something else. */
+async function jsonOf(response: Response): Promise<Record<string, unknown> | undefined> {
+  try {
+    const found: unknown = JSON.parse(new TextDecoder().decode(await bodyOf(response, MAX_TOKEN)));
+    return typeof found === "object" && found !== null ? (found as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -18,6 +18,9 @@ export interface Image {
   readonly snapshot: Named<Exclude<FileSource, string | URL | Uint8Array | Blob>>;
 }
 
+/** What stands for characters of a reference that no name of a folder has. No reference has these. */
+const NAMED: Readonly<Record<string, string>> = { "/": "+", ":": "=", "@": "~", "[": "(", "]": ")" };
+
 let listed: Promise<Image[]> | undefined;
 
 /** All of them, the first being the one that is started if nothing else was asked for. */
@@ -36,12 +39,13 @@ export async function imageIn(reference: string): Promise<Image> {
   const { machine, snapshot, ...found } = await ensure(reference);
   const size = machine.layers.reduce((sum, layer) => sum + layer.size, 0);
   return {
-    name: found.reference.replaceAll(/[^\w.-]/g, "_"),
+    // Different references have different names, which are names of folders, too.
+    name: found.reference.replaceAll(/[^\w.-]/g, (character) => NAMED[character] ?? "_"),
     title: found.reference,
     description: "",
     network: found.hasNetwork,
-    // Both are named by what is in them.
-    machine: { ...machine, size, digest: await digestOf(machine.layers.map(({ content }) => content).join()) },
+    // Both are named by what is in them, and by how much memory there is for it.
+    machine: { ...machine, size, digest: await digestOf([machine.memoryPages, machine.ramBytes, ...machine.layers.map(({ content }) => content)].join()) },
     snapshot: { ...snapshot, size: snapshot.storedBytes, digest: await digestOf(snapshot.content) },
   };
 }

@@ -4,7 +4,7 @@ import "./style.css";
 import { type NetworkOptions, parseReference, PrebakeError, Vm } from "prebake";
 import { dropped, FOLDER, showFiles, upload } from "./files.js";
 import { type Image, imageIn, isReference, listImages } from "./images.js";
-import { network, networkChooser } from "./network.js";
+import { network, networkChooser, ownRelay } from "./network.js";
 import { holdSession, listSessions, removeSession, Session, type SessionInfo } from "./sessions.js";
 import { forget as forgetKept, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
@@ -225,21 +225,26 @@ async function leave(): Promise<void> {
 }
 
 /** Goes on with a session, or starts it. If another tab has it, this one is told. */
-async function resume(name: string, image: Image): Promise<void> {
+async function resume(name: string, image: Image, options?: StartOptions): Promise<void> {
   let session: Session | undefined;
   try {
     await leave();
     session = await holdSession(name, image);
   } catch {
     toast("This browser keeps no files for the page, so nothing is saved.", true);
-    return start(image, undefined);
+    return start(image, undefined, options);
   }
   if (!session) {
     toast(`The session ${name} is open in another tab. This one is fresh, and is not saved.`, true);
-    return start(image, undefined);
+    return start(image, undefined, options);
+  }
+  if (session.origin.image.name !== image.name) {
+    // Another image has a session of this name.
+    session.leave();
+    return fresh(image, options);
   }
   localStorage.setItem("session", name);
-  return start(session.origin.image, session);
+  return start(session.origin.image, session, options);
 }
 
 /** A machine of which nothing is kept. */
@@ -256,11 +261,11 @@ async function reconnect(): Promise<void> {
 }
 
 /** A new session. */
-async function fresh(image: Image): Promise<void> {
+async function fresh(image: Image, options?: StartOptions): Promise<void> {
   const taken = new Set((await listSessions()).map(({ name }) => name));
   let name = image.name;
   for (let number = 2; taken.has(name); number++) name = `${image.name}-${number}`;
-  await resume(name, image);
+  await resume(name, image, options);
 }
 
 async function showSessions(): Promise<void> {
@@ -408,6 +413,7 @@ async function main(): Promise<void> {
     card("There is nothing to start", [sentence(message)], [{ text: "Try again", act: () => location.reload(), primary: true }], kind);
     return;
   }
+  const listed = images;
   if (image && !images.includes(image)) images = [image, ...images];
   element("image").replaceChildren(...images.map(({ name, title }) => make("option", { value: name }, title)));
   if (asked !== null && !image) {
@@ -418,14 +424,26 @@ async function main(): Promise<void> {
   const command = parameters.get("cmd");
   void sweep([...images, ...sessions.map((session) => session.image)]).catch(() => undefined);
   const relay = parameters.get("relay");
+  const first = image ?? images[0]!;
   // What a link asks for does not touch what was saved, nor is any of that sent through a relay that a link names.
-  if (command !== null || relay !== null) {
-    return startUnsaved(image ?? images[0]!, { ...(command !== null && { command }), ...(relay !== null && { relay: { wisp: relay } }) });
-  }
+  if (relay !== null) return startUnsaved(first, { ...(command !== null && { command }), relay: { wisp: relay } });
+  if (command !== null) return withRelay(first, (options) => startUnsaved(first, { command, ...options }));
   const last = sessions.find(({ name }) => name === localStorage.getItem("session"));
   if (!image && last) return resume(last.name, last.image);
-  const first = image ?? images[0]!;
-  return resume(first.name, first);
+  const isKnown = listed.includes(first) || sessions.some(({ image }) => image.name === first.name);
+  return isKnown ? resume(first.name, first) : withRelay(first, (options) => resume(first.name, first, options));
+}
+
+/** Starts what a link asks for, which may be anyone's. The user's own relay may lead to what is for nobody else, so they are asked whether it is used. */
+function withRelay(image: Image, start: (options: StartOptions) => Promise<void>): Promise<void> | void {
+  const relay = ownRelay();
+  if (!image.network || relay === undefined) return start({});
+  status("ended", "Waiting for you");
+  const lines = [`A link has asked for ${image.title}. Your machines have the network of the relay ${relay}.`];
+  card("Does it get your relay?", lines, [
+    { text: "Start it without the relay", act: () => void start({ relay: { fetch: true } }), primary: true },
+    { text: "Start it with the relay", act: () => void start({}) },
+  ]);
 }
 
 void main();

@@ -48,6 +48,12 @@ export function network(): NetworkOptions | undefined {
   return optionsOf(chosen());
 }
 
+/** The address of the relay that the user has chosen, if it is one: what it leads to may be for nobody else's machine. */
+export function ownRelay(): string | undefined {
+  const { kind, relay } = chosen();
+  return kind === "wisp" || kind === "frames" ? relay : undefined;
+}
+
 /** What chooses it. `changed` is called when another was chosen. */
 export function networkChooser(changed: () => void): HTMLElement {
   const { kind, relay } = chosen();

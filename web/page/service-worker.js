@@ -30,8 +30,9 @@ self.addEventListener("fetch", (event) => {
   if (request.mode === "navigate") {
     // Other documents of this folder are none of the page.
     if (isPage(url)) event.respondWith(newest(request, "./"));
-  } else if (url.pathname.endsWith("/images.json")) {
-    event.respondWith(newest(request, request));
+  } else if (url.href === new URL("./images.json", self.registration.scope).href) {
+    // No other of this name: requests of a machine's program come by here as well, and are not kept.
+    event.respondWith(newest(request, "./images.json"));
   } else if (FILES.some((file) => new URL(file, self.registration.scope).pathname === url.pathname)) {
     event.respondWith(kept(request));
   }

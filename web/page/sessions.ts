@@ -53,7 +53,8 @@ export class Session {
   async note(screen: string): Promise<void> {
     const sessions = await (await navigator.storage.getDirectory()).getDirectoryHandle(SESSIONS, { create: true });
     const folder = await sessions.getDirectoryHandle(this.name, { create: true });
-    await write(folder, "session.json", JSON.stringify(this.origin));
+    // What a registry lets one in with is not for other pages of this origin, and does not last.
+    await write(folder, "session.json", JSON.stringify(this.origin, (name, value: unknown) => (name === "authorization" ? undefined : value)));
     await write(folder, "screen.txt", screen);
   }
 

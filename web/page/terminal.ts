@@ -59,7 +59,8 @@ const LIGHT: ITheme = {
 /** A guest may put something into the clipboard; what is there is not its business. */
 const CLIPBOARD: IClipboardProvider = {
   readText: async () => "",
-  writeText: (_selection, text) => navigator.clipboard.writeText(text),
+  // There is none on pages without TLS.
+  writeText: async (_selection, text) => navigator.clipboard?.writeText(text),
 };
 
 export type Theme = "auto" | "dark" | "light";

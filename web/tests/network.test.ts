@@ -140,3 +140,20 @@ test("without a network there is none", async () => {
   expect(await run(page, `wget -qO- http://files.localhost:${port}/open/hello`)).toContain("wget: ");
   expect(await run(page, "ip a show eth0 | grep -c UP")).toBe("0");
 });
+
+test("a link gets the user's relay only if they say so", { timeout: 120_000 }, async () => {
+  relay = await wispRelay();
+  context = await browser.newContext();
+  await context.addInitScript((text) => localStorage.setItem("network", text), JSON.stringify({ kind: "wisp", relay: relay.address }));
+  const page = await context.newPage();
+  await page.goto(`${site.url}?cmd=wget+-qO-+http://files.test:${port}/hello`);
+  const card = page.locator("#overlay .card", { hasText: "Does it get your relay?" });
+  await card.waitFor();
+  expect(await card.innerText()).toContain(relay.address);
+  await page.getByRole("button", { name: "Start it without the relay" }).click();
+  // The browser does not fetch what does not allow it.
+  await until(page, /502 Bad Gateway/);
+  await page.reload();
+  await page.getByRole("button", { name: "Start it with the relay" }).click();
+  await until(page, /^hello$/m);
+});

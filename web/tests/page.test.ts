@@ -333,3 +333,34 @@ test("the package in a page of its own", async () => {
   await page.waitForFunction(() => document.body.dataset["done"]);
   expect(await page.locator("pre").innerText()).toBe("x86_64\n42\nexited with 3\n");
 });
+
+test("a session of another image is not gone on with, whatever it is called", async () => {
+  const page = await open("icon.svg");
+  await page.evaluate(async () => {
+    const sessions = await (await navigator.storage.getDirectory()).getDirectoryHandle("sessions", { create: true });
+    const folder = await sessions.getDirectoryHandle("demo", { create: true });
+    const file = { url: "images/none", size: 1, digest: "0" };
+    const image = { name: "other", title: "Another", description: "", machine: file, snapshot: file };
+    for (const [name, text] of [["session.json", JSON.stringify({ image, began: 1 })], ["state.snap", "x"], ["screen.txt", ""]] as const) {
+      const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+      await writable.write(text);
+      await writable.close();
+    }
+  });
+  await page.goto(`${url}?image=demo`);
+  await until(page, PROMPT);
+  expect(await page.locator("#status-text").innerText()).toMatch(/demo-2/);
+});
+
+test("requests that a machine could make are not kept for the page", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+  const kept = await page.evaluate(async () => {
+    await Promise.all(["images.json?x=1", "images.json", "images/../images.json?y"].map((path) => fetch(path)));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const names = (await caches.keys()).map(async (name) => (await (await caches.open(name)).keys()).map((request) => request.url));
+    return (await Promise.all(names)).flat().filter((address) => address.includes("images.json"));
+  });
+  expect(kept).toEqual([`${url}images.json`]);
+});

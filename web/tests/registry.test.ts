@@ -263,6 +263,38 @@ test("what is damaged, cut off or missing is an error that says so", async () =>
   expect(await kindOf(ensure("127.0.0.1:1/busybox"))).toBe("registry-unreachable");
 });
 
+test("what has no end is not read to its end", async () => {
+  const { machine, snapshot } = await ensure(`${registry}/busybox`);
+  const [code] = machine.layers.map(({ url }) => url.split("/").pop()!);
+  const saved = snapshot.travelling.url.split("/").pop()!;
+  let sent = 0;
+  /** Sends zeroes until nobody takes them. */
+  const flood = (response: ServerResponse): void => {
+    const zeroes = Buffer.alloc(1 << 16);
+    const more = (): void => {
+      while (!response.destroyed && sent < 1 << 30) {
+        sent += zeroes.length;
+        if (!response.write(zeroes)) return void response.once("drain", more);
+      }
+      response.end();
+    };
+    more();
+  };
+  for (const [part, kind] of [["manifests/latest", "registry-document"], ["token", "registry-unauthorized"], [code!, "registry-cut-off"], [saved, "registry-cut-off"]] as const) {
+    sent = 0;
+    const change: Change = (path, request, response, pass) => {
+      if (path.includes(part)) return flood(response);
+      if (part !== "token") return pass();
+      response.writeHead(401, { "www-authenticate": `Bearer realm="http://${request.headers.host}/token"` }).end();
+    };
+    expect(await kindThrough(change), part).toBe(kind);
+    expect(sent, part).toBeLessThan(256 << 20);
+  }
+  // A layer is as long as its manifest says.
+  const longer: Change = (path, _request, _response, pass) => pass(path.endsWith(saved) ? (bytes) => Buffer.concat([bytes, Buffer.alloc(1)]) : undefined);
+  expect(await kindThrough(longer)).toBe("registry-cut-off");
+});
+
 test("a registry that does not allow the page is an error that says what to do", async () => {
   const closed = await startRegistry("closed", false);
   const page = await open(`?image=${closed}/busybox`);
