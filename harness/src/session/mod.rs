@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! sessions/NAME/lock            held by who runs it
-//! sessions/NAME/session.json    what it is of; written before its first state
+//! sessions/NAME/session.json    what it is of; written before its first state, and on the disk before that is
 //! sessions/NAME/state.snap      how it stands; a session without one has not been saved yet
 //! sessions/NAME/exec.sock       the way in, while it runs
 //! ```
@@ -64,6 +64,8 @@ pub struct Session {
     name: String,
     folder: PathBuf,
     origin: Origin,
+    /// That is on the disk, and not just on its way there.
+    is_noted: bool,
     /// The name may be another process's by now.
     ended: bool,
     _held: Lock,
@@ -116,13 +118,13 @@ impl Sessions {
             return Ok(Attempt::InUse);
         };
         atomic::remove_leftovers(&folder);
-        let session = |origin| Session { name: name.into(), folder: folder.clone(), origin, ended: false, _held: held };
+        let session = |origin, is_noted| Session { name: name.into(), folder: folder.clone(), origin, is_noted, ended: false, _held: held };
         let saved = self.origin(name)?;
         debug!(target: "prebake::session", name, is_new = saved.is_none(), "held");
         match saved {
-            Some(origin) => Ok(Attempt::Saved(session(origin))),
+            Some(origin) => Ok(Attempt::Saved(session(origin, true))),
             None => match origin().and_then(|origin| origin.write(&folder.join(ORIGIN)).map(|()| origin)) {
-                Ok(origin) => Ok(Attempt::New(session(origin))),
+                Ok(origin) => Ok(Attempt::New(session(origin, false))),
                 Err(error) => {
                     remove_all(&folder)?;
                     Err(error)
@@ -255,12 +257,20 @@ impl Session {
     /// Notes its machine, which was on its way into the store when it began.
     fn settle(&mut self, machine: &Path) -> Result<()> {
         self.origin.machine = machine.file_name().map(|name| FileRef::Store(name.to_string_lossy().into_owned()));
+        self.is_noted = false;
         self.origin.write(&self.folder.join(ORIGIN))
     }
 
-    /// A place beside the state, of which this session is to be made durable.
-    fn sync(&self) -> io::Result<()> {
-        File::open(self.folder.parent().unwrap_or(Path::new(".")))?.sync_all()
+    /// Waits until the disk has what a state of this session stands on: the note of what it is of, and its folder.
+    fn sync(&mut self) -> io::Result<()> {
+        if !self.is_noted {
+            let place = self.folder.parent().unwrap_or(Path::new("."));
+            for path in [&self.folder.join(ORIGIN), &self.folder, place] {
+                File::open(path)?.sync_all()?;
+            }
+            self.is_noted = true;
+        }
+        Ok(())
     }
 }
 

@@ -62,8 +62,9 @@ impl Origin {
         serde_json::from_slice(&bytes).map_err(|error| Error::Read { what: WHAT, path: path.into(), source: error.into() })
     }
 
+    /// Notes this at `path`. It need not be on the disk before the session's first state is.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).map_err(|source| Error::Write { path: path.into(), source: source.into() })?;
-        atomic::write_private(path, &bytes)
+        atomic::write_private_for_now(path, &bytes)
     }
 }

@@ -85,8 +85,8 @@ impl Saver {
         let path = self.session.state();
         let mut file = AtomicFile::create_private(&path)?;
         let written = self.write(machine, &base, (output, network, at), &mut file)?;
-        file.commit()?;
         self.session.sync().map_err(|source| Error::Write { path, source })?;
+        file.commit()?;
         let bytes = written.pages * snapshot::PAGE_SIZE as u64;
         debug!(target: "prebake::save", session = self.session.name(), ?at, pages = written.pages, elapsed = ?start.elapsed(), "saved a session");
         Ok(Checkpoint { session: self.session.name().into(), pages: written.pages, bytes, took: start.elapsed(), at })

@@ -61,11 +61,22 @@ impl AtomicFile {
         let error = |source| Error::Write { path: self.place.path().into(), source };
         self.file.sync_all().map_err(error)?;
         let file = self.file.try_clone().map_err(error)?;
+        self.take_place()?;
+        self.place.sync()?;
+        Ok(file)
+    }
+
+    /// Puts the file in its place without waiting for the disk: if the host crashes, it may be there in part.
+    fn commit_for_now(mut self) -> Result<()> {
+        self.take_place()
+    }
+
+    fn take_place(&mut self) -> Result<()> {
         if let Some(beside) = &self.beside {
-            self.place.take(&file, beside)?;
+            self.place.take(&self.file, beside)?;
         }
         self.beside = None;
-        Ok(file)
+        Ok(())
     }
 }
 
@@ -92,16 +103,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fill(AtomicFile::create(path)?, bytes)
 }
 
-/// The same to a file for its owner alone.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    fill(AtomicFile::create_private(path)?, bytes)
+/// The same to a file for its owner alone, which may be there in part if the host crashes soon after.
+pub fn write_private_for_now(path: &Path, bytes: &[u8]) -> Result<()> {
+    filled(AtomicFile::create_private(path)?, bytes)?.commit_for_now()
 }
 
 /// All of a file, which takes its place.
-pub(super) fn fill(mut file: AtomicFile, bytes: &[u8]) -> Result<()> {
+pub(super) fn fill(file: AtomicFile, bytes: &[u8]) -> Result<()> {
+    filled(file, bytes)?.commit().map(drop)
+}
+
+fn filled(mut file: AtomicFile, bytes: &[u8]) -> Result<AtomicFile> {
     let written = file.file().write_all(bytes);
     written.map_err(|source| Error::Write { path: file.path().into(), source })?;
-    file.commit().map(drop)
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -221,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let (private, public) = (folder.path().join("private"), folder.path().join("public"));
-        write_private(&private, b"").unwrap();
+        write_private_for_now(&private, b"").unwrap();
         write(&public, b"").unwrap();
         // Without an umask that lets others in, this would say nothing.
         assert!(mode(&public) & 0o044 != 0, "{:o}", mode(&public));

@@ -69,17 +69,21 @@ impl Place {
         Ok((file.into(), beside))
     }
 
-    /// Gives `file`, which is called `beside`, its name for good. Fails if someone else has put another file there.
+    /// Gives `file`, which is called `beside`, its name. Fails if someone else has put another file there.
     pub(super) fn take(&self, file: &File, beside: &OsStr) -> Result<()> {
         let take = || -> io::Result<()> {
             let (own, found) = (rustix::fs::fstat(file)?, self.stat(beside)?);
             if found.is_none_or(|found| (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino)) {
                 return Err(io::Error::other("another process has replaced the unfinished file"));
             }
-            rustix::fs::renameat(&self.folder, beside, &self.folder, &self.name)?;
-            Ok(rustix::fs::fsync(&self.folder)?)
+            Ok(rustix::fs::renameat(&self.folder, beside, &self.folder, &self.name)?)
         };
         take().map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Waits until the names in the folder are on the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.folder).map_err(|errno| self.error(errno))
     }
 
     /// Removes the file that is called `beside`.
