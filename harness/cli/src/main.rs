@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match command {
         Command::Boot(args) => verbs::boot::run(&shell, &args, start),
         Command::Bake(args) => verbs::bake::run(&shell, &args),
-        Command::Run(args) => verbs::run::run(&shell, args, start),
+        Command::Run(args) => verbs::run::run(&shell, args.into_inner(), start),
         Command::Copy(args) => verbs::copy::run(&shell, &args),
         Command::Exec(args) => verbs::exec::run(&shell, &args),
         Command::Convert(args) => verbs::convert::run(&shell, &args),

@@ -167,7 +167,7 @@ mod tests {
         let words = ["prebake", "bake"].iter().chain(words);
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
         let Command::Bake(args) = cli.command else { unreachable!() };
-        args.check().map(|()| args)
+        args.check().map(|()| args.into_inner())
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod docker;
 mod exec;
 mod inspect;
 mod installation;
+mod later;
 mod mount;
 mod network;
 mod program;
@@ -38,6 +39,7 @@ pub use trust::{KeyArgs, KeyCommand, TrustArgs, TrustCommand, TrustedArgs};
 use crate::shell::write_line;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use later::Later;
 use prebake::machine::Devices;
 use prebake::machine::boot::{DEFAULT_APPEND, DEFAULT_MEMORY, KernelOptions};
 use std::ffi::OsString;
@@ -88,48 +90,48 @@ pub struct Cli {
 pub enum Command {
     /// Boot a kernel and attach to its console
     #[command(after_help = boot::BOOT_EXAMPLES)]
-    Boot(BootArgs),
+    Boot(Later<BootArgs>),
     /// Boot a kernel, machine or image, wait until the guest has settled, and save a snapshot
     #[command(after_help = bake::BAKE_EXAMPLES)]
-    Bake(BakeArgs),
+    Bake(Later<BakeArgs>),
     /// Run an image, snapshot or machine, and attach to its console
     #[command(after_help = run::RUN_EXAMPLES)]
-    Run(RunArgs),
+    Run(Later<RunArgs>),
     /// Run a second program in a session that runs
     #[command(after_help = exec::EXEC_EXAMPLES)]
-    Exec(ExecArgs),
+    Exec(Later<ExecArgs>),
     /// Copy files out of a session, or into it
     #[command(name = "cp", after_help = copy::COPY_EXAMPLES)]
-    Copy(CopyArgs),
+    Copy(Later<CopyArgs>),
     /// Convert a container image, or a kernel and an initramfs, to a machine (a WebAssembly module)
     #[command(after_help = convert::CONVERT_EXAMPLES)]
-    Convert(ConvertArgs),
+    Convert(Later<ConvertArgs>),
     /// Compile a machine ahead of time for a host
     #[command(after_help = convert::AOT_EXAMPLES)]
-    Aot(AotArgs),
+    Aot(Later<AotArgs>),
     /// Translate a machine's hot guest code, so that it runs faster wherever the machine is compiled ahead of time
     #[command(after_help = translate::TRANSLATE_EXAMPLES)]
-    Translate(TranslateArgs),
+    Translate(Later<TranslateArgs>),
     /// Show which functions a profile's guest spent its instructions in
     #[command(after_help = translate::PROFILE_EXAMPLES)]
-    Profile(ProfileArgs),
+    Profile(Later<ProfileArgs>),
     /// Push a machine and its snapshot to a registry
     #[command(after_help = registry::PUSH_EXAMPLES)]
-    Push(PushArgs),
+    Push(Later<PushArgs>),
     /// Pull an image from a registry, as a machine
     #[command(after_help = registry::PULL_EXAMPLES)]
-    Pull(PullArgs),
+    Pull(Later<PullArgs>),
     /// List pulled images
-    Images(ImagesArgs),
+    Images(Later<ImagesArgs>),
     /// List sessions and which of them run, or remove them
-    Sessions(SessionsArgs),
+    Sessions(Later<SessionsArgs>),
     /// Remove unreferenced files from the store
-    Prune(PruneArgs),
+    Prune(Later<PruneArgs>),
     /// Run machines for another program, which speaks on standard input and output
     #[command(after_help = serve::EXAMPLES)]
-    Serve(ServeArgs),
+    Serve(Later<ServeArgs>),
     /// Unpack a machine or a snapshot that an ordinary OCI client has pulled, so that it can be run
-    Unpack(UnpackArgs),
+    Unpack(Later<UnpackArgs>),
     /// Make keys for signing
     #[command(after_help = trust::KEY_EXAMPLES)]
     Key(KeyArgs),
@@ -137,14 +139,14 @@ pub enum Command {
     #[command(after_help = trust::TRUST_EXAMPLES)]
     Trust(TrustArgs),
     /// Show what a snapshot, a machine or a pulled image contains
-    Inspect(InspectArgs),
+    Inspect(Later<InspectArgs>),
     /// Compare two snapshots: exit code 0 if they are equal, 1 if they differ
-    Diff(DiffArgs),
+    Diff(Later<DiffArgs>),
     /// Print a completion script for a shell
-    Completion(CompletionArgs),
+    Completion(Later<CompletionArgs>),
     /// Write manual pages
     #[command(hide = true)]
-    Man(ManArgs),
+    Man(Later<ManArgs>),
 }
 
 impl Command {
@@ -161,7 +163,7 @@ impl Command {
     }
 
     /// What is said of registries, by a verb that may talk to one.
-    pub const fn registry(&self) -> Option<&RegistryArgs> {
+    pub fn registry(&self) -> Option<&RegistryArgs> {
         match self {
             Self::Bake(args) => Some(&args.registry),
             Self::Run(args) => Some(&args.registry),
@@ -368,6 +370,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn a_verb_says_of_itself_what_the_list_of_verbs_says() {
+        let listed = Cli::command();
+        let mut defined = Cli::command();
+        defined.build();
+        for verb in listed.get_subcommands() {
+            let itself = defined.find_subcommand(verb.get_name()).unwrap();
+            let words = |command: &clap::Command| [command.get_about(), command.get_after_help()].map(|text| text.map(ToString::to_string));
+            assert_eq!(words(itself), words(verb), "{}", verb.get_name());
+            // One of those is `--help`.
+            assert!(itself.get_arguments().count() > 1 || itself.has_subcommands(), "{}", verb.get_name());
+        }
+    }
+
     fn parse(words: &[&str]) -> Result<Command, clap::Error> {
         let words: Vec<OsString> = ["prebake"].iter().chain(words).map(Into::into).collect();
         parse_from(&words).map(|cli| cli.command)
@@ -375,7 +391,7 @@ mod tests {
 
     fn run(words: &[&str]) -> (Option<String>, Vec<String>) {
         match parse(&[&["run"], words].concat()) {
-            Ok(Command::Run(args)) => (args.operand, args.command),
+            Ok(Command::Run(args)) => (args.operand.clone(), args.command.clone()),
             other => panic!("{words:?}: {other:?}"),
         }
     }
@@ -401,7 +417,7 @@ mod tests {
     #[test]
     fn a_command_to_execute_follows_the_session() {
         let exec = |words: &[&str]| match parse(&[&["exec"], words].concat()) {
-            Ok(Command::Exec(args)) => (args.session.clone(), prebake::exec::ExecRequest::from(&args)),
+            Ok(Command::Exec(args)) => (args.session.clone(), prebake::exec::ExecRequest::from(&*args)),
             other => panic!("{words:?}: {other:?}"),
         };
         let (session, request) = exec(&["-it", "-e", "A=1", "-w", "/w", "-u", "app", "work", "sh", "-c", "ls -i", "-t"]);
