@@ -4,9 +4,12 @@ use super::{RawMode, window};
 use prebake::error::{Error, Result};
 use prebake::run::console::{Control, ControlCommand};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH, SIGXFSZ};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::flag;
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 use std::any::Any;
-use std::io::{self, ErrorKind, Read};
+use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -25,10 +28,11 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 /// does if nobody has looked at the one before.
 #[derive(Debug)]
 pub struct Signals {
-    wake: UnixStream,
-    /// Those that ask to end come first.
-    arrived: Vec<(i32, Arc<AtomicBool>)>,
-    window: Arc<AtomicBool>,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// Those that ask to end, and whether they have arrived and nobody has looked.
+    ending: Vec<(i32, Arc<AtomicBool>)>,
+    /// Those that nobody has looked at.
+    arrived: BTreeSet<i32>,
 }
 
 impl Signals {
@@ -36,71 +40,58 @@ impl Signals {
     /// on, not a signal.
     pub fn catch() -> Result<Self> {
         let catch = || -> io::Result<Self> {
-            let (wake, waker) = UnixStream::pair()?;
-            wake.set_nonblocking(true)?;
             let watch = |signal| {
                 let arrived = Arc::default();
-                if ENDING.contains(&signal) {
-                    // A process that hangs, say in writing to a pipe that nobody reads, is to be ended by the second signal. This comes before
-                    // the flag is set.
-                    flag::register_conditional_default(signal, Arc::clone(&arrived))?;
-                }
-                // The flag is set before the pipe is written to.
-                flag::register(signal, arrived.clone())?;
-                pipe::register(signal, waker.try_clone()?)?;
+                // A process that hangs, say in writing to a pipe that nobody reads, is to be ended by the second signal. This comes before the flag
+                // is set.
+                flag::register_conditional_default(signal, Arc::clone(&arrived))?;
+                flag::register(signal, Arc::clone(&arrived))?;
                 Ok::<_, io::Error>((signal, arrived))
             };
-            let arrived = ENDING.into_iter().chain(FREE).chain(OTHERS).chain(REAL_TIME).map(watch).collect::<io::Result<_>>()?;
-            let (_, window) = watch(SIGWINCH)?;
+            let ending = ENDING.into_iter().map(watch).collect::<io::Result<_>>()?;
             flag::register(SIGXFSZ, Arc::default())?;
-            Ok(Self { wake, arrived, window })
+            let (wake, waker) = UnixStream::pair()?;
+            let all = ENDING.into_iter().chain(FREE).chain(OTHERS).chain(REAL_TIME).chain([SIGWINCH]);
+            let delivery = SignalDelivery::with_pipe(wake, waker, SignalOnly, all)?;
+            Ok(Self { delivery, ending, arrived: BTreeSet::new() })
         };
         catch().map_err(|source| Error::Host { what: "catch signals", source })
     }
 
     /// A signal that asks to end and has arrived since the last call.
     pub fn take_ending(&mut self) -> Option<i32> {
-        self.drain();
-        take_first(&self.arrived[..ENDING.len()])
+        self.arrived.extend(self.delivery.pending());
+        let (signal, arrived) = self.ending.iter().find(|(signal, _)| self.arrived.remove(signal))?;
+        arrived.store(false, Ordering::Relaxed);
+        Some(*signal)
     }
 
     /// From here on a signal that asks to end ends the process by itself: nobody looks any more.
     pub fn release(self) {
-        self.arrived[..ENDING.len()].iter().for_each(|(_, arrived)| arrived.store(true, Ordering::Relaxed));
+        self.ending.iter().for_each(|(_, arrived)| arrived.store(true, Ordering::Relaxed));
     }
-
-    /// Empties the pipe. The flags are looked at after that, so that no signal is missed.
-    fn drain(&mut self) {
-        let mut bytes = [0; 64];
-        loop {
-            match self.wake.read(&mut bytes) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return,
-            }
-        }
-    }
-}
-
-fn take_first(arrived: &[(i32, Arc<AtomicBool>)]) -> Option<i32> {
-    arrived.iter().find(|(_, arrived)| arrived.swap(false, Ordering::Relaxed)).map(|&(signal, _)| signal)
 }
 
 impl Control for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.delivery.get_read().as_fd()
     }
 
     fn take(&mut self) -> Option<ControlCommand> {
-        self.drain();
-        if let Some(signal) = take_first(&self.arrived) {
+        if let Some(signal) = self.take_ending() {
             return Some(ControlCommand::Signal(signal));
         }
-        if self.window.swap(false, Ordering::Relaxed) {
-            return window().map(ControlCommand::Resize);
+        let changes_window = self.arrived.remove(&SIGWINCH);
+        match self.arrived.pop_first() {
+            Some(signal) => {
+                self.arrived.extend(changes_window.then_some(SIGWINCH));
+                Some(ControlCommand::Signal(signal))
+            }
+            None if changes_window => window().map(ControlCommand::Resize),
+            None => None,
         }
-        None
     }
+
     fn raw_mode(&mut self) -> io::Result<Option<Box<dyn Any>>> {
         Ok(Some(Box::new(RawMode::enter()?)))
     }
@@ -130,7 +121,7 @@ mod tests {
         assert!(is_readable(&signals));
         assert_eq!([(); 3].map(|()| signals.take()), [SIGHUP, SIGUSR1, 64].map(|signal| Some(ControlCommand::Signal(signal))));
         // There may be no window.
-        assert!(signals.window.load(Ordering::Relaxed));
+        assert!(signals.arrived.contains(&SIGWINCH));
         assert!(!matches!(signals.take(), Some(ControlCommand::Signal(_))));
         assert_eq!(signals.take(), None);
         assert!(!is_readable(&signals));
