@@ -124,6 +124,11 @@ impl Plan {
     /// A run of `files` of which nothing is saved.
     pub fn without_session(context: &Context, request: &RunRequest, files: Files, mode: Mode) -> Result<Self> {
         let saved = files.saved(context)?;
+        Self::of_files(context, request, files, saved, mode)
+    }
+
+    /// The same of files whose snapshot is open.
+    fn of_files(context: &Context, request: &RunRequest, files: Files, saved: Option<Saved>, mode: Mode) -> Result<Self> {
         Ok(Self {
             machine: files.machine(context)?,
             mode: mode_of(request, saved.as_ref(), mode)?,
@@ -144,6 +149,7 @@ impl Plan {
         mode: Mode,
         (name, image): (&str, Option<&reference::Resolved>),
     ) -> Result<Self> {
+        let mut saved = None;
         let origin = || {
             let place = |path: &Path| match image {
                 Some(_) => Ok(FileRef::Store(path.file_name().unwrap_or_default().to_string_lossy().into_owned())),
@@ -153,7 +159,8 @@ impl Plan {
                 }
             };
             let base = files.snapshot.as_deref().ok_or_else(|| Error::SessionBase { name: name.into() })?;
-            let mode = mode_of(request, files.saved(context)?.as_ref(), mode)?;
+            saved = files.saved(context)?;
+            let mode = mode_of(request, saved.as_ref(), mode)?;
             Ok(Origin {
                 reference: image.map(|image| image.reference.clone()),
                 image: image.map(|image| image.digest),
@@ -168,7 +175,7 @@ impl Plan {
         };
         let store = Store::open(context)?;
         match Sessions::of(&store)?.hold(name, origin)? {
-            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::without_session(context, request, files, mode)? }),
+            Attempt::New(session) => Ok(Self { session: Some(session), ..Self::of_files(context, request, files, saved, mode)? }),
             Attempt::Saved(session) => Self::resume(context, session, &store),
             Attempt::InUse => Err(Error::SessionInUse { name: name.into() }),
         }

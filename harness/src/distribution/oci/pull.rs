@@ -265,12 +265,11 @@ pub(crate) fn intact(store: &Store, place: &Path, layer: Sha256) -> Result<Optio
 pub(super) fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<bool> {
     let file = HostFile::open("file of the store", place)?;
     let before = Stamp::of(file.file());
-    let remembered = ledger.recall(file.file());
+    if ledger.recall(file.file()).is_some() {
+        return Ok(true);
+    }
     if place.extension().is_none_or(|ending| ending != SNAPSHOT_ENDING) {
         let read = |source| Error::Read { what: "file of the store", path: place.into(), source };
-        if remembered.is_some() {
-            return Ok(true);
-        }
         let is_intact = Sha256::of_file(file.file()).map_err(read)? == layer;
         if is_intact {
             ledger.remember(file.file(), before, ledger::digest_of(file.file(), place)?);
@@ -278,13 +277,9 @@ pub(super) fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<boo
         return Ok(is_intact);
     }
     let Ok(snapshot) = Snapshot::open(&file) else { return Ok(false) };
-    let content = snapshot.header().content_digest;
-    if remembered == Some(content) {
-        return Ok(true);
-    }
     let is_intact = snapshot.verify_all().is_ok();
     if is_intact {
-        ledger.remember(file.file(), before, content);
+        ledger.remember(file.file(), before, snapshot.header().content_digest);
     }
     Ok(is_intact)
 }
