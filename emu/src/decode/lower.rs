@@ -40,40 +40,41 @@ pub fn lower(instruction: &Instruction, size: CodeSize, offset: u16, retired: u8
                 }
                 registers += 1;
             }
-            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
-                op.set_target(instruction.near_branch_target());
-            }
-            OpKind::FarBranch16 => {
-                op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch16().into() });
-            }
-            OpKind::FarBranch32 => {
-                op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch32() });
-            }
-            OpKind::Immediate8_2nd => op.set_second_immediate(instruction.immediate8_2nd()),
-            OpKind::Memory => {
-                op.code = Opcode::of(instruction.code(), true);
-                memory_operand(instruction, size, &mut op);
-            }
-            kind @ (OpKind::MemorySegSI
-            | OpKind::MemorySegDI
-            | OpKind::MemorySegESI
-            | OpKind::MemorySegEDI
-            | OpKind::MemorySegRSI
-            | OpKind::MemorySegRDI
-            | OpKind::MemoryESDI
-            | OpKind::MemoryESEDI
-            | OpKind::MemoryESRDI) => string_operand(instruction, kind, size, &mut op),
-            _ => op.immediate = instruction.immediate(operand),
+            kind => other_operand(&mut op, instruction, (operand, kind), size),
         }
     }
-    if instruction.is_string_instruction() {
-        op.set_repeat(match (instruction.has_repne_prefix(), instruction.has_rep_prefix()) {
-            (true, _) => Repeat::Repne,
-            (false, true) => Repeat::Rep,
-            (false, false) => Repeat::Once,
-        });
-    }
     op
+}
+
+/// Any operand but a register. Out of line, so that nothing of it is computed ahead of the loop over operands.
+#[inline(never)]
+fn other_operand(op: &mut Op, instruction: &Instruction, (operand, kind): (u32, OpKind), size: CodeSize) {
+    match kind {
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
+            op.set_target(instruction.near_branch_target());
+        }
+        OpKind::FarBranch16 => {
+            op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch16().into() });
+        }
+        OpKind::FarBranch32 => {
+            op.set_far_target(FarTarget { selector: instruction.far_branch_selector(), offset: instruction.far_branch32() });
+        }
+        OpKind::Immediate8_2nd => op.set_second_immediate(instruction.immediate8_2nd()),
+        OpKind::Memory => {
+            op.code = Opcode::of(instruction.code(), true);
+            memory_operand(instruction, size, op);
+        }
+        OpKind::MemorySegSI
+        | OpKind::MemorySegDI
+        | OpKind::MemorySegESI
+        | OpKind::MemorySegEDI
+        | OpKind::MemorySegRSI
+        | OpKind::MemorySegRDI
+        | OpKind::MemoryESDI
+        | OpKind::MemoryESEDI
+        | OpKind::MemoryESRDI => string_operand(instruction, kind, size, op),
+        _ => op.immediate = instruction.immediate(operand),
+    }
 }
 
 /// The number under which handlers find a register of whatever class.
@@ -146,6 +147,13 @@ fn string_operand(instruction: &Instruction, kind: OpKind, size: CodeSize, op: &
             OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => AddressMode::BITS32,
             _ => AddressMode::BITS64,
         };
+    if instruction.is_string_instruction() {
+        op.set_repeat(match (instruction.has_repne_prefix(), instruction.has_rep_prefix()) {
+            (true, _) => Repeat::Repne,
+            (false, true) => Repeat::Rep,
+            (false, false) => Repeat::Once,
+        });
+    }
     if matches!(kind, OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI) {
         return;
     }
