@@ -11,6 +11,7 @@ use emu::cache::Limits;
 use emu::machine::{Config, Entropy, Machine, Stop};
 use emu::vcpu::Clock;
 use prebake::context::{Context, Folders};
+use prebake::distribution::store::Store;
 use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
 use prebake::machine::Engine;
@@ -24,11 +25,13 @@ use prebake::run::attended::{AttendOptions, Attended, Ending};
 use prebake::run::console::{Control, ControlCommand, Input, InputSource, Terminal};
 use proptest::prelude::*;
 use protocol::{ANSWER, AfterExit, GuestMessage, HostMessage, Mode};
-use snapshot::{GROUP_SIZE, HotPages, PAGES_PER_GROUP, ReadAt, Snapshot, Space};
+use snapshot::{GROUP_SIZE, HotPages, PAGES_PER_GROUP, ReadAt, Snapshot, Space, Travelling, TravellingPages};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Cursor, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -270,10 +273,56 @@ impl Control for NoCommands {
     }
 }
 
+/// Where the memory of a restored machine comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// The snapshot's file is mapped, as where it is in the store.
+    Mapped,
+    /// It is read when the guest touches it.
+    Read,
+    /// The same of the form in which it travels.
+    Streamed,
+}
+
+impl Memory {
+    fn ram(self, saved: &Saved) -> Ram {
+        let (size, snapshot) = (saved.machine().ram_size, saved.snapshot().unwrap());
+        let of_pages = |pages: Box<dyn PageSource>| Ram::of_pages(Box::new(VecBacking::new(size as usize).unwrap()), pages);
+        match self {
+            Self::Mapped => {
+                assert!(saved.is_kept());
+                Ram::new(Box::new(saved.memory(Space::Ram, size).unwrap()))
+            }
+            Self::Read => of_pages(Box::new(snapshot)),
+            Self::Streamed => {
+                let mut packed = Cursor::new(Vec::new());
+                snapshot::pack(&snapshot, &mut packed).unwrap();
+                let travelling = Travelling::open(InMemory(packed.into_inner())).unwrap();
+                of_pages(Box::new(Streamed(TravellingPages::new(Rc::new(travelling)).unwrap())))
+            }
+        }
+    }
+}
+
+/// Pages of a snapshot in the form in which it travels.
+struct Streamed(TravellingPages<InMemory>);
+
+impl PageSource for Streamed {
+    fn pages(&self) -> Vec<u64> {
+        self.0.travelling().page_numbers(Space::Ram).collect()
+    }
+    fn read(&mut self, number: u64, group: &mut [u8; GROUP_SIZE]) -> Result<u16, snapshot::Error> {
+        self.0.read(Space::Ram, number, group)
+    }
+}
+
 /// Restores the baked snapshot as `run` does, but for randomness, lets it execute `script` under the virtual clock, and saves it.
-fn restored_and_saved(script: &[u8]) -> Vec<u8> {
-    let context = Context::silent(Folders::default());
-    let saved = Saved::open(&context, &at_barrier()).unwrap();
+fn restored_and_saved(script: &[u8], memory: Memory) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let context = Context::silent(Folders::below(folder.path(), Path::new("")));
+    let place = Store::open(&context).unwrap().named("baked.snap");
+    fs::copy(at_barrier(), &place).unwrap();
+    let saved = Saved::open(&context, &place).unwrap();
     let mut sections = saved.sections();
     sections.take::<BakeState>(0).unwrap();
     sections.take::<TranscriptState>(0).unwrap();
@@ -281,8 +330,7 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
     let mut parts = ConfigBuilder::open(&context, &Devices::default(), Verify::Always, &Program::default(), None).unwrap();
     let seed = seed(Randomness::Published).unwrap();
     let config = parts.take_config(&output, ClockSource::Virtual, Randomness::Published, Some(seed)).unwrap();
-    let ram = Ram::new(Box::new(saved.memory(Space::Ram, saved.machine().ram_size).unwrap()));
-    let machine = Machine::restore(config, ram, &mut sections).unwrap();
+    let machine = Machine::restore(config, memory.ram(&saved), &mut sections).unwrap();
 
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(script).unwrap();
@@ -297,11 +345,13 @@ fn restored_and_saved(script: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_script_leaves_the_same_machine_every_time() {
+fn a_script_leaves_the_same_machine_every_time_wherever_its_memory_comes_from() {
     let script = b"head -c 100 /dev/urandom > /tmp/a; sleep 7; ls -l / > /tmp/b; exit 5\n";
-    let first = restored_and_saved(script);
-    assert!(first == restored_and_saved(script));
-    assert!(first != restored_and_saved(b"exit 5\n"));
+    let first = restored_and_saved(script, Memory::Mapped);
+    for memory in [Memory::Mapped, Memory::Read, Memory::Streamed] {
+        assert!(first == restored_and_saved(script, memory), "{memory:?}");
+        assert!(first != restored_and_saved(b"exit 5\n", memory), "{memory:?}");
+    }
 }
 
 /// Pages of a snapshot, of which some are all that there is.
