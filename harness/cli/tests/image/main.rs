@@ -372,6 +372,9 @@ fn a_small_image_takes_no_large_memory() {
     let attributes = |count| (0..count).fold(Layer::new(), |layer, _| layer.pax(&[("SCHILY.xattr.user.long", &long)]).folder("etc", 0o755));
     assert!(try_with(attributes(4), Limits { memory: 1 << 20, ..limits }).is_ok());
     is_refused(try_with(attributes(10), Limits { memory: 1 << 20, ..limits }), "image-too-much", &[words]);
+    let contents = |count: u32| (0..count).fold(Layer::new(), |layer, n| layer.file(&n.to_string(), "1"));
+    assert!(try_with(contents(1000), Limits { memory: 600_000, ..limits }).is_ok());
+    is_refused(try_with(contents(1000), Limits { memory: 500_000, ..limits }), "image-too-much", &[words]);
     let names = |count: u32| (0..count).fold(Layer::new().file("a", ""), |layer, n| layer.link(&format!("{n}{}", "l".repeat(80)), "a"));
     is_refused(try_with(names(4000), Limits { memory: 1 << 20, ..limits }), "image-too-much", &[words]);
     // So many empty directories have four kilobytes each in the file system, which are not held in memory, and it may be too large.
@@ -379,6 +382,15 @@ fn a_small_image_takes_no_large_memory() {
     let image = try_with(folders(1000), Limits { memory: 2 << 20, ..limits }).unwrap();
     assert!(erofs::Filesystem::of(&image.tree, 4_000_000).is_err());
     assert!(written(&image).len() > 4_000_000);
+}
+
+#[test]
+fn names_in_an_archive_take_no_large_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved.tar");
+    let long = |n: u8| vec![b'a' + n; 1_000_000];
+    fs::write(&saved, (0..20).fold(Layer::new(), |layer, n| layer.pax(&[("path", &long(n))]).file("x", "")).done()).unwrap();
+    is_refused(read(&saved), "image-too-much", &["16777216 bytes of names"]);
 }
 
 #[test]

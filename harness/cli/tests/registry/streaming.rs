@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
 
@@ -225,6 +225,53 @@ fn a_layer_that_is_not_there_is_an_error_if_it_is_needed() {
         assert!(output.status.code() == Some(125) && text(&output.stderr).contains("404"), "{layer}: {}", text(&output.stderr));
     }
     gone("kernel").says_hello();
+}
+
+/// How a registry answers a request for a part of a layer, as it should not.
+type Lie = fn(&HttpRequest, &Arc<AtomicU64>) -> Fault;
+
+fn part(from: u64, to: u64) -> String {
+    format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{to}/*\r\nConnection: close\r\n\r\n")
+}
+
+const LIES: [(&str, Lie); 8] = [
+    ("another part", |request, _| {
+        let (from, to) = range_of(request).unwrap();
+        Fault::Answer([part(from + 1, to + 1).into_bytes(), vec![0; 100]].concat())
+    }),
+    ("no part", |_, _| Fault::status("206 Partial Content", "", "text")),
+    ("a part without end", |request, taken| {
+        let (from, to) = range_of(request).unwrap();
+        Fault::Flood(part(from, to), taken.clone())
+    }),
+    ("all of it, without end", |_, taken| Fault::Flood("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".into(), taken.clone())),
+    ("something else", |request, _| {
+        let (from, to) = range_of(request).unwrap();
+        Fault::Answer([part(from, to).into_bytes(), vec![0x5a; (to - from + 1) as usize]].concat())
+    }),
+    ("a circle", |_, _| Fault::status("307 Temporary Redirect", "Location: ?again\r\n", "")),
+    ("a file of this host", |_, _| Fault::status("302 Found", "Location: file:///etc/passwd\r\n", "")),
+    ("no such part", |_, _| Fault::status("416 Range Not Satisfiable", "", "")),
+];
+
+#[test]
+fn whatever_a_registry_answers_nothing_of_it_is_run_or_kept() {
+    let tries = LIES.map(|(name, lie)| {
+        std::thread::spawn(move || {
+            let taken = Arc::new(AtomicU64::new(0));
+            let count = taken.clone();
+            let user = User::behind(move |kind, request, _| if kind == "snapshot" { lie(request, &count) } else { Fault::None });
+            let output = run(&mut user.hello(), b"");
+            let message = text(&output.stderr);
+            assert!(output.status.code() == Some(125) && output.stdout.is_empty(), "{name}: {message}");
+            assert!(!message.contains("root:") && user.stored().is_empty(), "{name}: {message}");
+            assert!(taken.load(Ordering::Relaxed) < 64 << 20, "{name}: {taken:?} bytes were taken");
+            // Nor is anything left of it that another run would trip over.
+            let user = User { proxy: Proxy::before(&user.world.registry.address, |_, _| Fault::None), ..user };
+            user.says_hello();
+        })
+    });
+    tries.into_iter().for_each(|tried| tried.join().unwrap());
 }
 
 #[test]

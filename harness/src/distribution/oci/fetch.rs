@@ -323,7 +323,7 @@ impl<'a> Pull<'a> {
         let stream = Stream { registry: self.registry, layers: &coming, all: &early.watcher.all, watch: &watch };
         let streamed = self.registry.wait(stream.run());
         coming.iter().for_each(|layer| layer.file.end());
-        self.keep_room(missing, streamed)
+        self.keep_useful(missing, streamed)
     }
 
     fn coming(&self, layer: &Descriptor) -> Result<ComingLayer> {
@@ -354,15 +354,17 @@ impl<'a> Pull<'a> {
             }
         });
         let fetched = self.registry.wait(try_join_all(fetches));
-        self.keep_room(layers, fetched)?;
+        self.keep_useful(layers, fetched)?;
         self.context.notice(Notice::Fetched { bytes: total });
         Ok(())
     }
 
-    /// On a full disk half a file is worth less than the room that it takes.
-    fn keep_room<T>(&self, layers: &[&Descriptor], fetched: Result<T>) -> Result<T> {
+    /// Removes what has come of layers if it is of no use: on a full disk half a file is worth less than the room that it takes, and what a registry has sent
+    /// that does not keep to the protocol is hardly what was asked for.
+    fn keep_useful<T>(&self, layers: &[&Descriptor], fetched: Result<T>) -> Result<T> {
         fetched.inspect_err(|error| {
-            if error.kind() == "disk-full" {
+            let is_nonsense = matches!(error, Error::Oci(error) if matches!(**error, OciError::Protocol { .. }));
+            if is_nonsense || error.kind() == "disk-full" {
                 layers.iter().for_each(|layer| drop(fs::remove_file(self.store.partial(layer.digest))));
             }
         })

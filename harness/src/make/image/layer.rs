@@ -68,7 +68,7 @@ impl Layers {
         let inodes = self.tree.count() as u64 - 1;
         let limits = [
             ("files", inodes, self.limits.entries),
-            ("bytes of memory for files, names and attributes", self.tree.memory(), self.limits.memory),
+            ("bytes of memory for files, names and attributes", self.tree.memory() + self.spool.memory(), self.limits.memory),
         ];
         match limits.into_iter().find(|(_, found, limit)| found > limit) {
             Some((what, _, limit)) => Err(ImageError::TooMuch { what, limit }),

@@ -11,6 +11,9 @@ use std::path::Path;
 /// Zeroes are looked for in pieces of so many bytes: no hole is smaller, and each begins at a multiple of it.
 pub const UNIT: u64 = 64 << 10;
 
+/// Bytes of memory that the place of a piece takes, with what is made of it until the machine is written.
+const PIECE: u64 = 128;
+
 /// Bytes of a file that lie together in the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -93,6 +96,11 @@ impl Spool {
         }
         self.length += length;
         Ok(())
+    }
+
+    /// Bytes of memory that the places of what is in it take, about.
+    pub fn memory(&self) -> u64 {
+        self.pieces * PIECE
     }
 
     /// Bytes that are in it.

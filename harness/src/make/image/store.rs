@@ -79,6 +79,8 @@ enum Member {
 
 /// Members of an archive. Those of images have some for each layer.
 const MAX_MEMBERS: usize = 100_000;
+/// Bytes of their names.
+const MAX_NAMES: usize = 16 << 20;
 /// Links to links.
 const MAX_LINKS: usize = 8;
 
@@ -146,7 +148,12 @@ impl Members {
         let file = seekable(place, folder, limit)?;
         let mut archive = Archive::new(&name, &file);
         let mut members = BTreeMap::new();
+        let mut names = 0;
         while let Some(entry) = archive.next()? {
+            names += entry.path.len() + entry.link.len();
+            if names > MAX_NAMES {
+                return Err(ImageError::TooMuch { what: "bytes of names in its archive", limit: MAX_NAMES as u64 });
+            }
             let path = normal(&entry.path);
             let folder = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |slash| &path[..=slash]);
             let member = match entry.kind {
