@@ -5,8 +5,9 @@ import { type NetworkOptions, parseReference, PrebakeError, Vm } from "prebake";
 import { dropped, FOLDER, showFiles, upload } from "./files.js";
 import { type Image, imageIn, isReference, listImages } from "./images.js";
 import { network, networkChooser, ownRelay } from "./network.js";
+import { remember, remembered } from "./remember.js";
 import { holdSession, listSessions, removeSession, Session, type SessionInfo } from "./sessions.js";
-import { forget as forgetKept, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
+import { forget as forgetKept, hasStorage, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
 import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
 
@@ -19,8 +20,6 @@ type Running = { readonly vm: Vm; readonly image: Image; readonly session: Sessi
 /** Milliseconds that a guest may say nothing for, and that it has after it did, before the page does other things. */
 const LONGEST_SILENCE = 5000;
 const AFTER_ANSWER = 300;
-
-const hasStorage = typeof navigator.storage?.getDirectory === "function";
 
 const parameters = new URLSearchParams(location.search);
 const view = new TerminalView((text) => void typed(text));
@@ -59,10 +58,11 @@ async function start(image: Image, session: Session | undefined, options: StartO
   view.terminal.reset();
   if (resumed) await showScreen(await session!.screen());
   try {
+    const keeps = await hasStorage();
     const machine = await machineOf(image);
     const vm = await Vm.restore({
       machine,
-      ...(machine === image.machine && hasStorage && { keepMachineIn: { opfs: machinePath(image) } }),
+      ...(machine === image.machine && keeps && { keepMachineIn: { opfs: machinePath(image) } }),
       snapshot: await snapshotOf(image),
       ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
       ...(resumed && { changes: { opfs: session!.statePath } }),
@@ -116,6 +116,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   await pause(AFTER_ANSWER);
   view.drawFast();
   workOffline();
+  if (!(await hasStorage())) return;
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
     const { kind, message } = PrebakeError.of(error, "io");
@@ -226,14 +227,12 @@ async function leave(): Promise<void> {
 
 /** Goes on with a session, or starts it. If another tab has it, this one is told. */
 async function resume(name: string, image: Image, options?: StartOptions): Promise<void> {
-  let session: Session | undefined;
-  try {
-    await leave();
-    session = await holdSession(name, image);
-  } catch {
-    toast("This browser keeps no files for the page, so nothing is saved.", true);
+  await leave();
+  if (!(await hasStorage())) {
+    toast("This browser keeps no files for the page, as in a private window, so nothing is saved.", true);
     return start(image, undefined, options);
   }
+  const session = await holdSession(name, image);
   if (!session) {
     toast(`The session ${name} is open in another tab. This one is fresh, and is not saved.`, true);
     return start(image, undefined, options);
@@ -243,7 +242,7 @@ async function resume(name: string, image: Image, options?: StartOptions): Promi
     session.leave();
     return fresh(image, options);
   }
-  localStorage.setItem("session", name);
+  remember("session", name);
   return start(session.origin.image, session, options);
 }
 
@@ -428,7 +427,7 @@ async function main(): Promise<void> {
   // What a link asks for does not touch what was saved, nor is any of that sent through a relay that a link names.
   if (relay !== null) return startUnsaved(first, { ...(command !== null && { command }), relay: { wisp: relay } });
   if (command !== null) return withRelay(first, (options) => startUnsaved(first, { command, ...options }));
-  const last = sessions.find(({ name }) => name === localStorage.getItem("session"));
+  const last = sessions.find(({ name }) => name === remembered("session"));
   if (!image && last) return resume(last.name, last.image);
   const isKnown = listed.includes(first) || sessions.some(({ image }) => image.name === first.name);
   return isKnown ? resume(first.name, first) : withRelay(first, (options) => resume(first.name, first, options));

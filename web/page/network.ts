@@ -1,6 +1,7 @@
 // The network of the page's machines: what the user has chosen.
 
 import type { NetworkOptions } from "prebake";
+import { remember, remembered } from "./remember.js";
 import { make } from "./view.js";
 
 const KEY = "network";
@@ -22,7 +23,7 @@ const KINDS: readonly (readonly [Kind, string, string])[] = [
 
 function chosen(): Choice {
   try {
-    const { kind, relay } = JSON.parse(localStorage.getItem(KEY) ?? "") as Choice;
+    const { kind, relay } = JSON.parse(remembered(KEY) ?? "") as Choice;
     if (KINDS.some(([known]) => known === kind)) return { kind, relay: String(relay) };
   } catch {
     // Nothing was chosen.
@@ -68,7 +69,7 @@ export function networkChooser(changed: () => void): HTMLElement {
   const store = (): void => {
     show();
     if (!address.hidden && !address.reportValidity()) return;
-    localStorage.setItem(KEY, JSON.stringify({ kind: select.value, relay: address.value.trim() }));
+    remember(KEY, JSON.stringify({ kind: select.value, relay: address.value.trim() }));
     changed();
   };
   select.onchange = () => {

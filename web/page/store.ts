@@ -15,6 +15,16 @@ export function machinePath(image: Image): string {
   return `${MACHINES}/${image.machine.digest}.wasm`;
 }
 
+/** Whether the browser keeps files for the page. Some do not in a private window, where they say so only when they are asked. */
+export async function hasStorage(): Promise<boolean> {
+  try {
+    await navigator.storage.getDirectory();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A directory of the browser's storage; undefined if it is not there. */
 export async function directory(path: string): Promise<FileSystemDirectoryHandle | undefined> {
   try {

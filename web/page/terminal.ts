@@ -7,6 +7,7 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { type ITheme, Terminal } from "@xterm/xterm";
+import { remember, remembered } from "./remember.js";
 import { element, make } from "./view.js";
 
 const DARK: ITheme = {
@@ -92,7 +93,7 @@ export class TerminalView {
   });
   private readonly fit = new FitAddon();
   private readonly serializer = new SerializeAddon();
-  private theme: Theme = (localStorage.getItem("theme") as Theme | null) ?? "auto";
+  private theme: Theme = (remembered("theme") as Theme | null) ?? "auto";
   private isFast = false;
   private control = false;
   private controlKey: HTMLButtonElement | undefined;
@@ -101,7 +102,7 @@ export class TerminalView {
   constructor(private readonly send: (text: string) => void) {
     this.setTheme(this.theme);
     prefersLight.addEventListener("change", () => this.setTheme(this.theme));
-    this.setScreenReader(localStorage.getItem("screen-reader") === "on");
+    this.setScreenReader(remembered("screen-reader") === "on");
   }
 
   open(): void {
@@ -114,6 +115,18 @@ export class TerminalView {
     this.fit.fit();
     new ResizeObserver(() => this.fit.fit()).observe(element("terminal"));
     terminal.onData((text) => this.send(this.withControl(text)));
+    // What is pasted may not end its own brackets: what is behind them would be run.
+    element("terminal").addEventListener(
+      "paste",
+      (event) => {
+        const text = event.clipboardData?.getData("text/plain");
+        if (text === undefined || !terminal.modes.bracketedPasteMode) return;
+        event.preventDefault();
+        event.stopPropagation();
+        terminal.paste(text.replaceAll("\x1b", "␛"));
+      },
+      { capture: true },
+    );
     terminal.attachCustomKeyEventHandler((event) => {
       if (event.key !== "F6") return true;
       if (event.type === "keydown") element("save").parentElement?.querySelector<HTMLButtonElement>("button:enabled")?.focus();
@@ -147,7 +160,7 @@ export class TerminalView {
 
   setTheme(theme: Theme): void {
     this.theme = theme;
-    localStorage.setItem("theme", theme);
+    remember("theme", theme);
     const isLight = theme === "light" || (theme === "auto" && prefersLight.matches);
     const colours = isLight ? LIGHT : DARK;
     document.documentElement.dataset["theme"] = isLight ? "light" : "dark";
@@ -164,7 +177,7 @@ export class TerminalView {
 
   setScreenReader(on: boolean): void {
     this.terminal.options.screenReaderMode = on;
-    localStorage.setItem("screen-reader", on ? "on" : "off");
+    remember("screen-reader", on ? "on" : "off");
   }
 
   setFontSize(size: number): void {

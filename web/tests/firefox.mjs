@@ -1,14 +1,15 @@
 // Firefox, as Debian has it, driven by WebDriver BiDi.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import WebSocket from "ws";
 
-/** Starts Firefox. Resolves to what drives one tab of it. */
-export async function firefox(path) {
+/** Starts Firefox, all of whose windows may be private. Resolves to what drives one tab of it. */
+export async function firefox(path, isPrivate = false) {
   const profile = mkdtempSync(join(tmpdir(), "prebake-firefox-"));
+  if (isPrivate) writeFileSync(join(profile, "user.js"), 'user_pref("browser.privatebrowsing.autostart", true);\n');
   const child = spawn(path, ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"], { stdio: ["ignore", "ignore", "pipe"] });
   const gone = new Promise((resolve) => child.once("exit", resolve));
   const stop = async () => {

@@ -1,7 +1,7 @@
 // The page in Firefox: its first steps.
 
 import { existsSync } from "node:fs";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Site } from "./browser.js";
 import { firefox } from "./firefox.mjs";
 
@@ -13,10 +13,8 @@ let browser: Awaited<ReturnType<typeof firefox>> | undefined;
 beforeAll(async () => {
   site = await Site.start();
 });
-afterAll(async () => {
-  await browser?.stop();
-  site?.stop();
-});
+afterEach(() => browser?.stop());
+afterAll(() => site?.stop());
 
 const SCREEN = `(() => {
   const { active } = globalThis.prebake.terminal.buffer;
@@ -51,4 +49,14 @@ test.skipIf(!existsSync(path))("Firefox: a prompt, a command, and a reload that 
   await browser.evaluate(`globalThis.prebake.terminal.focus()`);
   await browser.type("echo it is $X\n");
   await until(/\nit is kept\n/);
+});
+
+test.skipIf(!existsSync(path))("Firefox: a private window runs machines, and says that nothing is saved", async () => {
+  browser = await firefox(path, true);
+  await browser.goto(site.url);
+  await until(/#$/);
+  await browser.type("uname -m\n");
+  await until(/\nx86_64\n[^\n]*#$/);
+  expect(await browser.evaluate(`document.getElementById("toasts").innerText`)).toMatch(/^This browser keeps no files for the page/);
+  expect(await browser.evaluate(`document.getElementById("status-text").innerText`)).toBe("Running · not saved");
 });

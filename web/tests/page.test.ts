@@ -30,8 +30,9 @@ afterAll(async () => {
 
 afterEach(() => context?.close());
 
-async function open(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
+async function open(address = "", options: Parameters<Browser["newContext"]>[0] = {}, before?: () => void): Promise<Page> {
   context = await browser.newContext({ viewport: { width: 1100, height: 640 }, colorScheme: "dark", ...options });
+  if (before) await context.addInitScript(before);
   const page = await context.newPage();
   await page.goto(url + address);
   return page;
@@ -295,6 +296,40 @@ test("a guest may write to the clipboard, and cannot read it", async () => {
   await page.keyboard.press("Control+c");
   await page.keyboard.type(String.raw`printf '\033]52;c;%s\007' "$(printf word | base64)"` + "\n");
   expect(await heard("written: ")).toBe("written: word");
+});
+
+test("what is pasted cannot end its own brackets", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  await page.keyboard.type(String.raw`printf '\033[?2004h'; cat >/dev/null` + "\n");
+  await page.waitForFunction(() => {
+    const { prebake } = globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } };
+    return prebake.terminal.modes.bracketedPasteMode;
+  });
+  await page.evaluate(() => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", "one\x1b[201~two");
+    document.activeElement!.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+  });
+  const [, echoed] = await until(page, /\^\[\[200~(.*)\^\[\[201~/);
+  expect(echoed).toBe("one␛[201~two");
+});
+
+test("a browser that keeps nothing for the page runs machines, and the page says that nothing is saved", async () => {
+  const page = await open("", {}, () => {
+    const refuse = (): never => {
+      throw new DOMException("denied", "SecurityError");
+    };
+    Object.defineProperty(globalThis, "localStorage", { get: refuse });
+    if ("storage" in navigator) navigator.storage.getDirectory = async () => refuse();
+  });
+  await page.locator(".toast.bad", { hasText: "keeps no files" }).waitFor();
+  expect(await run(page, "uname -m")).toBe("x86_64");
+  await page.locator("#status-text", { hasText: "not saved" }).waitFor();
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("button", { name: "Light", exact: true }).click();
+  expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("light");
+  expect(await page.locator(".toast").count()).toBe(1);
 });
 
 test("other documents beside the page are not taken for it without a network", async () => {
