@@ -20,7 +20,7 @@ export async function machineBytes(source: FileSource | MachineLayers, progress?
   await loadCore();
   if (typeof source === "object" && "layers" in source) return assemble(source, progress);
   let whole: number | undefined;
-  const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total));
+  const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total), true);
   try {
     const needed = await neededOf(file);
     whole = needed.reduce((sum, [start, end]) => sum + end - start, 0);

@@ -169,6 +169,8 @@ class PathFile extends LocalFile {
 }
 
 const CHUNK = 64 << 10;
+/** What comes of a file of which not all is wanted, until it is told what is. */
+const BEGINNING = 1 << 20;
 /** What is fetched out of turn, around what is missing. */
 const FETCHED_AT_ONCE = 4 * CHUNK;
 const TRIES = 4;
@@ -190,6 +192,8 @@ class ComingFile implements ReadableFile {
   private readonly has: Uint8Array;
   /** Bytes from the start that have come. */
   private streamed = 0;
+  /** How far the stream is let come. */
+  private limit: number;
   /** The chunk that a read wanted, and where in the file that read, or the chunk, ends. */
   private missing: { readonly chunk: number; readonly end: number } | undefined;
   failure: PrebakeError | undefined;
@@ -207,7 +211,9 @@ class ComingFile implements ReadableFile {
     private readonly version: string | null,
     body: ReadableStream<Uint8Array>,
     private readonly progress: Progress | undefined,
+    parts: boolean,
   ) {
+    this.limit = parts && ranges ? Math.min(BEGINNING, size) : size;
     this.bytes = new Uint8Array(size);
     this.has = new Uint8Array(Math.ceil(size / CHUNK));
     this.url = source.url;
@@ -241,7 +247,8 @@ class ComingFile implements ReadableFile {
       while (!isHere()) await this.change();
     }
     // What the stream brings next is not asked for twice, unless it stands still.
-    const deadline = performance.now() + (start < this.streamed + FETCHED_AT_ONCE ? PATIENCE : 0);
+    const isNext = start < Math.min(this.streamed + FETCHED_AT_ONCE, this.limit);
+    const deadline = performance.now() + (isNext ? PATIENCE : 0);
     while (!isHere() && performance.now() < deadline) await Promise.race([this.change(), pause(deadline - performance.now())]);
     if (!isHere()) await this.fetchRange(start, this.endOfMissing(missing.chunk));
     while (!isHere()) await this.change();
@@ -252,7 +259,10 @@ class ComingFile implements ReadableFile {
   async bring(parts: readonly (readonly [number, number])[]): Promise<void> {
     if (!this.ranges) return this.complete();
     const [head, ...others] = parts;
-    const stream = this.streamTo(head?.[1] ?? 0).then(() => this.enough.abort());
+    const stream = this.streamTo(head?.[1] ?? 0).then(() => {
+      this.enough.abort();
+      this.changed();
+    });
     const isMissing = ([start, end]: readonly [number, number]): boolean => {
       for (let chunk = Math.floor(start / CHUNK); chunk * CHUNK < end; chunk++) {
         if (!this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, end))) return true;
@@ -266,6 +276,8 @@ class ComingFile implements ReadableFile {
   }
 
   private async streamTo(end: number): Promise<void> {
+    this.limit = Math.max(this.limit, end);
+    this.changed();
     while (this.streamed < end && !this.failure) await this.change();
     if (this.failure) throw this.failure;
   }
@@ -277,6 +289,7 @@ class ComingFile implements ReadableFile {
   close(): void {
     this.stop.abort();
     this.enough.abort();
+    this.changed();
   }
 
   /** How far to fetch from a chunk on: some chunks more, but none that has come. */
@@ -330,6 +343,7 @@ class ComingFile implements ReadableFile {
     const reader = body.getReader();
     this.enough.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined));
     for (;;) {
+      while (this.streamed >= this.limit && this.limit < this.size && !this.enough.signal.aborted) await this.change();
       const { done, value } = await reader.read();
       if (done) return;
       if (this.streamed === this.size) return void reader.cancel().catch(() => undefined);
@@ -416,12 +430,12 @@ export function pathOf(source: FileSource): string | URL | undefined {
   return source instanceof URL && source.protocol === "file:" ? source : undefined;
 }
 
-/** Opens a file for reading. */
-export async function openFile(source: FileSource, progress?: Progress): Promise<ReadableFile> {
+/** Opens a file for reading. If only `parts` of it are wanted, no more than its beginning comes until `bring` tells which. */
+export async function openFile(source: FileSource, progress?: Progress, parts = false): Promise<ReadableFile> {
   const path = pathOf(source);
   if (path !== undefined) return openPath(path);
   const remote = urlOf(source);
-  if (remote) return openUrl(remote, progress);
+  if (remote) return openUrl(remote, progress, parts);
   if (source instanceof Uint8Array) return new MemoryFile(source);
   if (source instanceof Blob) return openBlob(source);
   // A URL is none of these.
@@ -456,7 +470,7 @@ async function openStored(path: string): Promise<ReadableFile> {
   }
 }
 
-async function openUrl(source: RemoteSource, progress?: Progress): Promise<ReadableFile> {
+async function openUrl(source: RemoteSource, progress?: Progress, parts = false): Promise<ReadableFile> {
   const response = await fetchFile(source);
   const length = Number(response.headers.get("content-length") ?? NaN);
   const isPlain = !response.headers.get("content-encoding") && response.body !== null;
@@ -469,7 +483,7 @@ async function openUrl(source: RemoteSource, progress?: Progress): Promise<Reada
     // Of another origin's headers, a page may not see this one.
     const said = response.headers.get("accept-ranges");
     const ranges = said === null && response.type === "cors" ? undefined : said === "bytes";
-    return new ComingFile(source, length, ranges, versionOf(response), response.body!, progress);
+    return new ComingFile(source, length, ranges, versionOf(response), response.body!, progress, parts);
   }
   if (size === undefined) return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
   const bytes = await bodyOf(response, size);

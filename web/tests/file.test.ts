@@ -1,0 +1,75 @@
+// Files on their way, without a server.
+
+import { randomBytes } from "node:crypto";
+import { afterEach, expect, test, vi } from "vitest";
+import { openFile } from "../dist/lib/file.js";
+
+const PIECE = 64 << 10;
+const SIZE = 8 << 20;
+const content = randomBytes(SIZE);
+const part = (start: number, end: number): Uint8Array<ArrayBuffer> => new Uint8Array(content.subarray(start, end));
+const isPart = (bytes: Uint8Array, start: number): boolean => content.subarray(start, start + bytes.length).equals(bytes);
+
+afterEach(() => vi.unstubAllGlobals());
+
+/** A server that sends a piece whenever one is asked for. Tells how much it has sent of the whole file, and which parts were asked for. */
+function serve(ranges: boolean): { whole(): number; asked: string[] } {
+  let whole = 0;
+  const asked: string[] = [];
+  const answer = async (_url: string, { headers }: { headers: Record<string, string> }): Promise<Response> => {
+    const [, start, last] = /^bytes=(\d+)-(\d+)$/.exec(headers["range"] ?? "") ?? [];
+    if (start !== undefined) {
+      asked.push(`${start}-${last}`);
+      return new Response(part(Number(start), Number(last) + 1), { status: 206 });
+    }
+    const pull = (controller: ReadableStreamDefaultController): void => {
+      controller.enqueue(part(whole, whole + PIECE));
+      whole += PIECE;
+      if (whole === SIZE) controller.close();
+    };
+    const body = new ReadableStream({ pull }, { highWaterMark: 0 });
+    return new Response(body, { headers: { "content-length": String(SIZE), ...(ranges && { "accept-ranges": "bytes" }) } });
+  };
+  vi.stubGlobal("fetch", answer);
+  return { whole: () => whole, asked };
+}
+
+/** What a read comes to, once its bytes are there. */
+async function read(file: Awaited<ReturnType<typeof openFile>>, offset: number, length: number): Promise<Uint8Array> {
+  for (;;) {
+    try {
+      return file.read(offset, length);
+    } catch (error) {
+      if (!file.pending) throw error;
+      await file.arrived();
+    }
+  }
+}
+
+test("of a file of which parts are wanted, nothing else comes", async () => {
+  const { whole, asked } = serve(true);
+  const file = await openFile("http://host/machine", undefined, true);
+  expect(isPart(await read(file, SIZE - 32, 32), SIZE - 32)).toBe(true);
+  await vi.waitFor(() => expect(whole()).toBe(1 << 20));
+  const end = 4_000_000;
+  await file.bring([[0, end], [SIZE - 100_000, SIZE - 90_000]]);
+  expect(isPart(file.read(0, end), 0)).toBe(true);
+  expect(isPart(file.read(SIZE - 100_000, 10_000), SIZE - 100_000)).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(whole()).toBe(Math.ceil(end / PIECE) * PIECE);
+  expect(asked.length).toBe(2);
+});
+
+test("a server without ranges sends all of it", async () => {
+  const { whole, asked } = serve(false);
+  const file = await openFile("http://host/machine", undefined, true);
+  await file.bring([[0, 1000], [SIZE - 1000, SIZE]]);
+  expect([whole(), asked.length]).toEqual([SIZE, 0]);
+  expect(isPart(file.read(SIZE - 1000, 1000), SIZE - 1000)).toBe(true);
+});
+
+test("of a file all of which is wanted, all comes without being asked for", async () => {
+  const { whole } = serve(true);
+  await openFile("http://host/snapshot");
+  await vi.waitFor(() => expect(whole()).toBe(SIZE));
+});
