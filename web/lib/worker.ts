@@ -10,6 +10,9 @@ import type { MachineOptions } from "./options.js";
 import type { ErrorMessage, FromWorker, Requests, ToWorker } from "./protocol.js";
 import { verifySnapshot } from "./wasm/web.js";
 
+/** Milliseconds between two reports of how much of a file has come, but for the last one: a file comes in hundreds of pieces. */
+const REPORT_EVERY = 50;
+
 type Answers = { [Name in keyof Requests]: (...args: Parameters<Requests[Name]>) => Promise<ReturnType<Requests[Name]>> };
 
 interface Port {
@@ -27,12 +30,18 @@ function serve(port: Port): (message: ToWorker) => void {
     if (!engine) throw new PrebakeError("ended", "there is no machine");
     return engine;
   };
+  const reported = new Map<string, number>();
   const answers: Answers = {
     async restore(options: MachineOptions) {
       engine = await Engine.restore(options, {
         output: (output, stream) => port.postMessage({ output, stream }, [output.buffer as ArrayBuffer]),
         notice: (notice, message) => port.postMessage({ notice, message }),
-        progress: (progress, done, total) => port.postMessage({ progress, done, total }),
+        progress(progress, done, total) {
+          const now = performance.now();
+          if (done !== total && now - (reported.get(progress) ?? -REPORT_EVERY) < REPORT_EVERY) return;
+          reported.set(progress, now);
+          port.postMessage({ progress, done, total });
+        },
         ended: (result) =>
           port.postMessage(result instanceof PrebakeError ? { failed: errorMessage(result) } : { ended: result }),
       });

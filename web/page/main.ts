@@ -114,7 +114,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   // What can wait does not take the processor from the guest before its prompt.
   await Promise.race([hasAnswered, vm.ended.catch(() => undefined), pause(LONGEST_SILENCE)]);
   await pause(AFTER_ANSWER);
-  view.drawFast();
+  void view.drawFast();
   workOffline();
   if (!(await hasStorage())) return;
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {

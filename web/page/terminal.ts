@@ -5,7 +5,6 @@ import { ClipboardAddon, type IClipboardProvider } from "@xterm/addon-clipboard"
 import { FitAddon } from "@xterm/addon-fit";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import { WebLinksAddon } from "@xterm/addon-web-links";
-import { WebglAddon } from "@xterm/addon-webgl";
 import { type ITheme, Terminal } from "@xterm/xterm";
 import { remember, remembered } from "./remember.js";
 import { element, make } from "./view.js";
@@ -136,11 +135,12 @@ export class TerminalView {
   }
 
   /** Draws by other means, which take a while to set up: for when a machine has started. */
-  drawFast(): void {
+  async drawFast(): Promise<void> {
     // A phone's screen is small, and its memory too.
     if (coarse.matches || this.isFast) return;
     this.isFast = true;
     try {
+      const { WebglAddon } = await import("@xterm/addon-webgl");
       const webgl = new WebglAddon();
       webgl.onContextLoss(() => webgl.dispose());
       this.terminal.loadAddon(webgl);

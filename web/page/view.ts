@@ -53,8 +53,13 @@ export function toast(text: string, isBad = false): void {
   if (!isBad) setTimeout(() => shown.remove(), 6000);
 }
 
+/** Milliseconds after which a start is shown as one: a card that flashes tells nothing, and drawing it takes the processor from the start. */
+const SHOWN_AFTER = 300;
+let shown: ReturnType<typeof setTimeout> | undefined;
+
 /** Something over the terminal that must be dealt with; nothing to take it away. */
 export function overlay(...content: Child[]): void {
+  clearTimeout(shown);
   const place = element("overlay");
   place.hidden = content.length === 0;
   place.replaceChildren(...content);
@@ -77,12 +82,13 @@ export function card(title: string, lines: readonly string[], choices: readonly 
   buttons[0]?.focus();
 }
 
-/** The card that is shown while a machine is on its way. Returns what updates it. */
+/** The card that is shown while a machine is on its way, if that takes a while. Returns what updates it. */
 export function loading(title: string): (what: string, done: number, total: number | undefined) => void {
   const bar = make("progress");
   const text = make("p", {}, "Looking for it");
   const parts = new Map<string, { done: number; total: number | undefined }>();
-  overlay(make("div", { className: "card" }, make("h2", {}, title), text, bar));
+  overlay();
+  shown = setTimeout(() => overlay(make("div", { className: "card" }, make("h2", {}, title), text, bar)), SHOWN_AFTER);
   return (what, done, total) => {
     parts.set(what, { done, total });
     const all = [...parts.values()];
