@@ -510,7 +510,7 @@ bench-image: guest build machine bench-programs
 	@$(call figure,images,make bench-image IMAGE="$(IMAGE)") $(SHIPPED)/images --prebake $(PREBAKE) --output $(BENCH) $(addprefix $(IMAGES)/,$(IMAGE))
 
 .PHONY: bench-web
-bench-web: WEB_IMAGES := demo
+bench-web: WEB_IMAGES := demo trained
 bench-web: web-site bench-programs
 	@guest/apt install chromium
 	@web/bench/guest $(TARGET)/web/v86

@@ -2,7 +2,7 @@
 //
 //     node bench.mjs SITE V86 PREBAKE WORKLOADS
 //
-// SITE is a page with the machine `demo`; V86 a folder of bench/guest and bench/v86-state.mjs; PREBAKE the program; WORKLOADS a shell script with functions,
+// SITE is a page with the machines `demo` and `trained`; V86 a folder of bench/guest and bench/v86-state.mjs; PREBAKE the program; WORKLOADS a shell script with functions,
 // one for each workload.
 
 import { spawn } from "node:child_process";
@@ -50,7 +50,7 @@ function watch() {
       globalThis.promptAt ??= performance.now();
       clearInterval(timer);
     }
-  }, 2);
+  }, 5);
 }
 
 async function newPage(context) {
@@ -91,7 +91,10 @@ async function measureLoads() {
   for (let number = 0; number < LOADS; number++) {
     for (const [name, url] of [["ours", OURS], ["v86", V86]]) {
       const context = await browser.newContext();
-      cold[name].push(await load(await newPage(context), url));
+      const page = await newPage(context);
+      // The browser still draws its new window.
+      await page.waitForTimeout(1000);
+      cold[name].push(await load(page, url));
       await context.close();
     }
   }
@@ -156,10 +159,10 @@ async function workloads(page, type, said, instructions) {
   return { results, memory: Math.max(...resident) / 1024 };
 }
 
-async function inOurPage() {
+async function inOurPage(image) {
   const context = await browser.newContext();
   const page = await newPage(context);
-  await load(page, OURS);
+  await load(page, `${origin}/?image=${image}`);
   const measured = await workloads(
     page,
     (text) => globalThis.prebake.vm().input(text),
@@ -215,28 +218,35 @@ async function natively() {
   }
   child.stdin.end();
   child.kill();
-  return results;
+  return { results };
 }
 
 async function measureWorkloads() {
   const rounds = [];
-  for (let round = 0; round < ROUNDS; round++) rounds.push([await inOurPage(), await inV86(), await natively()]);
+  for (let round = 0; round < ROUNDS; round++) rounds.push([await inOurPage("demo"), await inOurPage("trained"), await inV86(), await natively()]);
   const mean = (numbers) => Math.exp(numbers.reduce((sum, number) => sum + Math.log(number), 0) / numbers.length);
-  console.log("\n| workload | M instructions | prebake, MIPS | v86, M instructions | v86, MIPS | s: prebake, v86, native | native / prebake |");
+  console.log("\n| workload | s: prebake, trained, v86, native | native / prebake | v86 / prebake | v86 / trained | M instructions: prebake, v86 | MIPS: prebake, trained, v86 |");
   console.log("|---|---|---|---|---|---|---|");
   const all = WORKLOADS.map((name) => {
-    const [ours, theirs, native] = [0, 1, 2].map((place) => median(rounds.map((round) => round[place].results.get(name).seconds)));
-    const [count, other] = [0, 1].map((place) => median(rounds.map((round) => round[place].results.get(name).instructions)) / 1e6);
-    const figures = { mips: count / ours, v86: other / theirs, ratio: native / ours };
-    const times = [ours, theirs, native].map((seconds) => seconds.toFixed(2)).join(", ");
-    const { mips, v86, ratio } = figures;
-    console.log(`| ${name} | ${count.toFixed(0)} | ${mips.toFixed(0)} | ${other.toFixed(0)} | ${v86.toFixed(0)} | ${times} | ${ratio.toFixed(2)} |`);
-    return figures;
+    const of = (place, what) => median(rounds.map((round) => round[place].results.get(name)[what]));
+    const [ours, trained, v86, native] = [0, 1, 2, 3].map((place) => of(place, "seconds"));
+    const [count, trainedCount, other] = [0, 1, 2].map((place) => of(place, "instructions") / 1e6);
+    const ratios = [native / ours, v86 / ours, v86 / trained];
+    const mips = [count / ours, trainedCount / trained, other / v86];
+    const row = [
+      name,
+      [ours, trained, v86, native].map((seconds) => seconds.toFixed(2)).join(", "),
+      ...ratios.map((ratio) => ratio.toFixed(2)),
+      `${count.toFixed(0)}, ${other.toFixed(0)}`,
+      mips.map((mips) => mips.toFixed(0)).join(", "),
+    ];
+    console.log(`| ${row.join(" | ")} |`);
+    return { ratios, mips };
   });
-  const [mips, v86Mips, ratio] = [(f) => f.mips, (f) => f.v86, (f) => f.ratio].map((of) => mean(all.map(of)));
-  console.log(`| geometric mean | | ${mips.toFixed(0)} | | ${v86Mips.toFixed(0)} | | ${ratio.toFixed(2)} |`);
-  const memory = [0, 1].map((place) => median(rounds.map((round) => round[place].memory)).toFixed(0));
-  console.log(`| memory of the page's process, MiB | | ${memory[0]} | | ${memory[1]} | | | |`);
+  const means = (what) => [0, 1, 2].map((place) => mean(all.map((figures) => figures[what][place])));
+  console.log(`| geometric mean | | ${means("ratios").map((ratio) => ratio.toFixed(2)).join(" | ")} | | ${means("mips").map((mips) => mips.toFixed(0)).join(", ")} |`);
+  const memory = [0, 1, 2].map((place) => median(rounds.map((round) => round[place].memory)).toFixed(0));
+  console.log(`\nMemory of the page's process, MiB: ${memory[0]} for prebake, ${memory[1]} for the trained machine, ${memory[2]} for v86.`);
 }
 
 try {

@@ -40,20 +40,19 @@ fn said(folder: &Path) -> GuestOutput {
 pub fn go_in_wasmtime(way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let python = std::env::var_os("PREBAKE_PYTHON").unwrap_or("python3".into());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/replay.py");
-    go_by_program("wasmtime", Command::new(python).arg(script), way, from)
+    go_by_program("wasmtime", Command::new(python).arg(script), &packed().wasm, way, from)
 }
 
 /// See [`Place::V8`](crate::host::Place): what `make web` has built is in between, as in a page.
-pub fn go_in_v8(host: &str, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
+pub fn go_in_v8(host: &str, machine: &Path, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/tests/replay.mjs");
-    go_by_program(host, Command::new("node").arg(script).arg(host), way, from)
+    go_by_program(host, Command::new("node").arg(script).arg(host), machine, way, from)
 }
 
 /// A program that is given the machine and a folder, does what the folder says, and leaves there what the machine came to.
-fn go_by_program(name: &str, program: &mut Command, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
+fn go_by_program(name: &str, program: &mut Command, machine: &Path, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let folder = folder(name, way, from);
-    fs::write(folder.join("config"), module_config(&MachineFile::open(&Context::silent(Folders::default()), &packed().wasm).unwrap()))
-        .unwrap();
+    fs::write(folder.join("config"), module_config(&MachineFile::open(&Context::silent(Folders::default()), machine).unwrap())).unwrap();
     if let Some(path) = from {
         let snapshot = Snapshot::open(HostFile::open("snapshot", path).unwrap()).unwrap();
         let mut layout = format!("{}\n", snapshot.header().pages_offset());
@@ -65,7 +64,7 @@ fn go_by_program(name: &str, program: &mut Command, way: &RecordedRun, from: Opt
         }
         fs::write(folder.join("layout"), layout).unwrap();
     }
-    succeed(program.arg(&packed().wasm).arg(&folder));
+    succeed(program.arg(machine).arg(&folder));
 
     way.assert_said(&said(&folder));
     let left = |name: &str| fs::read(folder.join(name)).unwrap();

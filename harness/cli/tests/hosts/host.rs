@@ -56,7 +56,7 @@ impl Place {
         let host = match self {
             Self::Here(host) | Self::Reading(host) => host,
             Self::Wasmtime => return folder::go_in_wasmtime(way, from),
-            Self::V8(host) => return folder::go_in_v8(host, way, from),
+            Self::V8(host) => return folder::go_in_v8(host, packed_wasm(), way, from),
             Self::Aarch64(host) => return folder::go_on_aarch64(host, way, from),
         };
         let listener = Listener::default();

@@ -1,6 +1,7 @@
 //! A machine with translated code comes to the same bytes as one without. WAMR interprets it here: a translated function is WebAssembly like any other.
 
 use crate::common::{run, scratch, succeed, text};
+use crate::folder::go_in_v8;
 use crate::host::{assert_same, in_turn, packed_wasm, packer};
 use crate::log::{Call, Listener};
 use crate::machine::{self, Host, save};
@@ -58,6 +59,19 @@ fn follow(file: &Path, way: &RecordedRun, from: Option<&Path>, cuts: u64) -> Vec
     save(&mut *engine)
 }
 
+/// A way from a settled guest through what was and was not trained.
+fn way(settled: &Path) -> RecordedRun {
+    let lines = [
+        disks::FILL,
+        "torture 61\n",
+        disks::READ,
+        "head -c 99999 /bin/busybox | gzip | md5sum; seq 300 | sort | md5sum; (sleep 9; echo late) & kill $!; wait; date\n",
+        "i=0; while [ $i -lt 300 ]; do i=$((i + 3)); done; /bin/busybox echo $i; ls -l /bin | md5sum\n",
+        "exit 0\n",
+    ];
+    RecordedRun::through(settled, &lines)
+}
+
 #[test]
 fn translated_code_comes_to_the_same_bytes() {
     in_turn(|| {
@@ -65,17 +79,24 @@ fn translated_code_comes_to_the_same_bytes() {
         let boot = RecordedRun::boot();
         assert_same(&follow(trained, &boot, None, 0), &boot.end, "booted with translated code (first) and natively");
         let settled = file("settled-untrained", &boot.end);
-        let lines = [
-            disks::FILL,
-            "torture 61\n",
-            disks::READ,
-            "head -c 99999 /bin/busybox | gzip | md5sum; seq 300 | sort | md5sum; (sleep 9; echo late) & kill $!; wait; date\n",
-            "i=0; while [ $i -lt 300 ]; do i=$((i + 3)); done; /bin/busybox echo $i; ls -l /bin | md5sum\n",
-            "exit 0\n",
-        ];
-        let way = RecordedRun::through(&settled, &lines);
+        let way = way(&settled);
         let end = follow(trained, &way, Some(&settled), 50);
         assert_same(&end, &way.end, "with translated code and 50 stops in each run (first) and natively");
+    });
+}
+
+/// V8 compiles it, in another way than WAMR.
+#[test]
+#[ignore = "wants Node.js and the package that make web builds: make hosts"]
+fn a_page_with_translated_code_comes_to_the_same_bytes() {
+    in_turn(|| {
+        let boot = RecordedRun::boot();
+        let booted = go_in_v8("node", trained(), &boot, None);
+        assert_same(&booted, &boot.end, "booted with translated code in V8 (first) and natively");
+        let settled = file("settled-for-v8", &boot.end);
+        let way = way(&settled);
+        let end = go_in_v8("node", trained(), &way, Some(&settled));
+        assert_same(&end, &way.end, "with translated code in V8 (first) and natively");
     });
 }
 
