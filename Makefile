@@ -21,6 +21,8 @@ BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
 WEB := $(TARGET)/web/site
 APPS := $(TARGET)/apps
+# prebake as one static file, which is what an app starts on Android.
+STATIC := $(TARGET)/static/aarch64-unknown-linux-musl/static/prebake
 PREFIX ?= /usr/local
 WEB_PORT ?= 8080
 WEB_IMAGES ?= demo alpine python
@@ -74,11 +76,12 @@ help:
 	@echo 'make apps    the Kotlin modules for apps: $(APPS); see docs/android.md'
 	@echo 'make apps-test  run what an app does with them, a registry and machines'
 	@echo 'make python-test  install the Python package, and run what programs do with it; see docs/python.md'
+	@echo 'make static  the program for aarch64 as one static file, for any Linux and for Android: $(STATIC)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
 	@echo 'make install the program and all it is shipped with, below PREFIX ($(PREFIX)), or below DESTDIR for packages'
-	@echo 'make dist    a tarball and a Debian package of that: $(TARGET)/dist'
+	@echo 'make dist    a tarball and a Debian package of that, and the static program: $(TARGET)/dist'
 	@echo 'make recording  the terminal recordings of the documents: docs/recording.svg, docs/habits.svg'
 	@echo 'make images  container images for the tests: $(IMAGES)'
 	@echo 'make clean   remove $(TARGET); slow results stay in the cache ($${PREBAKE_CACHE:-~/.cache/prebake})'
@@ -332,6 +335,12 @@ c2w-figures: c2w-guest
 aarch64: packages
 	+@harness/cross
 
+# The same without a C library of the system, aligned for any size of pages.
+.PHONY: static
+static: packages
+	+@harness/static
+	@harness/static-check $(STATIC)
+
 # The Kotlin modules, and what an app does with them.
 .PHONY: apps app-images apps-test
 apps: packages
@@ -529,8 +538,8 @@ install: build machine guest
 
 # Packages of the program with everything that it is shipped with.
 .PHONY: dist
-dist: build machine guest
-	@harness/dist $(SHIPPED) $(TARGET)/dist
+dist: build machine guest static
+	@harness/dist $(SHIPPED) $(TARGET)/dist $(STATIC)
 
 .PHONY: clean
 clean:
