@@ -72,6 +72,9 @@ pub struct Vcpu {
     pub(crate) attention: bool,
     /// Why the dispatcher was left.
     pub(crate) exit: ExitReason,
+    /// Calls of translated code within one another.
+    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+    pub(crate) translated_calls: u32,
     board: Box<dyn Board>,
 }
 
@@ -102,6 +105,8 @@ impl Vcpu {
             rep_interrupted: false,
             attention: false,
             exit: ExitReason::Sync,
+            #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
+            translated_calls: 0,
             board,
         }
     }
