@@ -73,7 +73,7 @@ help:
 	@echo 'make web-serve  serve it with the demo, Alpine and Python: http://localhost:$(WEB_PORT)/'
 	@echo 'make web-test   test it in Node.js, in Chromium and in Firefox'
 	@echo 'make web-long MINUTES=60   work in the page for so long, and check every answer and its memory'
-	@echo 'make apps    the Kotlin modules for apps: $(APPS); see docs/android.md'
+	@echo 'make apps    Kotlin modules for apps, with an AAR: $(APPS)/maven; see docs/android.md'
 	@echo 'make apps-test  run what an app does with them, a registry and machines'
 	@echo 'make python-test  install the Python package, and run what programs do with it; see docs/python.md'
 	@echo 'make static  the program for aarch64 as one static file, for any Linux and for Android: $(STATIC)'
@@ -341,19 +341,27 @@ static: packages
 	+@harness/static
 	@harness/static-check $(STATIC)
 
-# The Kotlin modules, and what an app does with them.
+# The Kotlin modules, as a Maven repository with the program; and what an app does with them.
 .PHONY: apps app-images apps-test
-apps: packages
+apps: static
 	@bindings/android/build $(APPS)
+	@bindings/android/pack $(APPS) $(STATIC)
 
 app-images: build machine guest
 	@mkdir -p $(APPS)
 	@alpine=$$(guest/images/build alpine) && bindings/test/images $(PREBAKE) $(GUEST) "$$alpine" $(APPS)/images 2>$(APPS)/images.log || { cat $(APPS)/images.log; exit 1; }
 
 apps-test: apps app-images registry
-	@guest/apt install iproute2 openssl
+	@guest/apt install iproute2 openssl qemu-user-static unzip
+	@echo 'apps: what is packed, and an app that is compiled against it'
+	@bindings/android/test/consumer $(APPS)
 	@echo 'apps: the Kotlin modules, with stubs of Android'\''s classes'
 	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) long $(PREBAKE)
+	@echo 'apps: the same with the program for aarch64, and pages of 16 KiB'
+	@rm -f $(APPS)/calls-*
+	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) short $(STATIC) \
+	    qemu-aarch64-static -p 16384 -strace -D $(abspath $(APPS))/calls-%d
+	@bindings/android/test/calls bindings/android/calls $(APPS)/calls-*
 
 # The Python package, in an environment of its own.
 .PHONY: python-test

@@ -15,8 +15,8 @@ android {
         targetCompatibility = JavaVersion.VERSION_11
     }
     kotlinOptions.jvmTarget = "11"
-    // `make apps` puts the program there: jniLibs/arm64-v8a/libprebake.so, jniLibs/x86_64/libprebake.so.
-    sourceSets["main"].jniLibs.srcDir("jniLibs")
+    // `make apps` puts the program there.
+    sourceSets["main"].jniLibs.srcDir("../../../target/apps/jniLibs")
 }
 
 dependencies {

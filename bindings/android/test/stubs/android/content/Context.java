@@ -6,6 +6,7 @@ import java.io.File;
 /** Of Android's class, what the service uses. A test sets the folders. */
 public abstract class Context {
     public static final String NOTIFICATION_SERVICE = "notification";
+    public static final int BIND_AUTO_CREATE = 1;
 
     public File testFolder;
     public ApplicationInfo testApplication = new ApplicationInfo();
@@ -22,7 +23,13 @@ public abstract class Context {
         return new android.app.NotificationManager();
     }
 
-    public android.content.ComponentName startForegroundService(Intent intent) {
+    public ComponentName startForegroundService(Intent intent) {
         return null;
     }
+
+    public boolean bindService(Intent intent, ServiceConnection connection, int flags) {
+        return true;
+    }
+
+    public void unbindService(ServiceConnection connection) {}
 }

@@ -85,6 +85,9 @@ open class VmService : Service() {
         )
     }
 
+    /** How long the main thread may wait until the machine is saved. After some five seconds the system takes the app for hung. */
+    protected open val saveMillis: Long get() = 4_000
+
     /** The user has swiped the app away. The process may be gone as soon as this returns. */
     override fun onTaskRemoved(rootIntent: Intent?) {
         saveAndEnd()
@@ -107,8 +110,8 @@ open class VmService : Service() {
 
     private fun saveAndEnd() {
         val session = sessions.value ?: return
-        // The main thread: longer than this, and the system takes the app for hung. What is not saved by then its process still saves, if it is let.
-        runBlocking { withTimeoutOrNull(SAVE_MILLIS) { session.stop() } }
+        // What is not saved by then its process still saves, if it is let.
+        runBlocking { withTimeoutOrNull(saveMillis) { session.stop() } }
         session.close()
     }
 
@@ -134,7 +137,6 @@ open class VmService : Service() {
         const val EXTRA_IMAGE = "dev.prebake.IMAGE"
         private const val CHANNEL = "prebake"
         private const val NOTIFICATION = 1
-        private const val SAVE_MILLIS = 4_000L
         private val CERTIFICATES = listOf("/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts")
 
         /** Starts the machine of [image], or leaves it running. */

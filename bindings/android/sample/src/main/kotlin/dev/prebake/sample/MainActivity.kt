@@ -76,7 +76,7 @@ class MainActivity : Activity(), ServiceConnection {
         session = null
     }
 
-    private suspend fun show(session: VmSession) = coroutineScope {
+    private suspend fun show(session: VmSession): Nothing = coroutineScope {
         val screen = Screen()
         launch {
             session.state.collect { state ->
