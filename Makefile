@@ -49,7 +49,7 @@ help:
 	@echo 'make demo    bake a snapshot of a booted Linux and start a shell out of it'
 	@echo 'make check   formatting, lints, order of layers, unit tests, a sample of the instruction oracle: what to run after every change'
 	@echo 'make test    everything a change can break: the above, and tests with a real guest; what CI runs'
-	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, python-test, clones and fuzz, one after the other'
+	@echo 'make nightly what takes longer: audit, stack, oracle, hosts, distros, net-test, c2w-test, apps-test, python-test, c-test, clones and fuzz, one after the other'
 	@echo 'make audit   licences, sources and known vulnerabilities of the crates that prebake is made of'
 	@echo 'make stack   check that every handler of the optimised interpreter ends in a jump'
 	@echo 'make oracle  compare six million instructions with this processor, and translated code with the interpreter'
@@ -75,6 +75,9 @@ help:
 	@echo 'make web-long MINUTES=60   work in the page for so long, and check every answer and its memory'
 	@echo 'make apps    Kotlin modules for apps, with an AAR: $(APPS)/maven; see docs/android.md'
 	@echo 'make apps-test  run what an app does with them, a registry and machines'
+	@echo 'make c       the library for C, and for what speaks to C: $(TARGET)/c; see docs/c.md'
+	@echo 'make c-test  compile programs with it and run them'
+	@echo 'make swift-test  compile the Swift package with the Swift of a newer Debian (2.5 GB), and run what programs do; see docs/swift.md'
 	@echo 'make python-test  install the Python package, and run what programs do with it; see docs/python.md'
 	@echo 'make static  the program for aarch64 as one static file, for any Linux and for Android: $(STATIC)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
@@ -251,7 +254,7 @@ test: lints programs-test $(SCRIPTS)
 	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test python-test web-test web-long clones fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test python-test c-test web-test web-long clones fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
@@ -362,6 +365,22 @@ apps-test: apps app-images registry
 	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) short $(STATIC) \
 	    qemu-aarch64-static -p 16384 -strace -D $(abspath $(APPS))/calls-%d
 	@bindings/android/test/calls bindings/android/calls $(APPS)/calls-*
+
+# The library for C, as it is installed, and what programs do with it.
+.PHONY: c c-header c-test swift-test
+c: packages
+	+@bindings/c/build $(TARGET)/c
+
+c-header: packages
+	+@HEADER_WRITE=1 $(CARGO_TEST) --workspace --test header
+
+c-test: c app-images registry
+	@echo 'c: the example, and what programs do'
+	@bindings/c/test/run $(TARGET)/c $(PREBAKE) $(APPS)/images $(REGISTRY)
+
+# The Swift package upon it, with the Swift of a newer Debian.
+swift-test: c app-images registry
+	@bindings/swift/test $(TARGET)/swift $(TARGET)/c $(PREBAKE) $(APPS)/images $(REGISTRY)
 
 # The Python package, in an environment of its own.
 .PHONY: python-test
