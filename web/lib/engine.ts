@@ -79,14 +79,17 @@ export class Engine {
     const start = performance.now();
     let compiled = 0;
     let kept: MachineBytes | undefined;
+    const coming = openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress), true);
     const [module, snapshot, changes] = await Promise.all([
       machineBytes(options.machine, (...progress) => events.progress("machine", ...progress)).then(async (machine) => {
+        // Nothing of the snapshot is of use before the machine is there.
+        coming.then((snapshot) => snapshot.complete()).catch(() => undefined);
         const module = await compile(machine);
         compiled = performance.now() - start;
         if (options.keepMachineIn) kept = machine;
         return module;
       }),
-      openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress)),
+      coming,
       options.changes === undefined ? undefined : openFile(options.changes),
       loadCore(),
     ]);

@@ -169,8 +169,8 @@ class PathFile extends LocalFile {
 }
 
 const CHUNK = 64 << 10;
-/** What comes of a file of which not all is wanted, until it is told what is. */
-const BEGINNING = 1 << 20;
+/** What comes of a file before it is told what is wanted of it: a machine's code fits. */
+const BEGINNING = 4 << 20;
 /** What is fetched out of turn, around what is missing. */
 const FETCHED_AT_ONCE = 4 * CHUNK;
 const TRIES = 4;
@@ -430,7 +430,7 @@ export function pathOf(source: FileSource): string | URL | undefined {
   return source instanceof URL && source.protocol === "file:" ? source : undefined;
 }
 
-/** Opens a file for reading. If only `parts` of it are wanted, no more than its beginning comes until `bring` tells which. */
+/** Opens a file for reading. If `parts` of it are wanted first, no more than its beginning comes until `bring` tells which, or `complete` asks for all. */
 export async function openFile(source: FileSource, progress?: Progress, parts = false): Promise<ReadableFile> {
   const path = pathOf(source);
   if (path !== undefined) return openPath(path);

@@ -58,12 +58,11 @@ async function start(image: Image, session: Session | undefined, options: StartO
   view.terminal.reset();
   if (resumed) await showScreen(await session!.screen());
   try {
-    const keeps = await hasStorage();
-    const machine = await machineOf(image);
+    const [keeps, machine, snapshot] = await Promise.all([hasStorage, machineOf(image), snapshotOf(image)]);
     const vm = await Vm.restore({
       machine,
       ...(machine === image.machine && keeps && { keepMachineIn: { opfs: machinePath(image) } }),
-      snapshot: await snapshotOf(image),
+      snapshot,
       ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
       ...(resumed && { changes: { opfs: session!.statePath } }),
       ...(image.network && relay && { network: relay }),
@@ -116,7 +115,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   await pause(AFTER_ANSWER);
   void view.drawFast();
   workOffline();
-  if (!(await hasStorage())) return;
+  if (!(await hasStorage)) return;
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
     const { kind, message } = PrebakeError.of(error, "io");
@@ -228,7 +227,7 @@ async function leave(): Promise<void> {
 /** Goes on with a session, or starts it. If another tab has it, this one is told. */
 async function resume(name: string, image: Image, options?: StartOptions): Promise<void> {
   await leave();
-  if (!(await hasStorage())) {
+  if (!(await hasStorage)) {
     toast("This browser keeps no files for the page, as in a private window, so nothing is saved.", true);
     return start(image, undefined, options);
   }
@@ -394,10 +393,12 @@ async function imageAt(asked: string, sessions: readonly SessionInfo[]): Promise
 }
 
 async function main(): Promise<void> {
+  // The browser looks for them while the terminal is made.
+  const saved = listSessions().catch(() => []);
   view.open();
   listen();
   const asked = parameters.get("image");
-  const sessions = await listSessions().catch(() => []);
+  const sessions = await saved;
   let image: Image | undefined;
   try {
     // A page that machines of registries are started in needs none of its own.

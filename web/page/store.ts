@@ -16,14 +16,14 @@ export function machinePath(image: Image): string {
 }
 
 /** Whether the browser keeps files for the page. Some do not in a private window, where they say so only when they are asked. */
-export async function hasStorage(): Promise<boolean> {
+export const hasStorage: Promise<boolean> = (async () => {
   try {
     await navigator.storage.getDirectory();
     return true;
   } catch {
     return false;
   }
-}
+})();
 
 /** A directory of the browser's storage; undefined if it is not there. */
 export async function directory(path: string): Promise<FileSystemDirectoryHandle | undefined> {

@@ -5,7 +5,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { openFile } from "../dist/lib/file.js";
 
 const PIECE = 64 << 10;
-const SIZE = 8 << 20;
+const SIZE = 16 << 20;
 const content = randomBytes(SIZE);
 const part = (start: number, end: number): Uint8Array<ArrayBuffer> => new Uint8Array(content.subarray(start, end));
 const isPart = (bytes: Uint8Array, start: number): boolean => content.subarray(start, start + bytes.length).equals(bytes);
@@ -50,8 +50,8 @@ test("of a file of which parts are wanted, nothing else comes", async () => {
   const { whole, asked } = serve(true);
   const file = await openFile("http://host/machine", undefined, true);
   expect(isPart(await read(file, SIZE - 32, 32), SIZE - 32)).toBe(true);
-  await vi.waitFor(() => expect(whole()).toBe(1 << 20));
-  const end = 4_000_000;
+  await vi.waitFor(() => expect(whole()).toBe(4 << 20));
+  const end = 5_000_000;
   await file.bring([[0, end], [SIZE - 100_000, SIZE - 90_000]]);
   expect(isPart(file.read(0, end), 0)).toBe(true);
   expect(isPart(file.read(SIZE - 100_000, 10_000), SIZE - 100_000)).toBe(true);
@@ -66,6 +66,14 @@ test("a server without ranges sends all of it", async () => {
   await file.bring([[0, 1000], [SIZE - 1000, SIZE]]);
   expect([whole(), asked.length]).toEqual([SIZE, 0]);
   expect(isPart(file.read(SIZE - 1000, 1000), SIZE - 1000)).toBe(true);
+});
+
+test("of a file that waits for another, all comes when it is asked for", async () => {
+  const { whole, asked } = serve(true);
+  const file = await openFile("http://host/snapshot", undefined, true);
+  await vi.waitFor(() => expect(whole()).toBe(4 << 20));
+  await file.complete();
+  expect([whole(), asked.length]).toEqual([SIZE, 0]);
 });
 
 test("of a file all of which is wanted, all comes without being asked for", async () => {
