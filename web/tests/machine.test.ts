@@ -58,8 +58,8 @@ describe("a machine", () => {
       terminal: false,
       onOutput: (bytes, stream) => void (output[stream] += new TextDecoder().decode(bytes)),
     });
-    await vm.input("echo out; echo error >&2; exit 3\n");
-    await vm.endInput();
+    // At once: the program may have ended when its input was taken.
+    await Promise.all([vm.input("echo out; echo error >&2; exit 3\n"), vm.endInput()]);
     expect(await vm.ended).toEqual({ how: "exited", status: 3 });
     expect(output).toEqual({ 1: "out\n", 2: "error\n" });
     expect(await kindOf(vm.input("late"))).toBe("ended");
