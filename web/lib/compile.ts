@@ -2,7 +2,7 @@
 
 import { loadCore } from "./core.js";
 import { PrebakeError } from "./errors.js";
-import { type FileSource, type MachineLayers, MemoryFile, openFile, type Progress, type ReadableFile } from "./file.js";
+import { type FileSource, type MachineLayers, MemoryFile, openFile, openLayer, type Progress, type ReadableFile } from "./file.js";
 import { Assembly, neededOfMachine, verifyMachine } from "./wasm/web.js";
 
 /** A part of a file: where it starts and ends. */
@@ -42,7 +42,7 @@ async function assemble({ memoryPages, ramBytes, layers }: MachineLayers, progre
   const total = layers.reduce((sum, { size }) => sum + size, 0);
   const come = layers.map(() => 0);
   const fetchLayer = async (layer: MachineLayers["layers"][number], number: number): Promise<Uint8Array> => {
-    const file = await openFile(layer, (done) => {
+    const file = await openLayer(layer, (done) => {
       come[number] = done;
       progress?.(come.reduce((sum, done) => sum + done, 0), total);
     });

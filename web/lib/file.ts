@@ -440,7 +440,7 @@ export async function openFile(source: FileSource, progress?: Progress, parts = 
   if (source instanceof Blob) return openBlob(source);
   // A URL is none of these.
   const other = source as { readonly opfs: string } | TravellingSource;
-  return "opfs" in other ? openStored(other.opfs) : TravellingFile.open(await openUrl(other.travelling, progress), other.content);
+  return "opfs" in other ? openStored(other.opfs) : TravellingFile.open(await openLayer(other.travelling, progress), other.content);
 }
 
 async function openPath(path: string | URL): Promise<ReadableFile> {
@@ -470,7 +470,12 @@ async function openStored(path: string): Promise<ReadableFile> {
   }
 }
 
-async function openUrl(source: RemoteSource, progress?: Progress, parts = false): Promise<ReadableFile> {
+/** Opens a layer of a registry. */
+export function openLayer(layer: RemoteSource, progress?: Progress): Promise<ReadableFile> {
+  return openUrl(layer, progress, false, otherLayer);
+}
+
+async function openUrl(source: RemoteSource, progress?: Progress, parts = false, wrong = otherSize): Promise<ReadableFile> {
   const response = await fetchFile(source);
   const length = Number(response.headers.get("content-length") ?? NaN);
   const isPlain = !response.headers.get("content-encoding") && response.body !== null;
@@ -478,7 +483,7 @@ async function openUrl(source: RemoteSource, progress?: Progress, parts = false)
   if (isPlain && Number.isSafeInteger(length)) {
     if (size !== undefined && size !== length) {
       void response.body?.cancel().catch(() => undefined);
-      throw otherSize(source.url, String(length), size);
+      throw wrong(source.url, String(length), size);
     }
     // Of another origin's headers, a page may not see this one.
     const said = response.headers.get("accept-ranges");
@@ -487,10 +492,16 @@ async function openUrl(source: RemoteSource, progress?: Progress, parts = false)
   }
   if (size === undefined) return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
   const bytes = await bodyOf(response, size);
-  if (bytes?.length !== size) throw otherSize(source.url, bytes ? String(bytes.length) : "more", size);
+  if (bytes?.length !== size) throw wrong(source.url, bytes ? String(bytes.length) : "more", size);
   return new MemoryFile(bytes);
 }
 
-function otherSize(url: string, found: string, size: number): PrebakeError {
+type OtherSize = (url: string, found: string, size: number) => PrebakeError;
+
+const otherSize: OtherSize = (url, found, size) => {
+  return new PrebakeError(Number(found) < size ? "truncated" : "too-long", `${url} has ${found} bytes and not ${size}; copy it to the server again`);
+};
+
+const otherLayer: OtherSize = (url, found, size) => {
   return new PrebakeError("registry-cut-off", `the layer ${url} has ${found} bytes, its manifest says ${size}; push it again`);
-}
+};

@@ -209,7 +209,8 @@ test("files that are damaged, cut off or missing are errors that can be read", a
       ["demo.snap", damaged(snap, 300), "corrupted"],
       ["demo.snap", snap.subarray(0, 3_000_000), "truncated"],
       ["demo.wasm", damaged(wasm, 1_000_000), "corrupted"],
-      ["demo.wasm", wasm.subarray(0, 3_000_000), "not-an-artifact"],
+      ["demo.wasm", wasm.subarray(0, 3_000_000), "truncated"],
+      ["demo.snap", Buffer.concat([snap, Buffer.alloc(1)]), "too-long"],
       ["demo.snap", undefined, "not-found"],
     ] as const) {
       if (content) writeFileSync(file(name), content);
