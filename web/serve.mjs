@@ -5,6 +5,7 @@
 import { createReadStream, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize, sep } from "node:path";
+import { pipeline } from "node:stream";
 
 const TYPES = {
   ".css": "text/css",
@@ -62,7 +63,7 @@ function answer(folders, request, response) {
   if (range) headers["content-range"] = `bytes ${start}-${end}/${stat.size}`;
   response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1 });
   if (request.method === "HEAD" || stat.size === 0) response.end();
-  else createReadStream(file, { start, end }).on("error", () => response.destroy()).pipe(response);
+  else pipeline(createReadStream(file, { start, end }), response, () => undefined);
 }
 
 /** Serves `folders`, pairs of a path and a folder, on this host alone. Resolves to the server. */

@@ -50,7 +50,7 @@ test("of a file of which parts are wanted, nothing else comes", async () => {
   const { whole, asked } = serve(true);
   const file = await openFile("http://host/machine", undefined, true);
   expect(isPart(await read(file, SIZE - 32, 32), SIZE - 32)).toBe(true);
-  await vi.waitFor(() => expect(whole()).toBe(4 << 20));
+  await vi.waitFor(() => expect(whole()).toBe(4 << 20), { timeout: 60_000 });
   const end = 5_000_000;
   await file.bring([[0, end], [SIZE - 100_000, SIZE - 90_000]]);
   expect(isPart(file.read(0, end), 0)).toBe(true);
@@ -71,7 +71,7 @@ test("a server without ranges sends all of it", async () => {
 test("of a file that waits for another, all comes when it is asked for", async () => {
   const { whole, asked } = serve(true);
   const file = await openFile("http://host/snapshot", undefined, true);
-  await vi.waitFor(() => expect(whole()).toBe(4 << 20));
+  await vi.waitFor(() => expect(whole()).toBe(4 << 20), { timeout: 60_000 });
   await file.complete();
   expect([whole(), asked.length]).toEqual([SIZE, 0]);
 });
@@ -79,5 +79,5 @@ test("of a file that waits for another, all comes when it is asked for", async (
 test("of a file all of which is wanted, all comes without being asked for", async () => {
   const { whole } = serve(true);
   await openFile("http://host/snapshot");
-  await vi.waitFor(() => expect(whole()).toBe(SIZE));
+  await vi.waitFor(() => expect(whole()).toBe(SIZE), { timeout: 60_000 });
 });

@@ -1,11 +1,11 @@
 // The server of the page's files, which every page that the user has open can send requests to.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { request, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { serve } from "../serve.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "prebake-serve-"));
@@ -51,4 +51,28 @@ test("nothing outside of the folders is served, and no address ends the server",
     expect((await get(path))[0], path).toBe(404);
   }
   expect(await get("/")).toEqual([200, "page"]);
+});
+
+test("a file whose rest nobody wants is closed", async () => {
+  const file = join(folder, "page/large");
+  writeFileSync(file, Buffer.alloc(64 << 20));
+  const open = (): string[] => readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === file;
+    } catch {
+      return false;
+    }
+  });
+  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve) => {
+    const asked = request({ host: "127.0.0.1", port, path: "/large" }, (response) => {
+      response.once("data", () => {
+        expect(open().length).toBe(1);
+        asked.destroy();
+        resolve();
+      });
+    });
+    asked.on("error", () => undefined).end();
+  });
+  await vi.waitFor(() => expect(open()).toEqual([]), { timeout: 60_000 });
 });
