@@ -136,13 +136,12 @@ public final class Machine: @unchecked Sendable {
     /// again.
     @discardableResult
     public func stop() async throws -> End {
-        prebake_vm_stop(handle)
-        return try await ears.end(orNotSaved: true)
+        try await ears.end(orNotSaved: true) { prebake_vm_stop(self.handle) }
     }
 
     /// Waits until the machine has ended by itself. Throws why if prebake could not run it.
     public var end: End {
-        get async throws { try await ears.end(orNotSaved: false) }
+        get async throws { try await ears.end(orNotSaved: false) {} }
     }
 }
 
@@ -181,12 +180,14 @@ private final class Ears: @unchecked Sendable {
         heard.forEach { $0.continuation.resume(throwing: error) }
     }
 
-    func end(orNotSaved wantsNotSaved: Bool) async throws -> Machine.End {
+    /// Waits for the end, or for what becomes of an attempt to save it that `begin` begins.
+    func end(orNotSaved wantsNotSaved: Bool, begin: () -> Void) async throws -> Machine.End {
         try await withCheckedThrowingContinuation { continuation in
             let known = lock.withLock {
                 if ended == nil { waiting.append((wantsNotSaved, continuation)) }
                 return ended
             }
+            begin()
             if let known { continuation.resume(with: known) }
         }
     }
