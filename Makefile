@@ -59,6 +59,7 @@ help:
 	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
 	@echo 'make clones  start a hundred machines of one snapshot, and show how much memory each has of its own'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
+	@echo 'make bench-translation  nine programs on QEMU, and in WAMR with and without translated code'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-pull      time to the prompt of an image that comes over a slow line, and what it is if all of it comes first'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
@@ -504,9 +505,30 @@ bench: guest build machine bench-programs
 	done
 	@$(call figure,start,make bench) $(SHIPPED)/start --prebake $(PREBAKE) --machine $(BENCH)/start.aot \
 	    --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-start.aot)
+	@echo 'bench: training a machine with the workloads on other inputs'
+	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/initramfs.cpio $(BENCH)/peers.wasm 10000 $(BENCH)/trained.aot
 	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
-	@$(call figure,workloads,make bench) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/peers.aot --kernel $(GUEST)/vmlinux \
-	    --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-peers.aot)
+	@$(call figure,workloads,make bench) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/peers.aot --trained $(BENCH)/trained.aot \
+	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c \
+	    $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-peers.aot)
+
+# Programs of Debian on QEMU, and in WAMR on two machines: as it is made, and trained with other inputs.
+.PHONY: bench-translation
+bench-translation: guest build machine bench-programs
+	@guest/apt install erofs-utils jq qemu-system-x86
+	@mkdir -p $(BENCH)
+	@benches/peers/disk "$$(guest/images/build tools)" $(BENCH)/tools.img
+	@guest/initramfs benches/peers/programs $(BENCH)/programs.cpio
+	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --root $(BENCH)/tools.img --append console=ttyS0 --memory 256 \
+	    -o $(BENCH)/programs.wasm
+	@$(PREBAKE) aot --segue $(BENCH)/programs.wasm -o $(BENCH)/programs.aot
+	@echo 'bench: training a machine with the programs on other inputs'
+	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/programs.cpio $(BENCH)/programs.wasm 40000 $(BENCH)/trained-programs.aot \
+	    --memory 256 --disk $(BENCH)/tools.img:ro
+	@echo 'bench: programs on QEMU and in WAMR, in turns'
+	@$(call figure,programs,make bench-translation) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/programs.aot \
+	    --trained $(BENCH)/trained-programs.aot --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --disk $(BENCH)/tools.img \
+	    --memory 256 --rounds 3
 
 # In a network namespace of its own, where its ports are free.
 .PHONY: bench-network
