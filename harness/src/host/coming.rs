@@ -13,12 +13,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// Files come in pieces of so many bytes: what is asked for begins and ends with them.
 pub const GRAIN: u64 = 64 << 10;
-/// Of what is wanted, so much comes at once at least: who wants one thing will want its neighbours.
-const NEIGHBOURS: u64 = 2;
+/// A reader who waits for one piece has so many come at least: whoever wants one thing will want its neighbours.
+const NEIGHBOURS: usize = 2;
 /// How often someone who waits is asked whether that is to end.
 const ATTENTION: Duration = Duration::from_millis(20);
 
@@ -116,7 +117,7 @@ impl ComingFile {
         // The others that are wanted are in order.
         let most = (most / GRAIN).max(1) as usize;
         let wanted = state.wanted.iter().enumerate().take_while(|(n, grain)| **grain == first + 1 + n).count() + 1;
-        Some(self.take(&mut state, first, wanted.max(NEIGHBOURS as usize).min(most)))
+        Some(self.take(&mut state, first, wanted.min(most)))
     }
 
     /// What is next of what nobody has come yet, at most `most` bytes of it: it is taken.
@@ -243,18 +244,28 @@ impl ReadAt for ComingReader {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let grains = (offset / GRAIN) as usize..end.div_ceil(GRAIN) as usize;
+        let wanted = grains.start..grains.end.max(grains.start + NEIGHBOURS).min(size.div_ceil(GRAIN) as usize);
+        let begun = Instant::now();
+        let mut has_waited = false;
         let mut state = self.file.lock();
         while state.grains[grains.clone()].iter().any(|grain| *grain != Grain::Here) {
             if state.has_ended {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            state.want(grains.clone());
+            // What somebody has come already needs no neighbours.
+            if state.grains[grains.clone()].contains(&Grain::Missing) {
+                state.want(wanted.clone());
+            }
+            has_waited = true;
             (state, _) = changed.wait_timeout(state, ATTENTION).unwrap_or_else(PoisonError::into_inner);
             drop(state);
             if self.gate.is_to_end() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             state = self.file.lock();
+        }
+        if has_waited {
+            debug!(target: "prebake::registry", from = offset, to = end, of = size, elapsed = ?begun.elapsed(), "waited for");
         }
         let in_file = (state.done.clamp(offset, end) - offset) as usize;
         let (front, back) = buffer.split_at_mut(in_file);

@@ -32,6 +32,9 @@ use std::time::Duration;
 /// Counts between two looks at the network while something goes on there: some hundred microseconds.
 const NETWORK_SLICE: u64 = 100_000;
 
+/// A guest that halts for longer, in nanoseconds, does not do so on the way to its prompt.
+const BRIEF: u64 = 100_000_000;
+
 /// How a machine is attended.
 pub struct AttendOptions {
     /// How it stands at first.
@@ -184,6 +187,9 @@ impl Attended {
                     let stirred = self.work_network()?;
                     let now = self.drive.machine().now();
                     let until = if stirred { Some(now) } else { until };
+                    if let Some(coming) = self.coming.as_ref().filter(|_| until.is_none_or(|tick| tick > now + BRIEF)) {
+                        coming.at_prompt();
+                    }
                     self.look_outside(until.map(|tick| Duration::from_nanos(tick.saturating_sub(now))))?;
                 }
                 Action::SkipTo(tick) => self.drive.machine().skip_to(tick),

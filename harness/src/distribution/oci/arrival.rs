@@ -32,9 +32,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::debug;
 
+/// So long after its start, a machine that has not come to its prompt leaves the line to what it waits for.
+const ALONE: Duration = Duration::from_secs(3);
 /// How often it is looked whether all has come.
 const ATTENTION: Duration = Duration::from_millis(20);
 
@@ -174,10 +176,15 @@ impl Coming {
         self.watcher.begin();
     }
 
+    /// The machine waits for its user: what it does not need comes now.
+    pub fn at_prompt(&self) {
+        self.watcher.all.store(true, Ordering::Relaxed);
+    }
+
     /// The machine has ended: waits until all of it is in the store, unless `ends` says otherwise.
     pub fn finish(&self, ends: Ends) -> Result<()> {
         self.gate.ask(ends);
-        self.watcher.state().runs = false;
+        self.watcher.state().runs = None;
         self.wait().map(drop)
     }
 
@@ -373,15 +380,15 @@ pub struct Watcher {
     state: Mutex<Told>,
     is_cancelled: AtomicBool,
     /// All of it is to come: nobody has to wait for the machine to start.
-    pub all: AtomicBool,
+    all: AtomicBool,
     /// What has come is not what it should be.
     is_bad: AtomicBool,
 }
 
 #[derive(Default)]
 struct Told {
-    /// The machine runs.
-    runs: bool,
+    /// Since when the machine runs.
+    runs: Option<Instant>,
     /// A task, which has not ended.
     task: bool,
 }
@@ -401,10 +408,14 @@ impl Watcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether all of it is to come, not only what the machine waits for.
+    pub fn wants_all(&self) -> bool {
+        self.all.load(Ordering::Relaxed) || self.state().runs.is_some_and(|since| since.elapsed() > ALONE)
+    }
+
     fn begin(&self) {
-        self.all.store(true, Ordering::Relaxed);
         let mut state = self.state();
-        state.runs = true;
+        state.runs = Some(Instant::now());
         if std::mem::take(&mut state.task) {
             self.context.observer().progress(&Progress { task: Task::Pull, done: 0, total: None, ended: true });
         }
@@ -424,7 +435,7 @@ impl Drop for Discard<'_> {
 
 impl Observer for Watcher {
     fn notice(&self, notice: &Notice<'_>) {
-        let runs = self.state().runs;
+        let runs = self.state().runs.is_some();
         if !runs || matches!(notice, Notice::Retrying { .. }) {
             self.context.observer().notice(notice);
         }
@@ -432,7 +443,7 @@ impl Observer for Watcher {
 
     fn progress(&self, progress: &Progress<'_>) {
         let mut state = self.state();
-        if !state.runs {
+        if state.runs.is_none() {
             state.task = !progress.ended;
             self.context.observer().progress(progress);
         }

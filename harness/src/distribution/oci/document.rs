@@ -3,6 +3,8 @@
 use super::digest::Sha256;
 use super::error::OciError;
 use crate::artifact::{MAX_CODE_LEN, MAX_FILE_LEN, PartKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +63,9 @@ pub struct Descriptor {
     /// More about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
+    /// The content itself in base64, if it is small and needed by whoever reads this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 impl Descriptor {
@@ -71,12 +76,23 @@ impl Descriptor {
 
     /// Of `size` bytes with this digest.
     pub fn new(media_type: &str, digest: Sha256, size: u64) -> Self {
-        Self { media_type: media_type.into(), digest, size, platform: None, artifact_type: None, annotations: None }
+        Self { media_type: media_type.into(), digest, size, platform: None, artifact_type: None, annotations: None, data: None }
     }
 
     /// The same, and the name of its file.
     pub fn titled(self, name: &str) -> Self {
         Self { annotations: Some(BTreeMap::from([(TITLE.into(), name.into())])), ..self }
+    }
+
+    /// The same, and the content itself, so that nobody has to ask for it.
+    pub fn with_content(self, bytes: &[u8]) -> Self {
+        Self { data: Some(STANDARD.encode(bytes)), ..self }
+    }
+
+    /// The content, if it is here. What is not what it should be does not count.
+    pub fn content(&self) -> Option<Vec<u8>> {
+        let bytes = STANDARD.decode(self.data.as_ref()?).ok()?;
+        Some(bytes).filter(|bytes| Sha256::of(bytes) == self.digest)
     }
 }
 
@@ -229,6 +245,9 @@ pub struct LayerConfig {
     /// Content digest of the root's layer, so that each of its blocks can be verified when it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+    /// Bytes of the root's layer up to the end of its first frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_first_bytes: Option<u64>,
 }
 
 impl LayerConfig {
@@ -296,6 +315,9 @@ pub struct SnapshotConfig {
     pub content: String,
     /// Bytes of its stored form.
     pub stored_bytes: u64,
+    /// Bytes of its layer up to the end of its first frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bytes: Option<u64>,
     /// The optional devices that the machine has.
     pub devices: u32,
 }

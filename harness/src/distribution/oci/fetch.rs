@@ -9,10 +9,11 @@ use super::error::OciError;
 use super::host::{Host, Reason};
 use super::layer::{Assembly, BOOT_PARTS, Origin, Packed};
 use super::meter::Meter;
+use super::others::Others;
 use super::pull::{Standing, VmArtifacts, intact, verify};
 use super::registry::Registry;
 use super::stream::{ComingLayer, Stream};
-use crate::artifact::{Artifact, Kind, MAX_FILE_LEN, Part, PartKind};
+use crate::artifact::{Artifact, Kind, MAX_FILE_LEN, PartKind};
 use crate::context::Context;
 use crate::distribution::store::{Entry, Lock, ResizedMachine, SNAPSHOT_ENDING, Store, StoredFile};
 use crate::distribution::trust::Signature;
@@ -21,13 +22,14 @@ use crate::host::backend::clock::seconds_since_1970;
 use crate::host::coming::ComingFile;
 use crate::host::file::HostFile;
 use crate::observer::{Notice, Task, Tracker};
-use futures_util::future::{join, try_join_all};
+use futures_util::future::{Either, MaybeDone, maybe_done, ready, select, try_join, try_join_all};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use snapshot::Travelling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 /// A pull that is under way.
@@ -59,12 +61,35 @@ struct Kept {
     restores_only: bool,
 }
 
+/// The question for the signatures of a document, or the answer.
+type Signing<'a> = Pin<Box<MaybeDone<Pin<Box<dyn Future<Output = Result<Vec<Signature>>> + 'a>>>>>;
+
+/// Waits for the answer.
+async fn signed(signatures: &mut Signing<'_>) -> Result<Vec<Signature>> {
+    signatures.as_mut().await;
+    signatures.as_mut().take_output().unwrap_or_else(|| Ok(Vec::new()))
+}
+
+/// Does `work`, while `aside` goes on as far as it comes.
+async fn beside<T>(work: impl Future<Output = T>, aside: impl Future<Output = ()> + Unpin) -> T {
+    match select(pin!(work), aside).await {
+        Either::Left((done, _)) => done,
+        Either::Right(((), work)) => work.await,
+    }
+}
+
 impl<'a> Pull<'a> {
-    /// Brings what the document `digest` names into the store.
-    pub fn fetch(&self, digest: Sha256) -> Result<(VmArtifacts, Entry)> {
-        let (signatures, choice) = self.registry.wait(async { Ok(join(self.signatures(digest), self.choose(digest)).await) })?;
-        let signatures = signatures?;
-        self.stand.require(&self.registry.name(), digest, &signatures)?;
+    /// Brings what the document `digest` names into the store. It may have come already.
+    pub fn fetch(&self, digest: Sha256, document: Option<&[u8]>) -> Result<(VmArtifacts, Entry)> {
+        // Who has signed it is asked beside all else.
+        let mut signatures: Signing<'_> = Box::pin(maybe_done(Box::pin(self.signatures(digest))));
+        let choice = self.registry.wait(async { Ok(beside(self.choose(digest, document), signatures.as_mut()).await) })?;
+        if self.stand.wants_signature() {
+            // Without them, nothing is fetched.
+            let known = self.registry.wait(signed(&mut signatures))?;
+            self.stand.require(&self.registry.name(), digest, &known)?;
+            signatures = Box::pin(maybe_done(Box::pin(ready(Ok(known)))));
+        }
         let choice = choice?;
         let wanted = self.wanted(&choice);
         // Whoever wants several claims them in one order, so that nobody waits for someone who waits.
@@ -85,9 +110,10 @@ impl<'a> Pull<'a> {
         missing.extend(choice.snapshot.as_ref().filter(|_| snapshot_pin.is_none()));
         let discard = |early: &Early<'a>| Discard(early.watcher, missing.iter().map(|layer| self.store.partial(layer.digest)).collect());
         let _discard = self.early.map(discard);
-        if let Some(early) = self.early {
-            self.stream(early, &choice, (digest, &signatures), &missing, &others)?;
-        }
+        let signatures = match self.early {
+            Some(early) => self.stream(early, &choice, (digest, signatures), &missing, &others)?,
+            None => self.registry.wait(signed(&mut signatures))?,
+        };
         self.download(&missing)?;
         let machine = match kept {
             Some(kept) => kept,
@@ -161,7 +187,7 @@ impl<'a> Pull<'a> {
             }
             Machine::Layers(layers) => layers,
         };
-        for other in others.like(choice, wanted) {
+        for other in others.like(&choice.config, &wanted.parts) {
             let place = self.store.file(other.file.layer, format.ending());
             if let Some(pin) = intact(self.store, &place, other.file.layer)? {
                 let restores_only = other.artifact.parts().len() < layers.parts.len();
@@ -180,13 +206,16 @@ impl<'a> Pull<'a> {
     }
 
     /// The files for this host among those that the document `digest` names, told before any of them is fetched.
-    async fn choose(&self, digest: Sha256) -> Result<Choice> {
+    async fn choose(&self, digest: Sha256, document: Option<&[u8]>) -> Result<Choice> {
         /// Tells the documents apart.
         #[derive(Deserialize)]
         struct Shape {
             manifests: Option<IgnoredAny>,
         }
-        let bytes = self.registry.named(Some(digest)).await?;
+        let bytes = match document {
+            Some(document) => document.to_vec(),
+            None => self.registry.named(Some(digest)).await?,
+        };
         let shape: Shape = decode("document", &bytes)?;
         if shape.manifests.is_none() {
             let choice = self.read(&bytes).await?;
@@ -203,7 +232,11 @@ impl<'a> Pull<'a> {
         let mut reasons = Vec::new();
         // Native code first: WebAssembly is only interpreted.
         for entry in is_for(self.host.architecture()).chain(is_for("wasm")) {
-            let choice = self.read(&self.registry.named(Some(entry.digest)).await?).await?;
+            let manifest = match entry.content() {
+                Some(manifest) => manifest,
+                None => self.registry.named(Some(entry.digest)).await?,
+            };
+            let choice = self.read(&manifest).await?;
             match self.host.check(&choice.config) {
                 Ok(()) => return Ok(choice),
                 Err(reason) => reasons.push(reason),
@@ -248,8 +281,11 @@ impl<'a> Pull<'a> {
             return Err(OciError::NotPrebaked { reference: self.registry.name(), found }.into());
         }
         let manifest: Manifest = decode("manifest", manifest)?;
-        let config: Config =
-            decode("configuration", &self.registry.small("the configuration", manifest.config.digest, MAX_DOCUMENT).await?)?;
+        let config = match manifest.config.content() {
+            Some(config) => config,
+            None => self.registry.small("the configuration", manifest.config.digest, MAX_DOCUMENT).await?,
+        };
+        let config: Config = decode("configuration", &config)?;
         let (machine, snapshot) = manifest.files()?;
         let contradiction = |problem: &str| Err(OciError::document("manifest", problem).into());
         match &machine {
@@ -271,26 +307,27 @@ impl<'a> Pull<'a> {
     }
 
     /// Fetches layers to where they are kept until they are complete, in the order in which they are needed, while `early` begins with what has come. It does
-    /// nothing if nobody can begin without all of them. Nothing is verified.
+    /// nothing if nobody can begin without all of them. Nothing is verified. Returns the signatures.
     fn stream(
         &self,
         early: &Early<'_>,
         choice: &Choice,
-        (digest, signatures): (Sha256, &[Signature]),
+        (digest, mut signatures): (Sha256, Signing<'_>),
         missing: &[&Descriptor],
         others: &Others,
-    ) -> Result<()> {
+    ) -> Result<Vec<Signature>> {
         let (Machine::Layers(layers), Some(snapshot), Some(sizes)) = (&choice.machine, &choice.snapshot, &choice.config.layers) else {
-            return Ok(());
+            return self.registry.wait(signed(&mut signatures));
         };
         let [metadata, root] = [PartKind::Metadata, PartKind::Root].map(|kind| layers.parts.get(&kind));
         // Metadata are held in memory.
         let bytes = sizes.parts.get(PartKind::Metadata.name()).copied().into_iter().chain(metadata.map(|layer| layer.size)).max();
         let is_small = bytes.is_some_and(|bytes| bytes <= MAX_DOCUMENT);
         if !missing.contains(&snapshot) || !is_small || (root.is_some() && sizes.root.is_none()) {
-            return Ok(());
+            return self.registry.wait(signed(&mut signatures));
         }
-        let first: Vec<&Descriptor> = [metadata, Some(snapshot), root].into_iter().flatten().collect();
+        // The first gets the connection that there is.
+        let first: Vec<&Descriptor> = [Some(snapshot), root, metadata].into_iter().flatten().collect();
         let rest = missing.iter().copied().filter(|layer| !first.contains(layer));
         let coming = first.iter().copied().filter(|layer| missing.contains(layer)).chain(rest);
         let coming = coming.map(|layer| self.coming(layer)).collect::<Result<Vec<_>>>()?;
@@ -301,29 +338,47 @@ impl<'a> Pull<'a> {
             }
         };
         let of_snapshot = coming.iter().find(|coming| coming.layer == *snapshot);
-        let (Some(metadata), Some(of_snapshot)) = (piece(PartKind::Metadata), of_snapshot) else { return Ok(()) };
-        let beginning = Beginning {
-            reference: self.registry.name(),
-            digest,
-            signatures: signatures.to_vec(),
-            config: choice.config.clone(),
-            metadata,
-            root: piece(PartKind::Root),
-            snapshot: of_snapshot.clone(),
-            place: self.store.file(snapshot.digest, SNAPSHOT_ENDING),
+        let (Some(of_metadata), Some(of_snapshot)) = (piece(PartKind::Metadata), of_snapshot) else {
+            return self.registry.wait(signed(&mut signatures));
         };
-        // Whoever does not listen any more gives it up.
-        let _ = early.sender.send(beginning);
+        let begin = async {
+            let signatures = signed(&mut signatures).await?;
+            let beginning = Beginning {
+                reference: self.registry.name(),
+                digest,
+                signatures: signatures.clone(),
+                config: choice.config.clone(),
+                metadata: of_metadata,
+                root: piece(PartKind::Root),
+                snapshot: of_snapshot.clone(),
+                place: self.store.file(snapshot.digest, SNAPSHOT_ENDING),
+            };
+            // Whoever does not listen any more gives it up.
+            let _ = early.sender.send(beginning);
+            Ok(signatures)
+        };
+        // What is wanted first is asked for at once, where it is known how much that is.
+        let first_bytes = choice.config.snapshot.as_ref().and_then(|snapshot| snapshot.first_bytes);
+        for layer in &coming {
+            let bytes = match &layer.layer {
+                layer if *layer == *snapshot => first_bytes,
+                layer if Some(layer) == root => sizes.root_first_bytes,
+                layer if Some(layer) == metadata => Some(layer.size),
+                _ => None,
+            };
+            layer.file.want(bytes.unwrap_or_default());
+        }
         let total = coming.iter().map(|layer| layer.layer.size).sum();
         let tracker = Tracker::new(self.context.observer(), Task::Pull, Some(total));
         let watch = |done| {
             tracker.set(done);
             tracker.check()
         };
-        let stream = Stream { registry: self.registry, layers: &coming, all: &early.watcher.all, watch: &watch };
-        let streamed = self.registry.wait(stream.run());
+        let wants_all = || early.watcher.wants_all();
+        let stream = Stream::new(self.registry, &coming, &wants_all, &watch);
+        let streamed = self.registry.wait(try_join(stream.run(), begin));
         coming.iter().for_each(|layer| layer.file.end());
-        self.keep_useful(missing, streamed)
+        self.keep_useful(missing, streamed).map(|((), signatures)| signatures)
     }
 
     fn coming(&self, layer: &Descriptor) -> Result<ComingLayer> {
@@ -518,72 +573,5 @@ impl Wanted {
                 code.into_iter().chain(parts).collect()
             }
         }
-    }
-}
-
-/// The machines in the store. One that is to be put together has what they have from them.
-struct Others(Vec<Other>);
-
-struct Other {
-    file: StoredFile,
-    artifact: Artifact<HostFile>,
-    _pin: Lock,
-}
-
-impl Others {
-    fn of(store: &Store) -> Self {
-        let mut others: BTreeMap<Sha256, Other> = BTreeMap::new();
-        // One that cannot be used is none: what it has is fetched.
-        for entry in store.entries().unwrap_or_default() {
-            let resized = entry.resized.iter().map(|machine| &machine.file);
-            for file in std::iter::once(&entry.machine).chain(resized) {
-                let place = store.file(file.layer, entry.format.ending());
-                if !others.contains_key(&file.layer)
-                    && let Ok(Some(pin)) = intact(store, &place, file.layer)
-                    && let Ok(opened) = HostFile::open("machine", &place)
-                    && let Ok(artifact) = Artifact::open(opened)
-                {
-                    others.insert(file.layer, Other { file: file.clone(), artifact, _pin: pin });
-                }
-            }
-        }
-        Self(others.into_values().collect())
-    }
-
-    /// One with this code.
-    fn code(&self, digest: &str) -> Option<&Artifact<HostFile>> {
-        self.0.iter().map(|other| &other.artifact).find(|artifact| artifact.said_code_digest().to_string() == digest)
-    }
-
-    /// One with the same part as the machine that `config` describes.
-    fn part(&self, kind: PartKind, config: &Config) -> Option<&Artifact<HostFile>> {
-        let digest = config.payload.get(kind.name())?;
-        self.0.iter().map(|other| &other.artifact).find(|artifact| artifact.part(kind).is_ok_and(|part| part.digest.to_string() == *digest))
-    }
-
-    /// Where the file of one with the same part is.
-    fn place(&self, kind: PartKind, config: &Config, store: &Store) -> Option<PathBuf> {
-        let digest = config.payload.get(kind.name())?;
-        let has_it = |other: &&Other| other.artifact.part(kind).is_ok_and(|part| part.digest.to_string() == *digest);
-        let other = self.0.iter().find(has_it)?;
-        let ending = match other.artifact.kind() {
-            Kind::Wasm => CodeFormat::Wasm,
-            Kind::Aot { .. } => CodeFormat::Aot,
-        };
-        Some(store.file(other.file.layer, ending.ending()))
-    }
-
-    /// Those that are the machine that was chosen, with all that is wanted of it.
-    fn like<'a>(&'a self, choice: &'a Choice, wanted: &'a Wanted) -> impl Iterator<Item = &'a Other> {
-        let config = &choice.config;
-        self.0.iter().filter(move |Other { artifact, .. }| {
-            let size = artifact.size();
-            let pages = config.layers.as_ref().map(|layers| layers.memory_pages);
-            let is_of_it = |part: &Part| config.payload.get(part.kind.name()) == Some(&part.digest.to_string());
-            artifact.said_code_digest().to_string() == config.code.digest
-                && (Some(size.pages), size.ram_size) == (pages, config.ram_bytes)
-                && artifact.parts().iter().all(is_of_it)
-                && wanted.parts.iter().all(|kind| artifact.part(*kind).is_ok())
-        })
     }
 }

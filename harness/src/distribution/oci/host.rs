@@ -108,7 +108,8 @@ mod tests {
             cpu: Some("x86-64-v2".into()),
             digest: "blake3:0".into(),
         };
-        let snapshot = SnapshotConfig { format: FORMAT_VERSION, content: "blake3:1".into(), stored_bytes: 1, devices: 0 };
+        let snapshot =
+            SnapshotConfig { format: FORMAT_VERSION, content: "blake3:1".into(), stored_bytes: 1, first_bytes: None, devices: 0 };
         let model = MODEL.as_str().into();
         Config { model, ram_bytes: 128 << 20, code, payload: BTreeMap::new(), layers: None, source: None, snapshot: Some(snapshot) }
     }

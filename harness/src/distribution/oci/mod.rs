@@ -17,6 +17,7 @@ mod layer;
 mod lookups;
 mod meter;
 mod obstacle;
+mod others;
 mod pull;
 mod push;
 mod reference;

@@ -95,15 +95,17 @@ struct Missing {
     registry: Registry,
     /// Digest of the document that names it.
     digest: Sha256,
+    /// This document, if it has come already.
+    document: Option<Vec<u8>>,
     options: PullOptions,
     stand: Arc<Standing>,
 }
 
 impl Missing {
     fn fetch(&self, context: &Context, store: &Store, early: Option<&Early<'_>>) -> Result<VmArtifacts> {
-        let Self { registry, digest, options: PullOptions { host, to_boot, .. }, stand } = self;
+        let Self { registry, digest, document, options: PullOptions { host, to_boot, .. }, stand } = self;
         let pull = Pull { context, store, registry, host: *host, to_boot: *to_boot, stand, early };
-        let (artifacts, entry) = pull.fetch(*digest)?;
+        let (artifacts, entry) = pull.fetch(*digest, document.as_deref())?;
         stand.judge(artifacts, &entry)
     }
 }
@@ -141,14 +143,19 @@ fn find<T: From<VmArtifacts>>(
     }
     let asked = if here.is_some() { Registry::hasty } else { Registry::new }(context, reference.clone())?;
     let look = || {
-        let digest = match fixed {
-            Some(digest) => digest,
-            None => asked.wait(asked.digest())?,
+        let (digest, document) = match fixed {
+            Some(digest) => (digest, None),
+            None if here.is_some() => (asked.wait(asked.digest())?, None),
+            // It will be needed.
+            None => {
+                let document = asked.wait(asked.named(None))?;
+                (Sha256::of(&document), Some(document))
+            }
         };
         let Some(known) = entry.as_mut().filter(|entry| here.is_some() && entry.digest == digest) else {
             // One that is patient has been asked already if nothing is here.
             let registry = if here.is_some() { Registry::new(context, reference)? } else { asked };
-            return fetch(Missing { registry, digest, options: *options, stand: stand.clone() }).map(Some);
+            return fetch(Missing { registry, digest, document, options: *options, stand: stand.clone() }).map(Some);
         };
         if stand.wants_more(known) {
             // Someone may have signed it since.
@@ -188,6 +195,11 @@ impl Standing {
             || (entry.format == CodeFormat::Aot
                 && self.policy.wants_signatures(&self.repository)
                 && self.policy.vouches(&self.repository, entry.digest, &entry.signatures).is_none())
+    }
+
+    /// Whether someone must stand for it.
+    pub(super) const fn wants_signature(&self) -> bool {
+        self.key.is_some()
     }
 
     /// Checks that the document `digest` is signed by who must have signed it.

@@ -81,12 +81,12 @@ impl Layer {
         Ok(Self { path: path.into(), file, descriptor: Descriptor::new(media_type, digest, size).titled(name) })
     }
 
-    /// The content digest of a disk that is in it.
-    fn content(&self) -> Result<String> {
+    /// The content digest of a snapshot or a disk that is in it, and the bytes up to the end of what is wanted first.
+    fn content(&self) -> Result<(String, u64)> {
         let file = self.file.try_clone().and_then(HostFile::of);
         let file = file.map_err(|source| Error::Read { what: "file to be pushed", path: self.path.clone(), source })?;
-        let disk = Travelling::open(file).map_err(|source| Error::Snapshot { path: self.path.clone(), source })?;
-        Ok(disk.header().content_digest.to_string())
+        let travelling = Travelling::open(file).map_err(|source| Error::Snapshot { path: self.path.clone(), source })?;
+        Ok((travelling.header().content_digest.to_string(), travelling.start()))
     }
 }
 
@@ -158,7 +158,7 @@ impl FileSet {
         };
         let root = parts.iter().find(|layer| layer.descriptor.media_type == part_type(PartKind::Root)).map(Layer::content).transpose()?;
         for layers in machines.iter_mut().filter_map(|machine| machine.config.layers.as_mut()) {
-            layers.root.clone_from(&root);
+            (layers.root, layers.root_first_bytes) = root.clone().unzip();
         }
         let coded = |machine: Machine| machine.pack_code(context).map(|code| (machine, code));
         let machines = machines.into_iter().map(coded).collect::<Result<Vec<_>>>()?;
@@ -193,10 +193,11 @@ impl FileSet {
             registry.send("the configuration", &described, &Source::Bytes(&bytes), None, |_| Ok(())).await?;
             let layers = std::iter::once(code).chain(&self.parts).chain(&self.snapshot).map(|layer| layer.descriptor.clone());
             let layers = layers.chain([file]).collect();
-            let manifest = encode(&Manifest::new(described, layers));
+            let manifest = encode(&Manifest::new(described.with_content(&bytes), layers));
             let entry = Descriptor::of(MANIFEST_TYPE, &manifest);
             registry.send_document(MANIFEST_TYPE, &manifest, &entry.digest.to_string()).await?;
-            entries.push(Descriptor { platform: Some(platform(&config.code)), artifact_type: Some(super::ARTIFACT_TYPE.into()), ..entry });
+            let (platform, artifact_type) = (Some(platform(&config.code)), Some(super::ARTIFACT_TYPE.into()));
+            entries.push(Descriptor { platform, artifact_type, ..entry.with_content(&manifest) });
         }
         let manifests: Vec<Sha256> = entries.iter().map(|entry| entry.digest).collect();
         let index = encode(&Index::new(entries));
@@ -268,6 +269,7 @@ fn open_machine(context: &Context, path: &Path, cpu: Option<&str>) -> Result<Mac
         code: artifact.code_len(),
         parts: artifact.parts().iter().map(|part| (named(part), part.length)).collect(),
         root: None,
+        root_first_bytes: None,
     };
     let config = Config {
         model: MODEL.to_string(),
@@ -365,10 +367,11 @@ fn open_snapshot(context: &Context, path: &Path) -> Result<((Layer, SnapshotConf
     let stored_bytes = snapshot.header().file_length();
     drop(tracker);
     context.notice(Notice::Packed { path, bytes: packed.file_length, stored: stored_bytes });
-    let content = snapshot.header().content_digest.to_string();
     let hot = snapshot.sections().take_if_present::<HotPages>(0).map_err(error)?;
-    let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, devices: machine.devices };
-    Ok(((Layer::new(path, file, SNAPSHOT_TYPE, &name_of(path))?, config), machine, hot.map(|hot| hot.root).unwrap_or_default()))
+    let layer = Layer::new(path, file, SNAPSHOT_TYPE, &name_of(path))?;
+    let (content, first) = layer.content()?;
+    let config = SnapshotConfig { format: FORMAT_VERSION, content, stored_bytes, first_bytes: Some(first), devices: machine.devices };
+    Ok(((layer, config), machine, hot.map(|hot| hot.root).unwrap_or_default()))
 }
 
 /// Which repository of a registry has been seen to have a layer. Another one can have it from there.

@@ -224,14 +224,16 @@ impl Registry {
 
     /// What is at `url`, of which no more than `limit` bytes are read, whatever was announced.
     async fn limited(&self, url: &Url, what: &str, wanted: Option<Sha256>, limit: u64) -> Result<Vec<u8>> {
-        let bytes = self
+        let (bytes, named) = self
             .retry(async || {
                 let mut response = self.ask_once(Operation::Pull, Method::GET, url, what, &accepting).await?;
-                body(&mut response, limit, what).await.map_err(Error::from)
+                let named = named_digest(&response);
+                body(&mut response, limit, what).await.map(|bytes| (bytes, named)).map_err(Error::from)
             })
             .await?;
         let found = Sha256::of(&bytes);
-        match wanted.filter(|wanted| *wanted != found) {
+        // What a tag names, the registry itself says.
+        match wanted.or(named).filter(|wanted| *wanted != found) {
             Some(wanted) => Err(OciError::WrongDigest { what: what.into(), found, wanted }.into()),
             None => Ok(bytes),
         }
@@ -325,8 +327,12 @@ impl Registry {
     ) -> Result<Response> {
         let mut is_renewed = false;
         loop {
-            // Before there is one, it may turn out how the registry is talked to.
-            let token = self.token(operation).await?;
+            let token = match self.cached(operation) {
+                Some(token) => token,
+                // Many let everyone read. If this one does not, it says so.
+                None if operation == Operation::Pull => Token::Nothing,
+                None => self.token(operation, None).await?,
+            };
             let (base, mut url) = (self.base(), url.clone());
             if url.host() == base.host() && url.port() == base.port() && url.scheme() != base.scheme() {
                 // What cannot be done to its scheme was no address of the web.
@@ -347,6 +353,8 @@ impl Registry {
             let (host, path, elapsed) = (url.host_str().unwrap_or_default(), url.path(), start.elapsed());
             let mut response = match sent {
                 Ok(response) => response,
+                // To some what is not TLS is no language at all.
+                Err(error) if Obstacle::of(&error) == Obstacle::NotHttp && self.guess_again() => continue,
                 Err(error) => {
                     debug!(target: "prebake::registry", %method, host, path, ?elapsed, "no answer");
                     return Err(self.unreachable(&error, &url).into());
@@ -356,26 +364,13 @@ impl Registry {
             let status = response.status();
             debug!(target: "prebake::registry", %method, host, path, status = status.as_u16(), ?elapsed, "answer");
             if status.is_success() {
+                self.tokens.borrow_mut()[slot(operation)].get_or_insert(Token::Nothing);
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && !is_renewed {
+            let is_own = response.url().origin() == base.origin();
+            if !is_renewed && self.lets_in(operation, &response, is_own).await? {
                 is_renewed = true;
-                match self.cached(operation) {
-                    // Tokens end after some minutes.
-                    Some(Token::Bearer(_)) => {
-                        self.tokens.borrow_mut()[slot(operation)] = None;
-                        continue;
-                    }
-                    // Some ask only for what not everyone may do.
-                    Some(Token::Nothing) if response.url().origin() == base.origin() => {
-                        let token = self.answer(&Challenge::of(&response), operation).await?;
-                        if !matches!(token, Token::Nothing) {
-                            self.tokens.borrow_mut()[slot(operation)] = Some(token);
-                            continue;
-                        }
-                    }
-                    _ => {}
-                }
+                continue;
             }
             if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
                 && let Some(unread) = self.unread()
@@ -396,12 +391,41 @@ impl Registry {
         self.tokens.borrow()[slot(operation)].clone()
     }
 
-    async fn token(&self, operation: Operation) -> Result<Token> {
-        if let Some(token) = self.cached(operation) {
-            return Ok(token);
+    /// Whether the registry is to be asked once more after this answer, which is no success: with a token, or in another way. `is_own`: it is from the
+    /// registry itself.
+    async fn lets_in(&self, operation: Operation, response: &Response, is_own: bool) -> Result<bool> {
+        let (cached, status) = (self.cached(operation), response.status());
+        let challenge = Some(Challenge::of(response)).filter(|challenge| is_own && *challenge != Challenge::Nothing);
+        match (&cached, status) {
+            // Tokens end after some minutes.
+            (Some(Token::Bearer(_)), StatusCode::UNAUTHORIZED) => {
+                self.token(operation, challenge).await?;
+                Ok(true)
+            }
+            // Some ask only for what not everyone may do.
+            (Some(Token::Nothing), StatusCode::UNAUTHORIZED) if challenge.is_some() => {
+                Ok(!matches!(self.token(operation, challenge).await?, Token::Nothing))
+            }
+            // Some hide what not everyone may see, and one that wants TLS says no more than that.
+            (None, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) if is_own => {
+                let scheme = self.base().scheme().to_owned();
+                let token = self.token(operation, challenge).await?;
+                Ok(!matches!(token, Token::Nothing) || scheme != self.base().scheme())
+            }
+            _ => Ok(false),
         }
+    }
+
+    /// What to ask with from now on: what the `challenge` wants, or what the registry says that it wants.
+    async fn token(&self, operation: Operation, challenge: Option<Challenge>) -> Result<Token> {
         debug!(target: "prebake::registry", registry = self.reference.resolve_registry(), "asking for a token, if it wants one");
-        let token = match tokio::time::timeout(self.silence, self.obtain(operation)).await {
+        let obtain = async {
+            match &challenge {
+                Some(challenge) => self.answer(challenge, operation).await,
+                None => self.obtain(operation).await,
+            }
+        };
+        let token = match tokio::time::timeout(self.silence, obtain).await {
             Ok(token) => token?,
             Err(_) => {
                 let (registry, problem) = (self.reference.resolve_registry().to_owned(), "it gives no token in time".into());

@@ -1,21 +1,21 @@
 //! Layers that are used while they are still on their way.
 //!
-//! Two connections fetch them by ranges: what is waited for, and once nobody has to wait for a machine to start, all the rest, one layer after the other. So
-//! nothing is fetched twice, each range is asked of the registry anew, and an address that expires is never held for long. A registry without ranges sends the
-//! whole of a layer at once.
+//! Three connections fetch them by ranges: what is waited for, and once nobody has to wait for a machine to start, all the rest, one layer after the other. One
+//! of them is there for what is waited for alone, and while something is, no more of the rest is asked for. So nothing is fetched twice, each range is asked
+//! of the registry anew, and an address that expires is never held for long. A registry without ranges sends the whole of a layer at once.
 
 use super::document::Descriptor;
 use super::error::OciError;
 use super::registry::{Operation, Registry};
 use crate::error::{Error, Result};
 use crate::host::coming::{ComingFile, GRAIN};
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes that a connection asks for at first.
@@ -42,25 +42,44 @@ pub struct ComingLayer {
 
 /// Layers that are to come, in this order.
 pub struct Stream<'a> {
-    pub registry: &'a Registry,
-    pub layers: &'a [ComingLayer],
+    registry: &'a Registry,
+    layers: &'a [ComingLayer],
     /// Whether all is to come, not only what is waited for.
-    pub all: &'a AtomicBool,
+    wants_all: &'a dyn Fn() -> bool,
     /// Told how many bytes of all of them have come.
-    pub watch: &'a dyn Fn(u64) -> Result<()>,
+    watch: &'a dyn Fn(u64) -> Result<()>,
+    /// Ranges under way that somebody waits for.
+    waited_for: Cell<usize>,
 }
 
-impl Stream<'_> {
-    /// Has all of them come. Nothing is verified.
-    pub async fn run(&self) -> Result<()> {
-        try_join(self.connection(), self.connection()).await.map(drop)
+impl<'a> Stream<'a> {
+    pub const fn new(
+        registry: &'a Registry,
+        layers: &'a [ComingLayer],
+        wants_all: &'a dyn Fn() -> bool,
+        watch: &'a dyn Fn(u64) -> Result<()>,
+    ) -> Self {
+        Self { registry, layers, wants_all, watch, waited_for: Cell::new(0) }
     }
 
-    /// Fetches one range after the other.
-    async fn connection(&self) -> Result<()> {
+    /// Has all of them come. Nothing is verified.
+    pub async fn run(&self) -> Result<()> {
+        try_join3(self.connection(true), self.connection(true), self.connection(false)).await.map(drop)
+    }
+
+    /// Fetches one range after the other: what is waited for, and if it is `for_all`, the rest.
+    async fn connection(&self, for_all: bool) -> Result<()> {
         let mut length = FIRST;
         loop {
-            let next = self.next(length);
+            if let Some((layer, range)) = self.next(|file| file.take_wanted(MOST)) {
+                self.waited_for.set(self.waited_for.get() + 1);
+                let fetched = self.fetch(layer, &range).await;
+                self.waited_for.set(self.waited_for.get() - 1);
+                fetched?;
+                continue;
+            }
+            let is_free = for_all && self.waited_for.get() == 0 && (self.wants_all)();
+            let next = if is_free { self.next(|file| file.take_next(length)) } else { None };
             let Some((layer, range)) = next else {
                 if self.layers.iter().all(|layer| layer.file.is_complete()) {
                     return Ok(());
@@ -69,7 +88,7 @@ impl Stream<'_> {
                 continue;
             };
             let begun = Instant::now();
-            self.fetch(layer, &range).await.inspect_err(|_| layer.file.give_back(range.clone()))?;
+            self.fetch(layer, &range).await?;
             length = match begun.elapsed() {
                 elapsed if elapsed < SHORT && range.end - range.start >= length => (length * 2).min(MOST),
                 elapsed if elapsed > LONG => (length / 2).max(FIRST),
@@ -78,17 +97,17 @@ impl Stream<'_> {
         }
     }
 
-    /// The next range that nobody fetches yet.
-    fn next(&self, most: u64) -> Option<(&ComingLayer, Range<u64>)> {
-        let of = |take: &dyn Fn(&ComingFile) -> Option<Range<u64>>| {
-            self.layers.iter().find_map(|layer| take(&layer.file).map(|range| (layer, range)))
-        };
-        of(&|file| file.take_wanted(most))
-            .or_else(|| if self.all.load(Ordering::Relaxed) { of(&|file| file.take_next(most)) } else { None })
+    /// The next range that nobody fetches yet, which is taken.
+    fn next(&self, take: impl Fn(&ComingFile) -> Option<Range<u64>>) -> Option<(&ComingLayer, Range<u64>)> {
+        self.layers.iter().find_map(|layer| take(&layer.file).map(|range| (layer, range)))
     }
 
-    /// Fetches `range` of a layer.
+    /// Fetches `range` of a layer. What has not come in the end is for others to take.
     async fn fetch(&self, layer: &ComingLayer, range: &Range<u64>) -> Result<()> {
+        self.fetch_all(layer, range).await.inspect_err(|_| layer.file.give_back(range.clone()))
+    }
+
+    async fn fetch_all(&self, layer: &ComingLayer, range: &Range<u64>) -> Result<()> {
         let mut at = range.start;
         loop {
             let before = at;
