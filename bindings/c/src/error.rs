@@ -2,6 +2,7 @@
 
 use crate::border::for_c;
 use prebake::error::Error;
+use prebake::text::printable_lines;
 use std::ffi::{CString, c_char};
 use std::fmt;
 
@@ -13,9 +14,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// One of this kind.
+    /// One of this kind. What its message quotes may be anyone's, and is not to program the terminal that shows it.
     pub fn new(kind: &str, message: &str) -> Self {
-        Self { kind: for_c(kind), message: for_c(message) }
+        Self { kind: for_c(kind), message: for_c(printable_lines(message, "\n")) }
     }
 
     /// What C asks for cannot be.
@@ -76,4 +77,15 @@ pub extern "C" fn prebake_error_message(error: &Failure) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn prebake_error_free(error: Option<Box<Failure>>) {
     drop(error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_programs_the_terminal_that_shows_it() {
+        let failure = Failure::new("missing", "no \x1b]0;evil\x07 file\nin \u{9b}2J");
+        assert_eq!(failure.message(), "no \\u{1b}]0;evil\\u{7} file\nin \\u{9b}2J");
+    }
 }
