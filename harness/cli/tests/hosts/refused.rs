@@ -49,11 +49,52 @@ fn code_for_another_processor_is_refused_though_it_is_trusted() {
     let foreign = scratch("foreign.aot");
     pack(&code, ours.size(), parts, &mut fs::File::create(&foreign).unwrap()).unwrap();
 
+    let cache = cache_that_knows(&code);
+    assert_fails(&mut run_of(&foreign, cache.path()), "module", &["the .aot is for riscv64", std::env::consts::ARCH, "compile the module"]);
+}
+
+/// A cache by which this code was compiled here.
+fn cache_that_knows(code: &[u8]) -> tempfile::TempDir {
     let cache = tempfile::tempdir().unwrap();
-    let mark = cache.path().join(format!("code/{}.trusted", Digest::of(&code).to_string().trim_start_matches("blake3:")));
+    let mark = cache.path().join(format!("code/{}.trusted", Digest::of(code).to_string().trim_start_matches("blake3:")));
     fs::create_dir(cache.path().join("code")).unwrap();
     fs::write(mark, "x86_64:x86-64-v2").unwrap();
-    assert_fails(&mut run_of(&foreign, cache.path()), "module", &["the .aot is for riscv64", std::env::consts::ARCH, "compile the module"]);
+    cache
+}
+
+/// The end of an .aot's machine code: its second section, behind the magic number and the version. A section has a number, a length and so many bytes.
+fn end_of_text(code: &[u8]) -> usize {
+    let word = |at: usize| u32::from_le_bytes(code[at..][..4].try_into().unwrap()) as usize;
+    let mut at = 8_usize;
+    loop {
+        at = at.next_multiple_of(4);
+        let (kind, end) = (word(at), at + 8 + word(at + 4));
+        if kind == 2 {
+            return end;
+        }
+        at = end;
+    }
+}
+
+/// In a machine that was trained, what was translated stands there.
+#[test]
+fn code_with_a_changed_byte_at_its_end_is_not_run() {
+    let ours = Artifact::open(HostFile::open("machine", &packed().aot).unwrap()).unwrap();
+    let mut code = ours.code().unwrap();
+    let (cache, json) = (cache_that_knows(&code), scratch("tampered.json"));
+    let engine_of = |machine: &Path| {
+        let output = run(run_of(machine, cache.path()).arg("--json").arg(&json), b"exit 3\n");
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        report(&json)["engine"].clone()
+    };
+    assert_eq!(engine_of(&packed().aot), "wamr-aot");
+
+    let at = end_of_text(&code) - 64;
+    code[at] ^= 1;
+    let parts = ours.parts().iter().map(|part| PartInput::new(part.kind, part.length, ours.reader(part))).collect();
+    let tampered = scratch("tampered.aot");
+    pack(&code, ours.size(), parts, &mut fs::File::create(&tampered).unwrap()).unwrap();
+    assert_eq!(engine_of(&tampered), "native");
 }
 
 #[test]
