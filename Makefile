@@ -488,7 +488,7 @@ bench-programs: packages
 	+@cargo build --quiet --release --package benches --bins
 
 .PHONY: bench
-bench: guest build machine bench-programs
+bench: guest build machine registry bench-programs
 	@guest/apt install qemu-system-x86
 	@mkdir -p $(BENCH)
 	@echo 'bench: booting Linux, five times to each snapshot'
@@ -503,8 +503,8 @@ bench: guest build machine bench-programs
 	    $$version/prebake convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --append console=ttyS0 -o $${machine}peers.wasm && \
 	    $$version/prebake aot --segue $${machine}peers.wasm -o $${machine}peers.aot || exit 1; \
 	done
-	@$(call figure,start,make bench) $(SHIPPED)/start --prebake $(PREBAKE) --machine $(BENCH)/start.aot \
-	    --barrier $(BENCH)/barrier.snap --prompt $(BENCH)/prompt.snap $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-start.aot)
+	@$(call figure,start,make bench) benches/start/run $(PREBAKE) $(REGISTRY) $(SHIPPED)/start $(BENCH)/start.aot \
+	    $(BENCH)/barrier.snap $(BENCH)/prompt.snap $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-start.aot)
 	@echo 'bench: training a machine with the workloads on other inputs'
 	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/initramfs.cpio $(BENCH)/peers.wasm 10000 $(BENCH)/trained.aot
 	@echo 'bench: six workloads on QEMU and on prebake, natively and in WAMR, in turns'
