@@ -34,9 +34,6 @@ pub struct Layout {
 pub struct Helpers {
     /// `(cpu, linear) -> slot`: goes on at an address, in translated code if there is some.
     pub go: u32,
-    /// `(cpu, slot, linear, back, entry) -> slot`: goes on at an address, for the code that the slot led to; 0 to go on behind it, once the guest has come back to
-    /// where that has this entry.
-    pub call: u32,
     /// `(cpu, linear) -> slot`: goes on at an address with at least one op of the interpreter's.
     pub interpret: u32,
     /// `(cpu, number) -> slot`: runs the op of this number in the list, of the block that starts at the register file's block slot; 0 to go on behind it.

@@ -174,7 +174,6 @@ impl Known {
             |name: &'static str| exports.iter().find(|(there, _)| there == name).map(|&(_, index)| index).ok_or(Error::Missing(name));
         let helpers = Helpers {
             go: find("pb_translated_go")?,
-            call: find("pb_translated_call")?,
             interpret: find("pb_translated_interpret")?,
             run: find("pb_translated_run")?,
             evaluate: find("pb_translated_evaluate")?,

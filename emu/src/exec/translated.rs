@@ -12,10 +12,10 @@ use crate::mmu::Mmu;
 use crate::vcpu::{Time, Vcpu};
 
 #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-pub use calls::{call, evaluate, go, interpret, run};
+pub use calls::{evaluate, go, interpret, run};
 
 /// Version of what translated code relies on: these functions, and the meaning of [`LAYOUT`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 2;
 
 /// Where translated code finds what it needs, in bytes: [`VERSION`]; in the CPU, the registers, the budget, the flags' result, source and operation
 /// (their width is the byte behind), and the pointer to the TLB's table; its entries; in an entry, the tags for reads and writes and the addend; in a
@@ -62,37 +62,6 @@ mod calls {
             Flow::Goto(slot) => slot,
             Flow::Leave(done) => done.next(),
         }
-    }
-
-    /// Most calls within one another: each takes some of the host's stack.
-    const MOST_CALLS: u32 = 32;
-
-    /// Calls the guest's function at linear `target`, for translated code that `slot` led to. `None` if the guest comes back to `back`, where
-    /// this code has its entry `entry`: then it goes on there by itself. Otherwise the slot that is next.
-    pub fn call(cx: &mut Vcpu, slot: *const Slot, target: u64, back: u64, entry: u32) -> Option<*const Slot> {
-        // SAFETY: the slot led here, and while code runs the cache is not cleared. If its block has been dropped since, it is a stale one, and leads to no translated
-        // code.
-        let caller = unsafe { (*slot).run.handler() };
-        let mut next = go(cx, target);
-        if cx.translated_calls == MOST_CALLS {
-            return Some(next);
-        }
-        cx.translated_calls += 1;
-        let next = loop {
-            // SAFETY: whoever says what is next hands over a valid slot.
-            let Slot { run, op } = unsafe { *next };
-            if op.code != Opcode::TRANSLATED {
-                break Some(next);
-            }
-            // By the block cache, this code stands there: however the guest came to it, it goes on as if it were entered.
-            if std::ptr::fn_addr_eq(run.handler(), caller) && op.immediate == entry.into() && cx.regs[slot::BLOCK] == back {
-                break None;
-            }
-            // SAFETY: as above.
-            next = unsafe { restore(run.handler())(cx, next) }.next();
-        };
-        cx.translated_calls -= 1;
-        next
     }
 
     /// Goes on at linear `target` with the interpreter's own ops, one at least: translated code that has stopped there would stop there again.

@@ -72,9 +72,6 @@ pub struct Vcpu {
     pub(crate) attention: bool,
     /// Why the dispatcher was left.
     pub(crate) exit: ExitReason,
-    /// Calls of translated code within one another.
-    #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-    pub(crate) translated_calls: u32,
     board: Box<dyn Board>,
 }
 
@@ -105,8 +102,6 @@ impl Vcpu {
             rep_interrupted: false,
             attention: false,
             exit: ExitReason::Sync,
-            #[cfg(any(target_family = "wasm", feature = "loop-dispatch"))]
-            translated_calls: 0,
             board,
         }
     }

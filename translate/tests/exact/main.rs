@@ -11,23 +11,10 @@ use program::{Program, Rng, state};
 use sandbox::{Left, Sandbox};
 use translate::{PAGE, PageCode, regions};
 
-/// What programs did.
-#[derive(Debug, Default)]
-struct Done {
-    /// Instructions, those of functions that were called too.
-    instructions: u64,
-    /// Those that handlers ran.
-    handled: u64,
-    /// Runs that left for code outside.
-    left_for: u64,
-    /// Calls that came back.
-    came_back: u64,
-}
-
-/// Runs programs of one seed.
-fn programs(seed: u64, count: u64) -> Done {
+/// Runs programs of one seed; says how many instructions were translated code's, and how many handlers'.
+fn programs(seed: u64, count: u64) -> (u64, u64, u64) {
     let mut reference = Machine::new();
-    let mut done = Done::default();
+    let (mut instructions, mut handled, mut left_for) = (0, 0, 0);
     for number in 0..count {
         let mut rng = Rng(seed << 32 | number);
         let program = Program::draw(&mut rng);
@@ -40,16 +27,15 @@ fn programs(seed: u64, count: u64) -> Done {
             let ran = budget - rest;
             assert!((0..=budget).contains(&ran), "seed {seed} number {number}: {ran} of {budget}");
             reference.load(&before);
-            let _ = reference.run(ran as u64);
+            reference.run(ran as u64);
             let wanted = reference.save();
             compare(seed, number, &program, left, ran, &after, &wanted);
-            done.instructions += ran as u64;
-            done.left_for += u64::from(matches!(left, Left::For(_)));
+            instructions += ran as u64;
+            left_for += u64::from(matches!(left, Left::For(_)));
         }
-        done.handled += sandbox.handled();
-        done.came_back += sandbox.came_back();
+        handled += sandbox.handled();
     }
-    done
+    (instructions, handled, left_for)
 }
 
 fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, after: &machine::State, wanted: &machine::State) {
@@ -84,9 +70,8 @@ fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, afte
 
 #[test]
 fn random_programs_agree_with_the_interpreter() {
-    let done = programs(1, 400);
-    let is_rich = done.instructions > 10_000 && done.handled > 100 && done.left_for > 100 && done.came_back > 20;
-    assert!(is_rich, "the draw has become dull: {done:?}");
+    let (instructions, handled, left_for) = programs(1, 400);
+    assert!(instructions > 10_000 && handled > 100 && left_for > 100, "the draw has become dull: {instructions}, {handled}, {left_for}");
 }
 
 /// A profile is a file that may come from anywhere.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use emu::cpu::{FlagOp, LazyFlags, slot};
 use emu::decode::Op;
-use emu::engine::VcpuExit;
 use translate::{CodeBlock, Helpers, Layout, PAGE, Region, Translated, blocks, translate};
 use wasm_encoder::{
     CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection, MemoryType, Module, TypeSection, ValType,
@@ -52,8 +51,6 @@ struct Host {
     /// Ops that are left to their handlers, and how many handlers ran.
     ops: Vec<Op>,
     handled: u64,
-    /// How many calls came back.
-    came_back: u64,
 }
 
 /// A region, ready to be run.
@@ -69,17 +66,11 @@ impl Sandbox {
     /// Translates the blocks of `page` that start at `leaders`.
     pub fn new(page: &[u8; PAGE], leaders: &BTreeSet<u16>) -> Self {
         let (translated, engine, module) = check(&blocks(page, leaders));
-        let mut store = Store::new(&engine, Host { left: None, machine: Machine::new(), ops: translated.ops, handled: 0, came_back: 0 });
+        let mut store = Store::new(&engine, Host { left: None, machine: Machine::new(), ops: translated.ops, handled: 0 });
         let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + RAM) as u32 / 65536, None)).unwrap();
         let mut linker = Linker::new(&engine);
         linker.define("", "memory", memory).unwrap();
         linker.func_wrap("", "go", |mut caller: Caller<'_, Host>, _: i32, to: i64| leave(&mut caller, Left::For(to as u64))).unwrap();
-        let entries = translated.entries.clone();
-        let call = move |mut caller: Caller<'_, Host>, _: i32, slot: i32, target: i64, back: i64, entry: i32| {
-            assert_eq!((slot, back as u64), (SLOT as i32, CODE + u64::from(entries[entry as usize - 1])), "it comes back to another entry");
-            call(&mut caller, memory, target as u64, back as u64)
-        };
-        linker.func_wrap("", "call", call).unwrap();
         let interpret = |mut caller: Caller<'_, Host>, _: i32, at: i64| leave(&mut caller, Left::ToInterpreter(at as u64));
         linker.func_wrap("", "interpret", interpret).unwrap();
         let run = move |mut caller: Caller<'_, Host>, _: i32, number: i32| run_op(&mut caller, memory, number as usize);
@@ -128,46 +119,15 @@ impl Sandbox {
         (left, rest, state)
     }
 
-    /// Calls that came back, so far.
-    pub fn came_back(&self) -> u64 {
-        self.store.data().came_back
-    }
-
     /// Ops that handlers ran, so far.
     pub fn handled(&self) -> u64 {
         self.store.data().handled
     }
 }
 
-/// Most instructions of a function that is called.
-const MOST_CALLED: u64 = 40;
-
-/// A function that is called runs in the machine. It comes back, or goes on elsewhere.
-fn call(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, target: u64, back: u64) -> i32 {
-    let (bytes, host) = memory.data_and_store_mut(&mut *caller);
-    let budget = CPU + LAYOUT.budget as usize;
-    let left = get(bytes, budget) as i64;
-    let mut state = get_state(bytes);
-    state.rip = target;
-    host.machine.load(&state);
-    let start = host.machine.0.count();
-    let most = MOST_CALLED.min(left.max(0) as u64);
-    while host.machine.0.rip != back && host.machine.0.count() < start + most && host.machine.run(1) == VcpuExit::Due {}
-    let ran = host.machine.0.count() - start;
-    let after = host.machine.save();
-    put_state(bytes, &after);
-    put(bytes, budget, (left - ran as i64) as u64);
-    if after.rip == back {
-        host.came_back += 1;
-        return 0;
-    }
-    host.left = Some(Left::For(after.rip));
-    1
-}
-
 /// A region as a valid module.
 pub fn check(blocks: &[CodeBlock]) -> (Translated, Engine, wasmi::Module) {
-    let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3, call: 4 };
+    let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3 };
     let translated = translate(&Region { blocks, layout: LAYOUT, helpers, first_op: 0 });
     let engine = Engine::default();
     let module = wasmi::Module::new(&engine, &module(&translated.body)[..]).unwrap_or_else(|error| panic!("not valid: {error}"));
@@ -188,7 +148,7 @@ fn run_op(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, number: usize) -
     let mut state = get_state(bytes);
     state.rip = at;
     host.machine.load(&state);
-    let _ = host.machine.run(1);
+    host.machine.run(1);
     host.handled += 1;
     let after = host.machine.save();
     if after.rip != at + u64::from(length) {
@@ -260,18 +220,17 @@ fn module(body: &wasm_encoder::Function) -> Vec<u8> {
     types.ty().function([I, I], [I]);
     types.ty().function([I, L], [I]);
     types.ty().function([I, L, L], [L]);
-    types.ty().function([I, I, L, L, I], [I]);
     let mut imports = ImportSection::new();
     let memory =
         MemoryType { minimum: ((GUEST + RAM) / 65536) as u64, maximum: None, memory64: false, shared: false, page_size_log2: None };
     imports.import("", "memory", EntityType::Memory(memory));
-    for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2), ("call", 3)] {
+    for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2)] {
         imports.import("", name, EntityType::Function(number));
     }
     let mut functions = FunctionSection::new();
     functions.function(0);
     let mut exports = ExportSection::new();
-    exports.export("region", ExportKind::Func, 5);
+    exports.export("region", ExportKind::Func, 4);
     let mut code = CodeSection::new();
     code.function(body);
     let mut module = Module::new();

@@ -52,11 +52,6 @@ mod calls {
     }
 
     #[unsafe(no_mangle)]
-    extern "C" fn pb_translated_call(cx: &mut Vcpu, slot: *const Slot, target: u64, back: u64, entry: u32) -> *const Slot {
-        code::call(cx, slot, target, back, entry).unwrap_or(std::ptr::null())
-    }
-
-    #[unsafe(no_mangle)]
     extern "C" fn pb_translated_interpret(cx: &mut Vcpu, target: u64) -> *const Slot {
         code::interpret(cx, target)
     }
