@@ -396,7 +396,7 @@ web: packages
 
 # With machines, to be put on any server of files.
 .PHONY: web-site
-web-site: NAMES = $(filter-out demo,$(WEB_IMAGES))
+web-site: NAMES = $(filter-out demo trained,$(WEB_IMAGES))
 web-site: web build machine guest
 	@guest/apt install jq openssl
 	@mkdir -p $(IMAGES) $(WEB)
