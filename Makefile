@@ -34,11 +34,9 @@ FUZZ := $(TARGET)/fuzz
 FUZZ_TARGETS ?= $(notdir $(wildcard fuzz/seeds/*))
 FUZZ_SECONDS ?= 300
 
-# What runs in the guest is static and not relocatable: nothing is left to do when it starts.
-INIT_TARGET := x86_64-unknown-linux-gnu
-INIT := $(TARGET)/$(INIT_TARGET)/init/init
-TORTURE := $(TARGET)/$(INIT_TARGET)/init/torture
-INIT_FLAGS := --config 'target.$(INIT_TARGET).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
+# What runs in the guest; see guest/build.
+INIT := $(GUEST)/build/x86_64-unknown-linux-musl/init/init
+TORTURE := $(GUEST)/build/x86_64-unknown-linux-musl/init/torture
 
 TEST_IMAGES := busybox alpine debian nobody layers server
 PACKAGES := gcc g++ libc6-dev make flex bison bc libelf-dev xz-utils patch cpio llvm-22-dev
@@ -151,11 +149,11 @@ $(GUEST)/root.img: $(GUEST)/tests.cpio | test-packages
 # Cargo knows whether there is anything to do, and leaves the files alone if not.
 $(INIT): packages
 	@echo 'guest: init'
-	+@cargo build --profile init --package init --target $(INIT_TARGET) $(INIT_FLAGS)
+	+@guest/build init >/dev/null
 
 $(TORTURE): packages
 	@echo 'guest: torture'
-	+@cargo build --profile init --package torture --target $(INIT_TARGET) $(INIT_FLAGS)
+	+@guest/build torture >/dev/null
 
 # A guest without an operating system, for the tests.
 .PHONY: baremetal

@@ -57,7 +57,6 @@ fn main() -> ExitCode {
         eprintln!("init: this is process 1 of a prebake machine and runs nowhere else");
         return ExitCode::from(2);
     }
-    sys::share_heap();
     let mut control = None;
     let last_line = match live(&mut control) {
         Ok(status) => format!("exit {status}"),

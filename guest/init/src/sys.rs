@@ -41,19 +41,15 @@ pub fn reseed_generator(device: &File) -> io::Result<()> {
     checked(unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG) })
 }
 
-/// Lets all threads allocate from the one heap that there is: the C library would make one for each thread.
-pub fn share_heap() {
-    // SAFETY: it sets a number. A C library that refuses it makes more heaps, no more.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-}
-
 /// Lets the calling thread run before every other one as soon as it has something to do, and until it waits again. Threads that it starts do not.
 pub fn run_first() -> io::Result<()> {
     /// The highest that Linux has.
-    const PRIORITY: libc::c_int = 99;
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: the kernel reads `parameters`; 0 is the calling thread.
-    checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) })
+    static PRIORITY: libc::c_int = 99;
+    // musl refuses to do this, so that the kernel is asked.
+    // SAFETY: the kernel reads the priority, which is all of its `struct sched_param`; 0 is the calling thread.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const PRIORITY) };
+    checked(if result < 0 { -1 } else { 0 })
 }
 
 /// Sends a signal to one process, real-time signals included.
@@ -71,7 +67,8 @@ pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
 /// Forks a child that is process 1 of new namespaces for mounts, processes, the host's name and System V's IPC. Returns its number, or `None`
 /// in the child.
 ///
-/// This process must have one thread only: the child has a copy of that one, and locks that others hold stay locked in it.
+/// This process must have one thread only: the child has a copy of that one, and locks that others hold stay locked in it. The child must start none:
+/// the C library goes on to take it for the thread that the parent was.
 pub fn fork_contained() -> io::Result<Option<Pid>> {
     fork_into(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC)
 }
@@ -136,10 +133,11 @@ fn set_blocked(signals: &libc::sigset_t) -> io::Result<()> {
 }
 
 fn all_signals() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set.
+    // musl's sigfillset leaves out what its threads use elsewhere, such as SIGRTMIN.
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: all bits may be set, and are.
     unsafe {
-        libc::sigfillset(set.as_mut_ptr());
+        set.as_mut_ptr().write_bytes(0xff, 1);
         set.assume_init()
     }
 }
@@ -173,7 +171,7 @@ pub fn bring_up(interface: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
     // SAFETY: the request has the interface's name and the member that SIOCSIFFLAGS reads.
-    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) })
 }
 
 /// Starts the command with these limits: a resource's number in Linux, and its two limits.
