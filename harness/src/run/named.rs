@@ -2,7 +2,7 @@
 //! this host.
 
 use crate::context::Context;
-use crate::distribution::oci::{self, CodeFormat, Found, OciError, PullOptions, Sha256, VmArtifacts};
+use crate::distribution::oci::{self, CodeFormat, Found, OciError, PullOptions, PullPolicy, Sha256, VmArtifacts};
 use crate::distribution::store::{Entry, Lock, ResizedMachine, Store, StoredFile};
 use crate::error::{Error, Result};
 use crate::host::backend::clock::seconds_since_1970;
@@ -56,7 +56,7 @@ fn find<T: From<VmArtifacts>>(
     match find(context, store, &reference, options) {
         Err(Error::Oci(error)) if matches!(*error, OciError::NotPrebaked { .. }) => {
             convert_reference(context, store, &reference)?;
-            oci::ensure_in(context, store, &reference, &PullOptions { offline: true, ..*options }).map(T::from)
+            oci::ensure_in(context, store, &reference, &PullOptions { policy: PullPolicy::Never, ..*options }).map(T::from)
         }
         found => found,
     }

@@ -1,6 +1,6 @@
 //! What is to be run, in words and numbers alone: for those to whom the library's types are of no use, as they speak another language.
 
-use crate::distribution::oci::PullOptions;
+use crate::distribution::oci::{PullOptions, PullPolicy};
 use crate::distribution::trust::PublicKey;
 use crate::error::{Error, Result};
 use crate::host::net::{Link, MAX_MTU, MIN_MTU, NamedHost, NetworkOptions, Publish, Transport};
@@ -259,7 +259,7 @@ impl PortSpec {
 /// How a reference is looked up: without a registry or not, and signed by this key (PEM).
 pub fn pull_options(offline: bool, verify_key: Option<&str>) -> Result<PullOptions> {
     let verify_key = verify_key.map(|key| PublicKey::read("the key", key)).transpose()?;
-    Ok(PullOptions { offline, verify_key, ..PullOptions::default() })
+    Ok(PullOptions { policy: PullPolicy::unless(offline), verify_key, ..PullOptions::default() })
 }
 
 /// A seed, of its hexadecimal digits.
@@ -298,7 +298,7 @@ mod tests {
         let request = request(&json.replace("SEED", &"0a".repeat(SEED_LEN))).unwrap();
         assert_eq!(request.target, RunTarget::Files { machine: Some("a.aot".into()), snapshot: Some("a.snap".into()) });
         assert_eq!(request.session, SessionPolicy::Named("work".into()));
-        assert_eq!((request.engine, request.memory, request.pull.offline), (Some(EngineKind::Native), Some(64), true));
+        assert_eq!((request.engine, request.memory, request.pull.policy), (Some(EngineKind::Native), Some(64), PullPolicy::Never));
         let program = request.program;
         assert_eq!(program.environment, [("A".to_owned(), "1".to_owned())]);
         assert_eq!(program.volumes, [Volume { host: "/tmp".into(), guest: "mnt/x".into(), read_only: true, size: Some(9) }]);

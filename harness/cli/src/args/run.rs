@@ -1,10 +1,11 @@
 //! `prebake run`.
 
 use super::docker::DockerArgs;
-use super::value::{MODEL, MachineArg, MemoryArg};
+use super::value::{MODEL, MachineArg, MemoryArg, PullArg};
 use super::{ConsoleArgs, DebugArgs, DeviceArgs, EngineArg, NetworkArgs, ProgramArgs, RegistryArgs, ReportArgs, RestoreArg};
 use clap::Args;
 use prebake::artifact::is_machine;
+use prebake::distribution::oci::PullPolicy;
 use prebake::host::file::HostFile;
 use prebake::machine::program::Program;
 use prebake::make::image::Name;
@@ -78,8 +79,11 @@ pub struct RunArgs {
     /// Require a signature by this public key: a file, or env://VARIABLE
     #[arg(long, value_name = "KEY", help_heading = "Registry")]
     pub verify_key: Option<String>,
-    /// Use only the store; contact no registry
-    #[arg(long, help_heading = "Registry")]
+    /// When to ask the registry what the image is now. `never` fails if it is not in the store
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "newer", help_heading = "Registry")]
+    pub pull: PullArg,
+    /// Use only the store; contact no registry: `--pull never`
+    #[arg(long, conflicts_with = "pull", help_heading = "Registry")]
     pub offline: bool,
     /// The registry.
     #[command(flatten)]
@@ -159,6 +163,11 @@ impl RunArgs {
         self.operand.as_deref().map(RunOperand::of)
     }
 
+    /// When the registry is asked.
+    pub fn pull_policy(&self) -> PullPolicy {
+        if self.offline { PullPolicy::Never } else { self.pull.into() }
+    }
+
     /// The program, and what it gets.
     pub fn program(&self) -> Program {
         self.program.program(self.hostname.as_ref().and_then(Option::as_deref), &self.command)
@@ -190,6 +199,7 @@ mod tests {
     use super::super::{Cli, Command};
     use super::*;
     use clap::Parser;
+    use clap::error::ErrorKind;
 
     #[test]
     fn a_run_needs_one_snapshot() {
@@ -228,5 +238,23 @@ mod tests {
         assert!(parse(&["--session", "work"]).is_ok());
         assert!(parse(&["alpine", "--fresh", "--session", "work"]).is_err());
         assert!(parse(&["alpine", "--snapshot", "a.snap"]).is_err());
+    }
+
+    #[test]
+    fn a_registry_is_asked_as_podman_asks_it() {
+        let policy = |words: &[&str]| {
+            let cli = Cli::try_parse_from(["prebake", "run", "alpine"].iter().chain(words)).map_err(|error| error.kind())?;
+            let Command::Run(args) = cli.command else { unreachable!() };
+            Ok::<_, ErrorKind>(args.pull_policy())
+        };
+        assert_eq!(policy(&[]), Ok(PullPolicy::Newer));
+        for (word, meant) in
+            [("newer", PullPolicy::Newer), ("always", PullPolicy::Always), ("missing", PullPolicy::Missing), ("never", PullPolicy::Never)]
+        {
+            assert_eq!(policy(&["--pull", word]), Ok(meant));
+        }
+        assert_eq!(policy(&["--offline"]), Ok(PullPolicy::Never));
+        assert_eq!(policy(&["--offline", "--pull", "never"]), Err(ErrorKind::ArgumentConflict));
+        assert_eq!(policy(&["--pull", "sometimes"]), Err(ErrorKind::InvalidValue));
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use emu::machine::Thresholds;
+use prebake::distribution::oci::PullPolicy;
 use prebake::machine::EngineKind;
 use prebake::machine::{ClockSource, DiskFile, SharedDirectory};
 use prebake::make::bake::SettleOptions;
@@ -81,6 +82,30 @@ pub enum RestoreArg {
     Map,
     /// Read and verify each page when the guest first touches it
     Read,
+}
+
+/// When a registry is asked what an image is now: podman's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PullArg {
+    /// Always; if the registry is down, use what is in the store
+    Newer,
+    /// Always; if the registry is down, fail
+    Always,
+    /// Only if it is not in the store
+    Missing,
+    /// Never
+    Never,
+}
+
+impl From<PullArg> for PullPolicy {
+    fn from(policy: PullArg) -> Self {
+        match policy {
+            PullArg::Newer => Self::Newer,
+            PullArg::Always => Self::Always,
+            PullArg::Missing => Self::Missing,
+            PullArg::Never => Self::Never,
+        }
+    }
 }
 
 /// Memory for a machine, in MiB.

@@ -2,7 +2,7 @@
 
 use crate::args::PullArgs;
 use crate::shell::Shell;
-use prebake::distribution::oci::PullOptions;
+use prebake::distribution::oci::{PullOptions, PullPolicy};
 use prebake::error::Result;
 use prebake::run::named;
 use std::io::Write;
@@ -15,7 +15,7 @@ pub fn run(shell: &Shell, args: &PullArgs) -> ExitCode {
 
 fn fetch(shell: &Shell, args: &PullArgs) -> Result<()> {
     let verify_key = args.verify_key.as_deref().map(|key| shell.public_key(key)).transpose()?;
-    let options = PullOptions { offline: args.offline, verify_key, to_boot: args.boot, ..PullOptions::default() };
+    let options = PullOptions { policy: PullPolicy::unless(args.offline), verify_key, to_boot: args.boot, ..PullOptions::default() };
     let artifacts = named::ensure(&shell.context, &args.reference, &options)?;
     if let Some(voucher) = &artifacts.voucher {
         shell.say(format_args!("the native code is trusted: {}", voucher.by));

@@ -61,7 +61,7 @@ fn request(shell: &Shell, args: &RunArgs) -> Result<RunRequest> {
         clock: args.console.clock.into(),
         limit_instructions: args.report.limit_instructions,
         aid: args.debug.aid(),
-        pull: PullOptions { offline: args.offline, verify_key, ..PullOptions::default() },
+        pull: PullOptions { policy: args.pull_policy(), verify_key, ..PullOptions::default() },
         ..RunRequest::new(what)
     })
 }

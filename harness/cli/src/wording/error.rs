@@ -101,7 +101,7 @@ pub fn error(error: &Error) -> String {
 /// An error of a registry.
 pub fn registry(error: &OciError) -> String {
     match error {
-        OciError::NotInStore { reference } => format!("{reference} is not in the store; omit --offline to fetch it"),
+        OciError::NotInStore { reference } => format!("{reference} is not in the store; omit --offline or --pull never to fetch it"),
         OciError::UnknownProcessor { path, known } => format!(
             "{} does not say what processor it was compiled for, since an older version of prebake compiled it; pass --host-cpu with one of: {known}",
             path.display()

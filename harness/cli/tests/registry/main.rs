@@ -1,6 +1,7 @@
 //! Machines and snapshots, to a registry and back; and all that may go wrong on the way.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod asked;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;

@@ -91,15 +91,15 @@ fn range_of(request: &HttpRequest) -> Option<(u64, u64)> {
 }
 
 /// A user with nothing in their store, a registry, and what lies between them.
-struct User {
+pub struct User {
     home: TempDir,
-    world: World,
+    pub world: World,
     proxy: Proxy,
 }
 
 impl User {
     /// `fault` is asked for each request for a layer, with the kind of it and how many there were before.
-    fn behind(fault: impl Fn(&str, &HttpRequest, usize) -> Fault + Send + Sync + 'static) -> Self {
+    pub fn behind(fault: impl Fn(&str, &HttpRequest, usize) -> Fault + Send + Sync + 'static) -> Self {
         let (pushed, world) = (pushed(), World::new());
         let _ = fs::remove_dir_all(world.registry.at("data"));
         copy(&pushed.data, &world.registry.at("data"));
@@ -114,7 +114,7 @@ impl User {
         format!("{}/shell:1", self.proxy.address)
     }
 
-    fn prebake(&self, verb: &str) -> Command {
+    pub fn prebake(&self, verb: &str) -> Command {
         let mut command = prebake();
         let home = self.home.path();
         command.env("PREBAKE_HOME", home.join("store")).env("PREBAKE_CONFIG", home.join("config")).env("DOCKER_CONFIG", home);

@@ -46,11 +46,32 @@ impl VmArtifacts {
     }
 }
 
+/// When the registry is asked what a reference names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Always. If it is down, what is in the store will do.
+    #[default]
+    Newer,
+    /// Always. If it is down, that is an error.
+    Always,
+    /// Only if the store lacks what the reference names, or a signature of it that is wanted.
+    Missing,
+    /// Never: what is not in the store is an error.
+    Never,
+}
+
+impl PullPolicy {
+    /// [`Self::Never`] if `offline`, or else what is usual.
+    pub fn unless(offline: bool) -> Self {
+        if offline { Self::Never } else { Self::default() }
+    }
+}
+
 /// How a reference is looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct PullOptions {
-    /// Nothing is asked of the registry.
-    pub offline: bool,
+    /// When the registry is asked.
+    pub policy: PullPolicy,
     /// What can be used.
     pub host: Host,
     /// The key that must have signed it. Whoever names it trusts it.
@@ -61,14 +82,14 @@ pub struct PullOptions {
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { offline: false, host: Host::this(), verify_key: None, to_boot: false }
+        Self { policy: PullPolicy::default(), host: Host::this(), verify_key: None, to_boot: false }
     }
 }
 
 /// Makes sure that what `reference` names is in the user's store, and keeps it there.
 ///
-/// Asks the registry what the reference names now, which is one small question where nothing has changed. What is missing is fetched, and
-/// every byte of it verified. If the registry is down, what there is will do.
+/// Asks the registry as `options` say, usually what the reference names now, which is one small question where nothing has changed. What is missing is
+/// fetched, and every byte of it verified. If the registry is down, what there is will do, unless `options` say otherwise.
 pub fn ensure(context: &Context, reference: &str, options: &PullOptions) -> Result<VmArtifacts> {
     context.outcome(Store::open(context).and_then(|store| ensure_in(context, &store, reference, options)))
 }
@@ -120,24 +141,13 @@ fn find<T: From<VmArtifacts>>(
 ) -> Result<T> {
     let _span = debug_span!(target: "prebake::registry", "pull", reference).entered();
     let _shared = store.share()?;
-    let reference = super::reference(reference)?;
-    let name = reference.whole();
-    // A digest names the same for ever.
-    let fixed = match reference.digest() {
-        Some(digest) => {
-            Some(digest.parse().map_err(|problem: NotADigest| OciError::Reference { text: name.clone(), problem: problem.to_string() })?)
-        }
-        None => None,
-    };
-    let stand =
-        Arc::new(Standing { policy: Policy::open_or_nothing(context), key: options.verify_key, repository: repository(&reference) });
-    let mut entry = store.entry(&name)?;
+    let Known { reference, name, fixed, stand, mut entry, is_enough } = Known::of(context, store, reference, options)?;
     let here = match &entry {
         Some(entry) if !(options.to_boot && entry.restores_only) => files_of(store, entry)?,
         _ => None,
     };
-    let is_enough = entry.as_ref().is_some_and(|entry| !stand.wants_more(entry));
-    if options.offline || (here.is_some() && fixed.is_some() && is_enough) {
+    let is_needless = here.is_some() && is_enough && (fixed.is_some() || options.policy == PullPolicy::Missing);
+    if options.policy == PullPolicy::Never || is_needless {
         let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
         return stand.judge(artifacts, &entry).map(T::from);
     }
@@ -170,7 +180,7 @@ fn find<T: From<VmArtifacts>>(
     let here = match look() {
         Ok(Some(found)) => return Ok(found),
         Ok(None) => here,
-        Err(Error::Oci(error)) if error.is_passing() && here.is_some() => {
+        Err(Error::Oci(error)) if error.is_passing() && here.is_some() && options.policy != PullPolicy::Always => {
             context.notice(Notice::RegistryDown { error: &error });
             here
         }
@@ -178,6 +188,35 @@ fn find<T: From<VmArtifacts>>(
     };
     let (Some(artifacts), Some(entry)) = (here, entry) else { return Err(OciError::NotInStore { reference: name }.into()) };
     stand.judge(artifacts, &entry).map(T::from)
+}
+
+/// What is known of a reference before its registry is asked.
+struct Known {
+    reference: Reference,
+    /// The reference in full.
+    name: String,
+    /// A digest names the same for ever.
+    fixed: Option<Sha256>,
+    stand: Arc<Standing>,
+    entry: Option<Entry>,
+    /// Nothing more is to be known of what the entry names.
+    is_enough: bool,
+}
+
+impl Known {
+    fn of(context: &Context, store: &Store, reference: &str, options: &PullOptions) -> Result<Self> {
+        let reference = super::reference(reference)?;
+        let name = reference.whole();
+        let parse = |digest: &str| {
+            digest.parse().map_err(|problem: NotADigest| OciError::Reference { text: name.clone(), problem: problem.to_string() })
+        };
+        let fixed = reference.digest().map(parse).transpose()?;
+        let policy = Policy::open_or_nothing(context);
+        let stand = Arc::new(Standing { policy, key: options.verify_key, repository: repository(&reference) });
+        let entry = store.entry(&name)?;
+        let is_enough = entry.as_ref().is_some_and(|entry| !stand.wants_more(entry));
+        Ok(Self { reference, name, fixed, stand, entry, is_enough })
+    }
 }
 
 /// Who must stand for what a reference names, and who may.

@@ -6,7 +6,7 @@ mod snapshot;
 use crate::args::{InspectArgs, RunOperand};
 use crate::shell::{Shell, show};
 use prebake::artifact::is_machine;
-use prebake::distribution::oci::PullOptions;
+use prebake::distribution::oci::{PullOptions, PullPolicy};
 use prebake::error::Result;
 use prebake::make::image::Name;
 use prebake::run::named;
@@ -25,7 +25,7 @@ fn files(shell: &Shell, file: &Path) -> Result<Vec<PathBuf>> {
         }
         RunOperand::Image(image) => image,
     };
-    let options = PullOptions { offline: true, ..PullOptions::default() };
+    let options = PullOptions { policy: PullPolicy::Never, ..PullOptions::default() };
     let artifacts = named::ensure(&shell.context, &image, &options)?;
     let snapshot =
         artifacts.snapshot_file.clone().or_else(|| Some(artifacts.wasm_file.with_extension("snap")).filter(|made| made.exists()));
