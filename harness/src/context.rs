@@ -104,6 +104,13 @@ impl Context {
         Self { observer: observer(self.observer), ..self }
     }
 
+    /// The same for work that may come to nothing, with an observer that then tells nobody: what it would have told is told by the next.
+    pub(crate) fn tentative(&self, observer: Arc<dyn Observer>) -> Self {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = if self.store.get().is_some() { self.store.clone() } else { Arc::default() };
+        Self { observer, told: Arc::new(Mutex::new(told)), store, ..self.clone() }
+    }
+
     /// The folders.
     pub fn folders(&self) -> &Folders {
         &self.folders

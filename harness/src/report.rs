@@ -7,6 +7,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// What runs a machine, if it is not WAMR.
+pub const NATIVE: &str = "native";
+
 /// Everything that is known of a run. What does not apply is null.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -142,7 +145,7 @@ impl Boot {
 impl Report {
     /// Of a verb, which has not done anything yet.
     pub fn of(command: &'static str) -> Self {
-        Self { command, engine: "native", ..Self::default() }
+        Self { command, engine: NATIVE, ..Self::default() }
     }
 
     /// Takes the figures of a machine that has run.

@@ -1,6 +1,6 @@
 //! The host's side of the guest's console, and what is said to the machine besides.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Checkpoint;
 use devices::console::WindowSize;
 use protocol::Mode;
@@ -70,6 +70,13 @@ impl Console {
     pub fn split(self) -> (Input, [OwnedFd; 2]) {
         let Self { stdin, stdout, stderr, source, terminal } = self;
         (Input { stdin, source, terminal }, [stdout, stderr])
+    }
+
+    /// The same once more.
+    pub(super) fn try_clone(&self) -> Result<Self> {
+        let clone = |stream: &OwnedFd| stream.try_clone().map_err(|source| Error::Host { what: "use the streams of a console", source });
+        let (stdin, stdout, stderr) = (clone(&self.stdin)?, clone(&self.stdout)?, clone(&self.stderr)?);
+        Ok(Self { stdin, stdout, stderr, source: self.source, terminal: self.terminal.clone() })
     }
 }
 

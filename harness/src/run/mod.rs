@@ -3,6 +3,7 @@
 //! [`plan`] finds out what is to be run, [`restore`] and [`cold`] make a machine of it, and [`run`] attends it to its end. The program and the
 //! library's [`crate::service`] do this alike.
 
+mod asked;
 pub mod attended;
 mod check;
 mod clients;
@@ -18,7 +19,7 @@ pub(crate) mod stdin;
 pub mod train;
 
 use crate::context::Context;
-use crate::distribution::oci::PullOptions;
+use crate::distribution::oci::{OciError, PullOptions};
 use crate::error::{Error, Result, exit};
 use crate::host::backend::ram::pages_loaded;
 use crate::host::net::NetworkOptions;
@@ -32,6 +33,7 @@ use crate::report::{Report, millis_between};
 use crate::run::attended::{Attended, Ending};
 use crate::run::console::{Console, Control};
 use crate::session::Checkpoint;
+use asked::Asked;
 use plan::Plan;
 use protocol::Mode;
 use rustix::process::Signal;
@@ -161,7 +163,7 @@ impl Outcome {
     }
 }
 
-/// Runs what was asked for to its end. `control` is called when the machine is about to be made.
+/// Runs what was asked for to its end. `control` is called when the machine is about to run.
 pub fn run(
     context: &Context,
     request: &RunRequest,
@@ -169,9 +171,21 @@ pub fn run(
     control: impl FnOnce() -> Result<Box<dyn Control>>,
     (report, start): (&mut Report, Instant),
 ) -> Result<Outcome> {
+    if let Some(asked) = Asked::begin(context, request) {
+        // What is in the store nearly always is what is wanted.
+        let (tentative, stored) = (asked.context(), asked.request());
+        let restored = tentative
+            .outcome(Plan::of(&tentative, stored, console.source))
+            .and_then(|plan| plan.restore(&tentative, stored, console.try_clone()?, (&mut *report, start)));
+        match restored {
+            _ if !asked.is_current() => {}
+            // Some of it is not there, or damaged.
+            Err(Error::Oci(error)) if matches!(*error, OciError::NotInStore { .. }) => {}
+            restored => return restored?.attend(&tentative, stored, control()?, (report, start)),
+        }
+    }
     let plan = context.outcome(Plan::of(context, request, console.source))?;
-    let control = control()?;
-    plan.run(context, request, console, control, (report, start))
+    plan.run(context, request, (console, control()?), (report, start))
 }
 
 /// Runs an attended guest to its end, and takes the figures.

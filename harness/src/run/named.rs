@@ -29,6 +29,14 @@ pub(crate) fn stored_name(text: &str) -> Result<String> {
     })
 }
 
+/// The reference in full, if `text` is a tag in a registry: what that names may change.
+pub(crate) fn tag(text: &str) -> Option<String> {
+    match Name::parse(text) {
+        Ok(Name::Registry(reference)) if reference.digest().is_none() => Some(reference.whole()),
+        _ => None,
+    }
+}
+
 /// The same in a store that is open.
 pub(crate) fn ensure_in(context: &Context, store: &Store, text: &str, options: &PullOptions) -> Result<VmArtifacts> {
     find(context, store, text, options, oci::ensure_in)

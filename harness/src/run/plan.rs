@@ -1,5 +1,6 @@
 //! What is to be run: a machine, how it stands, and where it is saved.
 
+use super::restore::Restored;
 use super::{Outcome, RunRequest, RunTarget, SessionPolicy, check, cold, named, reference, restore};
 use crate::context::Context;
 use crate::distribution::oci::{self, Coming, VmArtifacts};
@@ -7,7 +8,7 @@ use crate::distribution::store::{Lock, Store};
 use crate::error::{Error, Result, Setting};
 use crate::host::backend::clock::seconds_since_1970;
 use crate::machine::EngineKind;
-use crate::machine::file::{MachineFile, Voucher};
+use crate::machine::file::{MachineFile, Runnable, Voucher};
 use crate::machine::program::Program;
 use crate::machine::record::Point;
 use crate::machine::saved::Saved;
@@ -257,10 +258,30 @@ impl Plan {
         self,
         context: &Context,
         request: &RunRequest,
-        console: Console,
-        control: Box<dyn Control>,
-        figures: (&mut Report, Instant),
+        (console, control): (Console, Box<dyn Control>),
+        (report, start): (&mut Report, Instant),
     ) -> Result<Outcome> {
+        if self.saved.is_none() {
+            let module = self.module(context, request)?;
+            return cold::run(context, self, request, module, (console, control), (report, start));
+        }
+        let coming = self.coming.clone();
+        let restored = self.restore(context, request, console, (&mut *report, start));
+        let outcome = restored.and_then(|restored| restored.attend(context, request, control, (report, start)));
+        outcome.map_err(|error| match coming {
+            Some(coming) => coming.explain(error),
+            None => error,
+        })
+    }
+
+    /// Makes the machine as it was saved.
+    pub fn restore(self, context: &Context, request: &RunRequest, console: Console, figures: (&mut Report, Instant)) -> Result<Restored> {
+        let module = self.module(context, request)?;
+        restore::restore(context, self, request, (module, console), figures)
+    }
+
+    /// The machine's module, if WAMR is to run it. What was asked for is checked first, as far as the machine's file tells.
+    fn module(&self, context: &Context, request: &RunRequest) -> Result<Option<Runnable>> {
         if let (Some(machine), Some(mebibytes)) = (&self.machine, request.memory) {
             machine.require_memory(mebibytes)?;
         }
@@ -284,14 +305,7 @@ impl Plan {
         }
         let file = self.machine.as_ref().map(|machine| machine.path().display());
         debug!(target: "prebake::engine", in_module = module.is_some(), asked = ?request.engine, file = file.map(tracing::field::display), "chosen");
-        let coming = self.coming.clone();
-        match self.saved {
-            Some(_) => restore::run(context, self, request, module, (console, control), figures).map_err(|error| match coming {
-                Some(coming) => coming.explain(error),
-                None => error,
-            }),
-            None => cold::run(context, self, request, module, (console, control), figures),
-        }
+        Ok(module)
     }
 
     /// What is to run it. A module that was not compiled is only interpreted, so one that was made here runs natively unless it is asked for.

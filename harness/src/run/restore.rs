@@ -15,10 +15,10 @@ use crate::machine::program::Program;
 use crate::machine::record::{BakeState, DiskKind, DiskRecord};
 use crate::machine::saved::{Base, Saved};
 use crate::machine::{ClockSource, Engine, native};
-use crate::report::{Report, millis_between};
+use crate::report::{NATIVE, Report, millis_between};
 use crate::run::RestoreMode;
 use crate::run::attended::{AttendOptions, Attended, Ending};
-use crate::run::console::{Console, Control};
+use crate::run::console::{Console, Control, Input};
 use crate::session::Saver;
 use attend::{Begin, Routes, Transcript, TranscriptState};
 use emu::bus::{PageSource, Ram};
@@ -29,15 +29,24 @@ use snapshot::{MachineId, Record, Sections, Space};
 use std::time::Instant;
 use tracing::debug;
 
-/// Restores what is planned, and attends it to its end.
-pub fn run(
+/// A machine that stands as it was saved, and whose guest has not gone on.
+pub struct Restored {
+    plan: Plan,
+    engine: Box<dyn Engine>,
+    input: Input,
+    output: HostOutput,
+    network: Option<Network>,
+    baked: BakeState,
+}
+
+/// Restores what is planned.
+pub fn restore(
     context: &Context,
     plan: Plan,
     request: &RunRequest,
-    module: Option<Runnable>,
-    (console, control): (Console, Box<dyn Control>),
+    (module, console): (Option<Runnable>, Console),
     (report, start): (&mut Report, Instant),
-) -> Result<Outcome> {
+) -> Result<Restored> {
     let Some(saved) = &plan.saved else { unreachable!("what is restored was saved") };
     let in_module = module.is_some();
     let machine = plan.machine.as_ref();
@@ -91,11 +100,9 @@ pub fn run(
     let (input, streams) = console.split();
     let transcript = transcript.map(Transcript::restore).unwrap_or_default();
     let output = HostOutput::new(Routes::all(plan.mode), streams, false, transcript);
+    report.engine = machine.filter(|_| in_module).map_or(NATIVE, MachineFile::engine);
     let engine = match (machine, module) {
-        (Some(machine), Some(module)) => {
-            report.engine = machine.engine();
-            in_wamr((machine, module), saved, (request, &program, network_info.as_ref()), &output)?
-        }
+        (Some(machine), Some(module)) => in_wamr((machine, module), saved, (request, &program, network_info.as_ref()), &output)?,
         (machine, _) => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
     };
     if !in_module {
@@ -118,29 +125,43 @@ pub fn run(
         since_start = ?start.elapsed(),
         "restored"
     );
-    let begin = Begin::from(baked.point);
-    report.session = plan.session.as_ref().map(|session| session.name().into());
-    let visit = matches!(request.session, SessionPolicy::Visited(_));
-    // Under the virtual clock, a guest does what its input says and nothing else.
-    let door =
-        plan.session.as_ref().filter(|_| request.clock == ClockSource::Host).and_then(|session| {
+    Ok(Restored { engine, input, output, network, baked, plan })
+}
+
+impl Restored {
+    /// Attends it to its end.
+    pub fn attend(
+        self,
+        context: &Context,
+        request: &RunRequest,
+        control: Box<dyn Control>,
+        (report, start): (&mut Report, Instant),
+    ) -> Result<Outcome> {
+        let Self { plan, engine, input, output, network, baked } = self;
+        let Some(saved) = &plan.saved else { unreachable!("what is restored was saved") };
+        let begin = Begin::from(baked.point);
+        report.session = plan.session.as_ref().map(|session| session.name().into());
+        let visit = matches!(request.session, SessionPolicy::Visited(_));
+        // Under the virtual clock, a guest does what its input says and nothing else.
+        let door = plan.session.as_ref().filter(|_| request.clock == ClockSource::Host).and_then(|session| {
             session.open_door().inspect_err(|error| debug!(target: "prebake::exec", %error, "nobody can come in")).ok()
         });
-    let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
-    let options =
-        AttendOptions { begin, clock: request.clock, mode: plan.mode, limit: request.limit_instructions, saver, door, visit, network };
-    let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
-    if let Some(coming) = plan.coming {
-        attended.waits_for(coming);
+        let saver = plan.session.map(|session| Saver::new(session, saved, &baked));
+        let (clock, mode, limit) = (request.clock, plan.mode, request.limit_instructions);
+        let options = AttendOptions { begin, clock, mode, limit, saver, door, visit, network };
+        let mut attended = Attended::new(context.clone(), engine, (input, output.clone()), control, options)?;
+        if let Some(coming) = plan.coming {
+            attended.waits_for(coming);
+        }
+        let outcome = attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
+            Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: saved.path().into(), source },
+            error => error,
+        })?;
+        if matches!(outcome.ending, Ending::Exited(_)) {
+            attended.fetch_rest();
+        }
+        Ok(outcome)
     }
-    let outcome = attend(context, &mut attended, &output, (report, start)).map_err(|error| match error {
-        Error::Machine(source @ MachineError::Pages { .. }) => Error::Restore { path: path.into(), source },
-        error => error,
-    })?;
-    if matches!(outcome.ending, Ending::Exited(_)) {
-        attended.fetch_rest();
-    }
-    Ok(outcome)
 }
 
 /// The machine's module, in WAMR.

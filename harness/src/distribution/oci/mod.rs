@@ -39,7 +39,7 @@ pub use host::Host;
 pub use join::join;
 pub use obstacle::{Obstacle, Remedy};
 pub use pull::{PullOptions, PullPolicy, VmArtifacts, ensure};
-pub(crate) use pull::{begin_in, digest_of, ensure_in, files_of, intact, voucher};
+pub(crate) use pull::{Standpoint, ask, begin_in, digest_of, ensure_in, files_of, intact, voucher};
 pub use push::{Destination, Pushed};
 pub(crate) use reference::TRANSPORT;
 pub use reference::reference;

@@ -219,6 +219,31 @@ impl Known {
     }
 }
 
+/// What a registry says of what the store has of a reference.
+#[derive(Debug)]
+pub(crate) enum Standpoint {
+    /// The reference still names it.
+    Current,
+    /// It is down, so that what is in the store will do.
+    Down(Box<OciError>),
+    /// Something else: another document, a refusal, or nothing that helps.
+    Other,
+}
+
+/// What the registry says of what the store has of the tag `reference`, if it is to be asked that at all. Nothing is told, fetched or noted.
+pub(crate) fn ask(context: &Context, reference: &str, options: &PullOptions) -> Result<Standpoint> {
+    let _span = debug_span!(target: "prebake::registry", "ask", reference).entered();
+    let Known { reference, entry, is_enough, .. } = Known::of(context, &Store::open(context)?, reference, options)?;
+    let Some(entry) = entry.filter(|_| is_enough) else { return Ok(Standpoint::Other) };
+    let registry = Registry::hasty(context, reference)?;
+    match registry.wait(registry.digest()) {
+        Ok(digest) if digest == entry.digest => Ok(Standpoint::Current),
+        Ok(_) => Ok(Standpoint::Other),
+        Err(Error::Oci(error)) if error.is_passing() && options.policy == PullPolicy::Newer => Ok(Standpoint::Down(error)),
+        Err(error) => Err(error),
+    }
+}
+
 /// Who must stand for what a reference names, and who may.
 pub(super) struct Standing {
     policy: Policy,
