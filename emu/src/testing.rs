@@ -59,6 +59,17 @@ pub struct TestBoard {
     /// How often FERR# was asserted, and what IGNNE# answers.
     pub float_errors: u32,
     pub ignores_float_errors: bool,
+    pub timer: Option<Timer>,
+}
+
+/// Raises [`Timer::VECTOR`] every `period` ticks, counted from when it was raised last.
+pub struct Timer {
+    pub period: u64,
+    pub deadline: u64,
+}
+
+impl Timer {
+    pub const VECTOR: u8 = 0x20;
 }
 
 impl Board for TestBoard {
@@ -94,9 +105,16 @@ impl Board for TestBoard {
         self.ignores_float_errors
     }
     fn deadline(&self) -> Option<u64> {
-        None
+        self.timer.as_ref().map(|timer| timer.deadline)
     }
-    fn advance(&mut self, _: u64) {}
+    fn advance(&mut self, now: u64) {
+        if let Some(timer) = self.timer.as_mut().filter(|timer| timer.deadline <= now) {
+            timer.deadline = now + timer.period;
+            if self.pending.is_empty() {
+                self.pending.push(Timer::VECTOR);
+            }
+        }
+    }
     fn wants_stop(&self) -> bool {
         false
     }

@@ -7,6 +7,7 @@ mod build;
 mod code_tests;
 #[cfg(test)]
 mod debug_tests;
+mod safe_point;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +58,10 @@ pub fn new_cache(limits: Limits) -> Cache {
 impl Vcpu {
     /// Runs until `count` reaches `until`, or until something else stops it.
     pub fn run(&mut self, until: u64) -> VcpuExit {
+        self.run_on(until, false)
+    }
+
+    fn run_on(&mut self, until: u64, to_safe_point: bool) -> VcpuExit {
         self.set_due(until);
         loop {
             if self.attention || self.mmu.has_code_writes() {
@@ -78,6 +83,14 @@ impl Vcpu {
                     return VcpuExit::Due;
                 }
                 self.set_due(until);
+                // A timer may be due again by now, on a host that is slow beside its clock. The guest gets an instruction in between all the same.
+                if self.time.budget() <= 0 {
+                    self.time.set_due(self.count() + 1);
+                }
+            }
+            // No instruction comes to one without leaving the dispatcher: what changes IF, the privilege level or whether the CPU is halted always does.
+            if to_safe_point && self.at_safe_point() {
+                return VcpuExit::Due;
             }
             if self.interrupts_blocked {
                 self.interrupts_blocked = false;

@@ -216,8 +216,12 @@ impl Machine {
     /// Runs until the count of instructions, REP iterations, exceptions and interrupts reaches `until`, or something else stops the machine. If that is
     /// [`MachineError::Pages`], running again goes on as if nothing had been, provided that the pages can be had by then.
     pub fn run(&mut self, until: u64) -> Result<Stop, MachineError> {
+        self.run_by(|cpu| cpu.run(until))
+    }
+
+    fn run_by(&mut self, run: impl FnOnce(&mut Vcpu) -> engine::VcpuExit) -> Result<Stop, MachineError> {
         self.retry()?;
-        let stop = self.cpu.run(until);
+        let stop = run(&mut self.cpu);
         let board = self.board_mut();
         if let Some(status) = board.power_off {
             return Ok(Stop::PowerOff { status });
@@ -254,22 +258,15 @@ impl Machine {
         }
     }
 
-    /// Whether a copy of the machine as it is now can be made unlike its siblings before any of its programs goes on: the CPU is halted, or in
-    /// user mode, and takes interrupts. An interrupt that is raised here is served before the next instruction of a program, while a system
-    /// call that is under way would end with random numbers that every copy gets.
+    /// Whether copies of the machine as it is now can be reseeded before any of their programs resumes: see [`Vcpu::at_safe_point`].
     pub fn at_safe_point(&self) -> bool {
-        let takes_interrupts = self.cpu.system_flags & Rflags::IF != 0 && !self.cpu.interrupts_blocked;
-        takes_interrupts && (self.cpu.halted || self.cpu.cpl == 3)
+        self.cpu.at_safe_point()
     }
 
-    /// Runs on to the next safe point, which may be here, or until the count reaches `until` or something else stops the machine, as
-    /// in [`Self::run`]. [`Self::at_safe_point`] says which it was.
+    /// Runs on to the next safe point, which may be here, or until the count reaches `until` or something else stops the machine, as in [`Self::run`].
+    /// [`Self::at_safe_point`] says which it was. Time passes by counts meanwhile, under the host's clock, too.
     pub fn run_to_safe_point(&mut self, until: u64) -> Result<Stop, MachineError> {
-        let mut stop = Stop::Due;
-        while stop == Stop::Due && !self.at_safe_point() && !self.at_breakpoint() && self.count() < until {
-            stop = self.run(self.count() + 1)?;
-        }
-        Ok(stop)
+        self.run_by(|cpu| cpu.run_to_safe_point(until))
     }
 
     /// Under the virtual clock: lets time pass up to `tick`, while the CPU is halted.

@@ -8,7 +8,7 @@ mod time;
 
 pub use debug::DebugState;
 pub use exit::ExitReason;
-pub use time::{Clock, HostClock, Time};
+pub use time::{Clock, HeldClock, HostClock, Time};
 
 use crate::bus::{Board, Ram};
 use crate::cache::Cache;

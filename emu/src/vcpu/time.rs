@@ -32,6 +32,12 @@ pub struct Time {
     clock: Clock,
 }
 
+/// A clock that the virtual one stands in for; see [`Time::hold_clock`].
+pub struct HeldClock {
+    clock: Clock,
+    tsc_offset: u64,
+}
+
 impl Time {
     /// Offset of the budget in bytes, for translated code.
     pub(crate) const BUDGET: usize = std::mem::offset_of!(Self, budget);
@@ -95,6 +101,21 @@ impl Time {
     pub fn skip_to(&mut self, tick: u64) {
         let now = self.now();
         self.tsc_offset = self.tsc_offset.wrapping_add(tick.saturating_sub(now));
+    }
+
+    /// Puts the virtual clock in the place of the clock: from here on, one count is one tick.
+    pub fn hold_clock(&mut self) -> HeldClock {
+        let tsc = self.now();
+        let held = HeldClock { clock: std::mem::replace(&mut self.clock, Clock::Virtual), tsc_offset: self.tsc_offset };
+        self.set_tsc(tsc);
+        held
+    }
+
+    /// Puts the clock back. The TSC shows again what it would have shown, but never less than it has.
+    pub fn release_clock(&mut self, HeldClock { clock, tsc_offset }: HeldClock) {
+        let reached = self.now();
+        (self.clock, self.tsc_offset) = (clock, tsc_offset);
+        self.skip_to(reached);
     }
 
     /// Counts left until the next due event. It may be passed by the rest of an instruction.
