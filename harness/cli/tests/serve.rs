@@ -4,7 +4,7 @@
 mod common;
 
 use common::serve::{Served, command};
-use common::{at_barrier, at_prompt, prebake, run, scratch, text};
+use common::{at_barrier, at_prompt, machine_folder, prebake, prebake_cold, run, scratch, succeed, text};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -149,6 +149,23 @@ fn copies_draw_different_numbers() {
     assert!(drawn.iter().all(|drawn| drawn.len() == 32 + 3), "{drawn:?}");
     drawn.dedup();
     assert_eq!(drawn.len(), 3);
+}
+
+#[test]
+fn machines_run_in_wamr_side_by_side() {
+    let module = scratch("side-by-side.wasm");
+    succeed(prebake_cold("convert").env("PREBAKE_MACHINE", machine_folder()).arg("-o").arg(&module));
+    let mut served = Served::start(&home("side-by-side"));
+    for machine in 1..=2 {
+        start(&mut served, machine, &json!({ "machine": module, "snapshot": at_barrier(), "engine": "wamr", "fresh": true }));
+        served.type_in(machine, b"echo here; read code; exit $code\n");
+        served.wait_for_text(machine, "here");
+    }
+    for machine in 1..=2 {
+        served.type_in(machine, format!("{machine}\n").as_bytes());
+        let ended = served.ended(machine);
+        assert_eq!((&ended["ending"], &ended["status"]), (&"exited".into(), &machine.into()), "{ended}");
+    }
 }
 
 #[test]

@@ -11,6 +11,11 @@
 
 #define HWCAP2_X86_FSGSBASE (1UL << 1)
 
+/* c/thread.c */
+void
+prebake_wamr_fault(void *address);
+
+/* What handled them before WAMR was started. */
 static struct sigaction segv_before, bus_before;
 
 /* What is mapped of files, none of it if `end` is 0. Where such a file was shortened, zeroes are read, and `is_short` says so. */
@@ -48,12 +53,10 @@ prebake_wamr_unwatch(uint32_t number)
     atomic_store(&watched[number].is_taken, false);
 }
 
-/* WAMR asks this next. It puts zeroes where a file has ended: from there on it has nothing. */
-static void
-on_bus(int signal, siginfo_t *info, void *context)
+/* Puts zeroes where a watched file has ended: from there on it has nothing. Returns whether it did. */
+static bool
+fill(uintptr_t at)
 {
-    uintptr_t at = (uintptr_t)info->si_addr;
-
     for (int i = 0; i < MOST_WATCHED; i++) {
         uintptr_t end = atomic_load(&watched[i].end);
         if (at < atomic_load(&watched[i].start) || at >= end)
@@ -61,50 +64,76 @@ on_bus(int signal, siginfo_t *info, void *context)
         uintptr_t page = at & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
         if (mmap((void *)page, end - page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
             == MAP_FAILED)
-            break;
+            return false;
         atomic_store(&watched[i].is_short, true);
-        return;
+        return true;
     }
-    if (bus_before.sa_flags & SA_SIGINFO)
-        bus_before.sa_sigaction(signal, info, context);
-    else if (bus_before.sa_handler != SIG_DFL && bus_before.sa_handler != SIG_IGN)
-        bus_before.sa_handler(signal);
-    else
-        /* The same access again, which ends the process. */
-        sigaction(SIGBUS, &bus_before, NULL);
+    return false;
 }
 
-bool
-prebake_wamr_start(void)
+/* SIGSEGV and SIGBUS of every thread. */
+static void
+on_fault(int signal, siginfo_t *info, void *context)
 {
-    struct sigaction on_bus_too;
+    struct sigaction *before = signal == SIGBUS ? &bus_before : &segv_before;
+
+    /* Does not return if that ends a guest's call. */
+    prebake_wamr_fault(info->si_addr);
+    if (signal == SIGBUS && fill((uintptr_t)info->si_addr))
+        return;
+    if (before->sa_flags & SA_SIGINFO)
+        before->sa_sigaction(signal, info, context);
+    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+        before->sa_handler(signal);
+    else
+        /* The same access again, which ends the process. */
+        sigaction(signal, before, NULL);
+}
+
+static void
+give_signals_back(void)
+{
+    sigaction(SIGSEGV, &segv_before, NULL);
+    sigaction(SIGBUS, &bus_before, NULL);
+}
+
+/* Starts WAMR on this thread, and for the process if this is its first. */
+bool
+prebake_wamr_start(bool is_first)
+{
+    struct sigaction action;
     RuntimeInitArgs arguments;
 
+    if (!is_first)
+        return wasm_runtime_init_thread_env();
     memset(&arguments, 0, sizeof arguments);
     arguments.mem_alloc_type = Alloc_With_System_Allocator;
 #if defined(BUILD_TARGET_X86_64)
     prebake_wamr_has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_X86_FSGSBASE) != 0;
 #endif
-    /* WAMR takes these two and never gives them back. */
-    sigaction(SIGSEGV, NULL, &segv_before);
-    sigaction(SIGBUS, NULL, &bus_before);
-    memset(&on_bus_too, 0, sizeof on_bus_too);
-    on_bus_too.sa_sigaction = on_bus;
-    on_bus_too.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
-    sigaction(SIGBUS, &on_bus_too, NULL);
-    if (!wasm_runtime_full_init(&arguments))
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_fault;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+    sigaction(SIGSEGV, &action, &segv_before);
+    sigaction(SIGBUS, &action, &bus_before);
+    if (!wasm_runtime_full_init(&arguments)) {
+        give_signals_back();
         return false;
+    }
     /* What goes wrong comes back as an error. */
     wasm_runtime_set_log_level(WASM_LOG_LEVEL_FATAL);
     return true;
 }
 
 void
-prebake_wamr_stop(void)
+prebake_wamr_stop(bool is_last)
 {
+    if (!is_last) {
+        wasm_runtime_destroy_thread_env();
+        return;
+    }
     wasm_runtime_destroy();
-    sigaction(SIGSEGV, &segv_before, NULL);
-    sigaction(SIGBUS, &bus_before, NULL);
+    give_signals_back();
 }
 
 /* The one version of the .aot format that the loader takes. */

@@ -8,8 +8,22 @@
 
 #include "platform_api_vmcore.h"
 
+/* Each thread would take the signals anew, and WAMR then ask itself next. c/runtime.c takes them, once for all threads. */
+#define sigaction(...) 0
+
 #undef os_alloca
 /* The next place to be touched: the last one. */
 #define os_alloca(size) (syscall(SYS_gettid) == getpid() ? alloca(size) : stack_min_addr)
 
 #include "shared/platform/common/posix/posix_thread.c"
+
+#undef sigaction
+
+/* Ends what a guest does on this thread, if the fault is one of its own. */
+void
+prebake_wamr_fault(void *address)
+{
+    mask_signals(SIG_BLOCK);
+    if (signal_handler)
+        signal_handler(address);
+}

@@ -11,8 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a module was not loaded, an instance not made, a call not finished or a module not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another [`Runtime`](crate::Runtime) is there.
-    #[error("WAMR is already running in this process; stop the other Runtime first")]
+    /// This thread has a [`Runtime`](crate::Runtime).
+    #[error("WAMR is already running on this thread; use the Runtime that is there, or another thread")]
     AlreadyStarted,
     /// WAMR cannot set itself up.
     #[error("WAMR did not start; check that the stack of the thread has at least 64 KiB and that a signal stack can be mapped")]

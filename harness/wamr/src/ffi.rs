@@ -48,8 +48,8 @@ pub struct Guest {
 
 unsafe extern "C" {
     pub fn prebake_wamr_current() -> *mut *mut Guest;
-    pub fn prebake_wamr_start() -> bool;
-    pub fn prebake_wamr_stop();
+    pub fn prebake_wamr_start(is_first: bool) -> bool;
+    pub fn prebake_wamr_stop(is_last: bool);
     pub fn prebake_wamr_aot_version() -> u32;
     #[cfg(target_arch = "x86_64")]
     pub fn prebake_wamr_can_segue() -> bool;

@@ -2,16 +2,22 @@
 
 use crate::error::{Error, Result};
 use crate::ffi;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-static STARTED: AtomicBool = AtomicBool::new(false);
+/// Threads that have WAMR.
+static THREADS: Mutex<usize> = Mutex::new(0);
 
-/// WAMR, for one thread, as long as this or anything made from it is there. A process has one at a time.
+thread_local! {
+    static IS_STARTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// WAMR, for one thread, as long as this or anything made from it is there. Each thread of a process can have its own.
 ///
-/// Starting it handles SIGSEGV and SIGBUS, which is how a guest's bounds are checked, and how a file is found to be shorter than it was; what was handled
-/// before is asked next, and again alone when this is dropped.
+/// The first of a process handles SIGSEGV and SIGBUS, which is how a guest's bounds are checked, and how a file is found to be shorter than it was; what was
+/// handled before is asked next, and again alone when the last is dropped.
 #[derive(Debug, Clone)]
 pub struct Runtime(#[allow(dead_code)] Rc<Started>);
 
@@ -28,14 +34,16 @@ impl Runtime {
 
     /// Starts WAMR on this thread.
     pub fn start() -> Result<Self> {
-        if STARTED.swap(true, Ordering::AcqRel) {
+        if IS_STARTED.get() {
             return Err(Error::AlreadyStarted);
         }
-        // SAFETY: it was not started, or was stopped since.
-        if unsafe { ffi::prebake_wamr_start() } {
+        let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: this thread has not started it, or has stopped it since, and so has the process if no thread has it. Nobody else starts or stops it now.
+        if unsafe { ffi::prebake_wamr_start(*threads == 0) } {
+            *threads += 1;
+            IS_STARTED.set(true);
             Ok(Self(Rc::new(Started { not_send: PhantomData })))
         } else {
-            STARTED.store(false, Ordering::Release);
             Err(Error::Start)
         }
     }
@@ -43,8 +51,10 @@ impl Runtime {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // SAFETY: it was started on this thread, since `self` is not `Send`, and all that is made from it holds `self`.
-        unsafe { ffi::prebake_wamr_stop() };
-        STARTED.store(false, Ordering::Release);
+        let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+        *threads -= 1;
+        // SAFETY: it was started on this thread, since `self` is not `Send`, and all that is made from it holds `self`. Nobody else starts or stops it now.
+        unsafe { ffi::prebake_wamr_stop(*threads == 0) };
+        IS_STARTED.set(false);
     }
 }
