@@ -13,14 +13,31 @@ use crate::service::{self, ConsoleEnds};
 use crate::text;
 use devices::console::WindowSize;
 use protocol::SEED_LEN;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// An object in JSON is written as one. serde would take a list of the fields' values for it, too.
+macro_rules! objects {
+    ($($object:ident)*) => {
+        $(
+            impl<'de> Deserialize<'de> for $object {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                    // What `remote = "Self"` has derived.
+                    $object::deserialize(Map::<String, Value>::deserialize(deserializer)?).map_err(D::Error::custom)
+                }
+            }
+        )*
+    };
+}
+objects! { MachineSpec TerminalSpec VolumeSpec NetworkSpec PortSpec }
+
 /// A machine. What is not given is as `prebake run` has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct MachineSpec {
     /// A reference. Without it, and without files, what `session` is of.
     pub image: Option<String>,
@@ -64,7 +81,7 @@ pub struct MachineSpec {
 
 /// A terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TerminalSpec {
     /// Its name, for `TERM`.
     #[serde(default)]
@@ -77,7 +94,7 @@ pub struct TerminalSpec {
 
 /// A directory or file of the host, at a path in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VolumeSpec {
     /// The directory or file.
     pub host: PathBuf,
@@ -93,7 +110,7 @@ pub struct VolumeSpec {
 
 /// A network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct NetworkSpec {
     /// There is none.
     pub none: bool,
@@ -113,7 +130,7 @@ pub struct NetworkSpec {
 
 /// A port of the host that leads to one of the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PortSpec {
     /// The host's address; its loopback interface if it is not given.
     #[serde(default)]
@@ -313,6 +330,20 @@ mod tests {
         // A phone's ports are not the neighbours'.
         assert_eq!(network.published, [Publish { host: ([127, 0, 0, 1], 0).into(), guest: 80, protocol: Transport::Tcp }]);
         assert_eq!(network.names, [("db".into(), NamedHost::Address([192, 0, 2, 2].into())), ("up".into(), NamedHost::Host)]);
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        for json in [
+            "[]",
+            r#"["alpine"]"#,
+            r#"{"terminal": ["xterm", 80, 24]}"#,
+            r#"{"volumes": [["/tmp", "/mnt"]]}"#,
+            r#"{"network": [true]}"#,
+            r#"{"network": {"published": [["127.0.0.1", 1, 2]]}}"#,
+        ] {
+            assert!(spec(json).unwrap_err().contains("invalid type: sequence, expected a map"), "{json}: {:?}", spec(json));
+        }
     }
 
     #[test]

@@ -173,7 +173,12 @@ pub fn parse(bytes: &[u8]) -> Result<Incoming, (Value, Refusal)> {
 
 fn method(name: &str, parameters: Value) -> Result<Method, Refusal> {
     fn of<T: DeserializeOwned>(parameters: Value) -> Result<T, Refusal> {
-        serde_json::from_value(parameters).map_err(|error| Refusal::new(Refusal::BAD_PARAMETERS, "protocol", error.to_string()))
+        let refused = |problem: String| Refusal::new(Refusal::BAD_PARAMETERS, "protocol", problem);
+        // serde would take a list for a structure.
+        let Value::Object(parameters) = parameters else {
+            return Err(refused("the parameters are not an object; give them by name".into()));
+        };
+        T::deserialize(parameters).map_err(|error| refused(error.to_string()))
     }
     Ok(match name {
         "ensure" => Method::Ensure(of(parameters)?),
@@ -259,6 +264,9 @@ mod tests {
             (r#"{"jsonrpc": "2.0", "id": 2, "method": "images", "params": {"x": 1}}"#, 2.into(), -32602),
             (r#"{"jsonrpc": "2.0", "id": 2, "method": "stop", "params": {"machine": -1}}"#, 2.into(), -32602),
             (r#"{"jsonrpc": "2.0", "id": 2, "method": "start", "params": {"machine": 1, "spec": {"imagine": 1}}}"#, 2.into(), -32602),
+            (r#"{"jsonrpc": "2.0", "id": 2, "method": "start", "params": {"machine": 1, "spec": []}}"#, 2.into(), -32602),
+            (r#"{"jsonrpc": "2.0", "id": 2, "method": "stop", "params": [1]}"#, 2.into(), -32602),
+            (r#"{"jsonrpc": "2.0", "id": 2, "method": "images", "params": []}"#, 2.into(), -32602),
         ] {
             assert_eq!(refusal(text), (id, code), "{text}");
         }
