@@ -1,12 +1,31 @@
 /*
- * WAMR's loader of compiled code, which copies the code once, out of the module's bytes, and not a second time to put its data behind it: on x86-64 the
- * loader maps both into the first 2 GiB of addresses, where each reaches the other.
+ * WAMR's loader of compiled code, with these differences on x86-64:
+ *
+ * - The code is copied once, out of the module's bytes, and not a second time to put its data behind it: the loader maps both into the first 2 GiB of
+ *   addresses, where each reaches the other.
+ * - Code that fills the last of its huge pages by half has that as well. One huge page is sooner there than the small ones that it replaces.
  */
 #include "bh_platform.h"
 
 #if defined(BUILD_TARGET_X86_64)
+#define HUGE_PAGE (2 << 20)
+
+/* Bytes to map for `size`. A greater size never has fewer. */
+static size_t
+whole_pages(size_t size)
+{
+    size_t last = size % HUGE_PAGE;
+
+    return size > HUGE_PAGE && last > HUGE_PAGE / 2 ? size + HUGE_PAGE - last : size;
+}
+
 /* Memory for the second copy is all that it can do without, and so asks for without a place for an error. */
-#define os_mmap(hint, size, protection, flags, file) (error_buf ? os_mmap(hint, size, protection, flags, file) : NULL)
+#define os_mmap(hint, size, protection, flags, file) \
+    (error_buf ? os_mmap(hint, whole_pages(size), protection, flags, file) : NULL)
+#define os_munmap(address, size) os_munmap(address, whole_pages(size))
+/* Code has a mapping to itself, and a huge page one protection. */
+#define os_mprotect(address, size, protection) \
+    os_mprotect(address, (protection)&MMAP_PROT_EXEC ? whole_pages(size) : (size), protection)
 #endif
 
 #include "iwasm/aot/aot_loader.c"

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, Trap};
 use crate::ffi;
 use crate::guest::Guest;
+use crate::inspect::Format;
 use crate::module::{ErrorText, Module, text};
 use crate::wasi::Wasi;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,8 @@ pub(crate) struct Id(u64);
 const EXIT: &str = "wasi proc exit";
 /// The words of `c/interpreter.c` for a guest that was not to go on.
 const STOPPED: &str = "stopped by its host";
+/// Bytes that compiled code has of the interpreter's stack: WAMR takes this for as few as it can do with.
+const NO_STACK: u32 = 0;
 /// What WAMR puts before every exception.
 const EXCEPTION: &str = "Exception: ";
 
@@ -34,9 +37,10 @@ pub struct Instance {
 
 impl Instance {
     /// Makes an instance of `module` and runs its start function and, of a WASI reactor, `_initialize`. `stack` is how many bytes the interpreter has
-    /// for the guest's calls; compiled code uses the thread's own stack.
+    /// for the guest's calls, all of them written to; compiled code uses the thread's own stack.
     pub fn new(module: &Module, wasi: Wasi, stack: u32) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let stack = if module.format() == Format::Aot { NO_STACK } else { stack };
         let prepared = wasi.prepare()?;
         let Wasi { preopens, grants, stdio, watch, .. } = wasi;
         let mut guest = Guest::new(grants, preopens.iter().map(|preopen| preopen.read_only).collect(), watch);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{compiler, with_runtime};
-use wamr::{Baseline, Error, Format, Module, ModuleBytes, Opt, Options, Result, Runtime};
+use wamr::{Baseline, Error, Format, Instance, Module, ModuleBytes, Opt, Options, Result, Runtime, Wasi};
 
 fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module> {
     Module::load(runtime, ModuleBytes::copy_of(bytes)?)
@@ -149,4 +149,80 @@ fn what_cannot_be_compiled_leaves_nothing() {
 
     let error = wamr::Compiler::at("/no/such/program").compile(&from, &to, &options).unwrap_err();
     assert!(matches!(error, Error::NoCompiler { .. }), "{error}");
+}
+
+/// An .aot with this many bytes of code. Sections have a number, a length and so many bytes, at a multiple of 4 each; the third has the code.
+fn with_code(aot: &[u8], length: usize) -> Vec<u8> {
+    let word = |at: usize| u32::from_le_bytes(aot[at..][..4].try_into().unwrap()) as usize;
+    let (mut at, mut long) = (8, aot[..8].to_vec());
+    while at < aot.len() {
+        let (kind, body) = (word(at), &aot[at + 8..][..word(at + 4)]);
+        let mut body = body.to_vec();
+        if kind == 2 {
+            body.resize(length, 0xcc);
+        }
+        long.resize(long.len().next_multiple_of(4), 0);
+        long.extend((kind as u32).to_le_bytes());
+        long.extend((body.len() as u32).to_le_bytes());
+        long.extend(body);
+        at = (at + 8 + word(at + 4)).next_multiple_of(4);
+    }
+    long
+}
+
+/// Kilobytes of this process's memory that is executable and belongs to no file, and those that may be in huge pages.
+fn code_in_memory() -> (usize, usize) {
+    let (mut all, mut huge) = (0, 0);
+    let (mut is_code, mut size) = (false, 0);
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            ["Size:", length, _] => size = length.parse().unwrap(),
+            ["VmFlags:", ..] if is_code => {
+                all += size;
+                huge += if words.contains(&"hg") { size } else { 0 };
+            }
+            [range, protection, ..] if range.contains('-') => is_code = protection.contains('x') && words.len() == 5,
+            _ => {}
+        }
+    }
+    (all, huge)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn code_that_fills_its_last_huge_page_by_half_has_it_whole_and_gives_it_back() {
+    let Some(aot) = common::AOT.as_deref() else { return };
+    with_runtime(|runtime| {
+        let before = code_in_memory();
+        // WAMR adds less than a page to the code itself.
+        for (kilobytes, wanted) in [(3136, (4096, 4096)), (3008, (3012, 2048)), (4608, (4612, 4096)), (1984, (1988, 0))] {
+            let length = kilobytes << 10;
+            let module = load(runtime, &with_code(aot, length)).unwrap();
+            let (all, huge) = code_in_memory();
+            assert_eq!((all - before.0, huge - before.1), wanted, "{length}");
+            drop(module);
+            assert_eq!(code_in_memory(), before, "{length}");
+        }
+    });
+}
+
+/// Minor page faults of this thread so far: fields of its status behind its name, which may contain anything.
+fn page_faults() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    status.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+#[test]
+fn compiled_code_has_no_stack_of_the_interpreters() {
+    let Some(aot) = common::AOT.as_deref() else { return };
+    with_runtime(|runtime| {
+        let module = load(runtime, aot).unwrap();
+        let before = page_faults();
+        let instance = Instance::new(&module, Wasi::default(), 64 << 20).unwrap();
+        let faults = page_faults() - before;
+        // 16,384 where each of its pages is written to.
+        assert!(faults < 1000, "{faults} page faults");
+        drop(instance);
+    });
 }
