@@ -27,6 +27,10 @@ pub struct Layout {
     pub xmm: u32,
     /// Immediate of an op, from the start of its slot: 8 bytes.
     pub immediate: u32,
+    /// Number of an op, from the start of its slot: 2 bytes.
+    pub code: u32,
+    /// Handler of an op, from the start of its slot: 4 bytes, its place in the table of functions.
+    pub handler: u32,
 }
 
 /// Indices of the functions of the machine that translated code calls.
@@ -34,6 +38,9 @@ pub struct Layout {
 pub struct Helpers {
     /// `(cpu, linear) -> slot`: goes on at an address, in translated code if there is some.
     pub go: u32,
+    /// `(cpu, slot, linear, back, entry) -> slot`: goes on at an address, for the code that the slot led to; 0 to go on behind it, once the guest has come back to
+    /// where that has this entry. It is none of the machine's: it is linked with what calls it.
+    pub call: u32,
     /// `(cpu, linear) -> slot`: goes on at an address with at least one op of the interpreter's.
     pub interpret: u32,
     /// `(cpu, number) -> slot`: runs the op of this number in the list, of the block that starts at the register file's block slot; 0 to go on behind it.

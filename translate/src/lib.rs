@@ -2,7 +2,7 @@
 //! interpreter does.
 //!
 //! A *region* is the hot code of a guest's function, as far as it lies on one page: basic blocks that lead to one another. It becomes one function, in
-//! which guest registers are locals and branches are WebAssembly's own structured ones ([`translate`]). [`link()`] appends such functions to the
+//! which guest registers are locals and branches are WebAssembly's own structured ones ([`translate`]). [`Linker`] appends such functions to the
 //! machine's module, with a list of where they can be entered and of the bytes that they were made of.
 //!
 //! The machine does the rest (`emu::cache::Translated`): when it builds a block at such a place, and the page holds those bytes, the function stands in front of the
@@ -21,12 +21,13 @@ mod emit;
 mod graph;
 mod layout;
 mod link;
+mod module;
 mod profile;
 mod regions;
 
 pub use code::{CodeBlock, End, Ins, PAGE, Target, blocks};
-pub use emit::{Region, Translated, translate};
+pub use emit::{CALL_PARAMETERS, Region, Translated, call, translate};
 pub use layout::{Helpers, Layout};
-pub use link::{Error, Linked, link};
+pub use link::{Error, Linked, Linker};
 pub use profile::{Chosen, Profile, ProfileError, Weight};
 pub use regions::{PageCode, regions};

@@ -1,15 +1,13 @@
-//! Translated code into the machine's module, behind what is there: types, functions, places of the table, and the list that the machine reads when
-//! it starts.
+//! Translated code into the machine's module, behind what is there.
 
+use emu::cache::{Slot, Translated};
 use emu::decode::Op;
-use wasm_encoder::{
-    CodeSection, ConstExpr, DataSection, DataSegment, DataSegmentMode, ElementSection, Elements, Encode, FunctionSection, Module,
-    RawSection, TableSection, TableType, TypeSection, ValType,
-};
-use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, RefType, TableInit};
+use payload::TRANSLATED_SPACE;
+use wasm_encoder::CodeSection;
 
-use crate::emit::{Region, translate};
-use crate::layout::{Helpers, Layout};
+use crate::code::PAGE;
+use crate::emit::{Region, call, translate};
+use crate::module::Known;
 use crate::regions::{PageCode, regions};
 
 /// What a module cannot be linked with.
@@ -44,46 +42,79 @@ pub struct Linked {
     pub bytes: usize,
 }
 
-/// A machine's module with the code of some pages behind its own.
-pub fn link(module: &[u8], pages: &[PageCode]) -> Result<(Vec<u8>, Linked), Error> {
-    let known = Known::read(module)?;
-    let mut linked = Linked::default();
-    let mut bodies = CodeSection::new();
-    let mut list = Vec::new();
-    let mut ops: Vec<Op> = Vec::new();
-    for page in pages {
-        for blocks in regions(page) {
-            let translated =
-                translate(&Region { blocks: &blocks, layout: known.layout, helpers: known.helpers, first_op: ops.len() as u32 });
-            ops.extend(&translated.ops);
-            let number = known.table_size + linked.regions as u32;
-            list.extend(number.to_le_bytes());
-            list.extend((translated.entries.len() as u16).to_le_bytes());
-            let pieces = pieces(&blocks);
-            list.extend((pieces.len() as u16).to_le_bytes());
-            translated.entries.iter().for_each(|offset| list.extend(offset.to_le_bytes()));
-            for &(start, end) in &pieces {
-                list.extend((start as u16).to_le_bytes());
-                list.extend(((end - start) as u16).to_le_bytes());
+/// A machine's module that translated code can be linked into.
+pub struct Linker<'a> {
+    module: &'a [u8],
+    known: Known<'a>,
+    there: Translated,
+}
+
+impl<'a> Linker<'a> {
+    /// Of a machine's module.
+    pub fn new(module: &'a [u8]) -> Result<Self, Error> {
+        let known = Known::read(module)?;
+        let (list, _) = known.list.unwrap_or_default();
+        let there = Translated::read(list, |_| || (), Slot::new);
+        Ok(Self { module, known, there })
+    }
+
+    /// Whether the code at `offset` of a page is a part of what was linked before.
+    pub fn has(&self, page: &[u8; PAGE], offset: u16) -> bool {
+        self.there.covers(page, offset)
+    }
+
+    /// The module with the code of some pages behind what is there.
+    pub fn link(&self, pages: &[PageCode]) -> Result<(Vec<u8>, Linked), Error> {
+        let known = &self.known;
+        let mut linked = Linked::default();
+        let mut bodies = CodeSection::new();
+        bodies.function(&call(known.layout, known.helpers, known.handler_type, known.depth));
+        let (mut ops, mut list) = split(known.list.map_or(&[], |(list, _)| list));
+        for page in pages {
+            for blocks in regions(page) {
+                let first_op = (ops.len() / OP) as u32;
+                let translated = translate(&Region { blocks: &blocks, layout: known.layout, helpers: known.helpers, first_op });
+                ops.extend(translated.ops.iter().flat_map(bytes_of));
+                let number = known.table_size + linked.regions as u32;
+                list.extend(number.to_le_bytes());
+                list.extend((translated.entries.len() as u16).to_le_bytes());
+                let pieces = pieces(&blocks);
+                list.extend((pieces.len() as u16).to_le_bytes());
+                translated.entries.iter().for_each(|offset| list.extend(offset.to_le_bytes()));
+                for &(start, end) in &pieces {
+                    list.extend((start as u16).to_le_bytes());
+                    list.extend(((end - start) as u16).to_le_bytes());
+                }
+                pieces.iter().for_each(|&(start, end)| list.extend(&page.bytes[start..end]));
+                linked.regions += 1;
+                linked.entries += translated.entries.len();
+                linked.instructions += blocks.iter().map(|block| block.instructions.len()).sum::<usize>();
+                linked.bytes += translated.body.byte_len();
+                bodies.function(&translated.body);
             }
-            pieces.iter().for_each(|&(start, end)| list.extend(&page.bytes[start..end]));
-            linked.regions += 1;
-            linked.entries += translated.entries.len();
-            linked.instructions += blocks.iter().map(|block| block.instructions.len()).sum::<usize>();
-            linked.bytes += translated.body.byte_len();
-            bodies.function(&translated.body);
         }
+        let list = [&((ops.len() / OP) as u32).to_le_bytes()[..], &ops, &list].concat();
+        // The end of the list is a number that is 0.
+        if list.len() + 4 > TRANSLATED_SPACE {
+            return Err(Error::Space { wanted: list.len(), room: TRANSLATED_SPACE });
+        }
+        Ok((known.rewrite(self.module, linked.regions as u32, &bodies, &list)?, linked))
     }
-    let list = [(ops.len() as u32).to_le_bytes().to_vec(), ops.iter().flat_map(bytes_of).collect(), list].concat();
-    if list.len() + 4 > known.space_size {
-        return Err(Error::Space { wanted: list.len(), room: known.space_size });
-    }
-    Ok((known.rewrite(module, linked.regions as u32, &bodies, &list)?, linked))
+}
+
+/// Bytes of an op in the list.
+const OP: usize = 24;
+
+/// The ops of a list, and what is behind them.
+fn split(list: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let Some((count, rest)) = list.split_first_chunk() else { return Default::default() };
+    let (ops, regions) = rest.split_at((u32::from_le_bytes(*count) as usize * OP).min(rest.len()));
+    (ops.to_vec(), regions.to_vec())
 }
 
 /// An op as [`emu::cache::Translated::read`] reads it.
-fn bytes_of(op: &Op) -> [u8; 24] {
-    let mut bytes = [0; 24];
+fn bytes_of(op: &Op) -> [u8; OP] {
+    let mut bytes = [0; OP];
     bytes[..2].copy_from_slice(&op.code.0.to_le_bytes());
     bytes[2..8].copy_from_slice(&[op.a, op.b, op.base, op.index, op.scale, op.segment]);
     bytes[8..12].copy_from_slice(&op.displacement.to_le_bytes());
@@ -107,233 +138,119 @@ fn pieces(blocks: &[crate::code::CodeBlock]) -> Vec<(usize, usize)> {
     pieces
 }
 
-/// Bytes that the machine has for the list: `TRANSLATED_SPACE` of the crate `payload`.
-const SPACE: usize = 1 << 20;
-
-/// What is known of a module.
-struct Known {
-    layout: Layout,
-    helpers: Helpers,
-    /// Type of a handler; `types` if it must be added.
-    handler_type: u32,
-    types: u32,
-    table: TableType,
-    table_size: u32,
-    space: u32,
-    space_size: usize,
-}
-
-impl Known {
-    fn read(module: &[u8]) -> Result<Self, Error> {
-        let mut layout = None;
-        let mut types = Vec::new();
-        let mut imported = 0;
-        let mut exports = Vec::new();
-        let mut table = None;
-        let mut bodies = Vec::new();
-        for payload in Parser::new(0).parse_all(module) {
-            match payload? {
-                Payload::TypeSection(section) => {
-                    for group in section {
-                        for sub in group?.into_types() {
-                            types.push(match sub.composite_type.inner {
-                                CompositeInnerType::Func(function) => Some((function.params().to_vec(), function.results().to_vec())),
-                                _ => None,
-                            });
-                        }
-                    }
-                }
-                Payload::ImportSection(section) => {
-                    for import in section.into_imports() {
-                        imported += u32::from(matches!(import?.ty, wasmparser::TypeRef::Func(_)));
-                    }
-                }
-                Payload::TableSection(section) => {
-                    for one in section {
-                        let one = one?;
-                        if one.ty.element_type == RefType::FUNCREF && matches!(one.init, TableInit::RefNull) {
-                            table = Some(one.ty);
-                        }
-                    }
-                }
-                Payload::ExportSection(section) => {
-                    for export in section {
-                        let export = export?;
-                        if export.kind == ExternalKind::Func {
-                            exports.push((export.name.to_string(), export.index));
-                        }
-                    }
-                }
-                Payload::CodeSectionEntry(body) => bodies.push(body),
-                Payload::CustomSection(section) if section.name() == "prebake.translated" => layout = read_layout(section.data()),
-                _ => {}
-            }
-        }
-        let layout = layout.ok_or(Error::Missing("section `prebake.translated`"))?;
-        let find =
-            |name: &'static str| exports.iter().find(|(there, _)| there == name).map(|&(_, index)| index).ok_or(Error::Missing(name));
-        let helpers = Helpers {
-            go: find("pb_translated_go")?,
-            interpret: find("pb_translated_interpret")?,
-            run: find("pb_translated_run")?,
-            evaluate: find("pb_translated_evaluate")?,
-        };
-        let space = find("pb_translated_space")?;
-        let space = bodies.get((space - imported) as usize).ok_or(Error::Missing("pb_translated_space"))?;
-        let mut operators = space.get_operators_reader()?;
-        let space = loop {
-            match operators.read()? {
-                wasmparser::Operator::I32Const { value } => break value as u32,
-                wasmparser::Operator::End => return Err(Error::Missing("constant in pb_translated_space")),
-                _ => {}
-            }
-        };
-        let handler = (vec![wasmparser::ValType::I32; 2], vec![wasmparser::ValType::I32]);
-        let table = table.ok_or(Error::Missing("table of functions"))?;
-        let table_size = table.initial as u32;
-        let table = TableType {
-            element_type: wasm_encoder::RefType::FUNCREF,
-            table64: false,
-            minimum: table.initial,
-            maximum: table.maximum,
-            shared: false,
-        };
-        Ok(Self {
-            layout,
-            helpers,
-            handler_type: types.iter().position(|one| one.as_ref() == Some(&handler)).unwrap_or(types.len()) as u32,
-            types: types.len() as u32,
-            table,
-            table_size,
-            space,
-            space_size: SPACE,
-        })
-    }
-
-    /// The module with `count` functions more.
-    fn rewrite(&self, module: &[u8], count: u32, bodies: &CodeSection, list: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut out = Module::new();
-        let mut first_function = 0;
-        for payload in Parser::new(0).parse_all(module) {
-            let payload = payload?;
-            match &payload {
-                Payload::TypeSection(section) if self.handler_type == self.types => {
-                    let mut more = TypeSection::new();
-                    more.ty().function([ValType::I32; 2], [ValType::I32]);
-                    append(&mut out, 1, slice(module, &section.range()), 1, &body_of(&more));
-                }
-                Payload::ImportSection(section) => {
-                    for import in section.clone().into_imports() {
-                        first_function += u32::from(matches!(import?.ty, wasmparser::TypeRef::Func(_)));
-                    }
-                    out.section(&RawSection { id: 2, data: slice(module, &section.range()) });
-                }
-                Payload::FunctionSection(section) => {
-                    first_function += section.count();
-                    let mut more = FunctionSection::new();
-                    (0..count).for_each(|_| {
-                        more.function(self.handler_type);
-                    });
-                    append(&mut out, 3, slice(module, &section.range()), count, &body_of(&more));
-                }
-                Payload::TableSection(_) => {
-                    let mut tables = TableSection::new();
-                    let grown = u64::from(count);
-                    tables.table(TableType {
-                        minimum: self.table.minimum + grown,
-                        maximum: self.table.maximum.map(|most| most + grown),
-                        ..self.table
-                    });
-                    out.section(&tables);
-                }
-                Payload::ElementSection(section) => {
-                    let mut more = ElementSection::new();
-                    let functions: Vec<u32> = (first_function..first_function + count).collect();
-                    more.active(None, &ConstExpr::i32_const(self.table_size as i32), Elements::Functions(functions.into()));
-                    append(&mut out, 9, slice(module, &section.range()), 1, &body_of(&more));
-                }
-                Payload::DataCountSection { count, .. } => {
-                    let mut bytes = Vec::new();
-                    (count + 1).encode(&mut bytes);
-                    out.section(&RawSection { id: 12, data: &bytes });
-                }
-                Payload::CodeSectionStart { unchecked_range: range, .. } => {
-                    append(&mut out, 10, slice(module, range), count, &body_of(bodies));
-                }
-                Payload::CodeSectionEntry(_) => {}
-                Payload::DataSection(section) => {
-                    let mut more = DataSection::new();
-                    let offset = ConstExpr::i32_const(self.space as i32);
-                    more.segment(DataSegment {
-                        mode: DataSegmentMode::Active { memory_index: 0, offset: &offset },
-                        data: list.iter().copied(),
-                    });
-                    append(&mut out, 11, slice(module, &section.range()), 1, &body_of(&more));
-                }
-                other => {
-                    if let Some((id, range)) = other.as_section() {
-                        out.section(&RawSection { id, data: slice(module, &range) });
-                    }
-                }
-            }
-        }
-        Ok(out.finish())
-    }
-}
-
-fn slice<'a>(module: &'a [u8], range: &std::ops::Range<u64>) -> &'a [u8] {
-    module.get(range.start as usize..range.end as usize).unwrap_or_default()
-}
-
-fn read_layout(bytes: &[u8]) -> Option<Layout> {
-    let words: Vec<u32> = bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
-    let &[version, registers, budget, result, source, operation, tlb, tlb_entries, tlb_read, tlb_write, tlb_addend, immediate, xmm] =
-        words.as_slice()
-    else {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emu::cache::Handler;
+    use emu::exec::translated::LAYOUT;
+    use std::collections::BTreeSet;
+    use wasm_encoder::{
+        CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements, ExportKind, ExportSection,
+        Function, FunctionSection, GlobalSection, GlobalType, MemorySection, MemoryType, Module, RefType, TableSection, TableType,
+        TypeSection, ValType,
     };
-    (version == emu::exec::translated::VERSION).then_some(Layout {
-        registers,
-        budget,
-        result,
-        source,
-        operation,
-        tlb,
-        tlb_entries,
-        tlb_read,
-        tlb_write,
-        tlb_addend,
-        immediate,
-        xmm,
-    })
-}
 
-/// What follows the count in a section that was made anew.
-fn body_of(section: &impl Encode) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    section.encode(&mut bytes);
-    // The section's size, then how many.
-    let rest = after_number(&bytes);
-    after_number(rest).to_vec()
-}
+    /// What is compared before a region is entered is all that it was made of, and nothing else: a byte less, and code that has changed would run as it was.
+    #[test]
+    fn all_code_of_a_region_is_compared_and_nothing_else() {
+        // Blocks that touch, that lie apart, and of which one runs into the middle of another.
+        let mut bytes = Box::new([0x90; crate::PAGE]);
+        (bytes[0x20], bytes[0x110], bytes[0xfff]) = (0xc3, 0xc3, 0xc3);
+        bytes[0x100..0x105].copy_from_slice(&[0xb8, 0xb8, 1, 2, 3]);
+        let page = PageCode { bytes, blocks: BTreeSet::from([0x10, 0x18, 0x100, 0x101, 0xff0]) };
+        let blocks = crate::blocks(&page.bytes, &page.blocks);
+        assert_eq!(pieces(&blocks), [(0x10, 0x21), (0x100, 0x111), (0xff0, 0x1000)]);
+    }
 
-fn after_number(bytes: &[u8]) -> &[u8] {
-    let length = bytes.iter().position(|byte| byte & 0x80 == 0).map_or(bytes.len(), |last| last + 1);
-    &bytes[length..]
-}
+    /// Where the machine below has its list.
+    const SPACE: i32 = 0x2000;
 
-/// A section that counts what it holds, with more of that at its end.
-fn append(out: &mut Module, id: u8, section: &[u8], count: u32, more: &[u8]) {
-    let mut before = 0u32;
-    for (place, byte) in section.iter().enumerate().take(5) {
-        before |= u32::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            break;
+    /// What the linker needs of a machine, and no more, in a version.
+    fn machine(version: u32) -> Vec<u8> {
+        const I: ValType = ValType::I32;
+        const L: ValType = ValType::I64;
+        let helpers: [(&str, &[ValType], ValType); 5] =
+            [("go", &[I, L], I), ("interpret", &[I, L], I), ("run", &[I, I], I), ("evaluate", &[I, L, L], L), ("space", &[], I)];
+        let (mut types, mut functions, mut exports, mut code) =
+            (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
+        for (number, (name, parameters, result)) in helpers.into_iter().enumerate() {
+            types.ty().function(parameters.iter().copied(), [result]);
+            functions.function(number as u32);
+            exports.export(&format!("pb_translated_{name}"), ExportKind::Func, number as u32);
+            let mut function = Function::new([]);
+            match result {
+                ValType::I64 => function.instructions().i64_const(0).end(),
+                _ => function.instructions().i32_const(SPACE).end(),
+            };
+            code.function(&function);
+        }
+        let mut tables = TableSection::new();
+        tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum: 2, maximum: Some(2), shared: false });
+        let mut memories = MemorySection::new();
+        memories.memory(MemoryType { minimum: 32, maximum: None, memory64: false, shared: false, page_size_log2: None });
+        let mut globals = GlobalSection::new();
+        globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(64));
+        let mut elements = ElementSection::new();
+        elements.active(None, &ConstExpr::i32_const(1), Elements::Functions([0].as_slice().into()));
+        let mut data = DataSection::new();
+        data.active(0, &ConstExpr::i32_const(8), [1, 2, 3]);
+        let layout: Vec<u8> = [version].iter().chain(&LAYOUT[1..]).flat_map(|word| word.to_le_bytes()).collect();
+        let mut module = Module::new();
+        module
+            .section(&types)
+            .section(&functions)
+            .section(&tables)
+            .section(&memories)
+            .section(&globals)
+            .section(&exports)
+            .section(&elements);
+        module.section(&DataCountSection { count: 1 }).section(&code).section(&data);
+        module.section(&CustomSection { name: "prebake.translated".into(), data: layout.as_slice().into() });
+        module.finish()
+    }
+
+    /// A page of `inc` and a return, at an offset.
+    fn page(offset: u16) -> PageCode {
+        let mut bytes = Box::new([0xf4; PAGE]);
+        bytes[usize::from(offset)..][..4].copy_from_slice(&[0xff, 0xc0, 0x90, 0xc3]);
+        PageCode { bytes, blocks: BTreeSet::from([offset]) }
+    }
+
+    fn nothing() {}
+
+    #[test]
+    fn what_is_linked_stands_behind_what_was_linked_before() {
+        let (plain, first, second) = (machine(LAYOUT[0]), page(0x10), page(0x800));
+        let linker = Linker::new(&plain).unwrap();
+        assert!(!linker.has(&first.bytes, 0x10));
+        let (once, linked) = linker.link(&[page(0x10)]).unwrap();
+        assert_eq!((linked.regions, linked.entries, linked.instructions), (1, 1, 3));
+        let linker = Linker::new(&once).unwrap();
+        assert!(linker.has(&first.bytes, 0x10) && linker.has(&first.bytes, 0x12) && !linker.has(&second.bytes, 0x800));
+        let (twice, linked) = linker.link(&[page(0x800)]).unwrap();
+        assert_eq!(linked.regions, 1);
+        let linker = Linker::new(&twice).unwrap();
+        assert!(linker.has(&first.bytes, 0x10) && linker.has(&second.bytes, 0x800));
+        for module in [&plain, &once, &twice] {
+            wasmparser::validate(module).unwrap();
+        }
+        // The two functions are the third and the fourth of the table.
+        let (list, _) = linker.known.list.unwrap();
+        let numbers = std::cell::RefCell::new(Vec::new());
+        let handler = |number| {
+            numbers.borrow_mut().push(number);
+            nothing as Handler
+        };
+        Translated::read(list, handler, Slot::new);
+        assert_eq!(*numbers.borrow(), [2, 3]);
+    }
+
+    #[test]
+    fn nothing_is_linked_into_a_machine_of_another_version() {
+        for version in [LAYOUT[0] - 1, LAYOUT[0] + 1] {
+            let module = machine(version);
+            let error = Linker::new(&module).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("another version"), "{version}: {error}");
         }
     }
-    let mut data = Vec::with_capacity(section.len() + more.len() + 5);
-    (before + count).encode(&mut data);
-    data.extend(after_number(section));
-    data.extend(more);
-    out.section(&RawSection { id, data: &data });
 }

@@ -71,6 +71,13 @@ impl Profile {
         profile
     }
 
+    /// Of the kernel's pages alone: those that lie in the upper half of the address space.
+    #[must_use]
+    pub fn kernel(mut self) -> Self {
+        self.pages.retain(|page| page.linear >> 63 != 0);
+        self
+    }
+
     /// Its pages.
     pub fn pages(&self) -> &[PageProfile] {
         &self.pages
@@ -124,9 +131,9 @@ impl Profile {
         self.pages.iter().flat_map(weights)
     }
 
-    /// The code that runs most, up to so many instructions: no block that is left out was entered more often than one that is chosen, so that
-    /// translated code is seldom left for the rest.
-    pub fn hottest(&self, most: usize) -> (Vec<PageCode>, Chosen) {
+    /// The code that runs most, up to so many instructions besides what is `there`: no block that is left out was entered more often than one that
+    /// is chosen, so that translated code is seldom left for the rest.
+    pub fn hottest(&self, most: usize, there: impl Fn(&[u8; PAGE], u16) -> bool) -> (Vec<PageCode>, Chosen) {
         let mut all: Vec<(usize, Weight<'_>)> = Vec::new();
         for (number, page) in self.pages.iter().enumerate() {
             all.extend(weights(page).map(|weight| (number, weight)));
@@ -135,13 +142,17 @@ impl Profile {
         let counted = all.iter().map(|(_, weight)| weight.instructions).fold(0, u64::saturating_add);
         let mut chosen = Chosen { counted, ..Chosen::default() };
         let mut pages: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+        let mut is_full = false;
         for (page, weight) in &all {
-            if chosen.instructions.saturating_add(weight.length) > most {
-                break;
+            if !there(weight.page, weight.offset) {
+                is_full |= chosen.instructions + weight.length > most;
+                if is_full {
+                    continue;
+                }
+                chosen.instructions += weight.length;
+                pages.entry(*page).or_default().insert(weight.offset);
             }
-            chosen.instructions += weight.length;
             chosen.covered = chosen.covered.saturating_add(weight.instructions);
-            pages.entry(*page).or_default().insert(weight.offset);
         }
         let code = pages.into_iter().map(|(page, blocks)| PageCode { bytes: self.pages[page].bytes.clone(), blocks });
         (code.collect(), chosen)
@@ -231,11 +242,16 @@ mod tests {
 
     #[test]
     fn what_runs_most_is_chosen_first() {
-        let (code, chosen) = profile().hottest(10);
+        let (code, chosen) = profile().hottest(10, |_, _| false);
         assert_eq!((code.len(), chosen.instructions, chosen.covered), (1, 2, 200));
         assert_eq!(code[0].blocks, BTreeSet::from([0]));
-        let (code, chosen) = profile().hottest(1000);
+        let (code, chosen) = profile().hottest(1000, |_, _| false);
         assert_eq!(code.len(), 2);
         assert_eq!(chosen.covered, chosen.counted);
+        // What is there already is covered, and takes no room.
+        let whole = chosen.instructions;
+        let (code, chosen) = profile().hottest(1000, |_, offset| offset == 0);
+        assert_eq!((chosen.instructions, chosen.covered), (whole - 2, chosen.counted));
+        assert!(code.iter().all(|page| !page.blocks.contains(&0)));
     }
 }

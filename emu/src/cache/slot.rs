@@ -21,6 +21,9 @@ pub struct Run {
 }
 
 impl Run {
+    /// Where the handler stands.
+    pub const HANDLER: usize = std::mem::offset_of!(Self, handler);
+
     /// By a handler, or by its arm.
     ///
     /// # Safety

@@ -13,6 +13,12 @@ struct Region {
     code: Vec<(u16, Vec<u8>)>,
 }
 
+impl Region {
+    fn is_made_of(&self, page: &[u8]) -> bool {
+        self.code.iter().all(|(at, bytes)| page.get(usize::from(*at)..).is_some_and(|rest| rest.starts_with(bytes)))
+    }
+}
+
 /// A place where a region can be entered.
 struct Entry {
     /// Offset in the page.
@@ -89,10 +95,15 @@ impl Translated {
         let here = self.entries[first..].iter().take_while(|entry| entry.offset == offset);
         here.filter_map(|entry| {
             let region = self.regions.get(entry.region as usize)?;
-            let is_made_of = |(at, bytes): &(u16, Vec<u8>)| page.get(usize::from(*at)..).is_some_and(|rest| rest.starts_with(bytes));
-            region.code.iter().all(is_made_of).then_some((region.handler, entry.number))
+            region.is_made_of(page).then_some((region.handler, entry.number))
         })
         .next()
+    }
+
+    /// Whether what stands at `offset` of a page is a part of translated code.
+    pub fn covers(&self, page: &[u8], offset: u16) -> bool {
+        let has = |(at, bytes): &(u16, Vec<u8>)| (*at..*at + bytes.len() as u16).contains(&offset);
+        self.regions.iter().any(|region| region.code.iter().any(has) && region.is_made_of(page))
     }
 }
 
@@ -131,5 +142,71 @@ impl<'a> Reader<'a> {
 
     fn short(&mut self) -> Option<u16> {
         self.take().map(u16::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Different ones, also for a linker that merges what is equal.
+    fn first() {
+        std::hint::black_box(1);
+    }
+    fn second() {
+        std::hint::black_box(2);
+    }
+    /// By their numbers, from 7 on. A function may have more than one address; these have one each.
+    static HANDLERS: [Handler; 2] = [first, second];
+
+    /// Two regions: bytes 1, 2 at 0x10 and 3 at 0xfff, with two entries; and 9 at 0x10, with one.
+    fn list() -> Vec<u8> {
+        let op = [1, 0, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9, 0, 10, 11, 12, 0, 0, 0, 0, 0, 0, 0];
+        let one = [7, 0, 0, 0, 2, 0, 2, 0, 0x10, 0, 0xff, 0xf, 0x10, 0, 2, 0, 0xff, 0xf, 1, 0, 1, 2, 3];
+        let other = [8, 0, 0, 0, 1, 0, 1, 0, 0x10, 0, 0x10, 0, 1, 0, 9];
+        [&[1, 0, 0, 0][..], &op, &one, &other, &[0; 8]].concat()
+    }
+
+    fn read(list: &[u8]) -> Translated {
+        Translated::read(list, |number| HANDLERS[number as usize - 7], Slot::new)
+    }
+
+    fn page(at_16: [u8; 2], last: u8) -> [u8; 4096] {
+        let mut page = [0; 4096];
+        page[16..18].copy_from_slice(&at_16);
+        page[4095] = last;
+        page
+    }
+
+    fn number(found: Option<(Handler, u16)>) -> Option<(u32, u16)> {
+        found.map(|(handler, entry)| (7 + u32::from(std::ptr::fn_addr_eq(handler, HANDLERS[1])), entry))
+    }
+
+    #[test]
+    fn code_is_entered_only_where_all_of_what_it_was_made_of_stands() {
+        let all = read(&list());
+        assert_eq!(number(all.find(&page([1, 2], 3), 0x10)), Some((7, 1)));
+        assert_eq!(number(all.find(&page([1, 2], 3), 0xfff)), Some((7, 2)));
+        assert_eq!(number(all.find(&page([9, 2], 3), 0x10)), Some((8, 1)));
+        for (at_16, last) in [([0, 2], 3), ([1, 0], 3), ([1, 2], 0)] {
+            assert_eq!(number(all.find(&page(at_16, last), 0x10)), None, "{at_16:?} {last}");
+        }
+        assert_eq!(number(all.find(&page([1, 2], 3), 0x11)), None);
+        let op = all.op(0).unwrap().op;
+        assert_eq!((op.code, op.displacement, op.offset, op.retired, op.length, op.immediate), (Opcode(1), 8, 9, 10, 11, 12));
+        assert!(all.op(1).is_none());
+    }
+
+    /// The list is the linker's, but nothing that stands there does harm.
+    #[test]
+    fn a_list_that_ends_too_soon_has_what_is_whole() {
+        let list = list();
+        for cut in 0..list.len() {
+            let all = read(&list[..cut]);
+            let wanted = (cut >= 28 + 23, cut >= 28 + 23 + 15);
+            let found = (all.find(&page([1, 2], 3), 0x10).is_some(), all.find(&page([9, 2], 3), 0x10).is_some());
+            assert_eq!(found, wanted, "cut at {cut}");
+        }
+        assert!(read(&[]).is_empty() && read(&[0xff; 64]).is_empty());
     }
 }

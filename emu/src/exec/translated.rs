@@ -5,7 +5,7 @@
 
 use std::mem::offset_of;
 
-use crate::cache::{self, Slot};
+use crate::cache::{self, Run, Slot};
 use crate::cpu::{Fpu, LazyFlags};
 use crate::decode::{Op, Opcode};
 use crate::mmu::Mmu;
@@ -15,12 +15,12 @@ use crate::vcpu::{Time, Vcpu};
 pub use calls::{evaluate, go, interpret, run};
 
 /// Version of what translated code relies on: these functions, and the meaning of [`LAYOUT`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Where translated code finds what it needs, in bytes: [`VERSION`]; in the CPU, the registers, the budget, the flags' result, source and operation
 /// (their width is the byte behind), and the pointer to the TLB's table; its entries; in an entry, the tags for reads and writes and the addend; in a
-/// slot, the immediate; in the CPU, the vector registers.
-pub const LAYOUT: [u32; 13] = [
+/// slot, the immediate; in the CPU, the vector registers; in a slot, the op's number and its handler.
+pub const LAYOUT: [u32; 15] = [
     VERSION,
     offset_of!(Vcpu, regs) as u32,
     (offset_of!(Vcpu, time) + Time::BUDGET) as u32,
@@ -34,6 +34,8 @@ pub const LAYOUT: [u32; 13] = [
     Mmu::TABLE_ADDEND as u32,
     (offset_of!(Slot, op) + offset_of!(Op, immediate)) as u32,
     (offset_of!(Vcpu, fpu) + offset_of!(Fpu, xmm)) as u32,
+    (offset_of!(Slot, op) + offset_of!(Op, code)) as u32,
+    (offset_of!(Slot, run) + Run::HANDLER) as u32,
 ];
 
 const _: () = assert!(offset_of!(LazyFlags, bits) == offset_of!(LazyFlags, op) + 1);

@@ -139,7 +139,7 @@ mod tests {
         let page = |linear, byte, offset| PageProfile { linear, bytes: Box::new([byte; PAGE]), blocks: vec![(offset, u64::MAX)] };
         let profile = Profile::new(vec![page(u64::MAX, 0xc3, 4095), page(u64::MAX - 1, 0x90, 0), page(0, 0, 1)]);
         assert!(hot(&profile, &names).iter().any(|hot| hot.function == "last"));
-        assert_eq!(profile.hottest(usize::MAX).1.covered, u64::MAX);
+        assert_eq!(profile.hottest(usize::MAX, |_, _| false).1.covered, u64::MAX);
     }
 
     #[test]

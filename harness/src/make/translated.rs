@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file;
 use std::path::PathBuf;
-use translate::{Chosen, Linked, Profile};
+use translate::{Chosen, Linked, Linker, Profile};
 
 /// Instructions that are translated if nothing else is said.
 pub const INSTRUCTIONS: usize = 20_000;
@@ -46,13 +46,15 @@ pub fn read_profiles(paths: &[PathBuf]) -> Result<Profile> {
     Ok(sum)
 }
 
-/// Translates. What the machine boots, and how much memory it has, stays as it was; translated code that it had is replaced.
+/// Translates, besides what the shipped machine has. What the machine boots, and how much memory it has, stays as it was.
 pub fn translate(context: &Context, translation: &Translation) -> Result<Done> {
     let path = &translation.machine;
     let error = |source| Error::Artifact { path: path.clone(), source };
-    let (pages, chosen) = read_profiles(&translation.profiles)?.hottest(translation.instructions);
+    let profile = read_profiles(&translation.profiles)?;
     let shipped = shipped::machine_module(context.folders())?;
-    let (module, linked) = translate::link(&shipped, &pages).map_err(|source| Error::Translate(Box::new(source)))?;
+    let linker = Linker::new(&shipped).map_err(|source| Error::Translate(Box::new(source)))?;
+    let (pages, chosen) = profile.hottest(translation.instructions, |page, offset| linker.has(page, offset));
+    let (module, linked) = linker.link(&pages).map_err(|source| Error::Translate(Box::new(source)))?;
     let length = with_code(path, &translation.output, |code| {
         let is_ours = code == link(&shipped).map_err(error)?;
         if is_ours { link(&module).map_err(error) } else { Err(Error::OtherCode { path: path.clone() }) }

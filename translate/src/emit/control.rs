@@ -117,6 +117,38 @@ impl Emit<'_> {
         self.code().local_get(local::CPU).local_get(local::A).call(go).return_();
     }
 
+    /// Calls what is at the linear address in [`local::A`], and goes on at `back`, if that is a part of the region and the guest comes back to it.
+    fn call(&mut self, from: Node, back: Target, facts: &Facts) {
+        let graph = self.graph;
+        let to = self.by_offset.get(&back).copied().filter(|&to| !graph.cut.contains(&(from, to)));
+        let Some((to, entry)) = to.and_then(|to| Some((to, graph.entry(to)?))) else {
+            self.leave();
+            return;
+        };
+        if self.rehearsal {
+            self.reads_anew = true;
+            return;
+        }
+        self.store_state(self.dirty);
+        let call = self.region.helpers.call;
+        self.code()
+            .local_get(local::CPU)
+            .local_get(local::SLOT)
+            .local_get(local::A)
+            .local_get(local::PAGE)
+            .i64_const(back)
+            .i64_add()
+            .i32_const(entry as i32)
+            .call(call)
+            .local_tee(local::PLACE)
+            .if_(BlockType::Empty)
+            .local_get(local::PLACE)
+            .return_()
+            .end();
+        self.load_state();
+        self.go(from, graph.front[to], facts);
+    }
+
     pub fn end(&mut self, node: Node, facts: &Facts) {
         let block = &self.region.blocks[node];
         match block.end {
@@ -137,13 +169,18 @@ impl Emit<'_> {
             }
             End::Call { target, back } => {
                 self.push_return(back);
-                self.go_to(node, target, facts);
+                if self.by_offset.contains_key(&target) {
+                    self.go_to(node, target, facts);
+                } else {
+                    self.code().local_get(local::PAGE).i64_const(target).i64_add().local_set(local::A);
+                    self.call(node, back, facts);
+                }
             }
             End::CallIndirect { back } => {
                 if let Some(last) = block.instructions.last() {
                     self.indirect_target(last);
                     self.push_return(back);
-                    self.leave();
+                    self.call(node, back, facts);
                 }
             }
             End::JumpIndirect => {

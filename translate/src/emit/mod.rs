@@ -4,6 +4,7 @@
 //! What the fast path of an access to memory does not handle leaves the region in front of the instruction, with the state as it is there: the
 //! interpreter then runs it.
 
+mod call;
 mod condition;
 mod control;
 mod flags;
@@ -23,6 +24,8 @@ use crate::code::{CodeBlock, End, Ins, Target};
 use crate::graph::{Graph, Node, Shape, graph};
 use crate::layout::{Helpers, Layout};
 use flags::Flags;
+
+pub use call::{PARAMETERS as CALL_PARAMETERS, call};
 
 /// Locals of a region's function. The first two are its parameters.
 mod local {
@@ -109,8 +112,8 @@ fn shape(blocks: &[CodeBlock], by_offset: &BTreeMap<Target, Node>) -> Shape {
         let (next, back) = match block.end {
             End::Next(target) | End::Jump(target) => (inside(&[target]), None),
             End::Branch { taken, next } => (inside(&[taken, next]), None),
-            End::Call { target, back } => (inside(&[target]), Some(back)),
-            End::CallIndirect { back } => (Vec::new(), Some(back)),
+            End::Call { target, back } if by_offset.contains_key(&target) => (inside(&[target]), Some(back)),
+            End::Call { back, .. } | End::CallIndirect { back } => (inside(&[back]), Some(back)),
             End::JumpIndirect | End::Return => (Vec::new(), None),
             End::Interpreted { next, .. } => (Vec::new(), Some(next)),
         };
@@ -151,7 +154,7 @@ fn facts(region: &Region<'_>, by_offset: &BTreeMap<Target, Node>, graph: &Graph)
         emit.end(node, &facts);
         facts.touched |= emit.touched;
         facts.written |= emit.dirty;
-        effects.push(Known { flags: emit.flags, dirty: emit.dirty });
+        effects.push((Known { flags: emit.flags, dirty: emit.dirty }, emit.reads_anew));
     }
     // Forward to a fixed point; what is not known yet agrees with everything.
     let mut known: Vec<Option<Known>> = vec![None; region.blocks.len()];
@@ -164,8 +167,11 @@ fn facts(region: &Region<'_>, by_offset: &BTreeMap<Target, Node>, graph: &Graph)
         changed = false;
         for &from in graph.order.nodes.iter().filter(|&&node| node < graph.first_choice) {
             let Some(before) = known[from] else { continue };
-            let effect = effects[from];
-            let after = Known { flags: effect.flags.after(before.flags), dirty: before.dirty | effect.dirty };
+            let (effect, reads_anew) = effects[from];
+            let after = match reads_anew {
+                true => Known { flags: Flags::Unknown, dirty: 0 },
+                false => Known { flags: effect.flags.after(before.flags), dirty: before.dirty | effect.dirty },
+            };
             for to in graph.next[from].iter().filter_map(|&node| block_of(node)) {
                 let merged =
                     known[to].map_or(after, |there| Known { flags: there.flags.or(after.flags), dirty: there.dirty | after.dirty });
@@ -215,6 +221,8 @@ struct Emit<'a> {
     block: u16,
     /// A block is written to see what it does, and nothing behind it.
     rehearsal: bool,
+    /// A block was left by a call, behind which the state is read anew.
+    reads_anew: bool,
     /// Instructions of the block that is being written.
     count: i64,
     /// Ops that are run by their handlers.
@@ -238,6 +246,7 @@ impl<'a> Emit<'a> {
             place: 0,
             block: 0,
             rehearsal: false,
+            reads_anew: false,
             count: 0,
             ops: Vec::new(),
         }
@@ -290,10 +299,14 @@ impl<'a> Emit<'a> {
             .i64_load(at(block, 3))
             .i64_const(!0xfff)
             .i64_and()
-            .local_set(local::PAGE)
-            .local_get(local::CPU)
-            .i64_load(at(layout.budget, 3))
-            .local_set(local::BUDGET);
+            .local_set(local::PAGE);
+        self.load_state();
+    }
+
+    /// Reads what others may have changed: registers, flags, the budget, the TLB's table.
+    fn load_state(&mut self) {
+        let layout = self.region.layout;
+        self.code().local_get(local::CPU).i64_load(at(layout.budget, 3)).local_set(local::BUDGET);
         self.load_registers(self.all_touched);
         self.load_flags();
         self.load_tlb();

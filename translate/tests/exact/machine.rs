@@ -4,7 +4,7 @@ use devices::platform::GuestMemory;
 use emu::bus::{AddressSpace, Board, Ram, VecBacking};
 use emu::cache::Limits;
 use emu::cpu::{Cr0, Cr4, Efer, LazyFlags, Segment, SegmentName};
-use emu::engine;
+use emu::engine::{self, VcpuExit};
 use emu::vcpu::{Clock, Vcpu};
 
 /// The page with code.
@@ -131,8 +131,8 @@ impl Machine {
     }
 
     /// Runs some instructions.
-    pub fn run(&mut self, count: u64) {
+    pub fn run(&mut self, count: u64) -> VcpuExit {
         let until = self.0.count() + count;
-        self.0.run(until);
+        self.0.run(until)
     }
 }

@@ -11,10 +11,24 @@ use program::{Program, Rng, state};
 use sandbox::{Left, Sandbox};
 use translate::{PAGE, PageCode, regions};
 
-/// Runs programs of one seed; says how many instructions were translated code's, and how many handlers'.
-fn programs(seed: u64, count: u64) -> (u64, u64, u64) {
+/// What programs did.
+#[derive(Debug, Default)]
+struct Done {
+    /// Instructions, those of functions that were called too.
+    instructions: u64,
+    /// Those that handlers ran.
+    handled: u64,
+    /// Runs that left for code outside.
+    left_for: u64,
+    /// How often code outside came to an entry; and how often the region was then entered anew.
+    came_back: u64,
+    entered: u64,
+}
+
+/// Runs programs of one seed.
+fn programs(seed: u64, count: u64) -> Done {
     let mut reference = Machine::new();
-    let (mut instructions, mut handled, mut left_for) = (0, 0, 0);
+    let mut done = Done::default();
     for number in 0..count {
         let mut rng = Rng(seed << 32 | number);
         let program = Program::draw(&mut rng);
@@ -27,15 +41,18 @@ fn programs(seed: u64, count: u64) -> (u64, u64, u64) {
             let ran = budget - rest;
             assert!((0..=budget).contains(&ran), "seed {seed} number {number}: {ran} of {budget}");
             reference.load(&before);
-            reference.run(ran as u64);
+            let _ = reference.run(ran as u64);
             let wanted = reference.save();
             compare(seed, number, &program, left, ran, &after, &wanted);
-            instructions += ran as u64;
-            left_for += u64::from(matches!(left, Left::For(_)));
+            done.instructions += ran as u64;
+            done.left_for += u64::from(matches!(left, Left::For(_)));
         }
-        handled += sandbox.handled();
+        done.handled += sandbox.handled();
+        let (came_back, entered) = sandbox.came_back();
+        done.came_back += came_back;
+        done.entered += entered;
     }
-    (instructions, handled, left_for)
+    done
 }
 
 fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, after: &machine::State, wanted: &machine::State) {
@@ -70,8 +87,10 @@ fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, afte
 
 #[test]
 fn random_programs_agree_with_the_interpreter() {
-    let (instructions, handled, left_for) = programs(1, 400);
-    assert!(instructions > 10_000 && handled > 100 && left_for > 100, "the draw has become dull: {instructions}, {handled}, {left_for}");
+    let done = programs(1, 400);
+    let is_rich =
+        done.instructions > 10_000 && done.handled > 100 && done.left_for > 100 && done.came_back > done.entered + 20 && done.entered > 20;
+    assert!(is_rich, "the draw has become dull: {done:?}");
 }
 
 /// A profile is a file that may come from anywhere.

@@ -147,7 +147,7 @@ impl Program {
                 code.extend(instruction(rng));
             }
             let target = rng.below(count as u64 + 1) as usize;
-            match rng.below(12) {
+            match rng.below(18) {
                 0..6 => {
                     code.extend([0x0f, 0x80 | rng.below(16) as u8]);
                     branches.push((code.len(), target));
@@ -158,13 +158,13 @@ impl Program {
                     branches.push((code.len(), target));
                     code.extend([0; 4]);
                 }
-                7 => {
+                7..14 => {
                     code.push(0xe8);
-                    branches.push((code.len(), target));
+                    branches.push((code.len(), if rng.one_in(3) { target } else { count }));
                     code.extend([0; 4]);
                 }
-                8 => code.push(0xc3),
-                9 => code.extend(rng.pick(&[&[0xff, 0xe0][..], &[0xff, 0x13], &[0xff, 0x66, 8], &[0x0f, 0xa2], &[0xf3, 0xa4]])),
+                14 => code.push(0xc3),
+                15 => code.extend(rng.pick(&[&[0xff, 0xe0][..], &[0xff, 0x13], &[0xff, 0x66, 8], &[0x0f, 0xa2], &[0xf3, 0xa4]])),
                 _ => {}
             }
         }
@@ -175,7 +175,18 @@ impl Program {
             let distance = (to as i64 - (start + at + 4) as i64) as i32;
             code[at..][..4].copy_from_slice(&distance.to_le_bytes());
         }
-        page[start..end].copy_from_slice(&code);
+        // A function that is no part of the region.
+        if !rng.one_in(8) {
+            (0..rng.below(4)).for_each(|_| code.extend(instruction(rng)));
+            if rng.one_in(3) {
+                let to = rng.pick(&leaders);
+                code.push(0xe9);
+                code.extend((to as i32 - (start + code.len() + 4) as i32).to_le_bytes());
+            } else {
+                code.push(0xc3);
+            }
+        }
+        page[start..start + code.len()].copy_from_slice(&code);
         // Sometimes one of them is not known to the profile.
         let known = leaders.iter().filter(|_| !rng.one_in(10)).map(|&leader| leader as u16);
         let mut leaders: BTreeSet<u16> = known.collect();

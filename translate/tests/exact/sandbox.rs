@@ -3,17 +3,23 @@
 use std::collections::BTreeSet;
 
 use emu::cpu::{FlagOp, LazyFlags, slot};
-use emu::decode::Op;
-use translate::{CodeBlock, Helpers, Layout, PAGE, Region, Translated, blocks, translate};
+use emu::decode::{Op, Opcode};
+use emu::engine::VcpuExit;
+use translate::{CALL_PARAMETERS, CodeBlock, Helpers, Layout, PAGE, Region, Translated, blocks, call, translate};
 use wasm_encoder::{
-    CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection, MemoryType, Module, TypeSection, ValType,
+    CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, FunctionSection, GlobalSection, GlobalType,
+    ImportSection, MemoryType, Module, RefType, TableSection, TableType, TypeSection, ValType,
 };
 use wasmi::{Caller, Engine, Linker, Store};
 
 use crate::machine::{CODE, DATA, Machine, RAM, READ_ONLY, STACK, State, WINDOWS};
 
 const CPU: usize = 0x400;
-const SLOT: usize = 0x2000;
+/// A slot for each entry, by its number; the first leaves the dispatcher.
+const SLOTS: usize = 0x2000;
+/// A slot for code that is not the region's.
+const OUTSIDE: usize = 0x1000;
+const SLOT_SIZE: usize = 32;
 const TLB: usize = 0x4000;
 const GUEST: usize = 0x10_0000;
 const ENTRIES: u32 = 4096;
@@ -31,6 +37,8 @@ pub const LAYOUT: Layout = Layout {
     tlb_write: 8,
     tlb_addend: 16,
     immediate: 16,
+    code: 8,
+    handler: 0,
     xmm: 0x900,
 };
 
@@ -51,6 +59,11 @@ struct Host {
     /// Ops that are left to their handlers, and how many handlers ran.
     ops: Vec<Op>,
     handled: u64,
+    /// Offsets of the entries in the page.
+    entries: Vec<u16>,
+    /// How often code outside came to an entry, and how often the region was then entered as a function of its own.
+    came_back: u64,
+    entered: u64,
 }
 
 /// A region, ready to be run.
@@ -66,11 +79,20 @@ impl Sandbox {
     /// Translates the blocks of `page` that start at `leaders`.
     pub fn new(page: &[u8; PAGE], leaders: &BTreeSet<u16>) -> Self {
         let (translated, engine, module) = check(&blocks(page, leaders));
-        let mut store = Store::new(&engine, Host { left: None, machine: Machine::new(), ops: translated.ops, handled: 0 });
+        let Translated { ops, entries, .. } = translated;
+        let host = Host { left: None, machine: Machine::new(), ops, handled: 0, entries: entries.clone(), came_back: 0, entered: 0 };
+        let mut store = Store::new(&engine, host);
         let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + RAM) as u32 / 65536, None)).unwrap();
         let mut linker = Linker::new(&engine);
         linker.define("", "memory", memory).unwrap();
-        linker.func_wrap("", "go", |mut caller: Caller<'_, Host>, _: i32, to: i64| leave(&mut caller, Left::For(to as u64))).unwrap();
+        linker.func_wrap("", "go", move |mut caller: Caller<'_, Host>, _: i32, to: i64| go(&mut caller, memory, to as u64)).unwrap();
+        linker.func_wrap("", "outside", move |mut caller: Caller<'_, Host>, _: i32, _: i32| outside(&mut caller, memory)).unwrap();
+        let again = |mut caller: Caller<'_, Host>, cpu: i32, slot: i32| {
+            caller.data_mut().entered += 1;
+            let region = caller.get_export("region").and_then(wasmi::Extern::into_func).expect("it is exported");
+            region.typed::<(i32, i32), i32>(&caller)?.call(&mut caller, (cpu, slot))
+        };
+        linker.func_wrap("", "again", again).unwrap();
         let interpret = |mut caller: Caller<'_, Host>, _: i32, at: i64| leave(&mut caller, Left::ToInterpreter(at as u64));
         linker.func_wrap("", "interpret", interpret).unwrap();
         let run = move |mut caller: Caller<'_, Host>, _: i32, number: i32| run_op(&mut caller, memory, number as usize);
@@ -79,8 +101,9 @@ impl Sandbox {
         linker.func_wrap("", "evaluate", evaluate).unwrap();
         let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
         let function = instance.get_typed_func(&store, "region").unwrap();
-        let mut sandbox = Self { store, memory, function, entries: translated.entries };
+        let mut sandbox = Self { store, memory, function, entries };
         sandbox.fill_tlb();
+        sandbox.fill_slots();
         sandbox
     }
 
@@ -100,6 +123,19 @@ impl Sandbox {
         bytes[CPU + LAYOUT.tlb as usize..][..4].copy_from_slice(&(TLB as u32).to_le_bytes());
     }
 
+    fn fill_slots(&mut self) {
+        let entries = self.entries.len();
+        let bytes = self.memory.data_mut(&mut self.store);
+        let mut fill = |at: usize, code: Opcode, handler: u32, entry: usize| {
+            bytes[at + LAYOUT.handler as usize..][..4].copy_from_slice(&handler.to_le_bytes());
+            bytes[at + LAYOUT.code as usize..][..2].copy_from_slice(&code.0.to_le_bytes());
+            put(bytes, at + LAYOUT.immediate as usize, entry as u64);
+        };
+        fill(SLOTS, Opcode::INVALID, 0, 0);
+        (1..=entries).for_each(|entry| fill(SLOTS + SLOT_SIZE * entry, Opcode::TRANSLATED, AGAIN_PLACE, entry));
+        fill(OUTSIDE, Opcode::TRANSLATED, OUTSIDE_PLACE, 0);
+    }
+
     /// Runs from an entry with a budget. How it was left, what is left of the budget, and the state then.
     pub fn run(&mut self, state: &State, entry: usize, budget: i64) -> (Left, i64, State) {
         put_state(self.memory.data_mut(&mut self.store), state);
@@ -108,8 +144,8 @@ impl Sandbox {
         let bytes = self.memory.data_mut(&mut self.store);
         put(bytes, CPU + LAYOUT.budget as usize, budget as u64);
         put(bytes, CPU + 8 * usize::from(slot::BLOCK), state.rip);
-        put(bytes, SLOT + LAYOUT.immediate as usize, entry as u64);
-        self.function.call(&mut self.store, (CPU as i32, SLOT as i32)).unwrap_or_else(|error| panic!("trapped: {error}"));
+        let slot = SLOTS + SLOT_SIZE * entry;
+        self.function.call(&mut self.store, (CPU as i32, slot as i32)).unwrap_or_else(|error| panic!("trapped: {error}"));
         let left = self.store.data().left.expect("somebody said why");
         let bytes = self.memory.data(&self.store);
         let rest = get(bytes, CPU + LAYOUT.budget as usize) as i64;
@@ -119,24 +155,75 @@ impl Sandbox {
         (left, rest, state)
     }
 
+    /// How often code outside came to an entry of the region, so far; and how often the region was then entered as a function of its own, since it was not the
+    /// one at which its call was to come back.
+    pub fn came_back(&self) -> (u64, u64) {
+        (self.store.data().came_back, self.store.data().entered)
+    }
+
     /// Ops that handlers ran, so far.
     pub fn handled(&self) -> u64 {
         self.store.data().handled
     }
 }
 
+/// Number of the function for calls, and places of what the slots are run by in the table.
+const CALL: u32 = 6;
+const OUTSIDE_PLACE: u32 = 1;
+const AGAIN_PLACE: u32 = 2;
+
+/// Most instructions of code outside.
+const MOST_CALLED: u64 = 40;
+
+/// What the dispatcher would run at an address: the region, code outside, or nothing if the budget does not vouch for a block.
+fn go(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, to: u64) -> i32 {
+    let (bytes, host) = memory.data_and_store_mut(&mut *caller);
+    host.left = Some(Left::For(to));
+    put(bytes, CPU + 8 * usize::from(slot::BLOCK), to);
+    if (get(bytes, CPU + LAYOUT.budget as usize) as i64) < emu::cache::MAX_BLOCK as i64 {
+        return SLOTS as i32;
+    }
+    let entry = host.entries.iter().position(|&entry| CODE + u64::from(entry) == to);
+    entry.map_or(OUTSIDE, |entry| SLOTS + SLOT_SIZE * (entry + 1)) as i32
+}
+
+/// Code outside runs in the machine, until it comes to an entry of the region.
+fn outside(caller: &mut Caller<'_, Host>, memory: wasmi::Memory) -> i32 {
+    let (bytes, host) = memory.data_and_store_mut(&mut *caller);
+    let budget = CPU + LAYOUT.budget as usize;
+    let left = get(bytes, budget) as i64;
+    let mut state = get_state(bytes);
+    state.rip = get(bytes, CPU + 8 * usize::from(slot::BLOCK));
+    host.machine.load(&state);
+    let is_entry = |rip: u64| host.entries.iter().any(|&entry| CODE + u64::from(entry) == rip);
+    let start = host.machine.0.count();
+    let most = MOST_CALLED.min(left.max(0) as u64);
+    while !is_entry(host.machine.0.rip) && host.machine.0.count() < start + most && host.machine.run(1) == VcpuExit::Due {}
+    let ran = host.machine.0.count() - start;
+    let after = host.machine.save();
+    let came_back = is_entry(after.rip);
+    put_state(bytes, &after);
+    put(bytes, budget, (left - ran as i64) as u64);
+    host.left = Some(Left::For(after.rip));
+    if came_back {
+        host.came_back += 1;
+        return go(caller, memory, after.rip);
+    }
+    SLOTS as i32
+}
+
 /// A region as a valid module.
 pub fn check(blocks: &[CodeBlock]) -> (Translated, Engine, wasmi::Module) {
-    let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3 };
+    let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3, call: CALL };
     let translated = translate(&Region { blocks, layout: LAYOUT, helpers, first_op: 0 });
     let engine = Engine::default();
-    let module = wasmi::Module::new(&engine, &module(&translated.body)[..]).unwrap_or_else(|error| panic!("not valid: {error}"));
+    let module = wasmi::Module::new(&engine, &module(&translated.body, helpers)[..]).unwrap_or_else(|error| panic!("not valid: {error}"));
     (translated, engine, module)
 }
 
 fn leave(caller: &mut Caller<'_, Host>, left: Left) -> i32 {
     caller.data_mut().left = Some(left);
-    1
+    SLOTS as i32
 }
 
 /// The op that stands in guest memory: the machine runs it there.
@@ -148,14 +235,14 @@ fn run_op(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, number: usize) -
     let mut state = get_state(bytes);
     state.rip = at;
     host.machine.load(&state);
-    host.machine.run(1);
+    let _ = host.machine.run(1);
     host.handled += 1;
     let after = host.machine.save();
     if after.rip != at + u64::from(length) {
         host.left = Some(Left::Faulted(at));
         let budget = CPU + LAYOUT.budget as usize;
         put(bytes, budget, get(bytes, budget) - u64::from(retired));
-        return 1;
+        return SLOTS as i32;
     }
     put_state(bytes, &after);
     0
@@ -213,27 +300,35 @@ fn get_state(bytes: &[u8]) -> State {
 }
 
 /// A module with the region and the helpers as imports.
-fn module(body: &wasm_encoder::Function) -> Vec<u8> {
+fn module(body: &wasm_encoder::Function, helpers: Helpers) -> Vec<u8> {
     const I: ValType = ValType::I32;
     const L: ValType = ValType::I64;
     let mut types = TypeSection::new();
     types.ty().function([I, I], [I]);
     types.ty().function([I, L], [I]);
     types.ty().function([I, L, L], [L]);
+    types.ty().function(CALL_PARAMETERS, [I]);
     let mut imports = ImportSection::new();
     let memory =
         MemoryType { minimum: ((GUEST + RAM) / 65536) as u64, maximum: None, memory64: false, shared: false, page_size_log2: None };
     imports.import("", "memory", EntityType::Memory(memory));
-    for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2)] {
+    for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2), ("outside", 0), ("again", 0)] {
         imports.import("", name, EntityType::Function(number));
     }
     let mut functions = FunctionSection::new();
-    functions.function(0);
+    functions.function(3).function(0);
+    let mut tables = TableSection::new();
+    tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum: 3, maximum: None, shared: false });
+    let mut globals = GlobalSection::new();
+    globals.global(GlobalType { val_type: I, mutable: true, shared: false }, &ConstExpr::i32_const(0));
     let mut exports = ExportSection::new();
-    exports.export("region", ExportKind::Func, 4);
+    exports.export("region", ExportKind::Func, CALL + 1);
+    let mut elements = ElementSection::new();
+    elements.active(None, &ConstExpr::i32_const(OUTSIDE_PLACE as i32), Elements::Functions([CALL - 2, CALL - 1].as_slice().into()));
     let mut code = CodeSection::new();
-    code.function(body);
+    code.function(&call(LAYOUT, helpers, 0, 0)).function(body);
     let mut module = Module::new();
-    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
+    module.section(&types).section(&imports).section(&functions).section(&tables).section(&globals).section(&exports);
+    module.section(&elements).section(&code);
     module.finish()
 }

@@ -1,0 +1,52 @@
+//! The function by which regions call code outside of them: a call of the guest's becomes one of WebAssembly's, and so does its return.
+//!
+//! It does what the dispatcher would do, as far as that is running translated code, and knows only what the dispatcher knows: which slot is next. So
+//! nothing of the machine's own code is changed by it.
+
+use wasm_encoder::{BlockType, Function, ValType};
+
+use super::at;
+use crate::layout::{Helpers, Layout};
+
+/// Most calls within one another: each takes some of the host's stack.
+const MOST: i32 = 32;
+
+/// Its parameters: the CPU; the slot that led to the caller; the linear address that is called; the one behind the call, and the number of the caller's
+/// entry there. The result is the slot that is next; 0 once the guest has come back to that entry.
+pub const PARAMETERS: [ValType; 5] = [ValType::I32, ValType::I32, ValType::I64, ValType::I64, ValType::I32];
+
+mod local {
+    pub const CPU: u32 = 0;
+    pub const SLOT: u32 = 1;
+    pub const TARGET: u32 = 2;
+    pub const BACK: u32 = 3;
+    pub const ENTRY: u32 = 4;
+    pub const NEXT: u32 = 5;
+    /// The caller's handler.
+    pub const CALLER: u32 = 6;
+}
+
+/// Writes it. `handler` is the type of handlers, and `depth` a global of 32 bits that is 0.
+pub fn call(layout: Layout, helpers: Helpers, handler: u32, depth: u32) -> Function {
+    let mut function = Function::new([(2, ValType::I32)]);
+    let mut code = function.instructions();
+    // The block that the slot stands in may be gone when the guest has come back.
+    code.local_get(local::SLOT).i32_load(at(layout.handler, 2)).local_set(local::CALLER);
+    code.local_get(local::CPU).local_get(local::TARGET).call(helpers.go).local_set(local::NEXT);
+    code.global_get(depth).i32_const(MOST).i32_ge_u().if_(BlockType::Empty).local_get(local::NEXT).return_().end();
+    code.global_get(depth).i32_const(1).i32_add().global_set(depth);
+    code.block(BlockType::Empty).loop_(BlockType::Empty);
+    code.local_get(local::NEXT).i32_load16_u(at(layout.code, 1)).i32_const(emu::decode::Opcode::TRANSLATED.0.into()).i32_ne().br_if(1);
+    code.block(BlockType::Empty);
+    code.local_get(local::NEXT).i32_load(at(layout.handler, 2)).local_get(local::CALLER).i32_ne().br_if(0);
+    code.local_get(local::NEXT).i32_load(at(layout.immediate, 2)).local_get(local::ENTRY).i32_ne().br_if(0);
+    let block = layout.registers + 8 * u32::from(emu::cpu::slot::BLOCK);
+    code.local_get(local::CPU).i64_load(at(block, 3)).local_get(local::BACK).i64_ne().br_if(0);
+    // By the block cache, the caller stands there: however the guest came to it, it goes on as if it were entered.
+    code.i32_const(0).local_set(local::NEXT).br(2).end();
+    code.local_get(local::CPU).local_get(local::NEXT).local_get(local::NEXT).i32_load(at(layout.handler, 2));
+    code.call_indirect(0, handler).local_set(local::NEXT).br(0).end().end();
+    code.global_get(depth).i32_const(1).i32_sub().global_set(depth);
+    code.local_get(local::NEXT).end();
+    function
+}
