@@ -16,6 +16,10 @@ GUEST := $(TARGET)/guest
 REGISTRY := $(TARGET)/registry/docker-registry
 IMAGES := $(TARGET)/images
 DEMO := $(TARGET)/demo
+# The machine's own code, and with its kernel's; how many instructions of that.
+MODULE := $(TARGET)/wasm/machine.wasm
+LINKED := $(TARGET)/wasm/linked.wasm
+KERNEL_INSTRUCTIONS := 10000
 C2W := $(TARGET)/c2w
 BENCH := $(TARGET)/bench
 HOSTS := $(TARGET)/hosts
@@ -57,7 +61,7 @@ help:
 	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
 	@echo 'make clones  start a hundred machines of one snapshot, and show how much memory each has of its own'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
-	@echo 'make bench-translation  nine programs on QEMU, and in WAMR with and without translated code'
+	@echo 'make bench-translation  nine programs on QEMU, and in WAMR without translated code, with the kernel'\''s, and with their own'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
 	@echo 'make bench-pull      time to the prompt of an image that comes over a slow line, and what it is if all of it comes first'
 	@echo 'make bench-sessions  time to push and pull, to the first answer of a pulled image, and to save and resume a session'
@@ -100,13 +104,16 @@ test-packages: packages
 .PHONY: build
 build: packages
 	@echo 'build: prebake and its compiler, optimised'
-	+@cargo build --release --bin prebake --bin prebake-wamrc
+	+@cargo build --release --bin prebake --bin prebake-wamrc --bin link-kernel
 
-# The machine as a WebAssembly module. prebake looks for it in its own folder.
-.PHONY: machine
-machine: packages
-	+@module=$$(emu/ports/wasi/build) && mkdir -p $(SHIPPED) && \
-	    { cmp -s $$module $(SHIPPED)/machine.wasm || cp $$module $(SHIPPED)/machine.wasm; }
+# The machine as a WebAssembly module, with the hot code of its kernel translated. prebake looks for it in its own folder.
+.PHONY: machine module
+machine: build module kernel $(SHIPPED)/initramfs.cpio
+	@guest/kernel/link $(SHIPPED) $(MODULE) $(GUEST)/vmlinux $(KERNEL_INSTRUCTIONS) $(LINKED) && \
+	    { cmp -s $(LINKED) $(SHIPPED)/machine.wasm || cp $(LINKED) $(SHIPPED)/machine.wasm; }
+
+module: packages
+	+@module=$$(emu/ports/wasi/build) && mkdir -p $(dir $(MODULE)) && { cmp -s $$module $(MODULE) || cp $$module $(MODULE); }
 
 .PHONY: guest
 guest: kernel $(GUEST)/initramfs.cpio $(SHIPPED)/initramfs.cpio
@@ -510,22 +517,26 @@ bench: guest build machine registry bench-programs
 	    --kernel $(GUEST)/vmlinux --initrd $(BENCH)/initramfs.cpio --counter benches/peers/count.c \
 	    $(if $(OLD),--old $(OLD)/prebake --old-machine $(BENCH)/old-peers.aot)
 
-# Programs of Debian on QEMU, and in WAMR on two machines: as it is made, and trained with other inputs.
+# Programs of Debian on QEMU, and in WAMR on three machines: without translated code, as it is shipped, and trained with other inputs.
 .PHONY: bench-translation
 bench-translation: guest build machine bench-programs
 	@guest/apt install erofs-utils jq qemu-system-x86
 	@mkdir -p $(BENCH)
 	@benches/peers/disk "$$(guest/images/build tools)" $(BENCH)/tools.img
 	@guest/initramfs benches/peers/programs $(BENCH)/programs.cpio
-	@$(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --root $(BENCH)/tools.img --append console=ttyS0 --memory 256 \
-	    -o $(BENCH)/programs.wasm
-	@$(PREBAKE) aot --segue $(BENCH)/programs.wasm -o $(BENCH)/programs.aot
+	@mkdir -p $(BENCH)/plain && ln -sf $(abspath $(MODULE)) $(BENCH)/plain && \
+	    for file in prebake-wamrc vmlinux initramfs.cpio; do ln -sf $(abspath $(SHIPPED))/$$file $(BENCH)/plain || exit 1; done
+	@for folder in $(BENCH)/plain $(SHIPPED); do \
+	    machine=$(BENCH)/$$([ $$folder = $(SHIPPED) ] || echo plain-)programs; export PREBAKE_MACHINE=$$folder; \
+	    $(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --root $(BENCH)/tools.img --append console=ttyS0 \
+	        --memory 256 -o $$machine.wasm && $(PREBAKE) aot --segue $$machine.wasm -o $$machine.aot || exit 1; \
+	done
 	@echo 'bench: training a machine with the programs on other inputs'
 	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/programs.cpio $(BENCH)/programs.wasm 40000 $(BENCH)/trained-programs.aot \
 	    --memory 256 --disk $(BENCH)/tools.img:ro
 	@echo 'bench: programs on QEMU and in WAMR, in turns'
 	@$(call figure,programs,make bench-translation) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/programs.aot \
-	    --trained $(BENCH)/trained-programs.aot --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --disk $(BENCH)/tools.img \
+	    --plain $(BENCH)/plain-programs.aot --trained $(BENCH)/trained-programs.aot --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --disk $(BENCH)/tools.img \
 	    --memory 256 --rounds 3
 
 # In a network namespace of its own, where its ports are free.

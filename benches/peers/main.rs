@@ -33,9 +33,12 @@ struct Options {
     /// The same kernel and initramfs as a machine for WAMR.
     #[arg(long)]
     machine: PathBuf,
-    /// The same machine with translated code.
+    /// The same machine with translated code of its programs.
     #[arg(long)]
     trained: Option<PathBuf>,
+    /// The same machine without any translated code.
+    #[arg(long)]
+    plain: Option<PathBuf>,
     /// An older program, with a machine of its own for the same guest, to compare with.
     #[arg(long, requires = "old_machine")]
     old: Option<PathBuf>,
@@ -64,6 +67,9 @@ fn main() -> Result<()> {
     let mut machines = vec![machine_of("QEMU TCG", move || machine::qemu(guest))];
     if counted.is_some() {
         machines.push(machine_of("native", move || machine::prebake(program, guest)));
+    }
+    if let Some(plain) = &options.plain {
+        machines.push(machine_of("plain", move || machine::wamr(program, plain)));
     }
     machines.push(machine_of("WAMR", move || machine::wamr(program, machine)));
     if let Some(trained) = &options.trained {
@@ -111,12 +117,14 @@ fn count_instructions(guest: Guest<'_>, source: &Path) -> Result<Run> {
 }
 
 /// Which machines are compared, where there are both.
-const RATIOS: [(&str, &str); 7] = [
+const RATIOS: [(&str, &str); 9] = [
     ("native", "QEMU TCG"),
     ("WAMR", "QEMU TCG"),
     ("WAMR", "native"),
     ("trained", "QEMU TCG"),
     ("trained", "WAMR"),
+    ("WAMR", "plain"),
+    ("trained", "plain"),
     ("native", "older native"),
     ("WAMR", "older WAMR"),
 ];
