@@ -1,4 +1,4 @@
-//! A direct-mapped table in front of the map of blocks: most blocks that the jump table does not know are here, one load away; and most that are not
+//! A direct-mapped table in front of the blocks of pages: most blocks that the jump table does not know are here, one load away; and most that are not
 //! here are nowhere.
 
 use super::block::{Block, BlockKey};
@@ -22,8 +22,8 @@ type Entry = (u64, u64);
 pub enum Place {
     /// Here.
     Front(Block),
-    /// Perhaps in the map.
-    Map,
+    /// Perhaps among the blocks of its page.
+    Pages,
     /// There is none.
     Nowhere,
 }
@@ -58,11 +58,11 @@ impl Front {
             // Whatever was kept on one page has been here, and has left something.
             Place::Nowhere
         } else {
-            Place::Map
+            Place::Pages
         }
     }
 
-    /// Takes the place of another block. One on two pages is left to the map.
+    /// Takes the place of another block. One on two pages is looked for there each time.
     pub fn insert(&mut self, key: BlockKey, block: &Block) {
         if block.second_page.is_none() {
             self.entries[Self::index(key)] = (Self::key(key), u64::from(block.start) | u64::from(block.length) << 32);
@@ -100,23 +100,23 @@ mod tests {
             front.insert(key, &block);
             assert_eq!(front.find(key), Place::Front(block));
             let other = BlockKey { mode: mode(CodeSize::Bits32), ..key };
-            assert_eq!(front.find(other), Place::Map);
+            assert_eq!(front.find(other), Place::Pages);
             front.remove(other);
             assert_eq!(front.find(key), Place::Front(block));
             front.remove(key);
-            assert_eq!((front.find(key), front.find(other)), (Place::Map, Place::Map), "there may be others that it took the place of");
+            assert_eq!((front.find(key), front.find(other)), (Place::Pages, Place::Pages), "there may be others that it took the place of");
             front.clear();
             assert_eq!(front.find(key), Place::Nowhere);
         }
     }
 
     #[test]
-    fn a_block_on_two_pages_is_looked_for_in_the_map() {
+    fn a_block_on_two_pages_is_not_here() {
         let mode = Mode::new(CodeSize::Bits64, false, 0, Cr4::OSFXSR);
         let mut front = Front::default();
         let key = |offset| BlockKey { address: 0x5000 + offset, mode };
         let last = PAGE_SIZE - MAX_INSTRUCTION_BYTES as u64;
         front.insert(key(last + 1), &Block { start: 7, second_page: Some(6), length: 15 });
-        assert_eq!((front.find(key(last)), front.find(key(last + 1))), (Place::Nowhere, Place::Map));
+        assert_eq!((front.find(key(last)), front.find(key(last + 1))), (Place::Nowhere, Place::Pages));
     }
 }

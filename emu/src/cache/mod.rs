@@ -3,6 +3,7 @@
 mod block;
 mod front;
 mod jump;
+mod pages;
 mod profile;
 mod slot;
 mod translated;
@@ -14,12 +15,11 @@ pub use translated::Translated;
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
-
 use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
 use front::{Front, Place};
 use jump::JumpTable;
+use pages::Pages;
 
 /// Most instructions in a block.
 pub const MAX_BLOCK: usize = 64;
@@ -44,10 +44,9 @@ pub struct Cache {
     limits: Limits,
     /// Slots of all blocks, behind one that is stale: so 0 can mean "no link". Never reallocated.
     arena: Vec<Slot>,
-    blocks: FxHashMap<BlockKey, Block>,
+    /// All blocks.
+    pages: Pages,
     front: Front,
-    /// Blocks by the page numbers that their bytes lie on.
-    pages: FxHashMap<u32, Vec<BlockKey>>,
     jump: JumpTable,
     /// See [`Self::take_scratch`].
     scratch: Vec<Slot>,
@@ -67,9 +66,8 @@ impl Cache {
         Self {
             limits,
             arena,
-            blocks: FxHashMap::default(),
+            pages: Pages::default(),
             front: Front::default(),
-            pages: FxHashMap::default(),
             jump: JumpTable::default(),
             scratch: Vec::new(),
             translated: Translated::default(),
@@ -163,8 +161,8 @@ impl Cache {
         match self.front.find(key) {
             Place::Front(block) => Some(block),
             Place::Nowhere => None,
-            Place::Map => {
-                let block = *self.blocks.get(&key)?;
+            Place::Pages => {
+                let block = self.pages.find(key)?;
                 self.front.insert(key, &block);
                 Some(block)
             }
@@ -187,20 +185,17 @@ impl Cache {
         self.arena.len() + 2 * MAX_BLOCK <= self.arena.capacity()
     }
 
-    /// Keeps a block that lies on page number `page` and perhaps on `second_page`. There must be room.
+    /// Keeps a block that lies on the page of its address and perhaps on `second_page`. There must be room.
     ///
     /// # Safety
     /// The last op must be one that leaves the block, and no op linked yet.
-    pub unsafe fn insert(&mut self, key: BlockKey, page: u32, second_page: Option<u32>, slots: &[Slot]) -> Block {
+    pub unsafe fn insert(&mut self, key: BlockKey, second_page: Option<u32>, slots: &[Slot]) -> Block {
         debug_assert!(self.arena.len() + slots.len() <= self.arena.capacity());
         let length = slots.last().map_or(0, |last| last.op.end() as u16);
         let block = Block { start: self.arena.len() as u32, second_page, length };
         self.arena.extend_from_slice(slots);
-        self.blocks.insert(key, block);
+        self.pages.insert(key, block);
         self.front.insert(key, &block);
-        for page in std::iter::once(page).chain(second_page) {
-            self.pages.entry(page).or_default().push(key);
-        }
         block
     }
 
@@ -219,25 +214,21 @@ impl Cache {
         if let Some(profile) = &mut self.profile {
             profile.drop_page(page);
         }
-        for key in self.pages.remove(&page).unwrap_or_default() {
-            if let Some(block) = self.blocks.remove(&key) {
-                self.arena[block.start as usize] = self.arena[0];
-                self.front.remove(key);
-            }
-        }
+        self.pages.remove(page, |key, block| {
+            self.arena[block.start as usize] = self.arena[0];
+            self.front.remove(key);
+        });
         self.jump.clear();
     }
 
     /// Drops everything. Returns the numbers of the pages that held code, in no particular order.
-    #[expect(clippy::disallowed_methods, reason = "what is done for each page does not depend on the others")]
     pub fn clear(&mut self) -> Vec<u32> {
         if let Some(profile) = &mut self.profile {
             profile.clear();
         }
         self.arena.truncate(1);
-        self.blocks.clear();
         self.front.clear();
         self.jump.clear();
-        self.pages.drain().map(|(page, _)| page).collect()
+        self.pages.clear()
     }
 }

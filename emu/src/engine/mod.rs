@@ -385,9 +385,8 @@ impl Vcpu {
             }
         }
         self.guard_code(key.address, built.second_page);
-        let page = (key.address >> 12) as u32;
         // SAFETY: the block was just built: its last op leaves it, and nothing is linked.
-        let block = unsafe { self.cache.insert(key, page, built.second_page, &built.slots) };
+        let block = unsafe { self.cache.insert(key, built.second_page, &built.slots) };
         self.cache.give_scratch(built.slots);
         Ok((block, cleared))
     }

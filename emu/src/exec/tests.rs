@@ -65,7 +65,7 @@ impl Bench {
         let probe_op = op(Opcode::STALE, Address::Based);
         let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, false, 0, Cr4::OSFXSR) };
         // SAFETY: the probe leaves.
-        let target = unsafe { cpu.cache.insert(key, (TARGET >> 12) as u32, None, &[Slot::with(probe, Arm, probe_op)]) };
+        let target = unsafe { cpu.cache.insert(key, None, &[Slot::with(probe, Arm, probe_op)]) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
             cpu.cache.remember(address, &target, true);
         }
