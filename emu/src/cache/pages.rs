@@ -56,7 +56,11 @@ impl Pages {
             Err(index) => page.blocks.insert(index, entry),
         }
         if let Some(second) = block.second_page {
-            self.0.entry(second).or_default().ends.push(key);
+            // Code that is written again and again at the end of a page would fill the list of the next.
+            let ends = &mut self.0.entry(second).or_default().ends;
+            if !ends.contains(&key) {
+                ends.push(key);
+            }
         }
     }
 
@@ -153,5 +157,15 @@ mod tests {
         cleared.sort_unstable();
         assert_eq!(cleared, [PAGE, PAGE + 8]);
         assert_eq!(pages.find(other), None);
+    }
+
+    #[test]
+    fn a_block_that_is_made_anew_is_noted_once_on_its_second_page() {
+        let mut pages = Pages::default();
+        for start in 0..100 {
+            pages.insert(key(PAGE, PAGE_SIZE - 2, CodeSize::Bits64), block(start, Some(PAGE + 1)));
+            assert_eq!(removed(&mut pages, PAGE).len(), 1);
+        }
+        assert_eq!(pages.0[&(PAGE + 1)].ends.len(), 1);
     }
 }
