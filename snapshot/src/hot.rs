@@ -5,7 +5,8 @@ use crate::index::Group;
 use crate::pages::{GROUP_SIZE, PAGE_SIZE, PAGES_PER_GROUP, PageSet, Space};
 use crate::section::SectionName;
 use crate::{Digest, Error, ReadAt, Record, SectionId, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Pages that may be hot.
 const MAX_PAGES: usize = 16_384;
@@ -113,6 +114,24 @@ impl HotPages {
             sets.entry(page.place()).or_default().add(page.page());
         }
         sets
+    }
+}
+
+impl<S: ReadAt> Snapshot<S> {
+    /// Where in the file the groups are that the machine touches between its restore and its first prompt, ascending. None if that was not recorded.
+    pub fn touched_first(&self) -> Result<Vec<Range<u64>>, Error> {
+        let hot = self.sections().take_if_present::<HotPages>(0)?;
+        let start = |group: &Group| self.header().pages_offset() + u64::from(group.slot) * GROUP_SIZE as u64;
+        let of_page = |page: &HotPage| page.group(self.groups()).map(start);
+        let starts: BTreeSet<u64> = hot.iter().flat_map(|hot| &hot.pages).filter_map(of_page).collect();
+        let mut places = Vec::<Range<u64>>::new();
+        for start in starts {
+            match places.last_mut() {
+                Some(last) if last.end == start => last.end += GROUP_SIZE as u64,
+                _ => places.push(start..start + GROUP_SIZE as u64),
+            }
+        }
+        Ok(places)
     }
 }
 

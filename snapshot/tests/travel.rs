@@ -8,9 +8,10 @@ use common::text::{from_text, to_text};
 use common::{RAM_SIZE, index, pages, reseal, small, write, writer};
 use proptest::prelude::*;
 use snapshot::{
-    Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, Pages, ReadAt, Snapshot, Space, Stored, Travelling,
-    TravellingPages, pack, pack_disk,
+    Error, Form, GROUP_SIZE, HotPage, HotPages, Memory, Model, PAGE_SIZE, PAGES_PER_GROUP, Pages, ReadAt, Snapshot, Space, Stored,
+    Travelling, TravellingPages, pack, pack_disk,
 };
+use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -226,6 +227,43 @@ proptest! {
             prop_assert!(frames[0] == first);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_is_touched_first_can_be_read_by_itself(
+        ram in mixed_ram(),
+        touched in prop::collection::vec(0..RAM_SIZE as u64 / PAGE_SIZE as u64 + 20, 0..60),
+    ) {
+        let stored = with_hot(Pages::new(&ram), &ram_pages(&touched), Vec::new());
+        let snapshot = Snapshot::open(stored.as_slice()).unwrap();
+        let places = snapshot.touched_first().unwrap();
+        prop_assert!(places.is_sorted_by(|before, after| before.end < after.start), "{places:?}");
+        // Nothing else of the file is there.
+        let mut part = vec![0; stored.len()];
+        for place in std::iter::once(0..snapshot.header().pages_offset()).chain(places.clone()) {
+            let place = place.start as usize..place.end as usize;
+            part[place.clone()].copy_from_slice(&stored[place]);
+        }
+        let part = Snapshot::open(part.as_slice()).unwrap();
+        let hot = snapshot.sections().take::<HotPages>(0).unwrap();
+        let groups: BTreeSet<u64> = hot.pages.iter().map(|page| u64::from(page.number) / PAGES_PER_GROUP as u64).collect();
+        for group in &groups {
+            let mut bytes = Box::new([0; GROUP_SIZE]);
+            part.read_group(Space::Ram, *group, &mut bytes).unwrap();
+            prop_assert!(bytes[..] == ram[*group as usize * GROUP_SIZE..][..GROUP_SIZE]);
+        }
+        prop_assert_eq!(places.iter().map(|place| place.end - place.start).sum::<u64>(), (groups.len() * GROUP_SIZE) as u64);
+    }
+}
+
+#[test]
+fn what_is_touched_first_need_not_be_known() {
+    let ram = vec![1; RAM_SIZE];
+    let stored = write(&writer(RAM_SIZE), Pages::new(&ram));
+    assert_eq!(Snapshot::open(stored.as_slice()).unwrap().touched_first().unwrap(), []);
 }
 
 /// A file of which no more than this has come.
