@@ -2,34 +2,36 @@
 
 import { loadCore } from "./core.js";
 import { PrebakeError } from "./errors.js";
-import { type FileSource, type MachineLayers, MemoryFile, openFile, openLayer, type Progress, type ReadableFile } from "./file.js";
-import { Assembly, neededOfMachine, verifyMachine } from "./wasm/web.js";
+import { type FileSource, type MachineLayers, openFile, openLayer, type Progress, rangesOf, roomFor, whenThere } from "./file.js";
+import { Assembly, type Framed, neededOfMachine, Restorable } from "./wasm/web.js";
 
-/** A part of a file: where it starts and ends. */
-export type Range = readonly [number, number];
-
-/** A machine's file without what a restored machine does not need: there it has zeroes. */
-export interface MachineBytes {
+/** A machine's file, with nothing in it but what a restored machine needs. That was verified. */
+export interface Machine {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Where it has what is needed. */
-  readonly needed: readonly Range[];
+  readonly module: WebAssembly.Module;
 }
 
-/** Fetches what is needed of a machine's file, which is verified. */
-export async function machineBytes(source: FileSource | MachineLayers, progress?: Progress): Promise<MachineBytes> {
-  await loadCore();
+/** Fetches a machine's file, and compiles it. */
+export async function machineOf(source: FileSource | MachineLayers, progress?: Progress): Promise<Machine> {
   if (typeof source === "object" && "layers" in source) return assemble(source, progress);
   let whole: number | undefined;
   const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total), true);
   try {
-    const needed = await neededOf(file);
+    // Its end says where everything is.
+    await Promise.all([whenThere(file, () => file.read(Math.max(file.size - 1, 0), 1)), loadCore()]);
+    const needed = await whenThere(file, () => rangesOf(neededOfMachine(file)));
     whole = needed.reduce((sum, [start, end]) => sum + end - start, 0);
     await file.bring(needed);
-    const bytes = new Uint8Array(file.size);
-    for (const [start, end] of needed) bytes.set(file.read(start, end - start), start);
     progress?.(whole, whole);
-    verifyMachine(new MemoryFile(bytes));
-    return { bytes, needed };
+    const machine = Restorable.of(file);
+    const parts = rangesOf(machine.parts()).map(([start, end]) => file.read(start, end - start));
+    const bytes = filled(machine.framed(), parts);
+    const module = compile(bytes);
+    // If that is not what it should be, nobody asks whether it was compiled.
+    module.catch(() => undefined);
+    machine.verify();
+    machine.free();
+    return { bytes, module: await module };
   } catch (error) {
     throw file.failure ?? error;
   } finally {
@@ -38,7 +40,7 @@ export async function machineBytes(source: FileSource | MachineLayers, progress?
 }
 
 /** Fetches a machine's layers, and puts its file together of them. Each is verified. */
-async function assemble({ memoryPages, ramBytes, layers }: MachineLayers, progress?: Progress): Promise<MachineBytes> {
+async function assemble({ memoryPages, ramBytes, layers }: MachineLayers, progress?: Progress): Promise<Machine> {
   const total = layers.reduce((sum, { size }) => sum + size, 0);
   const come = layers.map(() => 0);
   const fetchLayer = async (layer: MachineLayers["layers"][number], number: number): Promise<Uint8Array> => {
@@ -53,31 +55,27 @@ async function assemble({ memoryPages, ramBytes, layers }: MachineLayers, progre
       file.close();
     }
   };
-  const [code, ...parts] = await Promise.all(layers.map(fetchLayer));
+  const [[code, ...parts]] = await Promise.all([Promise.all(layers.map(fetchLayer)), loadCore()]);
   const [first, ...others] = layers;
   const assembly = new Assembly(memoryPages, ramBytes, code!, first!.length, first!.content);
-  parts.forEach((bytes, number) => {
+  const unpacked = parts.map((bytes, number) => {
     const { name, length, content } = others[number]!;
-    assembly.add(name, bytes, length, content);
+    return assembly.add(name, bytes, length, content);
   });
-  const bytes = assembly.finish() as Uint8Array<ArrayBuffer>;
-  return { bytes, needed: [[0, bytes.length]] };
+  const bytes = filled(assembly.finish(), unpacked);
+  return { bytes, module: await compile(bytes) };
 }
 
-async function neededOf(file: ReadableFile): Promise<Range[]> {
-  for (;;) {
-    try {
-      const places = [...neededOfMachine(file)];
-      return places.flatMap((place, at) => (at % 2 === 0 ? [[place, places[at + 1]!] as const] : []));
-    } catch (error) {
-      if (!file.pending) throw error;
-      await file.arrived();
-    }
-  }
+/** The whole file. */
+function filled(framed: Framed, parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = roomFor(framed.length, "the machine's file");
+  framed.write(bytes);
+  framed.starts.forEach((start, number) => bytes.set(parts[number]!, start));
+  framed.free();
+  return bytes;
 }
 
-/** Compiles a machine's module. */
-export async function compile({ bytes }: MachineBytes): Promise<WebAssembly.Module> {
+async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
   try {
     return await WebAssembly.compile(bytes);
   } catch (error) {

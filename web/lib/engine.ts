@@ -1,16 +1,16 @@
 // Runs one machine in this thread: looks outside between the steps that the Rust part takes.
 
-import { compile, type MachineBytes, machineBytes } from "./compile.js";
+import { machineOf } from "./compile.js";
 import { loadCore } from "./core.js";
 import { isNode } from "./environment.js";
 import { PrebakeError } from "./errors.js";
-import { openFile, type ReadableFile } from "./file.js";
+import { openFile, outOfMemory, rangesOf, type ReadableFile, whenThere } from "./file.js";
 import { Folder } from "./folder.js";
 import { Mirror } from "./mirror.js";
 import { type Arrivals, type Carrier, carrierOf } from "./network.js";
 import { Replacement } from "./opfs.js";
 import type { Checkpoint, Ending, MachineOptions, Notice, Stats, Stream } from "./options.js";
-import { Step, Vm as Core, type Options } from "./wasm/web.js";
+import { Step, touchedFirst, Vm as Core, type Options } from "./wasm/web.js";
 import { Wasi } from "./wasi.js";
 
 /** Milliseconds between two looks at the outside while the guest works. */
@@ -50,7 +50,7 @@ export class Engine {
   private lastState: Uint8Array | undefined;
   private outstanding = 0;
   /** The machine's file, until it is kept. */
-  private unkept: MachineBytes | undefined;
+  private unkept: Uint8Array | undefined;
   /** Output that is not passed on yet: a guest that echoes writes each byte by itself. */
   private last: { readonly stream: Stream; readonly parts: Uint8Array[]; length: number } | undefined;
   private wakeUp: (() => void) | undefined;
@@ -78,26 +78,25 @@ export class Engine {
   static async restore(options: MachineOptions, events: EngineEvents): Promise<Engine> {
     const start = performance.now();
     let compiled = 0;
-    let kept: MachineBytes | undefined;
+    const folder = new Folder();
+    const mirror = options.keepFilesIn && new Mirror(folder, options.keepFilesIn.opfs);
     const coming = openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress), true);
-    const [module, snapshot, changes] = await Promise.all([
-      machineBytes(options.machine, (...progress) => events.progress("machine", ...progress)).then(async (machine) => {
-        // Nothing of the snapshot is of use before the machine is there.
-        coming.then((snapshot) => snapshot.complete()).catch(() => undefined);
-        const module = await compile(machine);
+    const [{ bytes, module }, snapshot, changes] = await Promise.all([
+      machineOf(options.machine, (...progress) => events.progress("machine", ...progress)).then((machine) => {
         compiled = performance.now() - start;
-        if (options.keepMachineIn) kept = machine;
-        return module;
+        return machine;
       }),
-      coming,
+      coming.then((snapshot) => {
+        // Whoever reads what does not come is told.
+        if (options.changes === undefined) hurry(snapshot).catch(() => undefined);
+        return snapshot;
+      }),
       options.changes === undefined ? undefined : openFile(options.changes),
+      mirror?.load(),
       loadCore(),
     ]);
     // What has changed is laid over the whole snapshot.
     if (changes) await Promise.all([changes.complete(), snapshot.complete()]);
-    const folder = new Folder();
-    const mirror = options.keepFilesIn && new Mirror(folder, options.keepFilesIn.opfs);
-    await mirror?.load();
     for (const [path, bytes] of Object.entries(options.files ?? {})) folder.write(path, bytes);
     const chosen = coreOptions(options);
     let engine: Engine | undefined;
@@ -106,7 +105,7 @@ export class Engine {
       for (;;) {
         const began = performance.now();
         const wasi = new Wasi(snapshot, options.folder === undefined ? undefined : folder);
-        const instance = await WebAssembly.instantiate(module, wasi.imports(module));
+        const instance = await instantiate(module, wasi);
         const memory = instance.exports["memory"];
         if (!(memory instanceof WebAssembly.Memory)) throw new PrebakeError("not-an-artifact", "the module has no memory, so it is no machine");
         wasi.attach(memory);
@@ -116,7 +115,7 @@ export class Engine {
             return Core.restore(engine.host(), instance.exports, snapshot, changes, chosen, carrier);
           });
           times.restored = performance.now() - began;
-          engine.unkept = kept;
+          if (options.keepMachineIn) engine.unkept = bytes;
           return engine;
         } catch (error) {
           if (!snapshot.pending) throw snapshot.failure ?? error;
@@ -215,6 +214,7 @@ export class Engine {
           break;
         case Step.Wait:
           // The guest has come to rest for the first time.
+          this.snapshot.complete().catch(() => undefined);
           if (this.unkept) await this.keepMachine();
           await this.sleep(this.core.wait());
           looked = performance.now();
@@ -300,12 +300,12 @@ export class Engine {
 
   /** Keeps the machine's file where the options say, for another time. */
   private async keepMachine(): Promise<void> {
-    const { bytes, needed } = this.unkept!;
+    const bytes = this.unkept!;
     this.unkept = undefined;
     try {
       const target = await Replacement.create(this.options.keepMachineIn!.opfs);
       try {
-        for (const [start, end] of needed) target.write(bytes.subarray(start, end), start);
+        target.write(bytes, 0);
         await target.commit();
       } catch (error) {
         await target.abandon();
@@ -399,6 +399,22 @@ export class Engine {
 
   stats(): Stats {
     return { instructions: this.core.retired(), busy: this.busy, ...this.times };
+  }
+}
+
+/** Has that of a snapshot come that the machine touches first. */
+async function hurry(snapshot: ReadableFile): Promise<void> {
+  await loadCore();
+  const [head, ...touched] = await whenThere(snapshot, () => rangesOf(touchedFirst(snapshot)));
+  await (touched.length > 0 ? snapshot.hurry([head!, ...touched]) : snapshot.complete());
+}
+
+/** An instance of the machine's module, which has all of its memory from the start. */
+async function instantiate(module: WebAssembly.Module, wasi: Wasi): Promise<WebAssembly.Instance> {
+  try {
+    return await WebAssembly.instantiate(module, wasi.imports(module));
+  } catch (error) {
+    throw error instanceof RangeError ? outOfMemory("the machine", error.message) : error;
   }
 }
 

@@ -49,10 +49,32 @@ export interface ReadableFile {
   /** Resolves when the bytes that were missing have come. */
   arrived(): Promise<void>;
   /** Resolves when these parts have come, the first from the start of the file. No others come unless they are read. */
-  bring(parts: readonly (readonly [number, number])[]): Promise<void>;
+  bring(parts: readonly Range[]): Promise<void>;
+  /** The same before all else comes, where that can be. */
+  hurry(parts: readonly Range[]): Promise<void>;
   /** Resolves when all bytes have come. */
   complete(): Promise<void>;
   close(): void;
+}
+
+/** A part of a file: where it starts and ends. */
+export type Range = readonly [number, number];
+
+/** The parts in what the Rust part has listed. */
+export function rangesOf(places: Float64Array): Range[] {
+  return [...places].flatMap((place, at) => (at % 2 === 0 ? [[place, places[at + 1]!] as const] : []));
+}
+
+/** What reading a file comes to, once the bytes are there that it needs. */
+export async function whenThere<T>(file: ReadableFile, read: () => T): Promise<T> {
+  for (;;) {
+    try {
+      return read();
+    } catch (error) {
+      if (!file.pending) throw error;
+      await file.arrived();
+    }
+  }
 }
 
 /** Bytes that came and bytes that there are; undefined if that is not known. */
@@ -65,8 +87,22 @@ abstract class LocalFile implements ReadableFile {
   readonly failure = undefined;
   async arrived(): Promise<void> {}
   async bring(): Promise<void> {}
+  async hurry(): Promise<void> {}
   async complete(): Promise<void> {}
   close(): void {}
+}
+
+/** Bytes of memory for `what`, all zero. */
+export function roomFor(length: number, what: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length);
+  } catch (error) {
+    throw outOfMemory(`${what} with its ${length} bytes`, (error as Error).message);
+  }
+}
+
+export function outOfMemory(what: string, reason: string): PrebakeError {
+  return new PrebakeError("no-memory", `the browser gives this page no memory for ${what} (${reason}); close other tabs, or use a machine with less RAM or a smaller image`);
 }
 
 export class MemoryFile extends LocalFile {
@@ -190,10 +226,14 @@ class ComingFile implements ReadableFile {
   private readonly bytes: Uint8Array<ArrayBuffer>;
   /** One for each chunk that has come. */
   private readonly has: Uint8Array;
+  /** One for each that was asked for out of turn. */
+  private readonly asked: Uint8Array;
   /** Bytes from the start that have come. */
   private streamed = 0;
   /** How far the stream is let come. */
   private limit: number;
+  /** Nobody has said yet what is wanted. */
+  private isBeginning: boolean;
   /** The chunk that a read wanted, and where in the file that read, or the chunk, ends. */
   private missing: { readonly chunk: number; readonly end: number } | undefined;
   failure: PrebakeError | undefined;
@@ -213,9 +253,11 @@ class ComingFile implements ReadableFile {
     private readonly progress: Progress | undefined,
     parts: boolean,
   ) {
-    this.limit = parts && ranges ? Math.min(BEGINNING, size) : size;
-    this.bytes = new Uint8Array(size);
+    this.isBeginning = parts && ranges === true;
+    this.limit = this.isBeginning ? Math.min(BEGINNING, size) : size;
+    this.bytes = roomFor(size, source.url);
     this.has = new Uint8Array(Math.ceil(size / CHUNK));
+    this.asked = new Uint8Array(this.has.length);
     this.url = source.url;
     void this.stream(body);
   }
@@ -246,36 +288,53 @@ class ComingFile implements ReadableFile {
     if (this.ranges === false) {
       while (!isHere()) await this.change();
     }
-    // What the stream brings next is not asked for twice, unless it stands still.
-    const isNext = start < Math.min(this.streamed + FETCHED_AT_ONCE, this.limit);
+    // What is on its way is not asked for twice, unless that stands still.
+    const isNext = this.asked[missing.chunk] === 1 || start < (this.isBeginning ? this.limit : Math.min(this.streamed + FETCHED_AT_ONCE, this.limit));
     const deadline = performance.now() + (isNext ? PATIENCE : 0);
     while (!isHere() && performance.now() < deadline) await Promise.race([this.change(), pause(deadline - performance.now())]);
-    if (!isHere()) await this.fetchRange(start, this.endOfMissing(missing.chunk));
+    if (!isHere()) await this.fetchRange(...this.around(missing.chunk));
     while (!isHere()) await this.change();
     if (this.failure) throw this.failure;
     this.missing = undefined;
   }
 
-  async bring(parts: readonly (readonly [number, number])[]): Promise<void> {
+  async bring(parts: readonly Range[]): Promise<void> {
     if (!this.ranges) return this.complete();
     const [head, ...others] = parts;
     const stream = this.streamTo(head?.[1] ?? 0).then(() => {
       this.enough.abort();
       this.changed();
     });
-    const isMissing = ([start, end]: readonly [number, number]): boolean => {
+    await Promise.all([stream, this.fetchMissing(others)]);
+  }
+
+  async hurry(parts: readonly Range[]): Promise<void> {
+    if (!this.ranges) return this.complete();
+    // The stream brings what is within its limit.
+    const beyond = parts.filter(([, end]) => end > this.limit).map(([start, end]) => [Math.max(start, this.limit), end] as const);
+    await Promise.all([this.streamTo(this.limit), this.fetchMissing(beyond)]);
+  }
+
+  private async fetchMissing(parts: readonly Range[]): Promise<void> {
+    const isMissing = ([start, end]: Range): boolean => {
       for (let chunk = Math.floor(start / CHUNK); chunk * CHUNK < end; chunk++) {
         if (!this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, end))) return true;
       }
       return false;
     };
-    const fetched = others.filter(isMissing).map(([start, end]) => {
-      return this.fetchRange(Math.floor(start / CHUNK) * CHUNK, Math.min(Math.ceil(end / CHUNK) * CHUNK, this.size));
-    });
-    await Promise.all([stream, ...fetched]);
+    const wanted: [number, number][] = [];
+    for (const [start, end] of parts.filter(isMissing)) {
+      const [first, last] = [Math.floor(start / CHUNK) * CHUNK, Math.min(Math.ceil(end / CHUNK) * CHUNK, this.size)];
+      const before = wanted.at(-1);
+      // To ask costs more than to fetch a little for nothing.
+      if (before && first <= before[1] + FETCHED_AT_ONCE) before[1] = last;
+      else wanted.push([first, last]);
+    }
+    await Promise.all(wanted.map(([start, end]) => this.fetchRange(start, end)));
   }
 
   private async streamTo(end: number): Promise<void> {
+    this.isBeginning = false;
     this.limit = Math.max(this.limit, end);
     this.changed();
     while (this.streamed < end && !this.failure) await this.change();
@@ -292,11 +351,13 @@ class ComingFile implements ReadableFile {
     this.changed();
   }
 
-  /** How far to fetch from a chunk on: some chunks more, but none that has come. */
-  private endOfMissing(first: number): number {
-    let chunk = first + 1;
-    while (chunk < first + FETCHED_AT_ONCE / CHUNK && !this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, this.size))) chunk++;
-    return Math.min(chunk * CHUNK, this.size);
+  /** What to fetch with a chunk: some chunks behind it or, at the end of the file, before it, but none that has come. */
+  private around(missing: number): [number, number] {
+    const isMissing = (chunk: number): boolean => chunk >= 0 && chunk < this.has.length && !this.hasCome(chunk, Math.min((chunk + 1) * CHUNK, this.size));
+    let [first, end] = [missing, missing + 1];
+    while (end - first < FETCHED_AT_ONCE / CHUNK && isMissing(end)) end++;
+    while (end === this.has.length && end - first < FETCHED_AT_ONCE / CHUNK && isMissing(first - 1)) first--;
+    return [first * CHUNK, Math.min(end * CHUNK, this.size)];
   }
 
   private hasCome(chunk: number, end: number): boolean {
@@ -318,10 +379,10 @@ class ComingFile implements ReadableFile {
     for (let left = TRIES; this.streamed < this.size && !this.enough.signal.aborted; left--) {
       const before = this.streamed;
       try {
-        body ??= await this.ask(this.streamed, this.size);
+        body ??= (await this.ask(this.streamed, this.size))?.body ?? undefined;
         if (!body) throw new Error("the server knows no ranges");
-        await this.take(body);
-        if (this.streamed < this.size) throw new Error("the connection ended early");
+        const isSkipping = await this.take(body);
+        if (!isSkipping && this.streamed < this.size) throw new Error("the connection ended early");
       } catch (error) {
         if (this.enough.signal.aborted) return;
         if (this.streamed > before) left = TRIES;
@@ -339,14 +400,25 @@ class ComingFile implements ReadableFile {
     this.changed();
   }
 
-  private async take(body: ReadableStream<Uint8Array>): Promise<void> {
+  /** Takes what a connection brings. Whether it is left since what it brings next has come already. */
+  private async take(body: ReadableStream<Uint8Array>): Promise<boolean> {
     const reader = body.getReader();
-    this.enough.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined));
+    const leave = (): void => void reader.cancel().catch(() => undefined);
+    this.enough.signal.addEventListener("abort", leave);
     for (;;) {
       while (this.streamed >= this.limit && this.limit < this.size && !this.enough.signal.aborted) await this.change();
+      const come = this.comeNext();
+      if (come > FETCHED_AT_ONCE && this.ranges) {
+        leave();
+        this.streamed += come;
+        return true;
+      }
       const { done, value } = await reader.read();
-      if (done) return;
-      if (this.streamed === this.size) return void reader.cancel().catch(() => undefined);
+      if (done) return false;
+      if (this.streamed === this.size) {
+        leave();
+        return false;
+      }
       this.bytes.set(value.subarray(0, this.size - this.streamed), this.streamed);
       this.streamed = Math.min(this.streamed + value.length, this.size);
       this.progress?.(this.streamed, this.size);
@@ -354,25 +426,39 @@ class ComingFile implements ReadableFile {
     }
   }
 
+  /** How many bytes have come already behind those of the stream. */
+  private comeNext(): number {
+    let chunk = Math.floor(this.streamed / CHUNK);
+    while (this.has[chunk] === 1) chunk++;
+    return Math.max(Math.min(chunk * CHUNK, this.size) - this.streamed, 0);
+  }
+
   private async fetchRange(start: number, end: number): Promise<void> {
+    const [first, last] = [start / CHUNK, Math.ceil(end / CHUNK)];
+    this.asked.fill(1, first, last);
     for (let left = TRIES; ; left--) {
       try {
-        const body = await this.ask(start, end);
-        if (!body) return;
-        const bytes = await bodyOf(new Response(body), end - start);
+        const response = await this.ask(start, end);
+        if (!response) return;
+        // The browser holds a server of files to what it has announced.
+        const isAnnounced = response.headers.get("content-length") === String(end - start) && !response.headers.get("content-encoding");
+        const bytes = isAnnounced ? new Uint8Array(await response.arrayBuffer()) : await bodyOf(response, end - start);
         if (bytes?.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes?.length ?? "more than"} of ${end - start} bytes`);
         this.bytes.set(bytes, start);
-        for (let chunk = start / CHUNK; chunk * CHUNK < end; chunk++) this.has[chunk] = 1;
+        this.has.fill(1, first, last);
         return this.changed();
       } catch (error) {
-        if (left <= 1 || (error as PrebakeError).kind === "changed") throw PrebakeError.of(error, "network");
+        if (left <= 1 || (error as PrebakeError).kind === "changed") {
+          this.asked.fill(0, first, last);
+          throw PrebakeError.of(error, "network");
+        }
         await pause(250 * (TRIES - left + 1));
       }
     }
   }
 
   /** Asks for a part; undefined if the server sends only all of the file. */
-  private async ask(start: number, end: number): Promise<ReadableStream<Uint8Array> | undefined> {
+  private async ask(start: number, end: number): Promise<Response | undefined> {
     const headers = { ...headersOf(this.source), range: `bytes=${start}-${end - 1}` };
     const response = await fetch(this.url, { headers, signal: this.stop.signal, cache: "no-store" });
     if (response.status === 200) {
@@ -384,7 +470,7 @@ class ComingFile implements ReadableFile {
     if (versionOf(response) !== this.version) {
       throw new PrebakeError("changed", `${this.url} was replaced while it was on its way; reload to get the new one`);
     }
-    return response.body;
+    return response;
   }
 }
 

@@ -57,6 +57,11 @@ export class TravellingFile implements ReadableFile {
     return this.complete();
   }
 
+  /** What is wanted first comes first, whatever is asked for. */
+  hurry(): Promise<void> {
+    return this.complete();
+  }
+
   complete(): Promise<void> {
     return this.packed.complete();
   }

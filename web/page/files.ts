@@ -1,11 +1,9 @@
 // The files that machine and user share.
 
 import type { Vm } from "prebake";
+import { FOLDER } from "./launch.js";
 import { tar } from "./tar.js";
 import { button, bytes, download, element, make, sheet, toast, when } from "./view.js";
-
-/** Where the machine has them. */
-export const FOLDER = "/shared";
 
 /** Puts files of the user into the folder. */
 export async function upload(vm: Vm, files: readonly { readonly path: string; readonly file: File }[]): Promise<void> {

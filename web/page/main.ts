@@ -1,13 +1,14 @@
 // The page: starts a machine, saves it, and says what happens.
 
 import "./style.css";
-import { type NetworkOptions, parseReference, PrebakeError, Vm } from "prebake";
-import { dropped, FOLDER, showFiles, upload } from "./files.js";
-import { type Image, imageIn, isReference, listImages } from "./images.js";
+import { type NetworkOptions, PrebakeError, type Vm } from "prebake";
+import { choice, launchOf, type Wish } from "./choice.js";
+import { dropped, showFiles, upload } from "./files.js";
+import type { Image } from "./images.js";
+import { freshPlace, Launch, type Place, placeOf, rememberSize, type Size } from "./launch.js";
 import { network, networkChooser, ownRelay } from "./network.js";
-import { remember, remembered } from "./remember.js";
-import { holdSession, listSessions, removeSession, Session, type SessionInfo } from "./sessions.js";
-import { forget as forgetKept, hasStorage, keep, machineOf, machinePath, snapshotOf, sweep } from "./store.js";
+import { listSessions, removeSession, type Session } from "./sessions.js";
+import { forget as forgetKept, hasStorage, keep, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
 import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
 
@@ -21,11 +22,10 @@ type Running = { readonly vm: Vm; readonly image: Image; readonly session: Sessi
 const LONGEST_SILENCE = 5000;
 const AFTER_ANSWER = 300;
 
-const parameters = new URLSearchParams(location.search);
 const view = new TerminalView((text) => void typed(text));
 // For tests and measurements of the page.
 Object.assign(globalThis, { prebake: { terminal: view.terminal, vm: () => running?.vm } });
-let images: Image[] = [];
+let images: readonly Image[] = [];
 let running: Running | undefined;
 /** A screen is shown again: the terminal's answers to what programs asked then are for nobody. */
 let muted = false;
@@ -37,19 +37,27 @@ async function typed(text: string): Promise<void> {
   await running?.vm.input(text).catch(() => undefined);
 }
 
-interface StartOptions {
-  /** What is typed at the prompt. */
-  readonly command?: string;
-  /** The network, in place of the chosen one. */
-  readonly relay?: NetworkOptions;
+function size(): Size {
+  return { columns: view.terminal.cols, rows: view.terminal.rows };
 }
 
-/** Starts a machine: a session as it was left, or a fresh one of `image`. */
-async function start(image: Image, session: Session | undefined, options: StartOptions = {}): Promise<void> {
-  const { command, relay = network() } = options;
+function tellSize(vm: Vm): void {
+  const { columns, rows } = size();
+  rememberSize({ columns, rows });
+  void vm.resize(columns, rows).catch(() => undefined);
+}
+
+/** Starts a machine: a session as it was left, or a fresh one. */
+async function start(place: Promise<Place>): Promise<void> {
+  await show(new Launch(await place, network(), size()));
+}
+
+/** Shows a machine that is being started. `command` is typed at its prompt. */
+async function show(launch: Launch, command?: string): Promise<void> {
   const number = ++starts;
-  await leave();
-  const resumed = (await session?.isSaved()) ?? false;
+  const { image, session, warning } = launch.place;
+  if (warning !== undefined) toast(warning, true);
+  const resumed = await launch.resumed;
   element<HTMLSelectElement>("image").value = image.name;
   status("loading", resumed ? "Restoring your session" : "Starting");
   let answered!: () => void;
@@ -57,23 +65,13 @@ async function start(image: Image, session: Session | undefined, options: StartO
   const progress = loading(resumed ? `Restoring ${session!.name}` : `Starting ${image.title}`);
   view.terminal.reset();
   if (resumed) await showScreen(await session!.screen());
+  launch.showTo({
+    onProgress: progress,
+    onOutput: (output) => new Promise((resolve) => view.terminal.write(output, () => resolve(answered()))),
+    onNotice: (notice, message) => toast(noticeText(notice, message), notice !== "exit-not-saved"),
+  });
   try {
-    const [keeps, machine, snapshot] = await Promise.all([hasStorage, machineOf(image), snapshotOf(image)]);
-    const vm = await Vm.restore({
-      machine,
-      ...(machine === image.machine && keeps && { keepMachineIn: { opfs: machinePath(image) } }),
-      snapshot,
-      ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
-      ...(resumed && { changes: { opfs: session!.statePath } }),
-      ...(image.network && relay && { network: relay }),
-      folder: FOLDER,
-      interactive: true,
-      columns: view.terminal.cols,
-      rows: view.terminal.rows,
-      onProgress: progress,
-      onOutput: (output) => new Promise((resolve) => view.terminal.write(output, () => resolve(answered()))),
-      onNotice: (notice, message) => toast(noticeText(notice, message), notice !== "exit-not-saved"),
-    });
+    const vm = await launch.vm;
     if (number !== starts) {
       vm.kill();
       session?.leave();
@@ -93,7 +91,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   element<HTMLButtonElement>("save").disabled = !session;
   element<HTMLButtonElement>("files").disabled = false;
   view.terminal.focus();
-  void vm.resize(view.terminal.cols, view.terminal.rows);
+  tellSize(vm);
   if (command) void vm.input(`${command}\n`);
   vm.ended.then(
     async ({ how, status: code }) => {
@@ -225,29 +223,15 @@ async function leave(): Promise<void> {
 }
 
 /** Goes on with a session, or starts it. If another tab has it, this one is told. */
-async function resume(name: string, image: Image, options?: StartOptions): Promise<void> {
+async function resume(name: string, image: Image): Promise<void> {
   await leave();
-  if (!(await hasStorage)) {
-    toast("This browser keeps no files for the page, as in a private window, so nothing is saved.", true);
-    return start(image, undefined, options);
-  }
-  const session = await holdSession(name, image);
-  if (!session) {
-    toast(`The session ${name} is open in another tab. This one is fresh, and is not saved.`, true);
-    return start(image, undefined, options);
-  }
-  if (session.origin.image.name !== image.name) {
-    // Another image has a session of this name.
-    session.leave();
-    return fresh(image, options);
-  }
-  remember("session", name);
-  return start(session.origin.image, session, options);
+  await start(placeOf(name, image));
 }
 
 /** A machine of which nothing is kept. */
-async function startUnsaved(image: Image, options?: StartOptions): Promise<void> {
-  await start(image, undefined, options);
+async function startUnsaved(image: Image): Promise<void> {
+  await leave();
+  await start(Promise.resolve({ image }));
 }
 
 /** Goes on with another network. */
@@ -259,11 +243,9 @@ async function reconnect(): Promise<void> {
 }
 
 /** A new session. */
-async function fresh(image: Image, options?: StartOptions): Promise<void> {
-  const taken = new Set((await listSessions()).map(({ name }) => name));
-  let name = image.name;
-  for (let number = 2; taken.has(name); number++) name = `${image.name}-${number}`;
-  await resume(name, image, options);
+async function fresh(image: Image): Promise<void> {
+  await leave();
+  await start(freshPlace(image));
 }
 
 async function showSessions(): Promise<void> {
@@ -358,7 +340,7 @@ function listen(): void {
     await upload(vm, files);
     if (element<HTMLDialogElement>("sheet").open) await showFiles(vm);
   };
-  view.terminal.onResize(({ cols, rows }) => void running?.vm.resize(cols, rows).catch(() => undefined));
+  view.terminal.onResize(() => running && tellSize(running.vm));
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") void save(false);
   });
@@ -380,69 +362,40 @@ function listen(): void {
   });
 }
 
-/** The machine of a reference: what the registry has now or, if that does not answer, what a session of it began with. */
-async function imageAt(asked: string, sessions: readonly SessionInfo[]): Promise<Image | undefined> {
-  if (!isReference(asked)) return undefined;
-  try {
-    return await imageIn(asked);
-  } catch (error) {
-    const known = sessions.find(({ image }) => image.title === parseReference(asked).whole);
-    if (known && PrebakeError.of(error, "network").kind === "registry-unreachable") return known.image;
-    throw error;
-  }
-}
-
 async function main(): Promise<void> {
-  // The browser looks for them while the terminal is made.
-  const saved = listSessions().catch(() => []);
   view.open();
   listen();
-  const asked = parameters.get("image");
-  const sessions = await saved;
-  let image: Image | undefined;
+  let chosen: Awaited<typeof choice>;
   try {
-    // A page that machines of registries are started in needs none of its own.
-    images = await listImages().catch((error: unknown) => {
-      if (asked !== null && isReference(asked)) return [];
-      throw error;
-    });
-    image = asked === null ? undefined : (images.find(({ name }) => name === asked) ?? (await imageAt(asked, sessions)));
+    chosen = await choice;
   } catch (error) {
     const { kind, message } = PrebakeError.of(error, "network");
     status("failed", "Stopped");
     card("There is nothing to start", [sentence(message)], [{ text: "Try again", act: () => location.reload(), primary: true }], kind);
     return;
   }
-  const listed = images;
-  if (image && !images.includes(image)) images = [image, ...images];
+  const { wish, launch, name, sessions } = chosen;
+  ({ images } = chosen);
   element("image").replaceChildren(...images.map(({ name, title }) => make("option", { value: name }, title)));
-  if (asked !== null && !image) {
+  if (!wish) {
     status("failed", "Stopped");
-    const lines = [`This page has no machine ${asked}. It has ${images.map(({ name }) => name).join(", ")}.`];
-    return card("There is nothing to start", lines, [{ text: `Start ${images[0]!.title}`, act: () => void resume(images[0]!.name, images[0]!), primary: true }], "unknown-image");
+    const lines = [`This page has no machine ${name ?? "at all"}. It has ${images.map(({ name }) => name).join(", ") || "none"}.`];
+    const choices = images.slice(0, 1).map((image) => ({ text: `Start ${image.title}`, act: () => void resume(image.name, image), primary: true }));
+    return card("There is nothing to start", lines, choices, "unknown-image");
   }
-  const command = parameters.get("cmd");
   void sweep([...images, ...sessions.map((session) => session.image)]).catch(() => undefined);
-  const relay = parameters.get("relay");
-  const first = image ?? images[0]!;
-  // What a link asks for does not touch what was saved, nor is any of that sent through a relay that a link names.
-  if (relay !== null) return startUnsaved(first, { ...(command !== null && { command }), relay: { wisp: relay } });
-  if (command !== null) return withRelay(first, (options) => startUnsaved(first, { command, ...options }));
-  const last = sessions.find(({ name }) => name === remembered("session"));
-  if (!image && last) return resume(last.name, last.image);
-  const isKnown = listed.includes(first) || sessions.some(({ image }) => image.name === first.name);
-  return isKnown ? resume(first.name, first) : withRelay(first, (options) => resume(first.name, first, options));
+  if (launch) return show(launch, wish.command);
+  askForRelay(wish);
 }
 
-/** Starts what a link asks for, which may be anyone's. The user's own relay may lead to what is for nobody else, so they are asked whether it is used. */
-function withRelay(image: Image, start: (options: StartOptions) => Promise<void>): Promise<void> | void {
-  const relay = ownRelay();
-  if (!image.network || relay === undefined) return start({});
+/** The user's own relay may lead to what is for nobody else, so they are asked whether what a link asks for gets it. */
+function askForRelay(wish: Wish): void {
   status("ended", "Waiting for you");
-  const lines = [`A link has asked for ${image.title}. Your machines have the network of the relay ${relay}.`];
+  const lines = [`A link has asked for ${wish.image.title}. Your machines have the network of the relay ${ownRelay()}.`];
+  const start = async (relay: NetworkOptions | undefined): Promise<void> => show(await launchOf(wish, relay), wish.command);
   card("Does it get your relay?", lines, [
-    { text: "Start it without the relay", act: () => void start({ relay: { fetch: true } }), primary: true },
-    { text: "Start it with the relay", act: () => void start({}) },
+    { text: "Start it without the relay", act: () => void start({ fetch: true }), primary: true },
+    { text: "Start it with the relay", act: () => void start(network()) },
   ]);
 }
 

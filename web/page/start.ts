@@ -1,9 +1,7 @@
-// Starts what takes longest, before the page itself.
+// What comes before the page: the machine is on its way when the page begins, which keeps the browser busy.
 
-import { prepare } from "prebake";
-import { listImages } from "./images.js";
+import { choice } from "./choice.js";
 
-prepare();
-// Whoever uses the list is told if there is none.
-listImages().catch(() => undefined);
+// The page tells why there is none.
+await choice.catch(() => undefined);
 void import("./main.js");

@@ -1,6 +1,6 @@
 // What this page keeps in the browser, so that it starts without a network.
 
-import { type FileSource, keepSnapshot, type MachineLayers, PrebakeError } from "prebake";
+import { keepSnapshot, PrebakeError, type RestoreOptions } from "prebake";
 import type { Image } from "./images.js";
 
 const MACHINES = "machines";
@@ -10,8 +10,7 @@ function snapshotPath(image: Image): string {
   return `${SNAPSHOTS}/${image.snapshot.digest}.snap`;
 }
 
-/** Where a machine's file is kept. */
-export function machinePath(image: Image): string {
+function machinePath(image: Image): string {
   return `${MACHINES}/${image.machine.digest}.wasm`;
 }
 
@@ -58,15 +57,15 @@ export async function fetchList(url: string): Promise<unknown> {
   return response.json();
 }
 
-/** Where a snapshot is: in the browser, if it was kept, else on its way. */
-export async function snapshotOf(image: Image): Promise<FileSource> {
-  const kept = await readStored(snapshotPath(image));
-  return kept?.size === image.snapshot.size ? { opfs: snapshotPath(image) } : image.snapshot;
-}
-
-/** Where a machine's file is: the same. */
-export async function machineOf(image: Image): Promise<FileSource | MachineLayers> {
-  return (await readStored(machinePath(image))) ? { opfs: machinePath(image) } : image.machine;
+/** Where the files of a machine are: in the browser, if they were kept. Else its own is to be kept there. */
+export async function sourcesOf(image: Image): Promise<Pick<RestoreOptions, "machine" | "snapshot" | "keepMachineIn">> {
+  const places = { machine: machinePath(image), snapshot: snapshotPath(image) };
+  const [keeps, machine, snapshot] = await Promise.all([hasStorage, readStored(places.machine), readStored(places.snapshot)]);
+  return {
+    machine: machine ? { opfs: places.machine } : image.machine,
+    snapshot: snapshot?.size === image.snapshot.size ? { opfs: places.snapshot } : image.snapshot,
+    ...(keeps && !machine && { keepMachineIn: { opfs: places.machine } }),
+  };
 }
 
 /** Forgets what is kept of a machine, which turned out to be damaged. */

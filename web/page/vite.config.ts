@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { defineConfig, type Plugin } from "vite";
+import { defineConfig, type HtmlTagDescriptor, type Plugin } from "vite";
 
 /** Tells the service worker what the page consists of. */
 function serviceWorker(): Plugin {
@@ -18,6 +18,23 @@ function serviceWorker(): Plugin {
   };
 }
 
+/** Has the browser fetch what the page's first part asks for while that is on its way. */
+function preload(): Plugin {
+  return {
+    name: "preload",
+    apply: "build",
+    transformIndexHtml: {
+      order: "post",
+      handler(_html, { bundle }) {
+        const named = (pattern: RegExp): string[] => Object.keys(bundle ?? {}).filter((name) => pattern.test(name));
+        const link = (name: string, attrs: Record<string, string>): HtmlTagDescriptor => ({ tag: "link", injectTo: "head", attrs: { ...attrs, crossorigin: true, href: `./${name}` } });
+        const modules = named(/^assets\/main-.*\.js$/).map((name) => link(name, { rel: "modulepreload" }));
+        return [...modules, ...named(/\.wasm$/).map((name) => link(name, { rel: "preload", as: "fetch" }))];
+      },
+    },
+  };
+}
+
 function hash(text: string): string {
   let value = 5381;
   for (const character of text) value = (value * 33 + character.codePointAt(0)!) >>> 0;
@@ -30,5 +47,5 @@ export default defineConfig({
   resolve: { alias: { prebake: new URL("../dist/lib/index.js", import.meta.url).pathname } },
   build: { outDir: "../dist/page", emptyOutDir: true, target: "es2022", assetsInlineLimit: 0, chunkSizeWarningLimit: 1500, rolldownOptions: { checks: { pluginTimings: false } } },
   worker: { format: "es" },
-  plugins: [serviceWorker()],
+  plugins: [serviceWorker(), preload()],
 });

@@ -1,11 +1,15 @@
 //! A machine's file, of which a restored machine has no use for all: not for the kernel, nor for what that unpacks.
 
 use crate::error::{self, Result, error};
-use crate::file::{HostFile, Source};
+use crate::file::{HostFile, Source, places};
+use crate::framed::{Content, Framed, framed};
 use payload::{HEADER_LEN, Locator, Part, PartKind, Table, module};
-use snapshot::{Digest, ReadAt};
+use snapshot::{Digest, Digester, ReadAt};
 use std::ops::Range;
 use wasm_bindgen::prelude::*;
+
+/// Bytes that are digested at a time.
+const PIECE: u64 = 1 << 20;
 
 /// What a machine's file says of itself.
 struct MachineFile {
@@ -53,25 +57,25 @@ impl MachineFile {
         [head].into_iter().chain(self.parts().map(|(_, range)| range)).chain([tail]).collect()
     }
 
-    /// Checks what is needed against the digests that the file has of it.
-    fn verify(&self) -> Result<()> {
+    fn code(&self) -> Result<Vec<u8>> {
         let before = read(&self.file, 0..self.payload.start)?;
         let after = read(&self.file, self.payload.end..self.end)?;
-        let code = module::unframe(&before, &after, self.table.code_pages);
-        check("code", code.map(|code| Digest::of(&code)), self.table.code_digest)?;
-        for (part, range) in self.parts() {
-            check(part.kind.name(), Some(Digest::of(&read(&self.file, range)?)), part.digest)?;
+        module::unframe(&before, &after, self.table.code_pages)
+            .ok_or_else(|| error("corrupted", "the machine's code is damaged: it has not the form of a module"))
+    }
+
+    /// The digest of a part of the file.
+    fn digest(&self, range: Range<u64>) -> Result<Digest> {
+        let mut digester = Digester::new();
+        for start in range.clone().step_by(PIECE as usize) {
+            digester.update(&read(&self.file, start..(start + PIECE).min(range.end))?);
         }
-        Ok(())
+        Ok(digester.finish())
     }
 }
 
-fn check(what: &'static str, found: Option<Digest>, wanted: Digest) -> Result<()> {
-    match found {
-        Some(found) if found == wanted => Ok(()),
-        Some(found) => Err(error::payload(payload::Error::Corrupted { what, found, wanted })),
-        None => Err(error("corrupted", format!("the machine's {what} is damaged: it has not the form of a module"))),
-    }
+fn check(what: &'static str, found: Digest, wanted: Digest) -> Result<()> {
+    if found == wanted { Ok(()) } else { Err(error::payload(payload::Error::Corrupted { what, found, wanted })) }
 }
 
 fn read(file: &Source, range: Range<u64>) -> Result<Vec<u8>> {
@@ -83,12 +87,40 @@ fn read(file: &Source, range: Range<u64>) -> Result<Vec<u8>> {
 /// Where in a machine's file is what a restored machine needs: pairs of a start and an end, in order. Throws while the bytes that tell have not come.
 #[wasm_bindgen(js_name = neededOfMachine)]
 pub fn needed_of_machine(file: HostFile) -> Result<Vec<f64>> {
-    let needed = MachineFile::open(file)?.needed();
-    Ok(needed.into_iter().flat_map(|range| [range.start as f64, range.end as f64]).collect())
+    Ok(places(MachineFile::open(file)?.needed()))
 }
 
-/// Verifies that of a machine's file which a restored machine needs; the rest of the file may be zeroes.
-#[wasm_bindgen(js_name = verifyMachine)]
-pub fn verify_machine(file: HostFile) -> Result<()> {
-    MachineFile::open(file)?.verify()
+/// A machine's file with nothing but what a restored machine needs.
+#[wasm_bindgen]
+pub struct Restorable {
+    machine: MachineFile,
+    code: Vec<u8>,
+}
+
+#[wasm_bindgen]
+impl Restorable {
+    /// Of a machine's file, where the rest may be zeroes.
+    pub fn of(file: HostFile) -> Result<Restorable> {
+        let machine = MachineFile::open(file)?;
+        let code = machine.code()?;
+        Ok(Self { machine, code })
+    }
+
+    /// Where in that file the parts are that go between: pairs of a start and an end.
+    pub fn parts(&self) -> Vec<f64> {
+        places(self.machine.parts().map(|(_, range)| range))
+    }
+
+    /// What is around them.
+    pub fn framed(&self) -> Result<Framed> {
+        let of_part = |(part, _): (&Part, _)| Content { kind: part.kind, length: part.length, digest: part.digest };
+        let contents: Vec<Content> = self.machine.parts().map(of_part).collect();
+        framed(self.machine.table.size, (&self.code, self.machine.table.code_digest), &contents)
+    }
+
+    /// Verifies code and parts by their digests.
+    pub fn verify(&self) -> Result<()> {
+        check("code", Digest::of(&self.code), self.machine.table.code_digest)?;
+        self.machine.parts().try_for_each(|(part, range)| check(part.kind.name(), self.machine.digest(range)?, part.digest))
+    }
 }

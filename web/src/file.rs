@@ -4,6 +4,7 @@ use crate::error::message;
 use js_sys::Uint8Array;
 use snapshot::ReadAt;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -44,6 +45,11 @@ impl ReadAt for Source {
         bytes.copy_to(buffer);
         Ok(())
     }
+}
+
+/// Parts of a file, for JavaScript: of each its start and its end.
+pub fn places(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<f64> {
+    ranges.into_iter().flat_map(|range| [range.start as f64, range.end as f64]).collect()
 }
 
 /// A file that a snapshot is written to, from its start.

@@ -9,6 +9,7 @@
 mod artifact;
 mod error;
 mod file;
+mod framed;
 mod module;
 mod network;
 mod options;
@@ -27,6 +28,7 @@ use network::{Carrier, Network};
 use options::Options;
 use save::{Saver, Saving};
 use snapshot::Snapshot;
+use std::iter;
 use std::time::Duration;
 use wasm_bindgen::prelude::*;
 
@@ -185,6 +187,14 @@ impl Host {
     fn moment(&self) -> Duration {
         Duration::from_secs_f64((self.elapsed() / 1e3).max(0.0))
     }
+}
+
+/// Where in a snapshot are its head and what its machine touches first: pairs of a start and an end, in order. Throws while the head has not come.
+#[wasm_bindgen(js_name = touchedFirst)]
+pub fn touched_first(file: HostFile) -> Result<Vec<f64>> {
+    let snapshot = Snapshot::open(file::Source(file)).map_err(error::snapshot)?;
+    let touched = snapshot.touched_first().map_err(error::snapshot)?;
+    Ok(file::places(iter::once(0..snapshot.header().pages_offset()).chain(touched)))
 }
 
 /// Verifies every byte of a snapshot. Returns its content digest.

@@ -2,7 +2,8 @@
 
 use crate::error::{self, Result, error};
 use crate::file::{HostFile, Source};
-use payload::{Locator, MAX_CODE_LEN, MAX_FILE_LEN, MachineSize, Part, PartKind, Table, module};
+use crate::framed::{Content, Framed, framed};
+use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MachineSize, PartKind};
 use snapshot::{Digest, Space, Stored, Travelling, unpack_frame};
 use std::io::Read;
 use wasm_bindgen::prelude::*;
@@ -45,7 +46,8 @@ impl Unpacked {
 pub struct Assembly {
     size: MachineSize,
     code: Vec<u8>,
-    parts: Vec<(PartKind, Vec<u8>)>,
+    code_digest: Digest,
+    parts: Vec<Content>,
 }
 
 #[wasm_bindgen]
@@ -56,63 +58,40 @@ impl Assembly {
         if length > MAX_CODE_LEN as f64 {
             return Err(error::payload(payload::Error::CodeTooLarge { found: length as u64 }));
         }
-        let code = verified("code", unpack_frame(code, length as usize), digest)?;
-        Ok(Self { size: MachineSize { pages: memory_pages, ram_size: ram_bytes as u64 }, code, parts: Vec::new() })
+        have_room("code", length as u64)?;
+        let (code, code_digest) = verified("code", unpack_frame(code, length as usize), digest)?;
+        Ok(Self { size: MachineSize { pages: memory_pages, ram_size: ram_bytes as u64 }, code, code_digest, parts: Vec::new() })
     }
 
-    /// Adds a part: what is in `layer`, `length` bytes with this digest.
-    pub fn add(&mut self, name: &str, layer: &[u8], length: f64, digest: &str) -> Result<()> {
+    /// Adds a part: what is in `layer`, `length` bytes with this digest. Returns these bytes. Parts come in the order of their kinds.
+    pub fn add(&mut self, name: &str, layer: &[u8], length: f64, digest: &str) -> Result<Vec<u8>> {
         let kind = PartKind::ALL.into_iter().find(|kind| kind.name() == name);
         let kind = kind.ok_or_else(|| error("malformed", format!("there is no part {} of a machine", name.escape_debug())))?;
-        let room = self.parts.iter().fold(MAX_FILE_LEN, |room, (_, bytes)| room.saturating_sub(bytes.len() as u64));
+        let room = self.parts.iter().fold(MAX_FILE_LEN, |room, part| room.saturating_sub(part.length));
         if length > room as f64 {
             return Err(error("malformed", "the machine's parts are larger than any machine can be"));
         }
-        let content = if layer.starts_with(&snapshot::MAGIC) { disk(layer, length as u64) } else { unpack_frame(layer, length as usize) };
-        self.parts.push((kind, verified(kind.name(), content, digest)?));
-        Ok(())
+        let length = length as u64;
+        have_room(kind.name(), length)?;
+        let content = if layer.starts_with(&snapshot::MAGIC) { disk(layer, length) } else { unpack_frame(layer, length as usize) };
+        let (content, digest) = verified(kind.name(), content, digest)?;
+        self.parts.push(Content { kind, length, digest });
+        Ok(content)
     }
 
-    /// The file.
-    pub fn finish(mut self) -> Result<Vec<u8>> {
-        let no_module =
-            || error("malformed", "the machine's code is no module that prebake has linked, or its parts are too large; push it again");
-        let Self { size, code, parts } = &mut self;
-        parts.sort_by_key(|(kind, _)| *kind);
-        let code_pages = module::memory_pages(code).ok_or_else(no_module)?;
-        size.check(code_pages).map_err(error::payload)?;
-        let (before, _) = module::frame(code, size.pages, 0).ok_or_else(no_module)?;
-        let start = before.len() as u64;
-        let lengths: Vec<u64> = parts.iter().map(|(_, bytes)| bytes.len() as u64).collect();
-        let (offsets, payload_length) = Table::layout(start, &lengths).ok_or_else(no_module)?;
-        let framed = u32::try_from(payload_length).ok().and_then(|length| module::frame(code, size.pages, length));
-        let (mut file, after) = framed.ok_or_else(no_module)?;
-
-        let of_part = |((kind, bytes), offset): (&(PartKind, Vec<u8>), &u64)| Part {
-            kind: *kind,
-            offset: *offset,
-            length: bytes.len() as u64,
-            digest: Digest::of(bytes),
-        };
-        let table = Table {
-            size: *size,
-            code_pages,
-            code_length: code.len() as u64,
-            code_digest: Digest::of(code),
-            payload_length,
-            parts: parts.iter().zip(&offsets).map(of_part).collect(),
-        };
-        file.reserve_exact(payload_length as usize + after.len() + 64);
-        file.extend(table.encode());
-        for ((_, bytes), offset) in parts.iter().zip(&offsets) {
-            file.resize((start + offset) as usize, 0);
-            file.extend(bytes);
-        }
-        file.resize((start + payload_length) as usize, 0);
-        file.extend(after);
-        file.extend(module::locator_section(Locator { payload_offset: start, payload_length }));
-        Ok(file)
+    /// What is around the parts.
+    pub fn finish(self) -> Result<Framed> {
+        framed(self.size, (&self.code, self.code_digest), &self.parts)
     }
+}
+
+/// Refuses what there is no memory for: an allocation that fails ends a module of WebAssembly.
+fn have_room(what: &'static str, length: u64) -> Result<()> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    Vec::<u8>::new().try_reserve_exact(length).map_err(|_| {
+        let problem = format!("the machine's {what} has {length} bytes, more memory than the browser gives this page");
+        error("no-memory", format!("{problem}; close other tabs, or use a smaller image"))
+    })
 }
 
 /// The first `length` bytes of a disk that travels alone.
@@ -124,8 +103,8 @@ fn disk(layer: &[u8], length: u64) -> std::result::Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// What was in a layer, if that is what the configuration says.
-fn verified(what: &'static str, content: std::result::Result<Vec<u8>, String>, digest: &str) -> Result<Vec<u8>> {
+/// What was in a layer, with its digest, if that is what the configuration says.
+fn verified(what: &'static str, content: std::result::Result<Vec<u8>, String>, digest: &str) -> Result<(Vec<u8>, Digest)> {
     let content = content
         .map_err(|problem| error("malformed", format!("the layer with the machine's {what} is malformed: {problem}; push it again")))?;
     let found = Digest::of(&content);
@@ -134,5 +113,5 @@ fn verified(what: &'static str, content: std::result::Result<Vec<u8>, String>, d
             format!("the machine's {what} has the digest {found}, its configuration says {}; push it again", digest.escape_debug());
         return Err(error("corrupted", problem));
     }
-    Ok(content)
+    Ok((content, found))
 }

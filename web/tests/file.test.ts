@@ -52,9 +52,9 @@ test("of a file of which parts are wanted, nothing else comes", async () => {
   expect(isPart(await read(file, SIZE - 32, 32), SIZE - 32)).toBe(true);
   await vi.waitFor(() => expect(whole()).toBe(4 << 20), { timeout: 60_000 });
   const end = 5_000_000;
-  await file.bring([[0, end], [SIZE - 100_000, SIZE - 90_000]]);
+  await file.bring([[0, end], [SIZE - 1_000_000, SIZE - 990_000]]);
   expect(isPart(file.read(0, end), 0)).toBe(true);
-  expect(isPart(file.read(SIZE - 100_000, 10_000), SIZE - 100_000)).toBe(true);
+  expect(isPart(file.read(SIZE - 1_000_000, 10_000), SIZE - 1_000_000)).toBe(true);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(whole()).toBe(Math.ceil(end / PIECE) * PIECE);
   expect(asked.length).toBe(2);
@@ -80,4 +80,30 @@ test("of a file all of which is wanted, all comes without being asked for", asyn
   const { whole } = serve(true);
   await openFile("http://host/snapshot");
   await vi.waitFor(() => expect(whole()).toBe(SIZE), { timeout: 60_000 });
+});
+
+test("of a file parts of which are wanted first, these come first, and then the rest without them", async () => {
+  const { whole, asked } = serve(true);
+  const file = await openFile("http://host/snapshot", undefined, true);
+  const MIB = 1 << 20;
+  await file.hurry([[0, 1000], [6 * MIB, 7 * MIB], [7 * MIB + PIECE, 8 * MIB], [12 * MIB, 12 * MIB + 1]]);
+  expect(asked).toEqual([`${6 * MIB}-${8 * MIB - 1}`, `${12 * MIB}-${12 * MIB + PIECE - 1}`]);
+  expect(isPart(file.read(6 * MIB, 2 * MIB), 6 * MIB)).toBe(true);
+  await file.complete();
+  expect(isPart(file.read(0, SIZE), 0)).toBe(true);
+  expect(whole()).toBeLessThanOrEqual(6 * MIB + PIECE);
+  expect(asked.slice(2)).toEqual([`${8 * MIB}-${SIZE - 1}`]);
+});
+
+test("the end of a file is fetched with what is before it", async () => {
+  const { asked } = serve(true);
+  const file = await openFile("http://host/machine", undefined, true);
+  expect(isPart(await read(file, SIZE - 1, 1), SIZE - 1)).toBe(true);
+  expect(isPart(file.read(SIZE - 4 * PIECE, 4 * PIECE), SIZE - 4 * PIECE)).toBe(true);
+  expect(asked).toEqual([`${SIZE - 4 * PIECE}-${SIZE - 1}`]);
+});
+
+test("a file that there is no memory for is an error that says so", async () => {
+  vi.stubGlobal("fetch", async () => new Response("x", { headers: { "content-length": String(2 ** 52) } }));
+  await expect(openFile("http://host/huge")).rejects.toMatchObject({ kind: "no-memory" });
 });

@@ -85,6 +85,27 @@ test("a prompt, commands, and a reload that goes on where it was", async () => {
   expect(await run(page, "echo $X in $PWD")).toBe("kept in /tmp");
 });
 
+test("the machine is on its way before the page is there", async () => {
+  context = await browser.newContext();
+  const page = await context.newPage();
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route(/assets\/main-.*\.js$/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  const asked = new Promise<void>((resolve) => {
+    served.server.on("request", ({ url, headers }) => url?.includes("demo.snap") && headers.range && resolve());
+  });
+  await page.goto(url, { waitUntil: "commit" });
+  await asked;
+  release();
+  expect(await run(page, "stty size")).toBe(await page.evaluate(() => {
+    const { terminal } = (globalThis as unknown as { prebake: { terminal: { rows: number; cols: number } } }).prebake;
+    return `${terminal.rows} ${terminal.cols}`;
+  }));
+});
+
 test("leaving the tab saves, without a word", async () => {
   const page = await open();
   await run(page, "X=hidden");
@@ -294,7 +315,9 @@ test("a guest may write to the clipboard, and cannot read it", async () => {
   };
   await page.keyboard.type(String.raw`printf '\033]52;c;?\007'` + "\n");
   expect(await heard("\x1b]52;")).toBe("\x1b]52;c;\x07");
+  // The shell has the answer in its line, and may be amid it.
   await page.keyboard.press("Control+c");
+  while ((await run(page, "echo ready")) !== "ready");
   await page.keyboard.type(String.raw`printf '\033]52;c;%s\007' "$(printf word | base64)"` + "\n");
   expect(await heard("written: ")).toBe("written: word");
 });

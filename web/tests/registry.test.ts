@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { ensure, parseReference, type PrebakeError } from "prebake";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { machineBytes } from "../dist/lib/compile.js";
+import { machineOf } from "../dist/lib/compile.js";
 import { launch, PROMPT, run, Site, until } from "./browser.js";
 import { Shell } from "./support.js";
 
@@ -179,7 +179,7 @@ test("its file is the one that the program makes of the layers", async () => {
   const home = join(work, "pulled");
   execFileSync(prebake, ["pull", `${registry}/busybox`], { env: { ...process.env, PREBAKE_HOME: home }, stdio: "ignore" });
   const name = readdirSync(join(home, "files")).find((name) => name.endsWith(".wasm"))!;
-  const { bytes } = await machineBytes((await ensure(`${registry}/busybox`)).machine);
+  const { bytes } = await machineOf((await ensure(`${registry}/busybox`)).machine);
   expect(Buffer.compare(bytes, readFileSync(join(home, "files", name)))).toBe(0);
 });
 
