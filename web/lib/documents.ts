@@ -16,6 +16,8 @@ const NETWORK = 1 << 10;
 export interface Descriptor {
   readonly digest: string;
   readonly size: number;
+  /** Its content in base64, if whoever wrote it has enclosed that. */
+  readonly data?: string;
 }
 
 /** A layer, and what is in it. */
@@ -82,7 +84,7 @@ class Document {
   descriptor(): Descriptor {
     const digest = this.text("digest");
     if (!/^sha256:[\da-f]{64}$/.test(digest)) throw this.problem("has a digest that is not of the form sha256: and 64 hexadecimal digits");
-    return { digest, size: this.count("size") };
+    return { digest, size: this.count("size"), ...(this.has("data") && { data: this.text("data") }) };
   }
 
   private problem(problem: string): PrebakeError {

@@ -38,10 +38,10 @@ const MAX_TOKEN = 64 << 10;
 export async function ensure(reference: string, options: EnsureOptions = {}): Promise<Artifacts> {
   const named = parseReference(reference);
   const registry = new Registry(named, options);
-  const top = await registry.manifest(named.digest ?? named.tag, named.digest);
+  const top = await registry.named();
   const entry = manifestOf(top, named.whole);
-  const manifest = readManifest(entry ? await registry.manifest(entry.digest, entry.digest) : top, named.whole);
-  const choice = manifest.choice(await registry.blob(manifest.config));
+  const manifest = readManifest(entry ? await registry.described("manifests", entry) : top, named.whole);
+  const choice = manifest.choice(await registry.described("blobs", manifest.config));
   return { reference: named.whole, digest: named.digest ?? (await sha256(top)), ...registry.files(choice) };
 }
 
@@ -58,12 +58,15 @@ class Registry {
     this.base = `${apiOf(reference.registry, options.plainHttp ?? false)}${reference.repository}/`;
   }
 
-  manifest(name: string, digest: string | undefined): Promise<Uint8Array> {
-    return this.document(`manifests/${name}`, digest, ACCEPTED);
+  /** The document that the reference names. */
+  named(): Promise<Uint8Array> {
+    const { digest, tag } = this.reference;
+    return this.document("manifests", digest ?? tag, digest);
   }
 
-  blob({ digest }: Descriptor): Promise<Uint8Array> {
-    return this.document(`blobs/${digest}`, digest);
+  /** One that another describes, which may have brought it. */
+  async described(kind: "manifests" | "blobs", descriptor: Descriptor): Promise<Uint8Array> {
+    return (await enclosed(descriptor)) ?? this.document(kind, descriptor.digest, descriptor.digest);
   }
 
   /** Where the files are. */
@@ -78,8 +81,9 @@ class Registry {
     };
   }
 
-  private async document(path: string, digest: string | undefined, accept?: string): Promise<Uint8Array> {
-    const response = await this.get(path, accept);
+  private async document(kind: "manifests" | "blobs", name: string, digest: string | undefined): Promise<Uint8Array> {
+    const path = `${kind}/${name}`;
+    const response = await this.get(path, kind === "manifests" ? ACCEPTED : undefined);
     const bytes = await bodyOf(response, MAX_DOCUMENT);
     if (!bytes) throw new PrebakeError("registry-document", `${path} has more than ${MAX_DOCUMENT} bytes, more than any document of a machine`);
     const found = await sha256(bytes);
@@ -139,6 +143,18 @@ class Registry {
     } catch (error) {
       throw await unreachable(url, error);
     }
+  }
+}
+
+/** What a descriptor encloses, if that has its digest. */
+async function enclosed({ data, digest }: Descriptor): Promise<Uint8Array | undefined> {
+  if (data === undefined) return undefined;
+  try {
+    const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    return (await sha256(bytes)) === digest ? bytes : undefined;
+  } catch {
+    // It is not base64.
+    return undefined;
   }
 }
 

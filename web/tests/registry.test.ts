@@ -183,6 +183,23 @@ test("its file is the one that the program makes of the layers", async () => {
   expect(Buffer.compare(bytes, readFileSync(join(home, "files", name)))).toBe(0);
 });
 
+test("one request brings all documents, and what one encloses counts by its digest", async () => {
+  let seen: string[] = [];
+  const change = (data?: string): Change => (path, _request, _response, pass) => {
+    seen.push(path.replace(/.*\/(manifests|blobs)\//, "$1 "));
+    const isNamed = path.endsWith("manifests/latest");
+    pass(isNamed && data !== undefined ? (bytes) => Buffer.from(String(bytes).replaceAll(/"data":"[^"]*"/g, `"data":"${data}"`)) : undefined);
+  };
+  const { machine } = await ensure(`${await standBefore(change())}/busybox`);
+  expect(seen).toEqual(["manifests latest"]);
+  for (const data of ["AAAA", "!"]) {
+    seen = [];
+    const found = await ensure(`${await standBefore(change(data))}/busybox`);
+    expect(found.machine.layers.map(({ content }) => content)).toEqual(machine.layers.map(({ content }) => content));
+    expect(seen).toEqual(["manifests latest", expect.stringMatching(/^manifests sha256:/)]);
+  }
+});
+
 test("the prompt comes before the snapshot, whose pages are fetched as the guest touches them", async () => {
   let [ranges, size] = [0, 0];
   let rest!: () => void;
@@ -258,7 +275,12 @@ test("what is damaged, cut off or missing is an error that says so", async () =>
   expect(await kindThrough(changed(code!, (bytes) => bytes.subarray(1)))).toBe("registry-cut-off");
   expect(await kindThrough(changed(saved, flipped(300)))).toBe("corrupted");
   expect(await kindThrough(changed("manifests/latest", flipped(0)))).toBe("registry-document");
-  expect(await kindThrough((path, _request, _response, pass) => pass(/manifests\/sha256/.test(path) ? flipped(20) : undefined))).toBe("registry-digest");
+  const notEnclosed = (bytes: Buffer): Buffer => Buffer.from(String(bytes).replaceAll(/"data":"[^"]*"/g, '"data":""'));
+  expect(
+    await kindThrough((path, _request, _response, pass) => {
+      pass(/manifests\/sha256/.test(path) ? flipped(20) : path.endsWith("manifests/latest") ? notEnclosed : undefined);
+    }),
+  ).toBe("registry-digest");
   expect(await kindOf(ensure(`${registry}/busybox:none`))).toBe("not-in-registry");
   expect(await kindOf(ensure("127.0.0.1:1/busybox"))).toBe("registry-unreachable");
 });
