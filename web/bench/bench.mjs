@@ -131,8 +131,11 @@ async function measureLoads() {
 
 const names = [...readFileSync(script, "utf8").matchAll(/^(\w+)\(\) \{.*\}$/gm)];
 const WORKLOADS = names.map(([, name]) => name);
-const FUNCTIONS = names.map(([line]) => line).join("; ");
-const SET_UP = "data=/tmp/data; seq 1 60000 | head -c 262144 >/tmp/part; for part in 1 2 3 4 5 6 7 8; do cat /tmp/part; done >$data";
+// A shell of its own runs them: what an interactive one has written to a terminal, its children write line by line to pipes, too.
+const WORK = `cat >/tmp/work <<'END'\ndata=/tmp/data\n${names.map(([line]) => line).join("\n")}\n"$@"\nEND`;
+const DATA = "seq 1 60000 | head -c 262144 >/tmp/part; for part in 1 2 3 4 5 6 7 8; do cat /tmp/part; done >/tmp/data";
+const SET_UP = `${WORK}\n${DATA}`;
+const command = (name) => `sh /tmp/work ${name} >/dev/null`;
 
 /** A shell in a page: `evaluate` types into it, and tells what it said since. */
 async function workloads(page, type, said, instructions) {
@@ -142,13 +145,14 @@ async function workloads(page, type, said, instructions) {
     return processInfo.filter(({ type }) => type === "renderer");
   };
   const cpu = async () => (await renderers()).reduce((sum, { cpuTime }) => sum + cpuTime, 0);
-  const until = (text) => page.waitForFunction(said, text, { polling: 20 });
-  await page.evaluate(type, `${FUNCTIONS}; ${SET_UP}; echo READ''Y\n`);
+  // To ask takes the processor of the page's process.
+  const until = (text) => page.waitForFunction(said, text, { polling: 200 });
+  await page.evaluate(type, `${SET_UP}; echo READ''Y\n`);
   await until("READY");
   const results = new Map();
   for (const name of WORKLOADS) {
     const before = [await page.evaluate(instructions), await cpu()];
-    await page.evaluate(type, `${name} >/dev/null; echo DON''E ${name}\n`);
+    await page.evaluate(type, `${command(name)}; echo DON''E ${name}\n`);
     await until(`DONE ${name}`);
     const after = [await page.evaluate(instructions), await cpu()];
     results.set(name, { instructions: (after[0] - before[0] + 2 ** 32) % 2 ** 32, seconds: after[1] - before[1] });
@@ -203,7 +207,7 @@ async function natively() {
   };
   const results = new Map();
   let [text, before] = ["", 0];
-  child.stdin.write(`${FUNCTIONS}; ${SET_UP}; echo DONE\n`);
+  child.stdin.write(`${SET_UP}; echo DONE\n`);
   const waiting = [...WORKLOADS];
   let current;
   for await (const bytes of child.stdout) {
@@ -214,7 +218,7 @@ async function natively() {
     current = waiting.shift();
     if (!current) break;
     before = cpu();
-    child.stdin.write(`${current} >/dev/null; echo DONE\n`);
+    child.stdin.write(`${command(current)}; echo DONE\n`);
   }
   child.stdin.end();
   child.kill();
