@@ -134,6 +134,15 @@ function forThread(options: RestoreOptions): MachineOptions {
   };
 }
 
+/** Asks for what has no use any more when the machine has ended, which may be before it answers. */
+async function unlessEnded(asked: Promise<void>): Promise<void> {
+  try {
+    await asked;
+  } catch (error) {
+    if ((error as PrebakeError).kind !== "ended") throw error;
+  }
+}
+
 /** A machine that runs in a thread of its own. */
 export class Vm {
   private constructor(
@@ -185,9 +194,9 @@ export class Vm {
     return this.connection.request("input", [typeof data === "string" ? new TextEncoder().encode(data) : data.slice()]);
   }
 
-  /** There will be no more input. */
+  /** There will be no more input. If the machine has ended meanwhile, it needs none. */
   endInput(): Promise<void> {
-    return this.connection.request("endInput", []);
+    return unlessEnded(this.connection.request("endInput", []));
   }
 
   /** The terminal has another size. */
@@ -207,11 +216,7 @@ export class Vm {
 
   /** Ends the machine: saves it first if it was restored with `saveTo`, and something is new. */
   async stop(): Promise<Ending> {
-    // It may have ended before it answers.
-    const asked = this.connection.request("leave", []).catch((error: PrebakeError) => {
-      if (error.kind !== "ended") throw error;
-    });
-    await asked;
+    await unlessEnded(this.connection.request("leave", []));
     return this.ended;
   }
 

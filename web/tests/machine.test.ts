@@ -245,6 +245,13 @@ describe("a file that is not what it should be", () => {
   });
 });
 
+test("a machine that has ended needs no end of its input", async () => {
+  const vm = await Vm.restore({ machine, snapshot, terminal: false, command: ["true"] });
+  await vm.ended;
+  await vm.endInput();
+  expect(await kindOf(vm.input("more"))).toBe("ended");
+});
+
 test("a machine that is stopped says how it ended, however soon that is", async () => {
   const shell = await Shell.start();
   await shell.prompt();
