@@ -114,6 +114,8 @@ test("two machines on one wire reach each other by bare frames", async () => {
   await run(page, "ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:02; ip addr flush dev eth0; ip addr add 192.168.127.4/24 dev eth0; ip link set eth0 up");
   const other = await context.newPage();
   await other.goto(`${site.url}?cmd=true`);
+  // A link has asked for it.
+  await other.getByRole("button", { name: "Start it with the relay" }).click();
   await until(other, /#$/);
   await page.bringToFront();
   await page.keyboard.type("echo from the other | nc -l -p 7\n");
