@@ -12,15 +12,18 @@ import dev.prebake.vm.Progress
 import dev.prebake.vm.Vm
 import dev.prebake.vm.VmSession
 import dev.prebake.vm.VmSpec
+import java.io.ByteArrayOutputStream
 import java.io.File
 import java.net.InetAddress
 import java.net.ServerSocket
 import java.net.Socket
+import java.nio.ByteBuffer
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.concurrent.thread
 import kotlin.system.exitProcess
+import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
@@ -197,7 +200,7 @@ class Scenario(private val world: World, private val long: Boolean) {
         Prebake.start(File("prebake"), world.home(), resolver, wrapper = listOf("python3", System.getenv("PREBAKE_TEST_CHILD"), *does))
 
     private fun closes(prebake: Prebake) {
-        val closing = thread(isDaemon = true) { prebake.close(timeoutSeconds = 1) }
+        val closing = thread(isDaemon = true) { prebake.close(1.seconds) }
         closing.join(60_000)
         check(!closing.isAlive && !prebake.isAlive) { "it hangs" }
     }
@@ -301,7 +304,7 @@ class Scenario(private val world: World, private val long: Boolean) {
                 val saved = vm.checkpoint()
                 check(saved.session == "work" && saved.pages > 0) { "$saved" }
                 user.ask("word=lost; echo \$word", "lost")
-                check(ProcessBuilder("kill", "-9", prebake.pid.toString()).start().waitFor() == 0) { "kill" }
+                check(ProcessBuilder("kill", "-9", prebake.pid!!.toString()).start().waitFor() == 0) { "kill" }
                 check(runCatching { vm.await() }.exceptionOrNull() is PrebakeException.ProcessDied) { "it lives" }
             }
         }
@@ -310,7 +313,7 @@ class Scenario(private val world: World, private val long: Boolean) {
                 user.ask("echo \$word", "saved")
                 vm.stop()
             }
-            check(ended.how == Ended.How.Stopped && ended.saved?.session == "work") { "$ended" }
+            check(ended.cause == Ended.Cause.Stopped && ended.saved?.session == "work") { "$ended" }
             check(prebake.sessions().map { it.name } == listOf("work")) { "${prebake.sessions()}" }
         }
     }
@@ -333,7 +336,7 @@ class Scenario(private val world: World, private val long: Boolean) {
             val collected = async { vm.output.toList() }
             vm.write("cat; echo \$A >&2; exit 5\na\r\n\u0004")
             vm.closeInput()
-            check(vm.await().how == Ended.How.Exited(5)) { "${vm.await()}" }
+            check(vm.await().cause == Ended.Cause.Exited(5)) { "${vm.await()}" }
             val output = collected.await()
             val text = { stream: Output.Stream -> output.filter { it.stream == stream }.joinToString("") }
             check(text(Output.Stream.Stdout) == "a\r\n\u0004" && text(Output.Stream.Stderr) == "done\n") { "$output" }
@@ -394,13 +397,13 @@ class Scenario(private val world: World, private val long: Boolean) {
             session.write("touch /here; echo ma''de\n".toByteArray())
             session.waitFor("made")
             check(session.checkpoint()?.session == "work") { "not saved" }
-            ProcessBuilder("kill", "-9", last.pid.toString()).start().waitFor()
+            ProcessBuilder("kill", "-9", last.pid!!.toString()).start().waitFor()
             session.state.first { it is VmSession.State.Preparing }
             session.state.first { it is VmSession.State.Running }
             session.write("ls /here && echo st''ill\n".toByteArray())
             session.waitFor("still")
             session.stop()
-            check((session.state.value as? VmSession.State.Ended)?.how?.saved?.session == "work") { "${session.state.value}" }
+            check((session.state.value as? VmSession.State.Ended)?.end?.saved?.session == "work") { "${session.state.value}" }
         }
     }
 
@@ -415,7 +418,7 @@ class Scenario(private val world: World, private val long: Boolean) {
         override fun launch() = world.prebake(File(testFolder, "prebake"))
 
         // However slow this host is.
-        override val saveMillis get() = 60_000L
+        override val saveTimeout get() = 60.seconds
 
         fun terminal() = (onBind(null) as VmBinder).session.value!!
     }
@@ -464,9 +467,9 @@ class Scenario(private val world: World, private val long: Boolean) {
         service.onTaskRemoved(null)
         val took = (System.nanoTime() - start) / 1_000_000
         val ended = session.state.value as? VmSession.State.Ended
-        check(ended?.how?.saved?.session == "app") { "${session.state.value}" }
+        check(ended?.end?.saved?.session == "app") { "${session.state.value}" }
         check("stopForeground" in service.testCalls && service.testCalls.last().startsWith("stopSelf")) { "${service.testCalls}" }
-        println("swipe: $took ms until stopSelf, of them ${ended?.how?.saved?.milliseconds} ms saving")
+        println("swipe: $took ms until stopSelf, of them ${ended?.end?.saved?.duration} saving")
         service.onDestroy()
     }
 
@@ -474,7 +477,7 @@ class Scenario(private val world: World, private val long: Boolean) {
         session.waitFor("# ")
         session.write("exit 3\n".toByteArray())
         val state = session.await()
-        check((state as? VmSession.State.Ended)?.how?.how == Ended.How.Exited(3)) { "$state" }
+        check((state as? VmSession.State.Ended)?.end?.cause == Ended.Cause.Exited(3)) { "$state" }
         withTimeout(60_000) { while ("stopSelf 1" !in service.testCalls) delay(10) }
         check(service.terminal() === session) { "the screen cannot show how it ended" }
         service.onStartCommand(Intent().putExtra(VmService.EXTRA_IMAGE, world.image), 0, 2)
@@ -501,6 +504,10 @@ class Scenario(private val world: World, private val long: Boolean) {
             session.waitFor("ytrimmed")
             service.onDestroy()
         }
+        val hidden = TestService(world.home())
+        hidden.testRefusesForeground = true
+        check(hidden.onStartCommand(Intent().putExtra(VmService.EXTRA_IMAGE, world.image), 0, 1) == android.app.Service.START_NOT_STICKY) { "it was to stop" }
+        check(hidden.testCalls == listOf("stopSelf 1")) { "${hidden.testCalls}" }
         val service = TestService(world.home())
         check(service.onStartCommand(null, 0, 1) == android.app.Service.START_NOT_STICKY) { "it was to stop" }
         check(service.testCalls.last() == "stopSelf") { "${service.testCalls}" }
@@ -513,48 +520,68 @@ class Scenario(private val world: World, private val long: Boolean) {
         fun resident(pid: Long) = File("/proc/$pid/status").readLines().first { it.startsWith("VmRSS") }.filter(Char::isDigit).toLong()
         repeat(10) { once() }
         System.gc()
-        val (own, theirs, memory) = Triple(Thread.activeCount(), threads(prebake.pid), resident(prebake.pid))
+        val (own, theirs, memory) = Triple(Thread.activeCount(), threads(prebake.pid!!), resident(prebake.pid!!))
         repeat(100) { once() }
         delay(500)
         System.gc()
-        println("100 starts: threads here $own to ${Thread.activeCount()}, of prebake $theirs to ${threads(prebake.pid)}, KiB of prebake $memory to ${resident(prebake.pid)}")
-        check(threads(prebake.pid) <= theirs) { "prebake's threads stay" }
+        println("100 starts: threads here $own to ${Thread.activeCount()}, of prebake $theirs to ${threads(prebake.pid!!)}, KiB of prebake $memory to ${resident(prebake.pid!!)}")
+        check(threads(prebake.pid!!) <= theirs) { "prebake's threads stay" }
         // Workers of coroutines come and go.
         check(Thread.activeCount() <= own + 8) { "threads stay" }
-        check(resident(prebake.pid) < memory + (16 shl 10)) { "prebake's memory stays" }
+        check(resident(prebake.pid!!) < memory + (16 shl 10)) { "prebake's memory stays" }
     }
 
-    /** Milliseconds from the start of the process to the answer to a command, in turns. They are shown and not judged, as the host may be busy. */
+    /**
+     * Milliseconds from the start of a process to the answer to a command, in turns: of `prebake run`, of `prebake serve` with frames that are there already, and by
+     * these classes. They are shown and not judged, as the host may be busy.
+     */
     private suspend fun overhead() {
         val home = world.home()
         world.prebake(home).use { it.ensure(world.image) }
-        fun alone(): Double {
-            val command = world.wrapper + listOf(world.executable.path, "run", "--offline", "--fresh", world.image)
-            val start = System.nanoTime()
-            val process = ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).apply {
-                environment() += mapOf("PREBAKE_HOME" to File(home, "store").path, "PREBAKE_CACHE" to File(home, "cache").path)
-            }.start()
-            process.outputStream.use { input ->
-                input.write("echo here\n".toByteArray())
-                input.flush()
-                check(process.inputStream.bufferedReader().readLine() == "here") { "another answer" }
-                return ((System.nanoTime() - start) / 1e6).also { process.destroyForcibly().waitFor() }
+        fun start(vararg arguments: String) = ProcessBuilder(world.wrapper + world.executable.path + arguments).redirectError(ProcessBuilder.Redirect.DISCARD).apply {
+            environment() += mapOf("PREBAKE_HOME" to File(home, "store").path, "PREBAKE_CACHE" to File(home, "cache").path)
+        }.start()
+        fun answered(process: Process, told: ByteArray, answer: String, begun: Long): Double {
+            process.outputStream.write(told)
+            process.outputStream.flush()
+            val heard = ByteArrayOutputStream()
+            while (answer !in heard.toString(Charsets.ISO_8859_1)) {
+                val buffer = ByteArray(4096)
+                val count = process.inputStream.read(buffer)
+                check(count > 0) { "another answer: $heard" }
+                heard.write(buffer, 0, count)
             }
+            return ((System.nanoTime() - begun) / 1e6).also { process.destroyForcibly().waitFor() }
         }
+        fun alone() = System.nanoTime().let { answered(start("run", "--offline", "--fresh", world.image), "echo here\n".toByteArray(), "here\n", it) }
+        fun frame(kind: Int, body: ByteArray) = ByteBuffer.allocate(5 + body.size).putInt(1 + body.size).put(kind.toByte()).put(body).array()
+        val spec = """{"image":"${world.image}","fresh":true,"offline":true}"""
+        val frames = frame(0, """{"jsonrpc":"2.0","id":1,"method":"start","params":{"machine":2,"spec":$spec}}""".toByteArray()) +
+            frame(1, byteArrayOf(0, 0, 0, 2, 0) + "echo here\n".toByteArray())
+        fun served() = System.nanoTime().let { answered(start("serve"), frames, "here\n", it) }
         suspend fun bound(): Double {
-            val start = System.nanoTime()
-            return world.prebake(home).use { prebake ->
+            val begun = System.nanoTime()
+            return world.prebake(home, resolver = null).use { prebake ->
                 val vm = prebake.start(VmSpec(VmSpec.Source.Image(world.image), fresh = true, terminal = null, offline = true))
                 vm.write("echo here\n")
                 check(vm.output.first().toString() == "here\n") { "another answer" }
-                (System.nanoTime() - start) / 1e6
+                (System.nanoTime() - begun) / 1e6
             }
         }
-        // The first ones are Java's, which compiles.
-        val times = List(25) { alone() to bound() }.drop(5)
-        fun told(list: List<Double>) = "%.1f ms (least %.1f)".format(list.sorted()[list.size / 2], list.min())
-        val (alone, bound) = times.map { it.first } to times.map { it.second }
-        println("first answer: ${told(alone)} alone, ${told(bound)} by these classes, medians of ${times.size}")
+        // The first ones are Java's, which compiles. Each comes first as often as the others.
+        val times = List(66) { turn ->
+            val order = listOf<suspend () -> Double>({ alone() }, { served() }, { bound() }).withIndex().toMutableList()
+            repeat(turn % 3) { order += order.removeAt(0) }
+            order.map { (kind, measure) -> kind to measure() }.sortedBy { it.first }.map { it.second }
+        }.drop(6)
+        fun middle(list: List<Double>) = list.sorted()[list.size / 2]
+        val (alone, served, bound) = List(3) { kind -> middle(times.map { it[kind] }) }
+        val more = middle(times.map { it[2] - it[1] })
+        val fromAlone = middle(times.map { it[2] - it[0] })
+        println(
+            "first answer from the start of a process on: %.1f ms by prebake run, %.1f ms by prebake serve, %.1f ms by these classes; %+.1f ms beside run and %+.1f ms beside serve in the medians of %d rounds"
+                .format(alone, served, bound, fromAlone, more, times.size),
+        )
     }
 }
 

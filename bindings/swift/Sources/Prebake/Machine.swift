@@ -1,34 +1,40 @@
 import CPrebake
 import Foundation
 
-/// A machine that runs. When nobody has it any more, it is saved if it is in a session, and ends.
+/// A running machine. ``Prebake/start(_:)`` starts one.
+///
+/// When the last reference to this object goes away, the machine is saved if it is in a session, and ends.
 public final class Machine: @unchecked Sendable {
     private let handle: OpaquePointer
     private let ears: Ears
     /// Writes wait for one another, in order.
     private let writing = DispatchQueue(label: "dev.prebake.write")
 
-    /// What the machine writes, until it has ended. It is for one loop, which must take what comes: the guest waits for it.
+    /// Everything the guest writes, until the machine ends.
+    ///
+    /// Iterate over it in one loop, and keep iterating: the guest is suspended while too much output is waiting.
     public var output: Output { ears.output }
 
-    /// How far the machine has come with what it has to fetch or to boot; it ends with the machine. Only the newest waits to be taken.
+    /// The progress of fetching and booting. The stream ends with the machine, and buffers the newest element only.
     public var progress: AsyncStream<Prebake.Progress> { ears.progress.stream }
 
-    /// How the machine ended.
+    /// The end of a machine.
     public struct End: Sendable, Hashable {
+        /// Why a machine ended.
         public enum Cause: Sendable, Hashable {
-            /// Its program has ended, with a status.
+            /// The guest's program exited with this status.
             case exited(Int32)
-            /// It was stopped.
+            /// The machine was stopped.
             case stopped
-            /// A signal ended it.
+            /// This signal ended the machine.
             case signalled(Int32)
         }
 
+        /// Why the machine ended.
         public let cause: Cause
-        /// What was saved at its end, if it is in a session.
+        /// The state that was saved at the end, or `nil` if the machine is in no session.
         public let saved: Checkpoint?
-        /// Instructions that the guest executed.
+        /// The number of instructions that the guest executed.
         public let guestInstructions: UInt64
 
         init(_ ended: prebake_ended) {
@@ -43,11 +49,15 @@ public final class Machine: @unchecked Sendable {
         }
     }
 
-    /// What was saved of a machine.
+    /// A saved state of a session.
     public struct Checkpoint: Sendable, Hashable {
+        /// The session's name.
         public let session: String
+        /// The number of pages of memory and disk that were saved.
         public let pages: UInt64
+        /// The size of these pages on the disk.
         public let bytes: UInt64
+        /// How long saving took.
         public let duration: Duration
 
         init(_ saved: prebake_saved) {
@@ -95,7 +105,9 @@ public final class Machine: @unchecked Sendable {
         DispatchQueue.global().async { prebake_vm_free(handle) }
     }
 
-    /// Gives the machine something to read, and waits until it has taken it.
+    /// Sends bytes to the guest's standard input, and returns once the machine has taken them.
+    ///
+    /// - Throws: ``PrebakeError`` if the machine has ended.
     public func write(_ bytes: Data) async throws {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             writing.async {
@@ -109,20 +121,24 @@ public final class Machine: @unchecked Sendable {
         }
     }
 
-    /// The same with a text.
+    /// Sends text in UTF-8 to the guest's standard input, and returns once the machine has taken it.
     public func write(_ text: String) async throws { try await write(Data(text.utf8)) }
 
-    /// Sends the end of what the machine reads, after what was written before. To a machine with a terminal it means that its user has gone: it is saved and ends.
+    /// Closes the guest's standard input, once everything written before has been sent.
+    ///
+    /// A machine with a terminal is saved and ends, as if its user had closed the window.
     public func closeInput() { writing.async { prebake_vm_close_input(self.handle) } }
 
-    /// Tells the machine the size of its terminal.
+    /// Changes the size of the terminal.
     public func resize(columns: UInt16, rows: UInt16) { prebake_vm_resize(handle, columns, rows) }
 
-    /// Sends a signal to the machine's program, for example `SIGTERM`. Returns whether there is such a signal.
+    /// Sends a signal, for example `SIGTERM`, to the guest's program.
+    ///
+    /// - Returns: Whether there is a signal with this number.
     @discardableResult
     public func signal(_ number: Int32) -> Bool { prebake_vm_signal(handle, number) }
 
-    /// Saves what the guest has done in its session, and returns once that is on the disk. The machine runs on.
+    /// Saves the machine's state in its session while the machine keeps running, and returns once the state is on the disk.
     @discardableResult
     public func checkpoint() async throws -> Checkpoint {
         try await blocking {
@@ -132,14 +148,15 @@ public final class Machine: @unchecked Sendable {
         }
     }
 
-    /// Saves the machine if it is in a session, ends it, and returns how it ended. If it cannot be saved, this throws and the machine runs on, until it is stopped
-    /// again.
+    /// Ends the machine, after saving its state if it is in a session.
+    ///
+    /// If the state cannot be saved, this throws and the machine keeps running. Stopping it a second time ends it without saving.
     @discardableResult
     public func stop() async throws -> End {
         try await ears.end(orNotSaved: true) { prebake_vm_stop(self.handle) }
     }
 
-    /// Waits until the machine has ended by itself. Throws why if prebake could not run it.
+    /// The end of the machine, once it has ended. Throws ``PrebakeError`` if the machine could not be started, or failed.
     public var end: End {
         get async throws { try await ears.end(orNotSaved: false) {} }
     }

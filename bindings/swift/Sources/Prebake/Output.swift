@@ -1,21 +1,25 @@
 import Foundation
 
-/// What a machine writes, as it comes, until it has ended. It is for one loop.
+/// The output of a machine, as an asynchronous sequence for one loop. It ends with the machine.
 ///
-/// While more than a megabyte waits to be taken, the guest waits.
+/// While more than a megabyte is waiting, the guest is suspended.
 public struct Output: AsyncSequence, Sendable {
-    /// What was written at once, or nearly.
+    /// A piece of output.
     public struct Chunk: Sendable, Hashable, CustomStringConvertible {
+        /// A stream of the guest's program.
         public enum Stream: Int32, Sendable {
-            /// Standard output, or the terminal.
+            /// Standard output. With a terminal, all output of the program.
             case output = 1
-            /// Standard error, and what the kernel says.
+            /// Standard error, and messages of the guest's kernel.
             case error = 2
         }
 
+        /// The stream that it was written to.
         public let stream: Stream
+        /// What was written.
         public let bytes: Data
 
+        /// The bytes as UTF-8. A character may be split between two pieces.
         public var description: String { String(decoding: bytes, as: UTF8.self) }
     }
 

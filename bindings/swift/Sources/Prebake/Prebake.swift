@@ -1,7 +1,7 @@
 import CPrebake
 import Foundation
 
-/// Images and sessions in a folder, and machines that run from them in this process.
+/// A folder of images and sessions, and the machines of this process.
 ///
 /// ```swift
 /// let prebake = try Prebake(folder: URL.applicationSupportDirectory.appending(path: "machines"))
@@ -13,13 +13,15 @@ public final class Prebake: @unchecked Sendable {
     /// The library says of it that several threads may use it at a time.
     let handle: OpaquePointer
 
-    /// Opens the images and sessions below `folder`, which has all that is written. Several programs may have the same folder open.
+    /// Opens a folder of images and sessions, and creates it if necessary. Everything that prebake writes is in this folder. Several programs can open the same folder at
+    /// a time.
     ///
     /// - Parameters:
-    ///   - shipped: The folder with `machine.wasm`, `vmlinux` and `initramfs.cpio`. Without it, only pre-baked images can be run.
-    ///   - authorities: A file with certificates (PEM) that are trusted besides those of this host.
-    ///   - credentials: A file with credentials for registries, as docker and podman write it.
-    ///   - plainHTTP: Reaches registries without TLS.
+    ///   - folder: The folder.
+    ///   - shipped: The folder with `machine.wasm`, `vmlinux` and `initramfs.cpio`. Without it, only pre-baked images can run.
+    ///   - authorities: A file of PEM certificates to trust in addition to those of the system.
+    ///   - credentials: A file of credentials for registries, in the format of docker and podman.
+    ///   - plainHTTP: Whether to connect to registries without TLS.
     public init(
         folder: URL, shipped: URL? = nil, authorities: URL? = nil, credentials: URL? = nil, plainHTTP: Bool = false
     ) throws {
@@ -43,16 +45,18 @@ public final class Prebake: @unchecked Sendable {
     /// The version of prebake.
     public static var version: String { String(cString: prebake_version()) }
 
-    /// How far something has come.
+    /// The progress of one task.
     public struct Progress: Sendable, Hashable {
-        /// What is being done: `pull`, `unpack-snapshot`, `compile`, `boot` and so on.
+        /// The name of the task, such as `pull`, `unpack-snapshot`, `compile` or `boot`.
         public let task: String
+        /// The amount that is done, usually in bytes.
         public let done: UInt64
-        /// `nil` if nobody knows.
+        /// The amount in all, or `nil` if it is unknown.
         public let total: UInt64?
-        /// The task has ended, with success or not.
+        /// Whether the task has ended, successfully or not.
         public let hasEnded: Bool
 
+        /// The part that is done, from 0 to 1, or `nil` if the total is unknown.
         public var fraction: Double? { total.map { Double(done) / Double(max($0, 1)) } }
 
         init(_ progress: prebake_progress) {
@@ -63,19 +67,19 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// Hears how far something has come.
+    /// A closure that receives progress. It is called on a thread of its own.
     public typealias OnProgress = @Sendable (Progress) -> Void
 
-    /// The files of a machine. They belong together, and stay in the store while this is there.
+    /// The files of an image: a machine, and a snapshot of that machine. They stay in the store for as long as this object exists.
     public final class Artifacts: @unchecked Sendable {
         private let handle: OpaquePointer
-        /// The machine.
+        /// The machine's file.
         public let machine: URL
-        /// How it stood once it had booted; `nil` if the image was not pre-baked.
+        /// The state of the machine once it has booted, or `nil` if the image was not pre-baked.
         public let snapshot: URL?
-        /// The reference in full.
+        /// The image's reference in full.
         public let reference: String
-        /// Names this version of the image for ever.
+        /// The digest of this version of the image.
         public let digest: String
 
         init(_ handle: OpaquePointer) {
@@ -89,15 +93,18 @@ public final class Prebake: @unchecked Sendable {
         deinit { prebake_artifacts_free(handle) }
     }
 
-    /// Makes sure that what `reference` names now is in the store, every byte of it verified.
+    /// Fetches and verifies the image that `reference` names now, unless it is in the store already.
     ///
-    /// It asks the registry, which is one small question if nothing has changed; if the registry cannot be reached, what was pulled before is
-    /// returned. Cancelling the task gives up the download and keeps what has come; the next call goes on from there.
+    /// If nothing has changed, this costs one small request. If the registry cannot be reached, the version that was pulled last is returned. When the task is
+    /// cancelled, the download stops; the next call resumes it.
     ///
     /// - Parameters:
-    ///   - offline: Asks no registry.
-    ///   - verifyKey: A public key (PEM) that must have signed the image.
-    ///   - onProgress: Called several times a second at most, on a thread of prebake's.
+    ///   - reference: The image's reference.
+    ///   - offline: Whether to use the store alone, without asking the registry.
+    ///   - verifyKey: A public key in PEM format that must have signed the image.
+    ///   - onProgress: Receives progress, at most several times a second.
+    /// - Returns: The image's files.
+    /// - Throws: ``PrebakeError``, or `CancellationError` if the task is cancelled.
     public func ensure(
         _ reference: String, offline: Bool = false, verifyKey: String? = nil,
         onProgress: OnProgress? = nil
@@ -126,10 +133,13 @@ public final class Prebake: @unchecked Sendable {
     public struct Image: Sendable, Hashable {
         public let reference: String
         public let digest: String
-        /// The processor of its native code, or `wasm`.
+        /// The processor that the machine was compiled for, or `wasm`.
         public let target: String
+        /// The size of the machine's file.
         public let machineBytes: UInt64
+        /// The size of the snapshot, or `nil` if there is none.
         public let snapshotBytes: UInt64?
+        /// When the image was pulled.
         public let pulled: Date
 
         init(_ image: prebake_image) {
@@ -142,7 +152,7 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// The images in the store, by reference.
+    /// Returns the images in the store, sorted by reference.
     public func images() async throws -> [Image] {
         try await blocking {
             let found = Box<[Image]>([])
@@ -153,15 +163,18 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// What was done in a machine, and is kept.
+    /// A session in the store.
     public struct Session: Sendable, Hashable {
         public let name: String
-        /// The reference, or the file, that it is of.
+        /// The reference or file that the session was started from.
         public let subject: String
+        /// When the session was started.
         public let began: Date
-        /// `nil` if it was never saved.
+        /// When the session was last saved, or `nil` if it never was.
         public let saved: Date?
+        /// The size of what was saved.
         public let bytes: UInt64
+        /// Whether a machine is using the session now.
         public let isRunning: Bool
 
         init(_ session: prebake_session) {
@@ -174,7 +187,7 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// The sessions, by name.
+    /// Returns all sessions, sorted by name.
     public func sessions() async throws -> [Session] {
         try await blocking {
             let found = Box<[Session]>([])
@@ -185,20 +198,24 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// Ends a session for good.
+    /// Deletes a session and everything saved in it.
     public func removeSession(named name: String) async throws {
         _ = try await blocking { try PrebakeError.check { prebake_session_remove(self.handle, name, $0) } }
     }
 
-    /// What was removed from the store.
+    /// The result of pruning the store.
     public struct Pruned: Sendable, Hashable {
+        /// How many files were removed.
         public let files: UInt64
+        /// How many bytes they had.
         public let bytes: UInt64
-        /// Files that were not removed, since they are in use.
+        /// How many files were left because they are in use.
         public let inUse: UInt64
     }
 
-    /// Forgets the image of `reference`, if one is given, and removes every file that no other image, no session and no machine needs.
+    /// Removes all files that no image, session or machine needs.
+    ///
+    /// - Parameter reference: An image to remove first.
     @discardableResult
     public func prune(forgetting reference: String? = nil) async throws -> Pruned {
         try await blocking {
@@ -210,9 +227,11 @@ public final class Prebake: @unchecked Sendable {
         }
     }
 
-    /// Starts a machine. What it has to fetch or to boot happens while it runs: see ``Machine/progress``.
+    /// Starts a machine and returns at once, while the image is fetched and restored.
     ///
-    /// Throws if the specification cannot be; what fails later is in ``Machine/end``.
+    /// Follow ``Machine/progress`` to see how far that is. If it fails, ``Machine/end`` throws the reason.
+    ///
+    /// - Throws: ``PrebakeError`` if the specification is invalid.
     public func start(_ specification: Machine.Specification) throws -> Machine {
         try Machine(self, specification)
     }

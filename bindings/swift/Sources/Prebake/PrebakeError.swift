@@ -1,30 +1,31 @@
 import CPrebake
 
-/// Why prebake could not do something. What was cancelled throws a `CancellationError` instead.
+/// An error of prebake. Calls that are cancelled throw `CancellationError` instead.
 public struct PrebakeError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// What programs decide by.
+    /// The reasons that programs usually tell apart.
     public enum Reason: Sendable {
-        /// The registry cannot be reached or does not work, and nothing was pulled before.
+        /// The registry cannot be reached or does not work, and the image was never pulled.
         case unreachable
-        /// The registry wants to know who asks.
+        /// The registry refuses access without credentials, or with these.
         case unauthorized
-        /// The image is neither in the store nor in the registry, or there is no such file.
+        /// The image is neither in the store nor in the registry, or a file does not exist.
         case notFound
-        /// The session is held by another machine.
+        /// Another machine is using the session.
         case sessionInUse
         /// The machine has ended.
         case machineEnded
-        /// There is no room left.
+        /// The disk is full.
         case diskFull
-        /// Something else: see ``PrebakeError/kind``.
+        /// Another reason; see ``PrebakeError/kind``.
         case other
     }
 
-    /// A stable name of what went wrong.
+    /// A stable name of the problem, the same as in the output of `prebake --json`.
     public let kind: String
-    /// What was found, what was wanted, and what to do, for a person.
+    /// A message for the user: what was found, what was expected, and what to do.
     public let description: String
 
+    /// The reason, for programs to decide by.
     public var reason: Reason {
         switch kind {
         case "registry-unreachable", "registry-cut-off", "registry-busy", "registry-failed": .unreachable

@@ -1,41 +1,50 @@
 import Foundation
 
 extension Machine {
-    /// What a machine is to be. What is left out is as `prebake run` has it.
+    /// Describes a machine to start. Defaults are those of `prebake run`.
     public struct Specification: Sendable, Hashable, Encodable {
-        /// A reference. Without it, and without files, what `session` is of.
+        /// The image's reference. Without an image and without files, the machine is the one that `session` was started from.
         public var image: String?
-        /// A machine's file, in place of an image.
+        /// A machine's file, instead of an image.
         public var machine: URL?
-        /// A snapshot's file, of that machine or without one.
+        /// A snapshot's file, with or without its machine.
         public var snapshot: URL?
-        /// The session that it is saved in, and that it goes on with if it was saved before. Without one, an image on a terminal has one of its own.
+        /// The session that the machine is saved in. If it was saved before, the machine resumes there. With `nil`, an image on a terminal gets a session of its own.
         public var session: String?
-        /// Nothing is saved.
+        /// Whether to start without a session, so that nothing is saved.
         public var isFresh = false
-        /// The program's terminal; without one, it has three streams, byte for byte.
+        /// The program's terminal. With `nil`, the program has byte-exact standard streams instead.
         public var terminal: Terminal?
-        /// Where WebAssembly cannot be run as native code, as on iOS, the native engine is the one that works.
+        /// The engine that runs the machine. With `nil`, prebake chooses.
         public var engine: Engine?
-        /// Memory in MiB.
+        /// The guest's memory in MiB, if not the image's own.
         public var memory: Int?
-        /// No registry is asked.
+        /// Whether to use the store alone, without asking the registry.
         public var isOffline = false
-        /// A public key (PEM) that must have signed the image.
+        /// A public key in PEM format that must have signed the image.
         public var verifyKey: String?
+        /// Environment variables of the program.
         public var environment: [String: String] = [:]
+        /// Directories and files of this host.
         public var volumes: [Volume] = []
+        /// The program's working directory, as an absolute path in the guest.
         public var workingDirectory: String?
+        /// The user that the program runs as.
         public var user: String?
+        /// The guest's host name.
         public var hostname: String?
-        /// The program, in place of the image's.
+        /// The program, instead of the image's entrypoint.
         public var entrypoint: String?
+        /// The program's arguments, instead of the image's.
         public var arguments: [String] = []
+        /// The guest's network. With `nil`, the guest can connect to other hosts, but not to this one.
         public var network: Network?
 
+        /// A terminal.
         public struct Terminal: Sendable, Hashable, Encodable {
             public var columns: UInt16
             public var rows: UInt16
+            /// The value of `TERM`.
             public var name: String
 
             public init(columns: UInt16 = 80, rows: UInt16 = 24, name: String = "xterm-256color") {
@@ -45,16 +54,21 @@ extension Machine {
             }
         }
 
+        /// An engine that runs machines.
         public enum Engine: String, Sendable, Encodable {
-            case native, wamr
+            /// The emulator that is part of the library. It needs no executable memory, which iOS does not allow.
+            case native
+            /// WAMR, which runs the machine's compiled code.
+            case wamr
         }
 
-        /// A directory or file of this host at a path in the guest.
+        /// Makes a directory or file of this host available in the guest.
         public struct Volume: Sendable, Hashable {
             public var host: URL
+            /// An absolute path in the guest.
             public var guest: String
             public var isReadOnly: Bool
-            /// Bytes that the guest may add, if that is bounded.
+            /// How many bytes the guest may add at most, or `nil` for no limit.
             public var size: UInt64?
 
             public init(host: URL, guest: String, isReadOnly: Bool = false, size: UInt64? = nil) {
@@ -65,16 +79,18 @@ extension Machine {
             }
         }
 
+        /// The network of a guest.
         public struct Network: Sendable, Hashable, Encodable {
-            /// The guest has none.
+            /// Whether the guest has no network.
             public var none = false
+            /// Ports of this host that are forwarded to the guest.
             public var published: [Port] = []
-            /// Resolvers in place of this host's.
+            /// Addresses of name servers to use instead of this host's.
             public var dns: [String] = []
-            /// Names that the guest finds, with their IPv4 addresses; `host-gateway` is this host.
+            /// Host names for the guest, with their IPv4 addresses; `host-gateway` stands for this host.
             public var names: [String: String] = [:]
 
-            /// A port of this host's loopback interface that leads to one of the guest.
+            /// Forwards a port of this host's loopback interface to a port of the guest.
             public struct Port: Sendable, Hashable, Encodable {
                 public var host: UInt16
                 public var guest: UInt16
@@ -95,14 +111,14 @@ extension Machine {
             }
         }
 
-        /// An image, with or without a terminal; in a session, or in none.
+        /// Describes a machine from an image.
         public init(image: String, session: String? = nil, terminal: Terminal? = nil) {
             self.image = image
             self.session = session
             self.terminal = terminal
         }
 
-        /// Files: a machine, a snapshot, or both.
+        /// Describes a machine from files: a machine, a snapshot, or both.
         public init(machine: URL? = nil, snapshot: URL?, session: String? = nil, terminal: Terminal? = nil) {
             self.machine = machine
             self.snapshot = snapshot
@@ -110,7 +126,7 @@ extension Machine {
             self.terminal = terminal
         }
 
-        /// What a session is of.
+        /// Describes the machine that a session was started from.
         public init(session: String, terminal: Terminal? = nil) {
             self.session = session
             self.terminal = terminal

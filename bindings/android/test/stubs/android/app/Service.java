@@ -14,6 +14,9 @@ public abstract class Service extends Context implements ComponentCallbacks2 {
 
     public final List<String> testCalls = new java.util.concurrent.CopyOnWriteArrayList<>();
 
+    /** As the system does while the app is hidden. */
+    public boolean testRefusesForeground;
+
     public abstract IBinder onBind(Intent intent);
 
     public int onStartCommand(Intent intent, int flags, int startId) {
@@ -28,11 +31,16 @@ public abstract class Service extends Context implements ComponentCallbacks2 {
     public void onDestroy() {}
 
     public final void startForeground(int id, Notification notification) {
-        testCalls.add("startForeground");
+        note("startForeground");
     }
 
     public final void startForeground(int id, Notification notification, int type) {
-        testCalls.add("startForeground " + type);
+        note("startForeground " + type);
+    }
+
+    private void note(String call) {
+        if (testRefusesForeground) throw new IllegalStateException(call + " is not allowed");
+        testCalls.add(call);
     }
 
     public final void stopForeground(int flags) {

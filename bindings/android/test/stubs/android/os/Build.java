@@ -1,6 +1,8 @@
 package android.os;
 
 public class Build {
+    public static final String[] SUPPORTED_ABIS = {"arm64-v8a"};
+
     public static class VERSION {
         public static int SDK_INT = 35;
     }

@@ -1,6 +1,7 @@
 package dev.prebake.registry
 
 import dev.prebake.vm.Prebake
+import dev.prebake.vm.PrebakeException
 import dev.prebake.vm.Progress
 import java.io.File
 import kotlinx.coroutines.channels.awaitClose
@@ -9,13 +10,14 @@ import kotlinx.coroutines.flow.callbackFlow
 import kotlinx.coroutines.launch
 
 /**
- * The files of a machine. They belong together: a snapshot is of this machine and of no other.
+ * The files of an image: a machine, and a snapshot of that machine.
  *
- * @property wasmFile the machine, `alpine.aot`.
- * @property snapshotFile how it stood once it had booted, `alpine.snap`; `null` if the image was not pre-baked. Such a machine boots once, when it is first
- * started, and is saved then.
- * @property digest names this version of the image for ever.
- * @property isUpdate the tag names another version than before: sessions of the one before are kept.
+ * @property wasmFile the machine, for example `alpine.aot`.
+ * @property snapshotFile the state of the machine once it has booted, for example `alpine.snap`, or `null` if the image was not pre-baked. Such a machine boots when
+ * it is first started, and is saved then.
+ * @property reference the image's reference in full.
+ * @property digest the digest of this version of the image.
+ * @property isUpdate `true` if the tag named another version before. Sessions of that version are kept.
  */
 data class VmArtifacts(
     val wasmFile: File,
@@ -25,20 +27,27 @@ data class VmArtifacts(
     val isUpdate: Boolean,
 )
 
-/** What [WasmArtifactProvider.ensureWithProgress] emits. */
+/** An element of [WasmArtifactProvider.ensureWithProgress]. */
 sealed interface Download {
+    /** The image is being fetched. */
     data class Running(val progress: Progress) : Download
 
+    /** The image is in the store. */
     data class Done(val artifacts: VmArtifacts) : Download
 }
 
-/** Machines out of an OCI registry. */
+/** Fetches machines from OCI registries. */
 class WasmArtifactProvider(private val prebake: Prebake) {
     /**
-     * Makes sure that what [imageRef] names now is here, every byte of it verified. Asks the registry, which is one small question if nothing has changed; if
-     * the registry cannot be reached, what was pulled before is returned. Cancelling keeps what has come so far, and the next call goes on from there.
+     * Fetches and verifies the image that [imageRef] names now, unless it is in the store already, and returns its files.
      *
-     * @throws dev.prebake.vm.PrebakeException by its kind, for example [dev.prebake.vm.PrebakeException.Unreachable].
+     * If nothing has changed, this costs one small request. If the registry cannot be reached, the version that was pulled last is returned. If the coroutine is
+     * cancelled, the download stops; the next call resumes it.
+     *
+     * @param onProgress receives progress on an internal thread and must return quickly.
+     * @throws PrebakeException.NotFound if there is no such image.
+     * @throws PrebakeException.Unreachable if the registry cannot be reached and the image was never pulled.
+     * @throws PrebakeException.Unauthorized if the registry refuses access.
      */
     suspend fun ensure(imageRef: String, onProgress: ((Progress) -> Unit)? = null): VmArtifacts {
         val before = prebake.images().associate { it.reference to it.digest }
@@ -47,7 +56,7 @@ class WasmArtifactProvider(private val prebake: Prebake) {
         return VmArtifacts(found.machine, found.snapshot, found.reference, found.digest, known != null && known != found.digest)
     }
 
-    /** The same as a flow, which ends with [Download.Done]. */
+    /** Does the same as [ensure] when it is collected: emits progress, and [Download.Done] at the end. */
     fun ensureWithProgress(imageRef: String): Flow<Download> = callbackFlow {
         launch {
             val artifacts = ensure(imageRef) { trySend(Download.Running(it)) }
@@ -57,10 +66,10 @@ class WasmArtifactProvider(private val prebake: Prebake) {
         awaitClose()
     }
 
-    /** What was pulled before, without asking the registry; `null` if it was not. */
+    /** Returns the version that was pulled last, without asking the registry, or `null` if the image was never pulled. */
     suspend fun cached(imageRef: String): VmArtifacts? = try {
         prebake.ensure(imageRef, offline = true).let { VmArtifacts(it.machine, it.snapshot, it.reference, it.digest, isUpdate = false) }
-    } catch (_: dev.prebake.vm.PrebakeException.NotFound) {
+    } catch (_: PrebakeException.NotFound) {
         null
     }
 }

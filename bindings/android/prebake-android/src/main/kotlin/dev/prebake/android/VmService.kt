@@ -12,9 +12,12 @@ import android.os.Binder
 import android.os.Build
 import android.os.IBinder
 import dev.prebake.vm.Prebake
+import dev.prebake.vm.PrebakeException
 import dev.prebake.vm.VmSession
 import dev.prebake.vm.VmSpec
 import java.io.File
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
@@ -27,28 +30,34 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeoutOrNull
 
 /**
- * A machine as a foreground service: restored when it starts, saved when the app goes.
+ * A foreground service that runs a machine.
  *
- * Start it with [start], bind to it for a terminal ([VmBinder]). It saves itself when the user swipes the app away, when the system is short of memory, and
- * every few minutes; if it is killed all the same, it goes on where it was saved last. Each start draws a new seed for the guest from `SecureRandom`.
+ * Start it with [start], and bind to it to show a terminal ([VmBinder]). The service restores the machine when it starts, and saves it when the user swipes the
+ * app away, when memory is short, and every few minutes. If the system kills it without warning, the machine resumes from its last save. Each start gives the
+ * guest's random generator a new seed from `SecureRandom`.
  *
- * A subclass may choose the machine ([spec]), the notification ([notification]) and the place of the program ([launch]).
+ * Subclasses can change the machine ([spec]), the notification ([notification]) and how the program is started ([launch]).
  */
 open class VmService : Service() {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
     private val sessions = MutableStateFlow<VmSession?>(null)
 
-    /** What a bound activity gets. */
+    /** Gives a bound activity access to the machine. */
     inner class VmBinder : Binder() {
-        /** The machine; `null` until the service was started. One that has ended stays, so that a screen can show how. */
+        /** The machine, or `null` until the service is started. After its end it stays available, so that a screen can show why it ended. */
         val session: StateFlow<VmSession?> = sessions.asStateFlow()
     }
 
     override fun onBind(intent: Intent?): IBinder = VmBinder()
 
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
-        goToForeground()
-        if (sessions.value?.state?.value?.isFinal != false) {
+        val isIdle = sessions.value?.state?.value?.isFinal != false
+        if (!goToForeground() && isIdle) {
+            // A machine that starts here would be killed soon. It is started again once the user comes back to the app.
+            stopSelf(startId)
+            return START_NOT_STICKY
+        }
+        if (isIdle) {
             val image = intent?.getStringExtra(EXTRA_IMAGE)
             if (image == null) {
                 stopSelf()
@@ -56,7 +65,7 @@ open class VmService : Service() {
             }
             begin(image, startId)
         }
-        // After a kill the system starts it again with the same image, and the session goes on.
+        // After a kill the system starts the service again with the same image, which resumes the session.
         return START_REDELIVER_INTENT
     }
 
@@ -70,25 +79,34 @@ open class VmService : Service() {
         }
     }
 
-    /** The machine for [image]. */
+    /** Returns the machine for [image]. */
     protected open fun spec(image: String): VmSpec = VmSpec(VmSpec.Source.Image(image))
 
-    /** Starts the program: it is in the app's native libraries, the one place from which Android lets an app start programs. */
+    /**
+     * Starts the program, which is among the app's native libraries: Android lets apps start programs from nowhere else.
+     *
+     * @throws PrebakeException.ProcessDied if it cannot be started.
+     */
     protected open fun launch(): Prebake {
+        val program = File(applicationInfo.nativeLibraryDir, "libprebake.so")
+        if (!program.exists()) {
+            val problem = "$program is missing; set packaging.jniLibs.useLegacyPackaging = true in the app's build file, and package it for ${Build.SUPPORTED_ABIS[0]}"
+            throw PrebakeException.ProcessDied(problem)
+        }
         val roots = CERTIFICATES.map(::File).firstOrNull(File::isDirectory)
         val environment = roots?.let { mapOf("SSL_CERT_DIR" to it.path) }.orEmpty()
         return Prebake.start(
-            executable = File(applicationInfo.nativeLibraryDir, "libprebake.so"),
-            // Snapshots hold what the user typed and saw: they are not for a backup in the cloud.
+            executable = program,
+            // Snapshots contain what the user typed and saw, which does not belong in a cloud backup.
             home = File(noBackupFilesDir, "prebake"),
             environment = environment,
         )
     }
 
-    /** How long the main thread may wait until the machine is saved. After some five seconds the system takes the app for hung. */
-    protected open val saveMillis: Long get() = 4_000
+    /** How long the main thread waits for the machine to be saved. After about five seconds the system reports that the app is not responding. */
+    protected open val saveTimeout: Duration get() = 4.seconds
 
-    /** The user has swiped the app away. The process may be gone as soon as this returns. */
+    /** Saves the machine, since the user has swiped the app away and its process may be killed as soon as this returns. */
     override fun onTaskRemoved(rootIntent: Intent?) {
         saveAndEnd()
         stopForeground(STOP_FOREGROUND_REMOVE)
@@ -110,19 +128,25 @@ open class VmService : Service() {
 
     private fun saveAndEnd() {
         val session = sessions.value ?: return
-        // What is not saved by then its process still saves, if it is let.
-        runBlocking { withTimeoutOrNull(saveMillis) { session.stop() } }
+        // If that takes longer, the machine's process still saves it, unless the system kills that, too.
+        runBlocking { withTimeoutOrNull(saveTimeout) { session.stop() } }
         session.close()
     }
 
-    private fun goToForeground() {
+    /** Returns whether the system allows it. From Android 12 on it may not, if it starts the service again while the app is hidden. */
+    private fun goToForeground(): Boolean = try {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
             startForeground(NOTIFICATION, notification(), ServiceInfo.FOREGROUND_SERVICE_TYPE_SPECIAL_USE)
         } else {
             startForeground(NOTIFICATION, notification())
         }
+        true
+    } catch (_: IllegalStateException) {
+        // ForegroundServiceStartNotAllowedException, which Android has had since 12.
+        false
     }
 
+    /** Returns the notification that is shown while the machine runs. */
     protected open fun notification(): Notification {
         val channel = NotificationChannel(CHANNEL, "Machines", NotificationManager.IMPORTANCE_LOW)
         (getSystemService(Context.NOTIFICATION_SERVICE) as NotificationManager).createNotificationChannel(channel)
@@ -134,12 +158,17 @@ open class VmService : Service() {
     }
 
     companion object {
+        /** The reference of the image, an extra of the intent that starts the service. */
         const val EXTRA_IMAGE = "dev.prebake.IMAGE"
         private const val CHANNEL = "prebake"
         private const val NOTIFICATION = 1
         private val CERTIFICATES = listOf("/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts")
 
-        /** Starts the machine of [image], or leaves it running. */
+        /**
+         * Starts the machine of [image], unless it is running already. Call it while the app is visible.
+         *
+         * @throws IllegalStateException from Android 12 on, if the app is in the background.
+         */
         fun start(context: Context, image: String, service: Class<out VmService> = VmService::class.java) {
             context.startForegroundService(Intent(context, service).putExtra(EXTRA_IMAGE, image))
         }

@@ -12,6 +12,8 @@ import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicLong
 import kotlin.concurrent.thread
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 import kotlinx.coroutines.CancellationException
@@ -26,9 +28,10 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
 
 /**
- * A process of `prebake serve`, and its protocol. One process runs any number of machines; if it dies, this program does not.
+ * A `prebake serve` process, which fetches images and runs machines.
  *
- * [close] ends it as a program that goes away does: sessions are saved, machines end.
+ * [start] starts the process. One process can run many machines. If it crashes or is killed, pending and later calls throw [PrebakeException.ProcessDied], and
+ * sessions can be resumed by a new process. [close] saves all sessions and ends the process.
  */
 class Prebake private constructor(private val process: Process, private val resolver: Resolver?) : Closeable {
     private val input = DataOutputStream(process.outputStream.buffered())
@@ -46,23 +49,29 @@ class Prebake private constructor(private val process: Process, private val reso
         val answer = CompletableDeferred<Map<*, *>>()
     }
 
-    /** What the user may want to know, in words. It is called by a thread of this class, and must not wait. */
+    /** Receives messages for the user. It is called on an internal thread and must return quickly. */
     @Volatile var onNotice: (String) -> Unit = {}
 
-    /** The version of prebake. */
+    /** Returns the version of prebake. */
     suspend fun version(): String = ready.await()
 
-    /** Whether the process still runs. */
+    /** `true` while the process is running. */
     val isAlive: Boolean get() = process.isAlive
 
-    /** The number of the process, where this Java tells it. */
-    val pid: Long get() = process.toString().substringAfter("pid=").takeWhile(Char::isDigit).toLongOrNull() ?: -1
+    /** The process ID, or `null` if this version of Java or Android does not tell. */
+    val pid: Long? get() = process.toString().substringAfter("pid=").takeWhile(Char::isDigit).toLongOrNull()
 
     /**
-     * Makes sure that what [reference] names is in the store, and keeps it there while this process lives. Asks the registry what it names now. Cancelling
-     * the coroutine gives it up; what was fetched so far is kept, and the next call goes on from there.
+     * Fetches the image that [reference] names now, unless it is in the store already, and returns its files. They stay in the store while this process runs.
      *
-     * @param onProgress is called by a thread of this class, and must not wait. What it throws ends the call.
+     * If the registry cannot be reached, the version that was pulled last is returned. If the coroutine is cancelled, the download stops; the next call resumes it.
+     *
+     * @param offline uses the store alone, without asking the registry.
+     * @param verifyKey a public key in PEM format that must have signed the image.
+     * @param onProgress receives progress on an internal thread and must return quickly. If it throws, `ensure` throws the same.
+     * @throws PrebakeException.NotFound if there is no such image.
+     * @throws PrebakeException.Unreachable if the registry cannot be reached and the image was never pulled.
+     * @throws PrebakeException.Unauthorized if the registry refuses access.
      */
     suspend fun ensure(
         reference: String,
@@ -78,22 +87,32 @@ class Prebake private constructor(private val process: Process, private val reso
         return Artifacts.of(call("ensure", parameters, onProgress))
     }
 
+    /** Returns the images in the store. */
     suspend fun images(): List<Image> = call("images").list("images").map { Image.of(it.obj()) }
 
+    /** Returns all sessions. */
     suspend fun sessions(): List<SavedSession> = call("sessions").list("sessions").map { SavedSession.of(it.obj()) }
 
-    /** Ends a session for good. */
+    /**
+     * Deletes a session and everything saved in it.
+     *
+     * @throws PrebakeException.SessionInUse if a machine is using it.
+     */
     suspend fun removeSession(name: String) {
         call("remove-session", mapOf("name" to name))
     }
 
-    /** Forgets [references], and removes the files that nothing else needs. */
+    /** Removes the images named by [references], and all files that no image, session or machine needs. */
     suspend fun prune(references: List<String> = emptyList()): Pruned = call("prune", mapOf("references" to references)).let {
         Pruned(it.long("files") ?: 0, it.long("bytes") ?: 0, it.long("in_use") ?: 0)
     }
 
     /**
-     * Starts a machine, with a seed drawn by this program for this start alone. What fails later, say because there is no such image, [Vm.await] throws.
+     * Starts a machine and returns at once, while the image is fetched and restored. If that fails, [Vm.await] throws the reason.
+     *
+     * Each start gives the guest's random generator a new seed from [SecureRandom].
+     *
+     * @throws PrebakeException if [spec] is invalid.
      */
     suspend fun start(spec: VmSpec): Vm {
         val vm = Vm(this, last.incrementAndGet())
@@ -113,26 +132,26 @@ class Prebake private constructor(private val process: Process, private val reso
         return vm
     }
 
-    /** Ends the process: what is in sessions is saved. Returns when it is gone, or kills it after [timeoutSeconds]. */
-    fun close(timeoutSeconds: Long) {
+    /** Saves all sessions, ends all machines and the process, and waits for that. After [timeout] the process is killed. */
+    fun close(timeout: Duration) {
         // It may be gone already. Whoever writes to one that does not read has to be waited for.
         val closing = thread(name = "prebake-close", isDaemon = true) { runCatching { synchronized(input) { input.close() } } }
         machines.values.forEach { it.discardOutput() }
-        end(timeoutSeconds)
+        end(timeout)
         closing.join()
         reader.join()
     }
 
-    /** Waits until the process is gone, or kills it after [timeoutSeconds]. Returns its status. */
-    private fun end(timeoutSeconds: Long): Int {
-        if (!process.waitFor(timeoutSeconds, TimeUnit.SECONDS)) process.destroyForcibly()
+    /** Waits for the process, and kills it after [timeout]. Returns its exit status. */
+    private fun end(timeout: Duration): Int {
+        if (!process.waitFor(timeout.inWholeMilliseconds, TimeUnit.MILLISECONDS)) process.destroyForcibly()
         return process.waitFor()
     }
 
-    override fun close() = close(timeoutSeconds = 30)
+    /** Does the same with a timeout of 30 seconds. */
+    override fun close() = close(PATIENCE)
 
     internal suspend fun call(method: String, parameters: Map<String, Any?> = emptyMap(), progress: ((Progress) -> Unit)? = null): Map<*, *> {
-        ready.await()
         val id = last.incrementAndGet()
         val call = Call(progress)
         calls[id] = call
@@ -178,7 +197,7 @@ class Prebake private constructor(private val process: Process, private val reso
             cause = e
             process.destroy()
         }
-        val status = runCatching { end(PATIENCE_SECONDS) }.getOrNull()
+        val status = runCatching { end(PATIENCE) }.getOrNull()
         val died = PrebakeException.ProcessDied("prebake has ended${status?.let { " with status $it" }.orEmpty()}", cause)
         ready.completeExceptionally(died)
         calls.values.forEach { it.answer.completeExceptionally(died) }
@@ -226,23 +245,23 @@ class Prebake private constructor(private val process: Process, private val reso
         PrebakeException.of(error["data"].obj().text("kind") ?: error.text("kind") ?: "unknown", error.text("message").orEmpty())
 
     private fun ending(json: Map<*, *>): Result<Ended> {
-        val how = when (json.text("ending")) {
-            "exited" -> Ended.How.Exited((json.long("status") ?: 0).toInt())
-            "stopped" -> Ended.How.Stopped
-            "signalled" -> Ended.How.Signalled((json.long("signal") ?: 0).toInt())
+        val cause = when (json.text("ending")) {
+            "exited" -> Ended.Cause.Exited((json.long("status") ?: 0).toInt())
+            "stopped" -> Ended.Cause.Stopped
+            "signalled" -> Ended.Cause.Signalled((json.long("signal") ?: 0).toInt())
             else -> return Result.failure(failure(json["error"].obj()))
         }
         val saved = (json["saved"] as? Map<*, *>)?.let(Checkpoint::of)
-        return Result.success(Ended(how, saved, json.double("restore_ms"), json.double("first_output_ms")))
+        return Result.success(Ended(cause, saved, json.double("restore_ms")?.milliseconds, json.double("first_output_ms")?.milliseconds))
     }
 
-    /** Looks up names of hosts for prebake and its guests, where they cannot. */
+    /** Looks up host names for prebake and its guests. */
     fun interface Resolver {
-        /** The addresses of [name]; none if there is no such name. It may block. */
+        /** Returns the addresses of [name], or an empty list if there is no such name. It may block. */
         fun resolve(name: String): List<InetAddress>
 
         companion object {
-            /** Java's own, which is Android's. */
+            /** The resolver of Java, which on Android is the system's. */
             val System = Resolver { name ->
                 try {
                     InetAddress.getAllByName(name).toList()
@@ -254,18 +273,20 @@ class Prebake private constructor(private val process: Process, private val reso
     }
 
     companion object {
-        /** Seconds that a process has to end, once it has closed its output or has been told to end. */
-        private const val PATIENCE_SECONDS = 30L
+        /** The time that a process has to end, once it has closed its output or its input was closed. */
+        private val PATIENCE = 30.seconds
         private const val LOOKUPS = 128
         /** Nobody waits for one that takes longer. */
         private val LOOKUP = 15.seconds
 
         /**
-         * Starts the program at [executable], with everything that it writes below [home].
+         * Starts the program [executable].
          *
-         * @param resolver looks up names of hosts, or `null` if the program can do that itself, as it can on a desktop.
-         * @param environment further variables, for example `PREBAKE_MACHINE`.
-         * @param wrapper a command to start the program with, for tests.
+         * @param home the directory for images, sessions and everything else that prebake writes.
+         * @param resolver looks up host names. With `null` the program does that itself, which works on a desktop but not on Android.
+         * @param environment additional environment variables, for example `PREBAKE_MACHINE`.
+         * @param wrapper a command that starts the program, for tests.
+         * @throws PrebakeException.ProcessDied if the program cannot be started.
          */
         fun start(
             executable: File,

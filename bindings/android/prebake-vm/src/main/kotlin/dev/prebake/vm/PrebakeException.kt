@@ -1,30 +1,30 @@
 package dev.prebake.vm
 
 /**
- * Why prebake could not do something.
+ * Thrown when prebake cannot do something. The message tells the user what was found, what was expected and what to do.
  *
- * @property kind a stable name, the same that `prebake --json` has.
+ * @property kind a stable name of the problem, the same as in the output of `prebake --json`.
  */
 open class PrebakeException(val kind: String, message: String, cause: Throwable? = null) : Exception(message, cause) {
-    /** The registry cannot be reached or does not work, and nothing was pulled before. */
+    /** The registry cannot be reached or does not work, and the image was never pulled. */
     class Unreachable(kind: String, message: String) : PrebakeException(kind, message)
 
-    /** The registry wants to know who asks. */
+    /** The registry refuses access without credentials, or with these. */
     class Unauthorized(kind: String, message: String) : PrebakeException(kind, message)
 
-    /** The image is not in the store, and no registry was to be asked; or the registry does not have it. */
+    /** The image is neither in the store nor in the registry, or a file does not exist. */
     class NotFound(kind: String, message: String) : PrebakeException(kind, message)
 
-    /** The session is held by another machine. */
+    /** Another machine is using the session. */
     class SessionInUse(kind: String, message: String) : PrebakeException(kind, message)
 
     /** The machine has ended. */
     class MachineEnded(kind: String, message: String) : PrebakeException(kind, message)
 
-    /** There is no room left. */
+    /** The disk is full. */
     class DiskFull(kind: String, message: String) : PrebakeException(kind, message)
 
-    /** The process has ended: it was killed, has crashed, or cannot be started. */
+    /** The process of prebake was killed, has crashed, or cannot be started. */
     class ProcessDied(message: String, cause: Throwable? = null) : PrebakeException("process-died", message, cause)
 
     internal companion object {

@@ -8,7 +8,11 @@ import kotlinx.coroutines.flow.receiveAsFlow
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 
-/** A machine that runs. */
+/**
+ * A running machine. [Prebake.start] starts one.
+ *
+ * Its functions may be called from any coroutine.
+ */
 class Vm internal constructor(private val prebake: Prebake, internal val number: Long) {
     private val chunks = Channel<Output>(CHUNKS)
     private val end = CompletableDeferred<Ended>()
@@ -18,15 +22,20 @@ class Vm internal constructor(private val prebake: Prebake, internal val number:
     @Volatile private var ahead = 0L
 
     /**
-     * What the guest writes, in order, until it ends. It is for one collector, which must collect: what is not taken makes the guest wait, and with it
-     * the answers of this process.
+     * Everything the guest writes, in order, until the machine ends.
+     *
+     * Collect this flow once, and keep collecting: while output waits for its collector, the guest is suspended, and so are all other calls to the same [Prebake].
      */
     val output: Flow<Output> = chunks.receiveAsFlow()
 
-    /** Whether the machine has ended. */
+    /** `true` once the machine has ended. */
     val hasEnded: Boolean get() = end.isCompleted
 
-    /** Types [bytes], and returns when the guest is sure to have room for them. */
+    /**
+     * Sends [bytes] to the guest's standard input. Suspends while the guest has too much unread input. Does nothing once the machine has ended.
+     *
+     * @throws PrebakeException.ProcessDied if the process of prebake is gone.
+     */
     suspend fun write(bytes: ByteArray) = typing.withLock {
         var offset = 0
         while (offset < bytes.size) {
@@ -39,24 +48,47 @@ class Vm internal constructor(private val prebake: Prebake, internal val number:
         }
     }
 
+    /** Sends [text] as UTF-8. */
     suspend fun write(text: String) = write(text.toByteArray())
 
-    /** Ends the guest's input. A machine with a terminal takes it as its user going away: it is saved, and ends. */
+    /**
+     * Closes the guest's standard input.
+     *
+     * A machine with a terminal is saved and ends, as if its user had closed the window.
+     */
     suspend fun closeInput() = typing.withLock { prebake.sendBytes(number, ByteArray(0), 0, 0) }
 
+    /**
+     * Changes the size of the terminal.
+     *
+     * @throws PrebakeException.MachineEnded if the machine has ended.
+     */
     suspend fun resize(columns: Int, rows: Int) {
         prebake.call("resize", mapOf("machine" to number, "columns" to columns, "rows" to rows))
     }
 
-    /** Sends the signal with this number to the guest's program. */
+    /**
+     * Sends a signal to the guest's program, for example 15 for SIGTERM.
+     *
+     * @param signal a number from 1 to 64.
+     * @throws PrebakeException.MachineEnded if the machine has ended.
+     */
     suspend fun signal(signal: Int) {
         prebake.call("signal", mapOf("machine" to number, "number" to signal))
     }
 
-    /** Saves what the guest has done in its session, and lets it go on. Returns when that is on the disk. */
+    /**
+     * Saves the machine's state in its session while the machine keeps running. Returns once the state is on the disk.
+     *
+     * @throws PrebakeException.MachineEnded if the machine has ended.
+     */
     suspend fun checkpoint(): Checkpoint = Checkpoint.of(prebake.call("checkpoint", mapOf("machine" to number)))
 
-    /** Saves the machine if it is in a session, ends it, and returns how it ended. */
+    /**
+     * Ends the machine, after saving its state if it is in a session, and returns how it ended.
+     *
+     * @throws PrebakeException if the machine had failed.
+     */
     suspend fun stop(): Ended {
         try {
             prebake.call("stop", mapOf("machine" to number))
@@ -67,9 +99,9 @@ class Vm internal constructor(private val prebake: Prebake, internal val number:
     }
 
     /**
-     * Waits until the machine ends.
+     * Suspends until the machine ends.
      *
-     * @throws PrebakeException if it did not end by itself, nor because it was asked to.
+     * @throws PrebakeException if the machine could not be started, or failed.
      */
     suspend fun await(): Ended = end.await()
 
@@ -100,38 +132,5 @@ class Vm internal constructor(private val prebake: Prebake, internal val number:
         const val CHUNK = 32 shl 10
         /** Chunks of output that may wait for the collector. */
         const val CHUNKS = 64
-    }
-}
-
-/** What the guest wrote at once. */
-class Output(val stream: Stream, val bytes: ByteArray) {
-    enum class Stream { Stdout, Stderr }
-
-    override fun toString(): String = String(bytes)
-}
-
-/** A session that was saved. */
-data class Checkpoint(val session: String, val pages: Long, val bytes: Long, val milliseconds: Double) {
-    internal companion object {
-        fun of(json: Map<*, *>) = Checkpoint(
-            json.text("session").orEmpty(),
-            json.long("pages") ?: 0,
-            json.long("bytes") ?: 0,
-            json.double("milliseconds") ?: 0.0,
-        )
-    }
-}
-
-/** How a machine ended, and what was saved of it. */
-data class Ended(val how: How, val saved: Checkpoint?, val restoreMillis: Double?, val firstOutputMillis: Double?) {
-    sealed interface How {
-        /** Its program has exited. */
-        data class Exited(val status: Int) : How
-
-        /** It was stopped. */
-        data object Stopped : How
-
-        /** A signal ended it. */
-        data class Signalled(val signal: Int) : How
     }
 }

@@ -25,27 +25,34 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.selects.select
 
 /**
- * One machine, kept alive: it is fetched, restored, saved now and then, and restored where it was last saved if its process dies.
+ * A machine that outlives its process: it is fetched and restored, saved regularly, and restored from its last save if the process dies.
  *
- * @param launch starts the process that runs it.
- * @param checkpointEvery how often it is saved while something happens in it.
+ * It starts as soon as it is created.
+ *
+ * @param spec the machine.
+ * @param checkpointEvery how often the machine is saved while something happens in it.
+ * @param launch starts the process for the machine.
  */
 class VmSession(
     private val spec: VmSpec,
     private val checkpointEvery: Duration = 5.minutes,
     private val launch: () -> Prebake,
 ) : Closeable {
+    /** Where the machine is in its life. */
     sealed interface State {
-        /** It is being fetched, or restored. */
+        /** The image is being fetched, or the machine restored. */
         data class Preparing(val progress: Progress?) : State
 
+        /** The machine is running. */
         data object Running : State
 
-        data class Ended(val how: dev.prebake.vm.Ended) : State
+        /** The machine has ended. */
+        data class Ended(val end: dev.prebake.vm.Ended) : State
 
+        /** The machine could not be started, or its process died again and again. */
         data class Failed(val error: PrebakeException) : State
 
-        /** Nothing comes after it. */
+        /** `true` for [Ended] and [Failed], which no other state follows. */
         val isFinal: Boolean get() = this is Ended || this is Failed
     }
 
@@ -59,11 +66,13 @@ class VmSession(
     @Volatile private var size: VmSpec.Terminal? = spec.terminal
     private val stopping = CompletableDeferred<Unit>()
 
+    /** The current state. */
     val state: StateFlow<State> = states.asStateFlow()
 
     /**
-     * What the terminal shows: to a new collector what it showed last, then what comes. A collector that is slow makes the guest wait, except while it is
-     * being stopped: what is then not taken at once is left out.
+     * The output of the machine. A new collector first receives the latest output again, enough to fill a terminal.
+     *
+     * A slow collector suspends the guest. While the machine is being stopped, output that is not collected at once is dropped.
      */
     val output: SharedFlow<ByteArray> = shown.asSharedFlow()
 
@@ -140,13 +149,14 @@ class VmSession(
         }
     }
 
-    /** Types [bytes]. Waits until there is a machine to type at; if that dies meanwhile, what was typed is lost. */
+    /** Sends [bytes] to the guest's terminal. Suspends until the machine is running. Input is lost if the process dies before the guest reads it. */
     suspend fun write(bytes: ByteArray) {
         state.first { it !is State.Preparing }
         unlessEnded { vm?.write(bytes) }
         active = true
     }
 
+    /** Changes the size of the terminal, also of machines that are restored later. */
     suspend fun resize(columns: Int, rows: Int) {
         size = size?.copy(columns = columns, rows = rows)
         unlessEnded { vm?.resize(columns, rows) }
@@ -161,17 +171,17 @@ class VmSession(
         }
     }
 
-    /** Saves it now. `null` if there is nothing to save yet. */
+    /** Saves the machine now. Returns `null` if there is nothing to save yet. */
     suspend fun checkpoint(): Checkpoint? = try {
         vm?.checkpoint()
     } catch (e: PrebakeException) {
         if (e.kind in NOTHING_TO_SAVE) null else throw e
     }
 
-    /** Waits until it has ended or failed, and returns how. */
+    /** Suspends until the machine has ended or failed, and returns that state. */
     suspend fun await(): State = state.first { it.isFinal }
 
-    /** Saves and ends it. Returns once it is saved. */
+    /** Saves and ends the machine. Returns once it is saved. */
     suspend fun stop() {
         stopping.complete(Unit)
         val running = vm
@@ -180,12 +190,12 @@ class VmSession(
             unlessEnded { running.stop() }
         } else if (!state.value.isFinal) {
             job.cancelAndJoin()
-            states.update { if (it.isFinal) it else State.Ended(Ended(Ended.How.Stopped, null, null, null)) }
+            states.update { if (it.isFinal) it else State.Ended(Ended(Ended.Cause.Stopped, null, null, null)) }
         }
         await()
     }
 
-    /** Ends it, without waiting: its process saves what is not saved yet. */
+    /** Ends the machine without waiting. Its process saves it before it exits. */
     override fun close() {
         stopping.complete(Unit)
         scope.cancel()

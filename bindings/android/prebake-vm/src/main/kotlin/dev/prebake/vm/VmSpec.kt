@@ -2,15 +2,29 @@ package dev.prebake.vm
 
 import java.io.File
 
-/** What a machine is to be. Everything that is left out is as `prebake run` has it. */
+/**
+ * Describes a machine to start. Defaults are those of `prebake run`.
+ *
+ * @property source what to run.
+ * @property session the session that the machine is saved in. If it was saved before, the machine resumes there. With `null`, an image on a terminal gets a
+ * session of its own.
+ * @property fresh starts without a session: nothing is saved.
+ * @property terminal the program's terminal. With `null` the program has byte-exact standard streams instead.
+ * @property environment environment variables of the program.
+ * @property volumes directories and files of the host.
+ * @property workdir the program's working directory, as an absolute path in the guest.
+ * @property user the user that the program runs as.
+ * @property hostname the guest's host name.
+ * @property entrypoint replaces the image's entrypoint.
+ * @property arguments replace the image's arguments.
+ * @property network the guest's network. With `null` the guest can connect to other hosts, but not to this one.
+ * @property memory the guest's memory in MiB, if not the image's own.
+ * @property offline uses the store alone, without asking the registry.
+ */
 data class VmSpec(
-    /** What to run. */
     val source: Source,
-    /** The session that the machine is saved in, and that it goes on with if it was saved before. `null` lets prebake choose one for a shell of an image. */
     val session: String? = null,
-    /** Saves nothing. */
     val fresh: Boolean = false,
-    /** The program's terminal; without one, the program has three byte-exact streams. */
     val terminal: Terminal? = Terminal(),
     val environment: Map<String, String> = emptyMap(),
     val volumes: List<Volume> = emptyList(),
@@ -20,36 +34,47 @@ data class VmSpec(
     val entrypoint: String? = null,
     val arguments: List<String> = emptyList(),
     val network: Network? = null,
-    /** Memory in MiB, if not the image's own. */
     val memory: Int? = null,
-    /** Asks no registry. */
     val offline: Boolean = false,
 ) {
+    /** What a machine is made from. */
     sealed interface Source {
-        /** What a reference names. */
+        /** The image with this reference. */
         data class Image(val reference: String) : Source
 
-        /** Files: a machine, a snapshot, or both. */
+        /** A machine's file, a snapshot, or both. */
         data class Files(val machine: File?, val snapshot: File?) : Source
 
-        /** What [VmSpec.session] is of. */
+        /** Whatever [VmSpec.session] was started from. */
         data object Session : Source
     }
 
+    /** A terminal. [name] is the value of `TERM`. */
     data class Terminal(val columns: Int = 80, val rows: Int = 24, val name: String = "xterm-256color")
 
-    /** A directory or file of the host at a path in the guest. [size] bounds the bytes that the guest may add. */
+    /**
+     * Makes a directory or file of the host available in the guest.
+     *
+     * @property guest an absolute path.
+     * @property size how many bytes the guest may add at most, or `null` for no limit.
+     */
     data class Volume(val host: File, val guest: String, val readOnly: Boolean = false, val size: Long? = null)
 
+    /**
+     * The network of a guest.
+     *
+     * @property none leaves the guest without a network.
+     * @property published ports of this host that are forwarded to the guest.
+     * @property dns addresses of name servers to use instead of the app's resolver.
+     * @property names host names for the guest, with their IPv4 addresses.
+     */
     data class Network(
-        /** The guest has none. */
         val none: Boolean = false,
         val published: List<Port> = emptyList(),
-        /** Resolvers in place of the app's. */
         val dns: List<String> = emptyList(),
         val names: Map<String, String> = emptyMap(),
     ) {
-        /** A port of this host that leads to one of the guest; [host] 0 is any that is free. */
+        /** Forwards the port [host] of [address] to the port [guest]. With 0 for [host], any free port is used. */
         data class Port(val host: Int, val guest: Int, val udp: Boolean = false, val address: String = "127.0.0.1")
     }
 
