@@ -26,7 +26,9 @@ HOSTS := $(TARGET)/hosts
 WEB := $(TARGET)/web/site
 APPS := $(TARGET)/apps
 # prebake as one static file, which is what an app starts on Android.
-STATIC := $(TARGET)/static/aarch64-unknown-linux-musl/static/prebake
+STATIC_ARCHITECTURES := aarch64 x86_64
+static_program = $(TARGET)/static/$(1)-unknown-linux-musl/static/prebake
+STATIC := $(foreach architecture,$(STATIC_ARCHITECTURES),$(call static_program,$(architecture)))
 PREFIX ?= /usr/local
 WEB_PORT ?= 8080
 WEB_IMAGES ?= demo alpine python
@@ -82,7 +84,7 @@ help:
 	@echo 'make c-test  compile programs with it and run them'
 	@echo 'make swift-test  compile the Swift package with the Swift of a newer Debian (2.5 GB), and run what programs do; see docs/swift.md'
 	@echo 'make python-test  install the Python package, and run what programs do with it; see docs/python.md'
-	@echo 'make static  the program for aarch64 as one static file, for any Linux and for Android: $(STATIC)'
+	@echo 'make static  the program for aarch64 and x86_64 as one static file, for any Linux and for Android: $(STATIC)'
 	@echo 'make aarch64 the program for aarch64 Linux: $(TARGET)/aarch64/aarch64-unknown-linux-gnu/release/prebake'
 	@echo 'make machine the machine as a WebAssembly module, beside the program'
 	@echo 'make guest   kernel and root file system: $(GUEST); for container images, beside the program'
@@ -347,7 +349,7 @@ aarch64: packages
 # The same without a C library of the system, aligned for any size of pages.
 .PHONY: static
 static: packages
-	+@harness/static
+	+@harness/static $(STATIC_ARCHITECTURES)
 	@harness/static-check $(STATIC)
 
 # The Kotlin modules, as a Maven repository with the program; and what an app does with them.
@@ -368,9 +370,12 @@ apps-test: apps app-images registry
 	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) long $(PREBAKE)
 	@echo 'apps: the same with the program for aarch64, and pages of 16 KiB'
 	@rm -f $(APPS)/calls-*
-	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) short $(STATIC) \
+	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) short $(call static_program,aarch64) \
 	    qemu-aarch64-static -p 16384 -strace -D $(abspath $(APPS))/calls-%d
 	@bindings/android/test/calls bindings/android/calls $(APPS)/calls-*
+	@echo 'apps: the same with the program for x86_64, which any other system call would end'
+	@bindings/test/world $(PREBAKE) $(APPS)/images $(REGISTRY) bindings/android/test/run $(APPS) short $(call static_program,x86_64) \
+	    bindings/android/test/confined bindings/android/calls
 
 # The library for C, as it is installed, and what programs do with it.
 .PHONY: c c-header c-test swift-test

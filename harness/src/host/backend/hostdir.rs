@@ -360,13 +360,15 @@ fn timespec(time: Option<SetTime>) -> Timespec {
     }
 }
 
-fn timestamp(seconds: i64, nanoseconds: u64) -> Timestamp {
-    Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) }
+/// C libraries and kernels have different types for nanoseconds.
+fn timestamp(seconds: i64, nanoseconds: impl TryInto<u32>) -> Timestamp {
+    Timestamp { seconds, nanoseconds: nanoseconds.try_into().unwrap_or(0) }
 }
 
 /// A number that changes when the content does, for all that the host tells.
 fn content_version(stat: &Stat) -> u32 {
-    let words = [stat.st_mtime.cast_unsigned(), stat.st_mtime_nsec, stat.st_size.cast_unsigned()];
+    let modified = timestamp(stat.st_mtime, stat.st_mtime_nsec);
+    let words = [modified.seconds.cast_unsigned(), modified.nanoseconds.into(), stat.st_size.cast_unsigned()];
     let mixed = words.iter().fold(0u64, |hash, word| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
     (mixed >> 32) as u32
 }
