@@ -160,8 +160,8 @@ impl Handle {
         exec::run(ours, request, console, control)
     }
 
-    /// Saves what the guest has done, if it is in a session, and ends the machine. If that cannot be saved, the observer is told, and the machine runs on
-    /// until it is stopped again.
+    /// Saves what the guest has done, if it is in a session, and ends the machine. A machine that has not come in full from its registry is saved once it has;
+    /// one that is stopped again does not wait for that. If that cannot be saved, the observer is told, and the machine runs on until it is stopped again.
     pub fn stop(&self) {
         self.stopped.cancel();
         self.post(ControlCommand::Leave);

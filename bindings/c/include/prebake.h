@@ -271,7 +271,8 @@ bool prebake_vm_checkpoint(const struct prebake_vm *vm,
                            struct prebake_saved *saved,
                            struct prebake_error **error);
 
-// Saves the machine if it is in a session, and ends it. Returns at once: `on_end` hears when that is done, or `on_not_saved` that it runs on.
+// Saves the machine if it is in a session, and ends it. Returns at once: `on_end` hears when that is done, or `on_not_saved` that it runs on. If a part of its image
+// has yet to come, that comes first; a second stop does not wait for it.
 void prebake_vm_stop(const struct prebake_vm *vm);
 
 // Waits until the machine has ended and `on_end` has returned.

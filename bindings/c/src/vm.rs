@@ -285,7 +285,8 @@ pub unsafe extern "C" fn prebake_vm_checkpoint(vm: &Machine, saved: Option<&mut 
     unsafe { hand(done, false, error) }
 }
 
-/// Saves the machine if it is in a session, and ends it. Returns at once: `on_end` hears when that is done, or `on_not_saved` that it runs on.
+/// Saves the machine if it is in a session, and ends it. Returns at once: `on_end` hears when that is done, or `on_not_saved` that it runs on. If a part of its image
+/// has yet to come, that comes first; a second stop does not wait for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn prebake_vm_stop(vm: &Machine) {
     quietly(|| vm.handle.stop());

@@ -1,11 +1,12 @@
 //! A machine that runs while it is still on its way.
 
 use super::common::pty::Session;
+use super::common::serve::{Served, command};
 use super::common::{machine_folder, made, prebake, scratch};
 use super::files::files_below;
 use super::proxy::{Fault, HttpRequest, Proxy};
 use super::{World, document, get, paths, run, same, succeed, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -385,4 +386,31 @@ fn a_session_that_began_before_its_machine_had_come_is_saved() {
     session.wait_for("\r\nkept\r\n");
     session.type_in("\x01x");
     assert_eq!(session.end().code(), Some(0));
+}
+
+/// Neither the end of the program that started it nor a request to stop gives up what a session stands on.
+#[test]
+fn a_session_that_is_served_is_saved_once_its_machine_has_come() {
+    for is_stopped in [false, true] {
+        let user = User::behind(|_, _, _| Fault::Drip(64 << 10));
+        let serve = || Served::of(command(&user.home.path().join("store"), &[]).env("DOCKER_CONFIG", user.home.path()));
+        let spec = json!({ "image": user.reference(), "terminal": { "columns": 80, "rows": 24 } });
+        let start = json!({ "machine": 1, "spec": spec });
+        let mut served = serve();
+        served.call("start", start.clone());
+        served.wait_for_text(1, "# ");
+        served.ask_shell(1, "echo kept >/root/file; echo done", "done");
+        assert!(user.stored().is_empty(), "all of it has come: this shows nothing");
+        if is_stopped {
+            served.call("stop", json!({ "machine": 1 }));
+            assert_eq!(served.ended(1)["ending"], "stopped");
+        } else {
+            assert_eq!(served.leave().code(), Some(0));
+            let ended = served.ended(1);
+            assert!(ended["ending"] == "signalled" && ended["saved"]["pages"].as_u64() > Some(0), "{ended}");
+        }
+        let mut served = serve();
+        served.call("start", start);
+        served.ask_shell(1, "cat /root/file", "kept");
+    }
 }

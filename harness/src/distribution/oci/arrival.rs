@@ -449,7 +449,9 @@ impl Observer for Watcher {
         }
     }
 
+    /// Who stops a machine that runs says so to the machine, which may want the rest, for what is to be saved stands on it.
     fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed) || self.context.observer().is_cancelled()
+        let runs = self.state().runs.is_some();
+        self.is_cancelled.load(Ordering::Relaxed) || !runs && self.context.observer().is_cancelled()
     }
 }
