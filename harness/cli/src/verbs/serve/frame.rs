@@ -23,8 +23,12 @@ pub enum Frame {
 
 const MESSAGE: u8 = 0;
 const BYTES: u8 = 1;
+/// The length of all that follows.
+const LENGTH: usize = 4;
 /// Machine and stream, before the bytes.
 const PREFIX: usize = 5;
+/// Longest frame that more bytes are added to.
+const MAX_JOINED: usize = 64 << 10;
 
 /// Why what was read is no frame.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,19 @@ impl Frame {
         };
         let length = (1 + prefix.len() + bytes.len()) as u32;
         [&length.to_be_bytes()[..], &[kind], &prefix, bytes].concat()
+    }
+
+    /// Adds what a machine has written to a frame that has yet to travel, if that carries what the same stream wrote before. Whether it did.
+    pub fn join(travelling: &mut Vec<u8>, machine: u32, stream: u8, bytes: &[u8]) -> bool {
+        let [a, b, c, d] = machine.to_be_bytes();
+        let is_same = travelling.get(LENGTH..).is_some_and(|frame| frame.starts_with(&[BYTES, a, b, c, d, stream]));
+        if !is_same || travelling.len() + bytes.len() > MAX_JOINED {
+            return false;
+        }
+        travelling.extend_from_slice(bytes);
+        let length = (travelling.len() - LENGTH) as u32;
+        travelling[..LENGTH].copy_from_slice(&length.to_be_bytes());
+        true
     }
 
     /// The next frame of `stream`; nothing at its end.
@@ -116,6 +133,26 @@ mod tests {
                 prop_assert_eq!(&Frame::read(&mut stream).unwrap().unwrap(), frame);
             }
             prop_assert!(Frame::read(&mut stream).unwrap().is_none());
+        }
+
+        #[test]
+        fn joined_frames_carry_the_same_in_the_same_order(pieces in proptest::collection::vec((0..2_u32, 1..3_u8, 0..40_000_usize), 0..12)) {
+            let mut sent: Vec<Vec<u8>> = Vec::new();
+            let mut wanted = Vec::new();
+            for (number, (machine, stream, length)) in pieces.into_iter().enumerate() {
+                let bytes = vec![number as u8; length];
+                wanted.extend(bytes.iter().map(|byte| (machine, stream, *byte)));
+                if !sent.last_mut().is_some_and(|last| Frame::join(last, machine, stream, &bytes)) {
+                    sent.push(Frame::Bytes { machine, stream, bytes }.encode());
+                }
+            }
+            let travelled = sent.concat();
+            let (mut found, mut read) = (Vec::new(), &travelled[..]);
+            while let Some(Frame::Bytes { machine, stream, bytes }) = Frame::read(&mut read).unwrap() {
+                found.extend(bytes.iter().map(|byte| (machine, stream, *byte)));
+            }
+            prop_assert_eq!(found, wanted);
+            prop_assert!(sent.iter().all(|frame| frame.len() <= MAX_JOINED));
         }
 
         #[test]

@@ -144,7 +144,13 @@ impl Peer {
         while queue.bytes > MAX_OUTPUT && !queue.gone {
             queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        if !queue.gone {
+        if queue.gone {
+            return;
+        }
+        // A guest that writes line by line, to a reader that is slower, is not a frame for each line.
+        if queue.frames.back_mut().is_some_and(|last| Frame::join(last, machine, stream, bytes)) {
+            queue.bytes += bytes.len();
+        } else {
             self.push(&mut queue, &Frame::Bytes { machine, stream, bytes: bytes.to_vec() });
         }
     }

@@ -24,7 +24,6 @@ import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
-import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
 
 /**
@@ -189,7 +188,7 @@ class Prebake private constructor(private val process: Process, private val reso
             while (true) {
                 when (val frame = output.readFrame() ?: break) {
                     // What the machine writes waits for its collector, and so does everything behind it.
-                    is Frame.Bytes -> machines[frame.machine]?.let { vm -> runBlocking { vm.wrote(frame.stream, frame.bytes) } }
+                    is Frame.Bytes -> machines[frame.machine]?.wrote(frame.stream, frame.bytes)
                     is Frame.Message -> take(Json.read(frame.text).obj())
                 }
             }

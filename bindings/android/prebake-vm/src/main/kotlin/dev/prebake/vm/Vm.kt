@@ -1,8 +1,8 @@
 package dev.prebake.vm
 
-import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.channels.trySendBlocking
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.receiveAsFlow
 import kotlinx.coroutines.sync.Mutex
@@ -105,12 +105,9 @@ class Vm internal constructor(private val prebake: Prebake, internal val number:
      */
     suspend fun await(): Ended = end.await()
 
-    internal suspend fun wrote(stream: Int, bytes: ByteArray) {
-        try {
-            chunks.send(Output(if (stream == 2) Output.Stream.Stderr else Output.Stream.Stdout, bytes))
-        } catch (_: CancellationException) {
-            // Nobody wants it any more.
-        }
+    internal fun wrote(stream: Int, bytes: ByteArray) {
+        // It fails only where nobody wants it any more.
+        chunks.trySendBlocking(Output(if (stream == 2) Output.Stream.Stderr else Output.Stream.Stdout, bytes))
     }
 
     internal fun discardOutput() = chunks.cancel()
