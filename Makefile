@@ -257,12 +257,12 @@ test-publish:
 	@guest/tests/publish $(PREBAKE) $(IMAGES) $(REGISTRY)
 
 .PHONY: test
-test: lints programs-test $(SCRIPTS)
+test: lints programs-test $(SCRIPTS) python-test
 	@awk '/^test result:/ { passed += $$4; ignored += $$8 } END { printf "test result: ok. %d passed; 0 failed; %d ignored, for make nightly\n", passed, ignored }' $(TARGET)/test.log
-	@echo 'test: passed, and so did the scripts: $(SCRIPTS)'
+	@echo 'test: passed, and so did the scripts: $(SCRIPTS) python-test'
 
 # Each of them whatever becomes of the others.
-NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test python-test c-test web-test web-long clones fuzz
+NIGHTLY := audit stack oracle hosts distros net-test c2w-test apps-test c-test swift-test web-test web-long clones fuzz
 .PHONY: nightly
 nightly: test-packages
 	+@failed=; for part in $(NIGHTLY); do echo "nightly: $$part"; $(MAKE) --no-print-directory $$part || failed+=" $$part"; done; \
