@@ -61,7 +61,7 @@ help:
 	@echo 'make distros compare programs of Debian and Alpine in the guest with this host'
 	@echo 'make net-test what needs network namespaces: package managers, git, ssh and servers in guests, and other networks and a Linux as their peers'
 	@echo 'make c2w-test  run a guest with container2wasm'\''s protocol, kernel options and the patch for it; see contrib/container2wasm/README.md'
-	@echo 'make clones  start a hundred machines of one snapshot, and show how much memory each has of its own'
+	@echo 'make clones  start a hundred machines of one snapshot, of the demo and of Alpine, and show how much memory each has of its own'
 	@echo 'make bench   time to boot, time to the first answer of a restored machine, and speed beside QEMU; OLD=FOLDER compares with an older build'
 	@echo 'make bench-translation  nine programs on QEMU, and in WAMR without translated code, with the kernel'\''s, and with their own'
 	@echo 'make bench-image IMAGE="busybox debian"   time to make machines and snapshots of container images, and to their first answer'
@@ -276,8 +276,8 @@ stack: packages
 
 # A hundred machines of one snapshot at once, and the memory that each has of its own.
 .PHONY: clones
-clones: test-guest
-	+@$(CARGO_TEST) --workspace --test clones -- --ignored --nocapture
+clones: test-guest test-images
+	+@$(CARGO_TEST) --workspace --test clones -- --ignored --nocapture --test-threads 1
 
 # All instructions with many more operands than `make test` tries.
 .PHONY: oracle
