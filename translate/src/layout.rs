@@ -38,8 +38,8 @@ pub struct Layout {
 pub struct Helpers {
     /// `(cpu, linear) -> slot`: goes on at an address, in translated code if there is some.
     pub go: u32,
-    /// `(cpu, slot, linear, back, entry) -> slot`: goes on at an address, for the code that the slot led to; 0 to go on behind it, once the guest has come back to
-    /// where that has this entry. It is none of the machine's: it is linked with what calls it.
+    /// `(cpu, slot, linear, back) -> slot`: goes on at an address, for the code that the slot led to; 0 to go on behind it, once the guest has come back to
+    /// where that can be entered. It is none of the machine's: it is linked with what calls it.
     pub call: u32,
     /// `(cpu, linear) -> slot`: goes on at an address with at least one op of the interpreter's.
     pub interpret: u32,

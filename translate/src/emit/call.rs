@@ -11,19 +11,18 @@ use crate::layout::{Helpers, Layout};
 /// Most calls within one another: each takes some of the host's stack.
 const MOST: i32 = 32;
 
-/// Its parameters: the CPU; the slot that led to the caller; the linear address that is called; the one behind the call, and the number of the caller's
-/// entry there. The result is the slot that is next; 0 once the guest has come back to that entry.
-pub const PARAMETERS: [ValType; 5] = [ValType::I32, ValType::I32, ValType::I64, ValType::I64, ValType::I32];
+/// Its parameters: the CPU; the slot that led to the caller; the linear address that is called; the one behind the call, where the caller can be entered.
+/// The result is the slot that is next; 0 once the guest has come back there.
+pub const PARAMETERS: [ValType; 4] = [ValType::I32, ValType::I32, ValType::I64, ValType::I64];
 
 mod local {
     pub const CPU: u32 = 0;
     pub const SLOT: u32 = 1;
     pub const TARGET: u32 = 2;
     pub const BACK: u32 = 3;
-    pub const ENTRY: u32 = 4;
-    pub const NEXT: u32 = 5;
+    pub const NEXT: u32 = 4;
     /// The caller's handler.
-    pub const CALLER: u32 = 6;
+    pub const CALLER: u32 = 5;
 }
 
 /// Writes it. `handler` is the type of handlers, and `depth` a global of 32 bits that is 0.
@@ -39,10 +38,9 @@ pub fn call(layout: Layout, helpers: Helpers, handler: u32, depth: u32) -> Funct
     code.local_get(local::NEXT).i32_load16_u(at(layout.code, 1)).i32_const(emu::decode::Opcode::TRANSLATED.0.into()).i32_ne().br_if(1);
     code.block(BlockType::Empty);
     code.local_get(local::NEXT).i32_load(at(layout.handler, 2)).local_get(local::CALLER).i32_ne().br_if(0);
-    code.local_get(local::NEXT).i32_load(at(layout.immediate, 2)).local_get(local::ENTRY).i32_ne().br_if(0);
     let block = layout.registers + 8 * u32::from(emu::cpu::slot::BLOCK);
     code.local_get(local::CPU).i64_load(at(block, 3)).local_get(local::BACK).i64_ne().br_if(0);
-    // By the block cache, the caller stands there: however the guest came to it, it goes on as if it were entered.
+    // By the block cache, the caller stands there, and it has one entry at an address: however the guest came to it, it goes on as if it were entered.
     code.i32_const(0).local_set(local::NEXT).br(2).end();
     code.local_get(local::CPU).local_get(local::NEXT).local_get(local::NEXT).i32_load(at(layout.handler, 2));
     code.call_indirect(0, handler).local_set(local::NEXT).br(0).end().end();

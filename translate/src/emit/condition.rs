@@ -34,6 +34,7 @@ impl Bit {
 impl Emit<'_> {
     /// Pushes whether a condition holds, by its encoding: 0 or 1, of 32 bits.
     pub fn condition(&mut self, code: u8) {
+        self.settle();
         match self.flags {
             Flags::Known(FlagOp::Sub, bits) if matches!(code >> 1, 1 | 3 | 6 | 7) => self.compared(code, bits),
             Flags::Known(FlagOp::Logic, bits) if matches!(code >> 1, 6 | 7) => {

@@ -3,6 +3,7 @@
 use iced_x86::Code;
 use wasm_encoder::BlockType;
 
+use super::memory::Base;
 use super::registers::Gpr;
 use super::{Emit, Facts, Frame, local};
 use crate::code::{End, Ins, Target};
@@ -121,7 +122,7 @@ impl Emit<'_> {
     fn call(&mut self, from: Node, back: Target, facts: &Facts) {
         let graph = self.graph;
         let to = self.by_offset.get(&back).copied().filter(|&to| !graph.cut.contains(&(from, to)));
-        let Some((to, entry)) = to.and_then(|to| Some((to, graph.entry(to)?))) else {
+        let Some(to) = to.filter(|&to| graph.entry(to).is_some()) else {
             self.leave();
             return;
         };
@@ -138,7 +139,6 @@ impl Emit<'_> {
             .local_get(local::PAGE)
             .i64_const(back)
             .i64_add()
-            .i32_const(entry as i32)
             .call(call)
             .local_tee(local::PLACE)
             .if_(BlockType::Empty)
@@ -151,6 +151,7 @@ impl Emit<'_> {
 
     pub fn end(&mut self, node: Node, facts: &Facts) {
         let block = &self.region.blocks[node];
+        self.settle();
         match block.end {
             End::Next(target) | End::Jump(target) => self.go_to(node, target, facts),
             End::Branch { taken, next } => {
@@ -192,7 +193,7 @@ impl Emit<'_> {
             End::Return => {
                 self.get_whole(emu::cpu::slot::RSP.into());
                 self.code().local_set(local::ADDRESS);
-                self.reach(64, false);
+                self.reach(64, false, Some(Base::STACK));
                 self.load(64);
                 self.code().local_set(local::A);
                 self.check_canonical();

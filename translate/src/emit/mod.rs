@@ -23,7 +23,8 @@ use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, MemArgTarget, V
 use crate::code::{CodeBlock, End, Ins, Target};
 use crate::graph::{Graph, Node, Shape, graph};
 use crate::layout::{Helpers, Layout};
-use flags::Flags;
+use flags::{Flags, Pending};
+use memory::Reached;
 
 pub use call::{PARAMETERS as CALL_PARAMETERS, call};
 
@@ -53,22 +54,30 @@ mod local {
     pub const C: u32 = 25;
     /// See [`A`].
     pub const D: u32 = 26;
+    /// Operands of flags that are pending: see [`super::flags::Pending`].
+    pub const FIRST: u32 = 27;
+    /// See [`FIRST`].
+    pub const SECOND: u32 = 28;
+    /// Linear address of the page that was reached by each base: see [`super::memory::Base`].
+    pub const REACHED: u32 = 29;
     /// Number of 64-bit locals behind the parameters.
-    pub const WIDE: u32 = 25;
+    pub const WIDE: u32 = 27 + super::memory::BASES;
     /// Operation and width of the lazy flags.
-    pub const OPERATION: u32 = 27;
+    pub const OPERATION: u32 = 2 + WIDE;
     /// The TLB's current table.
-    pub const TLB: u32 = 28;
+    pub const TLB: u32 = OPERATION + 1;
     /// The entry that is wanted, 0 once it is reached.
-    pub const ENTRY: u32 = 29;
+    pub const ENTRY: u32 = OPERATION + 2;
     /// Where the interpreter goes on: the offset in the page, and above it what is to be given back of the budget.
-    pub const PLACE: u32 = 30;
+    pub const PLACE: u32 = OPERATION + 3;
     /// An entry of the TLB.
-    pub const TLB_ENTRY: u32 = 31;
+    pub const TLB_ENTRY: u32 = OPERATION + 4;
     /// Address of an access in the machine's memory.
-    pub const POINTER: u32 = 32;
+    pub const POINTER: u32 = OPERATION + 5;
+    /// What makes an address of a linear one on the page that was reached by each base.
+    pub const ADDEND: u32 = OPERATION + 6;
     /// Number of 32-bit locals behind those.
-    pub const NARROW: u32 = 6;
+    pub const NARROW: u32 = 6 + super::memory::BASES;
 }
 
 /// What a region needs to be written.
@@ -207,6 +216,10 @@ struct Emit<'a> {
     frames: Vec<Frame>,
     /// What the locals of the flags hold.
     flags: Flags,
+    /// What is yet to be done to them.
+    pending: Option<Pending>,
+    /// Pages that this block has reached.
+    reached: Reached,
     /// Registers that may differ from what is in memory.
     dirty: u16,
     /// Registers that have been read or written.
@@ -239,6 +252,8 @@ impl<'a> Emit<'a> {
             body,
             frames: Vec::new(),
             flags: Flags::Unknown,
+            pending: None,
+            reached: Reached::default(),
             dirty: 0,
             touched: 0,
             all_touched,
@@ -336,6 +351,7 @@ impl<'a> Emit<'a> {
     fn load_tlb(&mut self) {
         let layout = self.region.layout;
         self.code().local_get(local::CPU).i32_load(at(layout.tlb, 2)).local_set(local::TLB);
+        self.forget_reached();
     }
 
     /// Writes registers, the flags and the budget.
@@ -364,6 +380,7 @@ impl<'a> Emit<'a> {
         let block = &self.region.blocks[node];
         let count = block.instructions.len();
         (self.block, self.count) = (block.offset, count as i64);
+        self.reached = Reached::default();
         if self.graph.entry(node).is_some() {
             self.code().i32_const(0).local_set(local::ENTRY);
         }
@@ -381,6 +398,10 @@ impl<'a> Emit<'a> {
         let place = self.place;
         self.code().if_(BlockType::Empty).i32_const(place).local_set(local::PLACE);
         self.frames.push(Frame::Other);
+        // Here alone: on the other way they are still pending.
+        let (flags, pending) = (self.flags, self.pending);
+        self.settle();
+        (self.flags, self.pending) = (flags, pending);
         let depth = self.depth(Frame::Interpret);
         self.code().br(depth).end();
         self.frames.pop();
@@ -399,6 +420,7 @@ impl<'a> Emit<'a> {
 
     /// An op of the interpreter's, by its handler.
     fn run_op(&mut self, ins: &Ins) {
+        self.settle();
         let layout = self.region.layout;
         let run = self.region.helpers.run;
         // Its retire index counts from the start of the block, at which the budget was greater.

@@ -3,6 +3,8 @@
 use emu::cpu::{FlagOp, slot};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
+use super::flags::Pending;
+use super::memory::Base;
 use super::registers::{Gpr, mask};
 use super::{Emit, local};
 use crate::code::Ins;
@@ -46,7 +48,10 @@ impl Place {
 impl Emit<'_> {
     /// An instruction that is no branch.
     pub fn instruction(&mut self, ins: &Ins) {
-        if !self.inline(ins) {
+        let reached = self.reached;
+        if self.inline(ins) {
+            self.reached.keep(reached, &ins.decoded);
+        } else {
             self.run_op(ins);
         }
     }
@@ -135,7 +140,7 @@ impl Emit<'_> {
                 self.source(ins, 1, bits);
                 self.code().local_set(local::A);
                 self.linear(&ins.op);
-                self.reach(bits, true);
+                self.reach(bits, true, Base::of(&ins.op));
                 self.store(bits, local::A);
             }
         }
@@ -169,7 +174,7 @@ impl Emit<'_> {
             Place::Register(gpr) => self.get(gpr),
             Place::Memory(bits) => {
                 self.linear(&ins.op);
-                self.reach(bits, write);
+                self.reach(bits, write, Base::of(&ins.op));
                 self.load(bits);
             }
         }
@@ -247,45 +252,9 @@ impl Emit<'_> {
         }
         self.truncate(bits);
         self.code().local_set(local::RESULT);
-        // The carries, or borrows, out of each bit: a & b | (a | b) & !r, or !a & b | (!a | b) & r.
-        self.code().local_get(local::A);
-        if subtract {
-            self.code().i64_const(-1).i64_xor();
-        }
-        self.code().local_tee(local::C).local_get(local::B).i64_and().local_get(local::C).local_get(local::B).i64_or();
-        self.code().local_get(local::RESULT);
-        if !subtract {
-            self.code().i64_const(-1).i64_xor();
-        }
-        self.code().i64_and().i64_or().local_set(local::C);
-        let out = i64::from(bits) - 1;
-        self.code()
-            .local_get(local::C)
-            .i64_const(out)
-            .i64_shr_u()
-            .i64_const(1)
-            .i64_and()
-            .local_tee(local::D)
-            .local_get(local::C)
-            .i64_const(out - 1)
-            .i64_shr_u()
-            .i64_const(1)
-            .i64_and()
-            .local_get(local::D)
-            .i64_xor()
-            .i64_const(11)
-            .i64_shl()
-            .i64_or()
-            .local_get(local::C)
-            .i64_const(3)
-            .i64_shr_u()
-            .i64_const(1)
-            .i64_and()
-            .i64_const(4)
-            .i64_shl()
-            .i64_or()
-            .local_set(local::SOURCE);
+        self.code().local_get(local::A).local_set(local::FIRST).local_get(local::B).local_set(local::SECOND);
         self.flags_are(FlagOp::Carries, bits);
+        self.pending = Some(Pending::Carries { subtract, bits });
     }
 
     fn unary(&mut self, ins: &Ins) -> bool {
@@ -320,7 +289,7 @@ impl Emit<'_> {
     pub fn push(&mut self, value: u32) {
         self.get_whole(RSP);
         self.code().i64_const(8).i64_sub().local_set(local::ADDRESS);
-        self.reach(64, true);
+        self.reach(64, true, Some(Base::STACK));
         self.store(64, value);
         self.code().local_get(local::ADDRESS);
         self.set_whole(RSP);
@@ -345,7 +314,7 @@ impl Emit<'_> {
         }
         self.get_whole(RSP);
         self.code().local_set(local::ADDRESS);
-        self.reach(64, false);
+        self.reach(64, false, Some(Base::STACK));
         self.code().local_get(local::ADDRESS).i64_const(8).i64_add();
         self.set_whole(RSP);
         self.load(64);
@@ -359,7 +328,7 @@ impl Emit<'_> {
         }
         self.get_whole(RBP);
         self.code().local_set(local::ADDRESS);
-        self.reach(64, false);
+        self.reach(64, false, Some(Base::register(RBP)));
         self.code().local_get(local::ADDRESS).i64_const(8).i64_add();
         self.set_whole(RSP);
         self.load(64);
@@ -398,13 +367,20 @@ impl Emit<'_> {
         true
     }
 
-    /// BT of a register.
+    /// BT, other than by a register in memory.
     fn bt(&mut self, ins: &Ins) -> bool {
         let decoded = &ins.decoded;
-        let (Some(Place::Register(value)), true) = (Place::new(decoded, 0), is_plain_source(decoded, 1)) else { return false };
-        self.get(value);
-        self.source(ins, 1, value.bits);
-        self.code().i64_const(i64::from(value.bits) - 1).i64_and().i64_shr_u().i64_const(1).i64_and().local_set(local::C);
+        let (Some(place), true) = (Place::new(decoded, 0), is_plain_source(decoded, 1)) else { return false };
+        let bits = place.bits();
+        // By a register, it reaches beyond a memory operand.
+        if matches!(place, Place::Memory(_)) && decoded.op1_kind() == OpKind::Register {
+            return false;
+        }
+        self.settle();
+        self.first(ins, place, false);
+        self.code().local_get(local::A);
+        self.source(ins, 1, bits);
+        self.code().i64_const(i64::from(bits) - 1).i64_and().i64_shr_u().i64_const(1).i64_and().local_set(local::C);
         self.replace_carries(CF);
         true
     }
@@ -454,7 +430,7 @@ impl Emit<'_> {
                     Place::Register(_) => self.write(to, local::A),
                     Place::Memory(bits) => {
                         self.linear(&ins.op);
-                        self.reach(bits, true);
+                        self.reach(bits, true, Base::of(&ins.op));
                         self.store(bits, local::A);
                     }
                 }

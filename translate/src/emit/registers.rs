@@ -57,6 +57,7 @@ impl Emit<'_> {
     pub fn set_whole(&mut self, number: u32) {
         self.touched |= 1 << number;
         self.dirty |= 1 << number;
+        self.reached.moved(number);
         self.code().local_set(local::REGISTERS + number);
     }
 

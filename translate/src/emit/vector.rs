@@ -4,6 +4,7 @@
 use iced_x86::{Code, OpKind, Register};
 use wasm_encoder::BlockType;
 
+use super::memory::Base;
 use super::registers::Gpr;
 use super::{Emit, at, local};
 use crate::code::Ins;
@@ -91,7 +92,7 @@ impl Emit<'_> {
             self.code().local_get(local::ADDRESS).i64_const(15).i64_and().i64_const(0).i64_ne();
             self.interpret_if();
         }
-        self.reach(128, write);
+        self.reach(128, write, Base::of(&ins.op));
     }
 
     /// Sets [`local::A`] and [`local::B`] to the second operand.
@@ -150,7 +151,7 @@ impl Emit<'_> {
             self.get_half(from, 0);
             self.code().local_set(local::A);
             self.linear(&ins.op);
-            self.reach(bits, true);
+            self.reach(bits, true, Base::of(&ins.op));
             self.store(bits, local::A);
         } else if let Some(gpr) = Gpr::new(ins.decoded.op0_register()) {
             self.get_half(from, 0);

@@ -9,9 +9,11 @@ use emu::vcpu::{Clock, Vcpu};
 
 /// The page with code.
 pub const CODE: u64 = 0x10_0000;
+/// Another linear address of it, apart from the first by one bit.
+pub const ALIAS: u64 = CODE | 0x4000;
 /// Two pages of data; what surrounds them is not in the translated code's TLB.
 pub const DATA: u64 = 0x11_1000;
-/// A page of data that the TLB lets be read alone.
+/// A page of data that may be read alone.
 pub const READ_ONLY: u64 = 0x11_5000;
 /// Two pages of stack.
 pub const STACK: u64 = 0x12_1000;
@@ -84,8 +86,10 @@ impl Machine {
         put(PDPT, DIRECTORY | 3);
         put(DIRECTORY, TABLE | 3);
         for page in WINDOWS.into_iter().flat_map(|(start, length)| (start..start + length as u64).step_by(0x1000)) {
-            put(TABLE + page / 0x1000 * 8, page | 3);
+            let may_write = if page == READ_ONLY { 0 } else { 2 };
+            put(TABLE + page / 0x1000 * 8, page | 1 | may_write);
         }
+        put(TABLE + ALIAS / 0x1000 * 8, CODE | 3);
         let limits = Limits { cache: 4096, ..Limits::default() };
         let mut cpu = Vcpu::new(ram, Box::new(Nothing), engine::new_cache(limits), Clock::Virtual);
         cpu.control.cr0 = Cr0::PE | Cr0::MP | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::PG;

@@ -6,7 +6,7 @@ mod machine;
 mod program;
 mod sandbox;
 
-use machine::Machine;
+use machine::{ALIAS, CODE, Machine, State};
 use program::{Program, Rng, state};
 use sandbox::{Left, Sandbox};
 use translate::{PAGE, PageCode, regions};
@@ -37,13 +37,8 @@ fn programs(seed: u64, count: u64) -> Done {
             let entry = rng.below(sandbox.entries.len() as u64) as usize;
             let budget = if rng.one_in(2) { 64 + rng.below(64) } else { 64 + rng.below(2000) } as i64;
             let before = state(&mut rng, &program, sandbox.entries[entry]);
-            let (left, rest, after) = sandbox.run(&before, entry + 1, budget);
-            let ran = budget - rest;
-            assert!((0..=budget).contains(&ran), "seed {seed} number {number}: {ran} of {budget}");
-            reference.load(&before);
-            let _ = reference.run(ran as u64);
-            let wanted = reference.save();
-            compare(seed, number, &program, left, ran, &after, &wanted);
+            let (left, ran) =
+                agree(&mut reference, &mut sandbox, &program, &before, entry + 1, budget, &format!("seed {seed} number {number}"));
             done.instructions += ran as u64;
             done.left_for += u64::from(matches!(left, Left::For(_)));
         }
@@ -55,11 +50,30 @@ fn programs(seed: u64, count: u64) -> Done {
     done
 }
 
-fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, after: &machine::State, wanted: &machine::State) {
-    if after == wanted {
-        return;
+/// Runs a program from an entry, and as many instructions in the interpreter: how the region was left, and how many they were.
+fn agree(
+    reference: &mut Machine,
+    sandbox: &mut Sandbox,
+    program: &Program,
+    before: &State,
+    entry: usize,
+    budget: i64,
+    name: &str,
+) -> (Left, i64) {
+    let (left, rest, after) = sandbox.run(before, entry, budget);
+    let ran = budget - rest;
+    assert!((0..=budget).contains(&ran), "{name}: {ran} of {budget}");
+    reference.load(before);
+    let _ = reference.run(ran as u64);
+    let wanted = reference.save();
+    if after != wanted {
+        panic!("{name}, {left:x?} after {ran} instructions\n{}", difference(program, &after, &wanted));
     }
-    let mut text = format!("seed {seed} number {number}, {left:x?} after {ran} instructions\n");
+    (left, ran)
+}
+
+fn difference(program: &Program, after: &State, wanted: &State) -> String {
+    let mut text = String::new();
     for (name, ours, theirs) in [("rip", after.rip, wanted.rip), ("flags", after.flags, wanted.flags)] {
         if ours != theirs {
             text += &format!("{name}: {ours:x}, the interpreter has {theirs:x}\n");
@@ -82,7 +96,90 @@ fn compare(seed: u64, number: u64, program: &Program, left: Left, ran: i64, afte
             text += &format!("  {at:4x} {bytes:02x?} {} ({:?})\n", ins.decoded, ins.decoded.code());
         }
     }
-    panic!("{text}");
+    text
+}
+
+/// A program of fixed bytes, from its start: how it was left, and after how many instructions.
+fn fixed(code: &[u8], leaders: &[u16], prepare: impl Fn(&mut State)) -> (Left, i64) {
+    let mut page = Box::new([0xf4; PAGE]);
+    page[..code.len()].copy_from_slice(code);
+    let program = Program { page, leaders: leaders.iter().copied().collect() };
+    let mut sandbox = Sandbox::new(&program.page, &program.leaders);
+    let mut before = state(&mut Rng(1), &program, 0);
+    (before.rip, before.registers[4]) = (CODE, machine::STACK + 0x800);
+    prepare(&mut before);
+    let entry = sandbox.entries.iter().position(|&entry| entry == 0).unwrap();
+    agree(&mut Machine::new(), &mut sandbox, &program, &before, entry + 1, 2000, "a fixed program")
+}
+
+/// A function that is called returns behind the call, but at the page's other address: what follows runs there.
+#[test]
+fn a_call_does_not_come_back_at_another_address_of_its_page() {
+    // call 7; lea rax, [rip]; hlt, and at 0x10: xor qword [rsp], CODE ^ ALIAS; ret.
+    let mut code = [0xf4; 0x19];
+    code[..12].copy_from_slice(&[0xe8, 0xb, 0, 0, 0, 0x48, 0x8d, 0x05, 0, 0, 0, 0]);
+    code[0x10..].copy_from_slice(&[0x48, 0x81, 0x34, 0x24, 0, 0x40, 0, 0, 0xc3]);
+    for start in [CODE, ALIAS] {
+        let (left, ran) = fixed(&code, &[0, 5], |state| state.rip = start);
+        assert_eq!((left, ran), (Left::ToInterpreter((start ^ CODE ^ ALIAS) + 12), 4));
+    }
+}
+
+/// What was called has changed the code behind the call: that is not the region's any more.
+#[test]
+fn a_call_does_not_come_back_to_code_that_has_changed() {
+    // call 0x10; inc eax; hlt, and at 0x10: xor byte [rip - 0x10], 8; ret. The INC becomes a DEC.
+    let mut code = [0xf4; 0x18];
+    code[..7].copy_from_slice(&[0xe8, 0xb, 0, 0, 0, 0xff, 0xc0]);
+    code[0x10..].copy_from_slice(&[0x80, 0x35, (6 - 0x17_i8) as u8, 0xff, 0xff, 0xff, 8, 0xc3]);
+    fixed(&code, &[0, 5], |_| ());
+}
+
+/// An access finds its page by the one before it, with the same base, unless it leaves that page.
+#[test]
+fn an_access_that_crosses_into_another_page_takes_no_shortcut() {
+    let patterned =
+        |state: &mut State| state.memory.iter_mut().skip(PAGE).enumerate().for_each(|(at, byte)| *byte = (at / 256 + at * 7) as u8);
+    // mov rax, [rdi]; mov rbx, [rdi + 12].
+    let code = [0x48, 0x8b, 0x07, 0x48, 0x8b, 0x5f, 12];
+    fixed(&code, &[0], |state| {
+        patterned(state);
+        state.registers[7] = machine::DATA + 0xff0;
+    });
+    // pop rax; pop rbx.
+    fixed(&[0x58, 0x5b], &[0], |state| {
+        patterned(state);
+        state.registers[4] = machine::STACK + 0xff4;
+    });
+}
+
+/// The push is the interpreter's, which raises the exception.
+#[test]
+fn a_stack_that_was_read_is_not_written_for_that() {
+    // pop rax; push rbx.
+    let left = fixed(&[0x58, 0x53], &[0], |state| state.registers[4] = machine::READ_ONLY + 0x800);
+    assert_eq!(left, (Left::ToInterpreter(CODE + 1), 1));
+}
+
+/// AF is as the addition left it.
+#[test]
+fn a_rotation_leaves_the_flags_of_a_sum_before_it() {
+    // adc eax, ebx; rol ecx, 4.
+    let code = [0x11, 0xd8, 0xc1, 0xc1, 4];
+    for flags in [0, 0x10] {
+        for second in [0, 1] {
+            fixed(&code, &[0], |state| (state.flags, state.registers[0], state.registers[3]) = (flags, 0xf, second));
+        }
+    }
+}
+
+/// Which form the flags have behind a rotation depends on what they were before it, in blocks before.
+#[test]
+fn a_block_reads_flags_that_were_made_two_blocks_before() {
+    // cmp eax, eax; jmp 4; rol ecx, 4; jmp 9; jz 0xd; inc ebx; inc edx.
+    let code = [0x39, 0xc0, 0xeb, 0, 0xc1, 0xc1, 4, 0xeb, 0, 0x74, 2, 0xff, 0xc3, 0xff, 0xc2];
+    let (_, ran) = fixed(&code, &[0, 4, 9, 0xb, 0xd], |_| ());
+    assert_eq!(ran, 6);
 }
 
 #[test]

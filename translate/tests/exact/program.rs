@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::machine::{CODE, DATA, READ_ONLY, STACK, State, WINDOWS};
+use crate::machine::{ALIAS, CODE, DATA, READ_ONLY, STACK, State, WINDOWS};
 use iced_x86::{Decoder, DecoderOptions};
 use translate::PAGE;
 
@@ -141,6 +141,7 @@ impl Program {
         let mut code = Vec::new();
         let mut leaders = Vec::new();
         let mut branches = Vec::new();
+        let mut addresses = Vec::new();
         for _ in 0..count {
             leaders.push(start + code.len());
             for _ in 0..rng.below(8) {
@@ -165,6 +166,9 @@ impl Program {
                 }
                 14 => code.push(0xc3),
                 15 => code.extend(rng.pick(&[&[0xff, 0xe0][..], &[0xff, 0x13], &[0xff, 0x66, 8], &[0x0f, 0xa2], &[0xf3, 0xa4]])),
+                16 => {
+                    addresses.push(go_to_address(rng, &mut code, target));
+                }
                 _ => {}
             }
         }
@@ -178,13 +182,36 @@ impl Program {
         // A function that is no part of the region.
         if !rng.one_in(8) {
             (0..rng.below(4)).for_each(|_| code.extend(instruction(rng)));
-            if rng.one_in(3) {
-                let to = rng.pick(&leaders);
-                code.push(0xe9);
-                code.extend((to as i32 - (start + code.len() + 4) as i32).to_le_bytes());
-            } else {
-                code.push(0xc3);
+            if rng.one_in(6) {
+                // Changes some of the page's code: xor byte [rip + …], and how.
+                let at = start as i32 + rng.below(code.len() as u64 + 1) as i32;
+                let next = (start + code.len() + 7) as i32;
+                code.extend([0x80, 0x35]);
+                code.extend((at - next).to_le_bytes());
+                code.push(1 << rng.below(8));
             }
+            match rng.below(9) {
+                0..2 => {
+                    let to = rng.pick(&leaders);
+                    code.push(0xe9);
+                    code.extend((to as i32 - (start + code.len() + 4) as i32).to_le_bytes());
+                }
+                2 => {
+                    let target = rng.below(count as u64) as usize;
+                    addresses.push(go_to_address(rng, &mut code, target));
+                }
+                3 => {
+                    // Returns to the same place at the page's other address: xor qword [rsp], …
+                    code.extend([0x48, 0x81, 0x34, 0x24]);
+                    code.extend(((CODE ^ ALIAS) as u32).to_le_bytes());
+                    code.push(0xc3);
+                }
+                _ => code.push(0xc3),
+            }
+        }
+        for (at, target, page) in addresses {
+            let address = page + leaders.get(target).copied().unwrap_or(end) as u64;
+            code[at..][..4].copy_from_slice(&(address as u32).to_le_bytes());
         }
         page[start..start + code.len()].copy_from_slice(&code);
         // Sometimes one of them is not known to the profile.
@@ -197,7 +224,16 @@ impl Program {
     }
 }
 
-/// A state at an offset in the page.
+/// Ends a block with `mov eax, ADDRESS` and a call or a jump there. Where the address is to stand, the number of the block that it is of, and the page's address.
+fn go_to_address(rng: &mut Rng, code: &mut Vec<u8>, target: usize) -> (usize, usize, u64) {
+    code.push(0xb8);
+    let at = code.len();
+    code.extend([0; 4]);
+    code.extend([0xff, rng.pick(&[0xd0, 0xe0])]);
+    (at, target, rng.pick(&[CODE, ALIAS]))
+}
+
+/// A state at an offset in the page, at one of its addresses.
 pub fn state(rng: &mut Rng, program: &Program, offset: u16) -> State {
     let mut memory: Vec<u8> = (0..WINDOWS.iter().map(|window| window.1).sum()).map(|_| 0).collect();
     memory[..PAGE].copy_from_slice(&program.page[..]);
@@ -216,6 +252,13 @@ pub fn state(rng: &mut Rng, program: &Program, offset: u16) -> State {
         let offset = if rng.one_in(4) { rng.pick(&[0xff0, 0xffc, 0xfff, 0]) } else { 0x100 + rng.below(0xd00) };
         registers[usize::from(pointer)] = window + offset;
     }
-    registers[4] = STACK + if rng.one_in(8) { rng.pick(&[0, 4, 0xffc, 0x1ffc]) } else { 0x800 + rng.below(0x800) };
-    State { registers, flags: rng.next() & 0x8d5, rip: CODE + u64::from(offset), xmm: std::array::from_fn(|_| rng.next() as u128), memory }
+    let stack = if rng.one_in(12) { READ_ONLY } else { STACK };
+    registers[4] = stack + if rng.one_in(8) { rng.pick(&[0, 4, 0xff5, 0xffc, 0x1ffc]) } else { 0x800 + rng.below(0x800) };
+    State {
+        registers,
+        flags: rng.next() & 0x8d5,
+        rip: rng.pick(&[CODE, CODE, ALIAS]) + u64::from(offset),
+        xmm: std::array::from_fn(|_| rng.next() as u128),
+        memory,
+    }
 }

@@ -12,7 +12,7 @@ use wasm_encoder::{
 };
 use wasmi::{Caller, Engine, Linker, Store};
 
-use crate::machine::{CODE, DATA, Machine, RAM, READ_ONLY, STACK, State, WINDOWS};
+use crate::machine::{ALIAS, CODE, DATA, Machine, RAM, READ_ONLY, STACK, State, WINDOWS};
 
 const CPU: usize = 0x400;
 /// A slot for each entry, by its number; the first leaves the dispatcher.
@@ -21,6 +21,8 @@ const SLOTS: usize = 0x2000;
 const OUTSIDE: usize = 0x1000;
 const SLOT_SIZE: usize = 32;
 const TLB: usize = 0x4000;
+/// Each page of guest memory is at one of two places, by the byte here.
+const PLACE: usize = 0x300;
 const GUEST: usize = 0x10_0000;
 const ENTRIES: u32 = 4096;
 
@@ -59,11 +61,31 @@ struct Host {
     /// Ops that are left to their handlers, and how many handlers ran.
     ops: Vec<Op>,
     handled: u64,
-    /// Offsets of the entries in the page.
+    /// What the region was made of, and the offsets of its entries.
+    page: Box<[u8; PAGE]>,
     entries: Vec<u16>,
     /// How often code outside came to an entry, and how often the region was then entered as a function of its own.
     came_back: u64,
     entered: u64,
+    /// Code outside has just come to an entry.
+    is_back: bool,
+}
+
+impl Host {
+    /// The number of the region's entry at an address, of which the page has two. There is none once the page's code has changed.
+    fn entry(&self, code: &[u8], rip: u64) -> Option<usize> {
+        self.place(rip).filter(|_| self.is_intact(code))
+    }
+
+    fn place(&self, rip: u64) -> Option<usize> {
+        let place = self.entries.iter().position(|&entry| CODE + u64::from(entry) == rip & !(CODE ^ ALIAS))?;
+        Some(place + 1)
+    }
+
+    /// Whether the page of code is what the region was made of.
+    fn is_intact(&self, code: &[u8]) -> bool {
+        code == &self.page[..]
+    }
 }
 
 /// A region, ready to be run.
@@ -80,15 +102,27 @@ impl Sandbox {
     pub fn new(page: &[u8; PAGE], leaders: &BTreeSet<u16>) -> Self {
         let (translated, engine, module) = check(&blocks(page, leaders));
         let Translated { ops, entries, .. } = translated;
-        let host = Host { left: None, machine: Machine::new(), ops, handled: 0, entries: entries.clone(), came_back: 0, entered: 0 };
+        let (page, entries_of) = (Box::new(*page), entries.clone());
+        let host = Host {
+            left: None,
+            machine: Machine::new(),
+            ops,
+            handled: 0,
+            page,
+            entries: entries_of,
+            came_back: 0,
+            entered: 0,
+            is_back: false,
+        };
         let mut store = Store::new(&engine, host);
-        let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + RAM) as u32 / 65536, None)).unwrap();
+        let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + 2 * RAM) as u32 / 65536, None)).unwrap();
         let mut linker = Linker::new(&engine);
         linker.define("", "memory", memory).unwrap();
         linker.func_wrap("", "go", move |mut caller: Caller<'_, Host>, _: i32, to: i64| go(&mut caller, memory, to as u64)).unwrap();
         linker.func_wrap("", "outside", move |mut caller: Caller<'_, Host>, _: i32, _: i32| outside(&mut caller, memory)).unwrap();
         let again = |mut caller: Caller<'_, Host>, cpu: i32, slot: i32| {
-            caller.data_mut().entered += 1;
+            let is_back = std::mem::take(&mut caller.data_mut().is_back);
+            caller.data_mut().entered += u64::from(is_back);
             let region = caller.get_export("region").and_then(wasmi::Extern::into_func).expect("it is exported");
             region.typed::<(i32, i32), i32>(&caller)?.call(&mut caller, (cpu, slot))
         };
@@ -102,25 +136,9 @@ impl Sandbox {
         let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
         let function = instance.get_typed_func(&store, "region").unwrap();
         let mut sandbox = Self { store, memory, function, entries };
-        sandbox.fill_tlb();
+        fill_tlb(sandbox.memory.data_mut(&mut sandbox.store));
         sandbox.fill_slots();
         sandbox
-    }
-
-    fn fill_tlb(&mut self) {
-        let bytes = self.memory.data_mut(&mut self.store);
-        for (start, length, write) in [(DATA, 0x2000, true), (READ_ONLY, 0x1000, false), (STACK, 0x2000, true)] {
-            for page in (start..start + length).step_by(PAGE) {
-                let entry = TLB + 32 * (page as usize / PAGE % ENTRIES as usize);
-                let tag = (page | 0xfff).to_le_bytes();
-                bytes[entry..][..8].copy_from_slice(&tag);
-                if write {
-                    bytes[entry + 8..][..8].copy_from_slice(&tag);
-                }
-                bytes[entry + 16..][..4].copy_from_slice(&(GUEST as u32).to_le_bytes());
-            }
-        }
-        bytes[CPU + LAYOUT.tlb as usize..][..4].copy_from_slice(&(TLB as u32).to_le_bytes());
     }
 
     fn fill_slots(&mut self) {
@@ -141,6 +159,7 @@ impl Sandbox {
         put_state(self.memory.data_mut(&mut self.store), state);
         self.store.data_mut().machine.load(state);
         self.store.data_mut().left = None;
+        self.store.data_mut().is_back = false;
         let bytes = self.memory.data_mut(&mut self.store);
         put(bytes, CPU + LAYOUT.budget as usize, budget as u64);
         put(bytes, CPU + 8 * usize::from(slot::BLOCK), state.rip);
@@ -167,6 +186,44 @@ impl Sandbox {
     }
 }
 
+/// What is added to the addresses of a page to find it: neighbours lie apart.
+fn addend(bytes: &[u8], page: u64) -> usize {
+    let is_odd = page as usize / PAGE % 2;
+    GUEST + RAM * (usize::from(bytes[PLACE]) ^ is_odd)
+}
+
+/// The bytes of guest memory at some place, a page at a time.
+fn pages(bytes: &[u8], (start, length): (u64, usize)) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (start..start + length as u64).step_by(PAGE).map(|page| addend(bytes, page) + page as usize).map(|at| at..at + PAGE)
+}
+
+fn page_of_code(bytes: &[u8]) -> &[u8] {
+    &bytes[addend(bytes, CODE) + CODE as usize..][..PAGE]
+}
+
+fn fill_tlb(bytes: &mut [u8]) {
+    for (start, length, write) in [(DATA, 0x2000, true), (READ_ONLY, 0x1000, false), (STACK, 0x2000, true)] {
+        for page in (start..start + length).step_by(PAGE) {
+            let entry = TLB + 32 * (page as usize / PAGE % ENTRIES as usize);
+            let (tag, addend) = ((page | 0xfff).to_le_bytes(), addend(bytes, page) as u32);
+            bytes[entry..][..8].copy_from_slice(&tag);
+            if write {
+                bytes[entry + 8..][..8].copy_from_slice(&tag);
+            }
+            bytes[entry + 16..][..4].copy_from_slice(&addend.to_le_bytes());
+        }
+    }
+}
+
+/// What handlers and code outside may do: guest memory moves, and nothing of use is left where it was.
+fn move_guest(bytes: &mut [u8]) {
+    for range in WINDOWS.into_iter().flat_map(|window| pages(bytes, window)).collect::<Vec<_>>() {
+        bytes[range].fill(0xcc);
+    }
+    bytes[PLACE] ^= 1;
+    fill_tlb(bytes);
+}
+
 /// Number of the function for calls, and places of what the slots are run by in the table.
 const CALL: u32 = 6;
 const OUTSIDE_PLACE: u32 = 1;
@@ -178,13 +235,12 @@ const MOST_CALLED: u64 = 40;
 /// What the dispatcher would run at an address: the region, code outside, or nothing if the budget does not vouch for a block.
 fn go(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, to: u64) -> i32 {
     let (bytes, host) = memory.data_and_store_mut(&mut *caller);
-    host.left = Some(Left::For(to));
+    (host.left, host.is_back) = (Some(Left::For(to)), false);
     put(bytes, CPU + 8 * usize::from(slot::BLOCK), to);
     if (get(bytes, CPU + LAYOUT.budget as usize) as i64) < emu::cache::MAX_BLOCK as i64 {
         return SLOTS as i32;
     }
-    let entry = host.entries.iter().position(|&entry| CODE + u64::from(entry) == to);
-    entry.map_or(OUTSIDE, |entry| SLOTS + SLOT_SIZE * (entry + 1)) as i32
+    host.entry(page_of_code(bytes), to).map_or(OUTSIDE, |entry| SLOTS + SLOT_SIZE * entry) as i32
 }
 
 /// Code outside runs in the machine, until it comes to an entry of the region.
@@ -195,19 +251,24 @@ fn outside(caller: &mut Caller<'_, Host>, memory: wasmi::Memory) -> i32 {
     let mut state = get_state(bytes);
     state.rip = get(bytes, CPU + 8 * usize::from(slot::BLOCK));
     host.machine.load(&state);
-    let is_entry = |rip: u64| host.entries.iter().any(|&entry| CODE + u64::from(entry) == rip);
     let start = host.machine.0.count();
     let most = MOST_CALLED.min(left.max(0) as u64);
-    while !is_entry(host.machine.0.rip) && host.machine.0.count() < start + most && host.machine.run(1) == VcpuExit::Due {}
+    // It comes back to where the region can be entered, also if that is not the region's code any more; but for a fault.
+    let mut came_back = false;
+    while !came_back && host.machine.0.count() < start + most && host.machine.run(1) == VcpuExit::Due {
+        came_back = host.place(host.machine.0.rip).is_some();
+    }
     let ran = host.machine.0.count() - start;
     let after = host.machine.save();
-    let came_back = is_entry(after.rip);
+    move_guest(bytes);
     put_state(bytes, &after);
     put(bytes, budget, (left - ran as i64) as u64);
     host.left = Some(Left::For(after.rip));
     if came_back {
-        host.came_back += 1;
-        return go(caller, memory, after.rip);
+        let next = go(caller, memory, after.rip);
+        let host = caller.data_mut();
+        (host.came_back, host.is_back) = (host.came_back + 1, true);
+        return next;
     }
     SLOTS as i32
 }
@@ -238,13 +299,20 @@ fn run_op(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, number: usize) -
     let _ = host.machine.run(1);
     host.handled += 1;
     let after = host.machine.save();
+    let budget = CPU + LAYOUT.budget as usize;
     if after.rip != at + u64::from(length) {
         host.left = Some(Left::Faulted(at));
-        let budget = CPU + LAYOUT.budget as usize;
         put(bytes, budget, get(bytes, budget) - u64::from(retired));
         return SLOTS as i32;
     }
+    move_guest(bytes);
     put_state(bytes, &after);
+    // A handler that has changed the code of its own block does not come back to it.
+    if !host.is_intact(page_of_code(bytes)) {
+        host.left = Some(Left::For(after.rip));
+        put(bytes, budget, get(bytes, budget) - u64::from(retired) - 1);
+        return SLOTS as i32;
+    }
     0
 }
 
@@ -277,10 +345,9 @@ fn put_state(bytes: &mut [u8], state: &State) {
     put(bytes, CPU + LAYOUT.operation as usize, FlagOp::Flags as u64 | 64 << 8);
     // The TLB's address stands behind.
     bytes[CPU + LAYOUT.tlb as usize..][..4].copy_from_slice(&(TLB as u32).to_le_bytes());
-    let mut at = 0;
-    for (address, length) in WINDOWS {
-        bytes[GUEST + address as usize..][..length].copy_from_slice(&state.memory[at..][..length]);
-        at += length;
+    let ranges: Vec<_> = WINDOWS.into_iter().flat_map(|window| pages(bytes, window)).collect();
+    for (range, page) in ranges.into_iter().zip(state.memory.chunks(PAGE)) {
+        bytes[range].copy_from_slice(page);
     }
 }
 
@@ -295,7 +362,7 @@ fn get_state(bytes: &[u8]) -> State {
             let at = CPU + LAYOUT.xmm as usize + 16 * number;
             u128::from(get(bytes, at)) | u128::from(get(bytes, at + 8)) << 64
         }),
-        memory: WINDOWS.iter().flat_map(|&(address, length)| &bytes[GUEST + address as usize..][..length]).copied().collect(),
+        memory: WINDOWS.into_iter().flat_map(|window| pages(bytes, window)).flat_map(|range| &bytes[range]).copied().collect(),
     }
 }
 
@@ -310,7 +377,7 @@ fn module(body: &wasm_encoder::Function, helpers: Helpers) -> Vec<u8> {
     types.ty().function(CALL_PARAMETERS, [I]);
     let mut imports = ImportSection::new();
     let memory =
-        MemoryType { minimum: ((GUEST + RAM) / 65536) as u64, maximum: None, memory64: false, shared: false, page_size_log2: None };
+        MemoryType { minimum: ((GUEST + 2 * RAM) / 65536) as u64, maximum: None, memory64: false, shared: false, page_size_log2: None };
     imports.import("", "memory", EntityType::Memory(memory));
     for (name, number) in [("go", 1), ("interpret", 1), ("run", 0), ("evaluate", 2), ("outside", 0), ("again", 0)] {
         imports.import("", name, EntityType::Function(number));
