@@ -115,7 +115,7 @@ impl Restorable {
     pub fn framed(&self) -> Result<Framed> {
         let of_part = |(part, _): (&Part, _)| Content { kind: part.kind, length: part.length, digest: part.digest };
         let contents: Vec<Content> = self.machine.parts().map(of_part).collect();
-        framed(self.machine.table.size, (&self.code, self.machine.table.code_digest), &contents)
+        framed(self.machine.table.size, (&self.code, self.machine.table.code_digest), self.machine.payload.start, &contents)
     }
 
     /// Verifies code and parts by their digests.

@@ -20,6 +20,7 @@ pub struct Content {
 #[wasm_bindgen]
 pub struct Framed {
     head: Vec<u8>,
+    table: Vec<u8>,
     tail: Vec<u8>,
     starts: Vec<u64>,
     length: u64,
@@ -29,9 +30,10 @@ pub struct Framed {
 impl Framed {
     /// Writes what is before the parts and behind them into `file`, which has `length` bytes.
     pub fn write(&self, file: &Uint8Array) {
-        let end = file.length();
-        file.subarray(0, self.head.len() as u32).copy_from(&self.head);
-        file.subarray(end - self.tail.len() as u32, end).copy_from(&self.tail);
+        let put = |start: u32, bytes: &[u8]| file.subarray(start, start + bytes.len() as u32).copy_from(bytes);
+        put(0, &self.head);
+        put(self.head.len() as u32, &self.table);
+        put(file.length() - self.tail.len() as u32, &self.tail);
     }
 
     /// Where each part begins.
@@ -47,18 +49,25 @@ impl Framed {
     }
 }
 
-/// The file of a machine of this `size` with this `code`, which has this digest, for `parts` in the order of their kinds.
-pub fn framed(size: MachineSize, (code, code_digest): (&[u8], Digest), parts: &[Content]) -> Result<Framed> {
-    let no_module =
-        || error("malformed", "the machine's code is no module that prebake has linked, or its parts are too large; push it again");
+/// Where a payload starts in a machine of this `size` with this `code`.
+pub fn start_in(size: MachineSize, code: &[u8]) -> Result<u64> {
+    let (before, _) = module::frame(code, size.pages, 0).ok_or_else(no_module)?;
+    Ok(before.len() as u64)
+}
+
+fn no_module() -> JsValue {
+    error("malformed", "the machine's code is no module that prebake has linked, or its parts are too large; push it again")
+}
+
+/// The file of a machine of this `size` with this `code`, which has this digest, for `parts` in the order of their kinds. The payload starts at `start`, whatever is
+/// in it.
+pub fn framed(size: MachineSize, (code, code_digest): (&[u8], Digest), start: u64, parts: &[Content]) -> Result<Framed> {
     let code_pages = module::memory_pages(code).ok_or_else(no_module)?;
     size.check(code_pages).map_err(error::payload)?;
-    let (before, _) = module::frame(code, size.pages, 0).ok_or_else(no_module)?;
-    let start = before.len() as u64;
     let lengths: Vec<u64> = parts.iter().map(|part| part.length).collect();
     let (offsets, payload_length) = Table::layout(start, &lengths).ok_or_else(no_module)?;
     let framed = u32::try_from(payload_length).ok().and_then(|length| module::frame(code, size.pages, length));
-    let (mut head, mut tail) = framed.ok_or_else(no_module)?;
+    let (head, mut tail) = framed.filter(|(head, _)| head.len() as u64 == start).ok_or_else(no_module)?;
     let of_part = |(part, offset): (&Content, &u64)| Part { kind: part.kind, offset: *offset, length: part.length, digest: part.digest };
     let table = Table {
         size,
@@ -68,8 +77,7 @@ pub fn framed(size: MachineSize, (code, code_digest): (&[u8], Digest), parts: &[
         payload_length,
         parts: parts.iter().zip(&offsets).map(of_part).collect(),
     };
-    head.extend(table.encode());
     tail.extend(module::locator_section(Locator { payload_offset: start, payload_length }));
     let length = start + payload_length + tail.len() as u64;
-    Ok(Framed { head, tail, starts: offsets.iter().map(|offset| start + offset).collect(), length })
+    Ok(Framed { head, table: table.encode(), tail, starts: offsets.iter().map(|offset| start + offset).collect(), length })
 }

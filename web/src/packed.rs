@@ -2,7 +2,7 @@
 
 use crate::error::{self, Result, error};
 use crate::file::{HostFile, Source};
-use crate::framed::{Content, Framed, framed};
+use crate::framed::{Content, Framed, framed, start_in};
 use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MachineSize, PartKind};
 use snapshot::{Digest, Space, Stored, Travelling, unpack_frame};
 use std::io::Read;
@@ -81,7 +81,8 @@ impl Assembly {
 
     /// What is around the parts.
     pub fn finish(self) -> Result<Framed> {
-        framed(self.size, (&self.code, self.code_digest), &self.parts)
+        let start = start_in(self.size, &self.code)?;
+        framed(self.size, (&self.code, self.code_digest), start, &self.parts)
     }
 }
 
