@@ -11,13 +11,15 @@ export interface Machine {
   readonly module: WebAssembly.Module;
 }
 
+/** What is fetched of a machine's file at first. Its code fits in most, and its end says where everything is. */
+const BEGINNING = { length: 5 << 20, end: true };
+
 /** Fetches a machine's file, and compiles it. */
 export async function machineOf(source: FileSource | MachineLayers, progress?: Progress): Promise<Machine> {
   if (typeof source === "object" && "layers" in source) return assemble(source, progress);
   let whole: number | undefined;
-  const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total), true);
+  const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total), BEGINNING);
   try {
-    // Its end says where everything is.
     await Promise.all([whenThere(file, () => file.read(Math.max(file.size - 1, 0), 1)), loadCore()]);
     const needed = await whenThere(file, () => rangesOf(neededOfMachine(file)));
     whole = needed.reduce((sum, [start, end]) => sum + end - start, 0);

@@ -26,6 +26,8 @@ const TOGETHER = 64 << 10;
 /** Input is passed on in pieces of this many bytes. */
 const PIECE = 4096;
 const SEED_LENGTH = 64;
+/** What is fetched of a snapshot at first: what says where its pages are. */
+const BEGINNING = { length: 256 << 10, end: false };
 /** The longest that a timer of JavaScript waits. */
 const LONGEST_WAIT = 0x7fff_ffff;
 
@@ -80,9 +82,10 @@ export class Engine {
     let compiled = 0;
     const folder = new Folder();
     const mirror = options.keepFilesIn && new Mirror(folder, options.keepFilesIn.opfs);
-    const coming = openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress), true);
+    const machine = machineOf(options.machine, (...progress) => events.progress("machine", ...progress));
+    const coming = openFile(options.snapshot, (...progress) => events.progress("snapshot", ...progress), BEGINNING);
     const [{ bytes, module }, snapshot, changes] = await Promise.all([
-      machineOf(options.machine, (...progress) => events.progress("machine", ...progress)).then((machine) => {
+      machine.then((machine) => {
         compiled = performance.now() - start;
         return machine;
       }),

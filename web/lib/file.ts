@@ -205,10 +205,10 @@ class PathFile extends LocalFile {
 }
 
 const CHUNK = 64 << 10;
-/** What comes of a file before it is told what is wanted of it: a machine's code fits. */
-const BEGINNING = 4 << 20;
 /** What is fetched out of turn, around what is missing. */
 const FETCHED_AT_ONCE = 4 * CHUNK;
+/** Requests of parts that are on their way at a time: of those that a browser sends to one server, some are left for what is needed before. */
+const PARTS_AT_ONCE = 3;
 const TRIES = 4;
 /** Milliseconds after which a stream that brings nothing is not waited for. */
 const PATIENCE = 200;
@@ -217,8 +217,14 @@ function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
+/** What of a file is fetched before anybody has read it: bytes from its start, and whether its end, too. */
+export interface Beginning {
+  readonly length: number;
+  readonly end: boolean;
+}
+
 /**
- * A file that is on its way. One connection brings it from start to end; what is read before it has come is fetched out of turn, if the server
+ * A file that is on its way. It comes from start to end, as far as it is wanted; what is read before it has come is fetched out of turn, if the server
  * knows range requests.
  */
 class ComingFile implements ReadableFile {
@@ -230,7 +236,7 @@ class ComingFile implements ReadableFile {
   private readonly asked: Uint8Array;
   /** Bytes from the start that have come. */
   private streamed = 0;
-  /** How far the stream is let come. */
+  /** How far it is wanted from the start. */
   private limit: number;
   /** Nobody has said yet what is wanted. */
   private isBeginning: boolean;
@@ -239,9 +245,8 @@ class ComingFile implements ReadableFile {
   failure: PrebakeError | undefined;
   private waiting: (() => void)[] = [];
   private readonly stop = new AbortController();
-  /** No more is wanted from the stream. */
-  private readonly enough = new AbortController();
 
+  /** `first` brings the file as far as `limit`. */
   constructor(
     private readonly source: RemoteSource,
     readonly size: number,
@@ -249,17 +254,17 @@ class ComingFile implements ReadableFile {
     private ranges: boolean | undefined,
     /** Names the content: a file that is replaced meanwhile is not mixed with the new one. */
     private readonly version: string | null,
-    body: ReadableStream<Uint8Array>,
+    first: ReadableStream<Uint8Array>,
+    limit: number,
     private readonly progress: Progress | undefined,
-    parts: boolean,
   ) {
-    this.isBeginning = parts && ranges === true;
-    this.limit = this.isBeginning ? Math.min(BEGINNING, size) : size;
+    this.isBeginning = limit < size;
+    this.limit = limit;
     this.bytes = roomFor(size, source.url);
     this.has = new Uint8Array(Math.ceil(size / CHUNK));
     this.asked = new Uint8Array(this.has.length);
     this.url = source.url;
-    void this.stream(body);
+    void this.stream({ body: first, end: limit });
   }
 
   get pending(): boolean {
@@ -301,11 +306,7 @@ class ComingFile implements ReadableFile {
   async bring(parts: readonly Range[]): Promise<void> {
     if (!this.ranges) return this.complete();
     const [head, ...others] = parts;
-    const stream = this.streamTo(head?.[1] ?? 0).then(() => {
-      this.enough.abort();
-      this.changed();
-    });
-    await Promise.all([stream, this.fetchMissing(others)]);
+    await Promise.all([this.streamTo(head?.[1] ?? 0), this.fetchMissing(others)]);
   }
 
   async hurry(parts: readonly Range[]): Promise<void> {
@@ -330,7 +331,11 @@ class ComingFile implements ReadableFile {
       if (before && first <= before[1] + FETCHED_AT_ONCE) before[1] = last;
       else wanted.push([first, last]);
     }
-    await Promise.all(wanted.map(([start, end]) => this.fetchRange(start, end)));
+    for (const [start, end] of wanted) this.asked.fill(1, start / CHUNK, Math.ceil(end / CHUNK));
+    const fetchInTurn = async (): Promise<void> => {
+      for (let next = wanted.shift(); next; next = wanted.shift()) if (isMissing(next)) await this.fetchRange(...next);
+    };
+    await Promise.all(Array.from({ length: PARTS_AT_ONCE }, fetchInTurn));
   }
 
   private async streamTo(end: number): Promise<void> {
@@ -347,7 +352,6 @@ class ComingFile implements ReadableFile {
 
   close(): void {
     this.stop.abort();
-    this.enough.abort();
     this.changed();
   }
 
@@ -374,63 +378,73 @@ class ComingFile implements ReadableFile {
     for (const resolve of waiting) resolve();
   }
 
-  private async stream(first: ReadableStream<Uint8Array>): Promise<void> {
-    let body: ReadableStream<Uint8Array> | undefined = first;
-    for (let left = TRIES; this.streamed < this.size && !this.enough.signal.aborted; left--) {
+  private async stream(first: Connection): Promise<void> {
+    let connection: Connection | undefined = first;
+    for (let failures = 0; this.streamed < this.size && !this.stop.signal.aborted; ) {
       const before = this.streamed;
       try {
-        body ??= (await this.ask(this.streamed, this.size))?.body ?? undefined;
-        if (!body) throw new Error("the server knows no ranges");
-        const isSkipping = await this.take(body);
-        if (!isSkipping && this.streamed < this.size) throw new Error("the connection ended early");
+        connection ??= await this.connect();
+        if (connection) await this.take(connection);
+        failures = 0;
       } catch (error) {
-        if (this.enough.signal.aborted) return;
-        if (this.streamed > before) left = TRIES;
+        if (this.stop.signal.aborted) return;
+        failures = this.streamed > before ? 1 : failures + 1;
         const isChanged = (error as PrebakeError).kind === "changed";
-        if (left <= 1 || isChanged || this.ranges === false) {
+        if (failures >= TRIES || isChanged || this.ranges === false) {
           const { message } = PrebakeError.of(error, "network");
           const problem = `${this.url} came only as far as ${this.streamed} of ${this.size} bytes: ${message}; reload to try again`;
           this.failure = error instanceof PrebakeError ? error : new PrebakeError("truncated", problem);
           break;
         }
-        await pause(250 * (TRIES - left + 1));
+        await pause(250 * failures);
       }
-      body = undefined;
+      connection = undefined;
     }
     this.changed();
   }
 
-  /** Takes what a connection brings. Whether it is left since what it brings next has come already. */
-  private async take(body: ReadableStream<Uint8Array>): Promise<boolean> {
+  /** Asks for what is wanted next from the start, as soon as something is. */
+  private async connect(): Promise<Connection | undefined> {
+    this.streamed += this.comeNext();
+    this.changed();
+    while (this.streamed >= this.limit && !this.stop.signal.aborted) await this.change();
+    if (this.streamed >= this.size || this.stop.signal.aborted) return undefined;
+    const end = this.endOfGap();
+    const body = (await this.ask(this.streamed, end))?.body;
+    if (!body) throw new Error("the server knows no ranges");
+    return { body, end };
+  }
+
+  /** Takes what a connection brings, unless the next of that has come already. */
+  private async take({ body, end }: Connection): Promise<void> {
     const reader = body.getReader();
     const leave = (): void => void reader.cancel().catch(() => undefined);
-    this.enough.signal.addEventListener("abort", leave);
-    for (;;) {
-      while (this.streamed >= this.limit && this.limit < this.size && !this.enough.signal.aborted) await this.change();
-      const come = this.comeNext();
-      if (come > FETCHED_AT_ONCE && this.ranges) {
-        leave();
-        this.streamed += come;
-        return true;
-      }
+    this.stop.signal.addEventListener("abort", leave);
+    while (this.streamed < end) {
+      if (this.comeNext() > FETCHED_AT_ONCE && this.ranges) break;
       const { done, value } = await reader.read();
-      if (done) return false;
-      if (this.streamed === this.size) {
-        leave();
-        return false;
-      }
-      this.bytes.set(value.subarray(0, this.size - this.streamed), this.streamed);
-      this.streamed = Math.min(this.streamed + value.length, this.size);
+      if (done) throw new Error("the connection ended early");
+      const bytes = value.subarray(0, end - this.streamed);
+      this.bytes.set(bytes, this.streamed);
+      this.streamed += bytes.length;
       this.progress?.(this.streamed, this.size);
       this.changed();
     }
+    leave();
+    this.stop.signal.removeEventListener("abort", leave);
   }
 
-  /** How many bytes have come already behind those of the stream. */
-  private comeNext(): number {
-    let chunk = Math.floor(this.streamed / CHUNK);
+  /** How many bytes have come already behind those of the stream, or behind another place. */
+  private comeNext(at = this.streamed): number {
+    let chunk = Math.floor(at / CHUNK);
     while (this.has[chunk] === 1) chunk++;
-    return Math.max(Math.min(chunk * CHUNK, this.size) - this.streamed, 0);
+    return Math.max(Math.min(chunk * CHUNK, this.size) - at, 0);
+  }
+
+  /** How far to ask for what is wanted next: to what need not come again. */
+  private endOfGap(): number {
+    for (let at = (Math.floor(this.streamed / CHUNK) + 1) * CHUNK; at < this.limit; at += CHUNK) if (this.comeNext(at) > FETCHED_AT_ONCE) return at;
+    return this.limit;
   }
 
   private async fetchRange(start: number, end: number): Promise<void> {
@@ -439,14 +453,8 @@ class ComingFile implements ReadableFile {
     for (let left = TRIES; ; left--) {
       try {
         const response = await this.ask(start, end);
-        if (!response) return;
-        // The browser holds a server of files to what it has announced.
-        const isAnnounced = response.headers.get("content-length") === String(end - start) && !response.headers.get("content-encoding");
-        const bytes = isAnnounced ? new Uint8Array(await response.arrayBuffer()) : await bodyOf(response, end - start);
-        if (bytes?.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes?.length ?? "more than"} of ${end - start} bytes`);
-        this.bytes.set(bytes, start);
-        this.has.fill(1, first, last);
-        return this.changed();
+        if (response) await this.accept(start, end, response);
+        return;
       } catch (error) {
         if (left <= 1 || (error as PrebakeError).kind === "changed") {
           this.asked.fill(0, first, last);
@@ -457,21 +465,55 @@ class ComingFile implements ReadableFile {
     }
   }
 
-  /** Asks for a part; undefined if the server sends only all of the file. */
-  private async ask(start: number, end: number): Promise<Response | undefined> {
-    const headers = { ...headersOf(this.source), range: `bytes=${start}-${end - 1}` };
-    const response = await fetch(this.url, { headers, signal: this.stop.signal, cache: "no-store" });
-    if (response.status === 200) {
-      void response.body?.cancel();
-      this.ranges = false;
-      return undefined;
-    }
+  /** Takes the end of the file, which was asked for before that was there. */
+  async offerEnd(start: number, response: Response): Promise<void> {
+    this.check(response);
+    await this.accept(start, this.size, response);
+  }
+
+  private async accept(start: number, end: number, response: Response): Promise<void> {
+    // The browser holds a server of files to what it has announced.
+    const isAnnounced = response.headers.get("content-length") === String(end - start) && !response.headers.get("content-encoding");
+    const bytes = isAnnounced ? new Uint8Array(await response.arrayBuffer()) : await bodyOf(response, end - start);
+    if (bytes?.length !== end - start) throw new PrebakeError("truncated", `${this.url} gave ${bytes?.length ?? "more than"} of ${end - start} bytes`);
+    this.bytes.set(bytes, start);
+    this.has.fill(1, start / CHUNK, Math.ceil(end / CHUNK));
+    this.changed();
+  }
+
+  private check(response: Response): void {
     if (response.status !== 206 || !response.body) throw answered(this.url, response);
     if (versionOf(response) !== this.version) {
       throw new PrebakeError("changed", `${this.url} was replaced while it was on its way; reload to get the new one`);
     }
+  }
+
+  /** Asks for a part; undefined if the server sends only all of the file. */
+  private async ask(start: number, end: number): Promise<Response | undefined> {
+    const headers = { ...headersOf(this.source), range: rangeOf(start, end) };
+    const response = await fetch(this.url, { headers, signal: this.stop.signal, cache: "no-store" });
+    if (response.status === 200) {
+      void response.body?.cancel();
+      this.ranges = false;
+      // So it waits for what the first connection brings.
+      this.limit = this.size;
+      this.changed();
+      return undefined;
+    }
+    this.check(response);
     return response;
   }
+}
+
+/** What brings a file as far as `end`. */
+interface Connection {
+  readonly body: ReadableStream<Uint8Array>;
+  readonly end: number;
+}
+
+/** Bytes from `start` on, before `end`. */
+function rangeOf(start: number, end: number): string {
+  return `bytes=${start}-${end - 1}`;
 }
 
 function headersOf({ authorization }: RemoteSource): Record<string, string> {
@@ -487,18 +529,20 @@ function answered(url: string, response: Response): PrebakeError {
   return new PrebakeError(kind, `${url} was answered with ${response.status} ${response.statusText}; check the address and the server`);
 }
 
-/** Fetches a file. Other answers than success are errors. */
-async function fetchFile(source: RemoteSource): Promise<Response> {
+/** Fetches a file, or that part of it. Other answers than success are errors. */
+async function fetchFile(source: RemoteSource, range?: string): Promise<Response> {
   const { url, integrity } = source;
   let response: Response;
   try {
-    response = await fetch(url, { headers: headersOf(source), ...(integrity && { integrity }) });
+    const init = range === undefined ? { headers: headersOf(source) } : { headers: { ...headersOf(source), range }, cache: "no-store" as const };
+    response = await fetch(url, { ...init, ...(integrity && { integrity }) });
   } catch (error) {
     const reason = integrity ? "it cannot be reached, or is damaged" : "it cannot be reached";
     const detail = error instanceof Error ? error.message : String(error);
     throw new PrebakeError("network", `${url} could not be fetched (${detail}): ${reason}; check the connection, and that the file is whole`);
   }
-  if (!response.ok) throw answered(url, response);
+  // There is no part of an empty file.
+  if (!response.ok && !(range !== undefined && response.status === 416)) throw answered(url, response);
   return response;
 }
 
@@ -516,12 +560,13 @@ export function pathOf(source: FileSource): string | URL | undefined {
   return source instanceof URL && source.protocol === "file:" ? source : undefined;
 }
 
-/** Opens a file for reading. If `parts` of it are wanted first, no more than its beginning comes until `bring` tells which, or `complete` asks for all. */
-export async function openFile(source: FileSource, progress?: Progress, parts = false): Promise<ReadableFile> {
+/** Opens a file for reading. If it has a `beginning`, no more comes until `bring` tells which parts are wanted, or `complete` asks for all. */
+export async function openFile(source: FileSource, progress?: Progress, beginning?: Beginning): Promise<ReadableFile> {
   const path = pathOf(source);
   if (path !== undefined) return openPath(path);
   const remote = urlOf(source);
-  if (remote) return openUrl(remote, progress, parts);
+  // Of a part, nobody knows whether the file is what it should be.
+  if (remote) return beginning && remote.integrity === undefined ? openParts(remote, beginning, progress) : openUrl(remote, progress);
   if (source instanceof Uint8Array) return new MemoryFile(source);
   if (source instanceof Blob) return openBlob(source);
   // A URL is none of these.
@@ -558,28 +603,60 @@ async function openStored(path: string): Promise<ReadableFile> {
 
 /** Opens a layer of a registry. */
 export function openLayer(layer: RemoteSource, progress?: Progress): Promise<ReadableFile> {
-  return openUrl(layer, progress, false, otherLayer);
+  return openUrl(layer, progress, otherLayer);
 }
 
-async function openUrl(source: RemoteSource, progress?: Progress, parts = false, wrong = otherSize): Promise<ReadableFile> {
-  const response = await fetchFile(source);
+async function openUrl(source: RemoteSource, progress?: Progress, wrong = otherSize, fetched?: Response): Promise<ReadableFile> {
+  const response = fetched ?? (await fetchFile(source));
   const length = Number(response.headers.get("content-length") ?? NaN);
   const isPlain = !response.headers.get("content-encoding") && response.body !== null;
   const { size } = source;
   if (isPlain && Number.isSafeInteger(length)) {
     if (size !== undefined && size !== length) {
-      void response.body?.cancel().catch(() => undefined);
+      leave(response);
       throw wrong(source.url, String(length), size);
     }
     // Of another origin's headers, a page may not see this one.
     const said = response.headers.get("accept-ranges");
     const ranges = said === null && response.type === "cors" ? undefined : said === "bytes";
-    return new ComingFile(source, length, ranges, versionOf(response), response.body!, progress, parts);
+    return new ComingFile(source, length, ranges, versionOf(response), response.body!, length, progress);
   }
   if (size === undefined) return new MemoryFile(new Uint8Array(await response.arrayBuffer()));
   const bytes = await bodyOf(response, size);
   if (bytes?.length !== size) throw wrong(source.url, bytes ? String(bytes.length) : "more", size);
   return new MemoryFile(bytes);
+}
+
+/** Opens a file of which only the beginning is asked for, if its server knows range requests. */
+async function openParts(source: RemoteSource, { length, end }: Beginning, progress?: Progress): Promise<ReadableFile> {
+  const lastChunk = end && source.size !== undefined ? Math.floor((source.size - 1) / CHUNK) * CHUNK : 0;
+  const [response, last] = await Promise.all([
+    fetchFile(source, rangeOf(0, length)),
+    // If it does not come now, it is fetched when it is read.
+    lastChunk < length ? undefined : fetchFile(source, rangeOf(lastChunk, source.size!)).catch(() => undefined),
+  ]);
+  if (response.status !== 206) {
+    if (last) leave(last);
+    return openUrl(source, progress, otherSize, response.ok ? response : undefined);
+  }
+  const [, found] = /\/(\d+)$/.exec(response.headers.get("content-range") ?? "") ?? [];
+  // Of another origin's headers, a page may not see this one.
+  const size = found === undefined ? source.size : Number(found);
+  if (size === undefined || response.body === null) {
+    leave(response);
+    return openUrl(source, progress);
+  }
+  if (source.size !== undefined && source.size !== size) {
+    leave(response);
+    throw otherSize(source.url, String(size), source.size);
+  }
+  const file = new ComingFile(source, size, true, versionOf(response), response.body, Math.min(length, size), progress);
+  if (last) await file.offerEnd(lastChunk, last).catch(() => undefined);
+  return file;
+}
+
+function leave(response: Response): void {
+  void response.body?.cancel().catch(() => undefined);
 }
 
 type OtherSize = (url: string, found: string, size: number) => PrebakeError;
