@@ -5,18 +5,33 @@ import { PrebakeError } from "./errors.js";
 import { type FileSource, type MachineLayers, openFile, openLayer, type Progress, rangesOf, roomFor, whenThere } from "./file.js";
 import { Assembly, type Framed, neededOfMachine, Restorable } from "./wasm/web.js";
 
-/** A machine's file, with nothing in it but what a restored machine needs. That was verified. */
+/** A machine that a session has kept. */
+export interface KeptMachine {
+  /** The URL at which the page's service worker has it, as `application/wasm`. The browser may keep its own code beside it. */
+  readonly kept: string;
+  /** As for `fetch`. */
+  readonly integrity: string;
+  /** Where it is if it is not there, or is damaged. */
+  readonly otherwise: FileSource | MachineLayers;
+}
+
+/** A machine's module, with nothing in it but what a restored machine needs. That was verified. */
 export interface Machine {
-  readonly bytes: Uint8Array<ArrayBuffer>;
   readonly module: WebAssembly.Module;
+  /** The module's file, unless it was kept. */
+  readonly bytes?: Uint8Array<ArrayBuffer>;
 }
 
 /** What is fetched of a machine's file at first. Its code fits in most, and its end says where everything is. */
 const BEGINNING = { length: 5 << 20, end: true };
 
 /** Fetches a machine's file, and compiles it. */
-export async function machineOf(source: FileSource | MachineLayers, progress?: Progress): Promise<Machine> {
+export async function machineOf(source: FileSource | MachineLayers | KeptMachine, progress?: Progress): Promise<Machine> {
   if (typeof source === "object" && "layers" in source) return assemble(source, progress);
+  if (typeof source === "object" && "kept" in source) {
+    const module = await compileKept(source).catch(() => undefined);
+    return module ? { module } : machineOf(source.otherwise, progress);
+  }
   let whole: number | undefined;
   const file = await openFile(source, (done, total) => progress?.(Math.min(done, whole ?? done), whole ?? total), BEGINNING);
   try {
@@ -75,6 +90,11 @@ function filled(framed: Framed, parts: readonly Uint8Array[]): Uint8Array<ArrayB
   framed.starts.forEach((start, number) => bytes.set(parts[number]!, start));
   framed.free();
   return bytes;
+}
+
+/** Compiles a kept machine. Rejects if there is none, or another than that. */
+export function compileKept({ kept, integrity }: Omit<KeptMachine, "otherwise">): Promise<WebAssembly.Module> {
+  return WebAssembly.compileStreaming(fetch(kept, { integrity }));
 }
 
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {

@@ -1,6 +1,6 @@
 // Runs one machine in this thread: looks outside between the steps that the Rust part takes.
 
-import { machineOf } from "./compile.js";
+import { compileKept, type KeptMachine, machineOf } from "./compile.js";
 import { loadCore } from "./core.js";
 import { isNode } from "./environment.js";
 import { PrebakeError } from "./errors.js";
@@ -35,6 +35,7 @@ const LONGEST_WAIT = 0x7fff_ffff;
 export interface EngineEvents {
   output(bytes: Uint8Array, stream: Stream): void;
   notice(notice: Notice, message?: string): void;
+  kept(integrity: string): void;
   progress(what: "machine" | "snapshot", done: number, total: number | undefined): void;
   ended(result: Ending | PrebakeError): void;
 }
@@ -52,7 +53,9 @@ export class Engine {
   private lastState: Uint8Array | undefined;
   private outstanding = 0;
   /** The machine's file, until it is kept. */
-  private unkept: Uint8Array | undefined;
+  private unkept: Uint8Array<ArrayBuffer> | undefined;
+  /** What was kept of it. */
+  private kept: Omit<KeptMachine, "otherwise"> | undefined;
   /** Output that is not passed on yet: a guest that echoes writes each byte by itself. */
   private last: { readonly stream: Stream; readonly parts: Uint8Array[]; length: number } | undefined;
   private wakeUp: (() => void) | undefined;
@@ -306,14 +309,12 @@ export class Engine {
     const bytes = this.unkept!;
     this.unkept = undefined;
     try {
-      const target = await Replacement.create(this.options.keepMachineIn!.opfs);
-      try {
-        target.write(bytes, 0);
-        await target.commit();
-      } catch (error) {
-        await target.abandon();
-        throw error;
-      }
+      const { cache, url } = this.options.keepMachineIn!;
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+      const headers = { "content-type": "application/wasm", "content-length": String(bytes.length) };
+      await (await caches.open(cache)).put(url, new Response(bytes, { headers }));
+      this.kept = { kept: url, integrity: `sha256-${btoa(String.fromCharCode(...digest))}` };
+      this.events.kept(this.kept.integrity);
     } catch (error) {
       this.events.notice("not-kept", PrebakeError.of(error, "io").message);
     }
@@ -394,6 +395,11 @@ export class Engine {
   async snapshotBytes(): Promise<Uint8Array> {
     await this.snapshot.complete();
     return this.snapshot.read(0, this.snapshot.size);
+  }
+
+  /** Compiles what was kept again, which is no work: the browser takes the code that it has, and keeps it from now on beside what it compiled. */
+  async keepCode(): Promise<void> {
+    if (this.kept) await compileKept(this.kept);
   }
 
   files(): Folder {

@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+export type { KeptMachine } from "./compile.js";
 export { PrebakeError } from "./errors.js";
 export type { FileSource, MachineLayers, RemoteSource, TravellingSource } from "./file.js";
 export type { FolderEntry } from "./folder.js";

@@ -1,5 +1,6 @@
 // What a machine is restored with.
 
+import type { KeptMachine } from "./compile.js";
 import type { FileSource, MachineLayers, Progress } from "./file.js";
 import type { NetworkOptions } from "./network.js";
 
@@ -27,14 +28,17 @@ export interface Checkpoint {
   readonly state?: Uint8Array;
 }
 
+/** Where a machine is. */
+export type MachineSource = FileSource | MachineLayers | KeptMachine;
+
 /** What can be passed to another thread. */
 export interface MachineOptions {
-  /** The machine's file, a `.wasm`, or its layers: see `ensure`. */
-  readonly machine: FileSource | MachineLayers;
+  /** The machine's file, a `.wasm`; or its layers: see `ensure`; or what was kept of it. */
+  readonly machine: MachineSource;
   /** A snapshot of it: in the stored form, or as `ensure` finds it. */
   readonly snapshot: FileSource;
-  /** A file in the browser's storage, to keep of the machine's file what is needed to restore it: for use as `machine` another time. */
-  readonly keepMachineIn?: { readonly opfs: string };
+  /** A cache of the browser, and a URL in it, to keep of the machine's file what is needed to restore it, unless that was kept already. */
+  readonly keepMachineIn?: { readonly cache: string; readonly url: string };
   /** What a session has changed of that snapshot: what a checkpoint has saved. */
   readonly changes?: FileSource;
   /** 64 random bytes that nobody else has. By default they are fresh: copies of one snapshot draw different random numbers. */
@@ -74,6 +78,8 @@ export interface MachineEvents {
   /** The program has written something. If this returns a promise, the machine waits for it when much is outstanding. */
   onOutput?(bytes: Uint8Array, stream: Stream): void | Promise<void>;
   onNotice?(notice: Notice, message?: string): void;
+  /** The machine was kept, and this is its digest: for `integrity` when it is restored from there. */
+  onKept?(integrity: string): void;
   /** The machine's file, or its snapshot, is on its way. */
   onProgress?(what: "machine" | "snapshot", ...progress: Parameters<Progress>): void;
 }

@@ -13,6 +13,7 @@ export interface Requests {
   leave(): void;
   stats(): import("./options.js").Stats;
   snapshotBytes(): Uint8Array;
+  keepCode(): void;
   listFiles(): import("./folder.js").FolderEntry[];
   readFile(path: string): Uint8Array;
   writeFile(path: string, bytes: Uint8Array): void;
@@ -35,6 +36,7 @@ export type FromWorker =
   | { readonly id: number; readonly result?: unknown; readonly error?: ErrorMessage }
   | { readonly output: Uint8Array; readonly stream: Stream }
   | { readonly notice: Notice; readonly message?: string | undefined }
+  | { readonly kept: string }
   | { readonly progress: "machine" | "snapshot"; readonly done: number; readonly total: number | undefined }
   | { readonly ended: Ending }
   | { readonly failed: ErrorMessage };

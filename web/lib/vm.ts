@@ -4,7 +4,7 @@ import { isNode, nodeModule } from "./environment.js";
 import { PrebakeError } from "./errors.js";
 import type { FileSource } from "./file.js";
 import type { FolderEntry } from "./folder.js";
-import type { Checkpoint, Ending, MachineOptions, RestoreOptions, Stats } from "./options.js";
+import type { Checkpoint, Ending, MachineOptions, MachineSource, RestoreOptions, Stats } from "./options.js";
 import type { ErrorMessage, FromWorker, Requests, ToWorker } from "./protocol.js";
 import { signalNumber } from "./signals.js";
 
@@ -117,7 +117,7 @@ export function prepare(): void {
 
 /** Splits what cannot be passed to a thread from what can. Relative addresses are the page's. */
 function forThread(options: RestoreOptions): MachineOptions {
-  const { onOutput, onNotice, onProgress, ...rest } = options;
+  const { onOutput, onNotice, onKept, onProgress, ...rest } = options;
   const base = typeof document === "object" ? document.baseURI : globalThis.location?.href;
   const source = (source: FileSource): FileSource => {
     if (source instanceof URL) return source.href;
@@ -126,11 +126,17 @@ function forThread(options: RestoreOptions): MachineOptions {
     // What `ensure` has found has whole addresses.
     return "url" in source ? { ...source, url: new URL(source.url, base).href } : source;
   };
+  const machine = (from: MachineSource): MachineSource => {
+    if (typeof from === "object" && "layers" in from) return from;
+    if (typeof from === "object" && "kept" in from) return { ...from, kept: new URL(from.kept, base).href, otherwise: machine(from.otherwise) as typeof from.otherwise };
+    return source(from);
+  };
   return {
     ...rest,
-    machine: typeof rest.machine === "object" && "layers" in rest.machine ? rest.machine : source(rest.machine),
+    machine: machine(rest.machine),
     snapshot: source(rest.snapshot),
     ...(rest.changes !== undefined && { changes: source(rest.changes) }),
+    ...(rest.keepMachineIn && { keepMachineIn: { ...rest.keepMachineIn, url: new URL(rest.keepMachineIn.url, base).href } }),
   };
 }
 
@@ -172,6 +178,7 @@ export class Vm {
     const connection: Connection = await Connection.open((message) => {
       if ("output" in message) void show(message.output, message.stream);
       else if ("notice" in message) options.onNotice?.(message.notice, message.message);
+      else if ("kept" in message) options.onKept?.(message.kept);
       else if ("progress" in message) options.onProgress?.(message.progress, message.done, message.total);
       else {
         const failed = "failed" in message ? fromMessage(message.failed) : undefined;
@@ -232,6 +239,11 @@ export class Vm {
   /** The snapshot that it was restored from, when all of it has come: to keep it. */
   snapshotBytes(): Promise<Uint8Array> {
     return this.connection.request("snapshotBytes", []);
+  }
+
+  /** Has the browser keep its code of the machine with what `keepMachineIn` has kept, once a service worker has that. Rejects if none has. */
+  keepCode(): Promise<void> {
+    return this.connection.request("keepCode", []);
   }
 
   /** The files of the shared folder. */

@@ -36,6 +36,7 @@ function serve(port: Port): (message: ToWorker) => void {
       engine = await Engine.restore(options, {
         output: (output, stream) => port.postMessage({ output, stream }, [output.buffer as ArrayBuffer]),
         notice: (notice, message) => port.postMessage({ notice, message }),
+        kept: (integrity) => port.postMessage({ kept: integrity }),
         progress(progress, done, total) {
           const now = performance.now();
           if (done !== total && now - (reported.get(progress) ?? -REPORT_EVERY) < REPORT_EVERY) return;
@@ -56,6 +57,7 @@ function serve(port: Port): (message: ToWorker) => void {
     leave: async () => machine().leave(),
     stats: async () => machine().stats(),
     snapshotBytes: async () => machine().snapshotBytes(),
+    keepCode: async () => machine().keepCode(),
     listFiles: async () => machine().files().list(),
     readFile: async (path) => machine().files().read(path),
     writeFile: async (path, bytes) => machine().files().write(path, bytes),

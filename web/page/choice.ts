@@ -6,6 +6,7 @@ import { Launch, placeOf } from "./launch.js";
 import { network, ownRelay } from "./network.js";
 import { remembered } from "./remember.js";
 import { listSessions, type SessionInfo } from "./sessions.js";
+import { sourcesOf } from "./store.js";
 
 // Its thread begins as soon as this one has nothing to do.
 prepare();
@@ -78,7 +79,12 @@ async function choose(): Promise<Choice> {
 
 /** Starts what is wished for. */
 export async function launchOf({ image, session }: Wish, relay: NetworkOptions | undefined = linked()): Promise<Launch> {
-  return new Launch(session === undefined ? { image } : await placeOf(session, image), relay);
+  if (session === undefined) return new Launch({ image }, relay);
+  // They are looked for while the session is: mostly it is of this image, and not of one that had its name before.
+  const sources = sourcesOf(image);
+  const place = await placeOf(session, image);
+  const isThis = place.image.machine.digest === image.machine.digest && place.image.snapshot.digest === image.snapshot.digest;
+  return new Launch(place, relay, undefined, isThis ? sources : undefined);
 }
 
 /** The network of what is started first: that of a link, or the chosen one. */

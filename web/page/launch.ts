@@ -1,6 +1,6 @@
 // Starts machines, as far as that needs no page: the first is on its way before the page is there.
 
-import { type MachineEvents, type NetworkOptions, Vm } from "prebake";
+import { type MachineEvents, type NetworkOptions, type RestoreOptions, Vm } from "prebake";
 import type { Image } from "./images.js";
 import { remember, remembered } from "./remember.js";
 import { holdSession, listSessions, type Session } from "./sessions.js";
@@ -56,36 +56,49 @@ export function rememberSize({ columns, rows }: Size): void {
   remember("size", `${columns}x${rows}`);
 }
 
+/** What shows a machine to the user. */
+type Shower = Required<Omit<MachineEvents, "onKept">>;
+
 /** A machine that is being started. What it says waits for someone who shows it. */
 export class Launch {
-  /** It was saved before. */
-  readonly resumed: Promise<boolean>;
+  /** It goes on as it was saved. */
+  readonly resumed: boolean;
   readonly vm: Promise<Vm>;
-  private shower: Required<MachineEvents> | undefined;
-  private waiting: ((shower: Required<MachineEvents>) => void)[] = [];
+  /** Resolves when its thread knows what to do, so that this one may be busy. */
+  readonly begun: Promise<void>;
+  private shower: Shower | undefined;
+  private waiting: ((shower: Shower) => void)[] = [];
 
   constructor(
     readonly place: Place,
     private readonly relay: NetworkOptions | undefined,
     private readonly size = lastSize(),
+    private readonly sources = sourcesOf(place.image),
   ) {
-    this.resumed = place.session?.isSaved() ?? Promise.resolve(false);
-    this.vm = this.restore();
+    this.resumed = place.session?.isSaved ?? false;
+    const options = this.options();
+    // In an object, since it would be waited for.
+    const starts = options.then((options) => ({ vm: Vm.restore(options) }));
+    this.vm = starts.then(({ vm }) => vm);
     // Whoever shows it is told.
     this.vm.catch(() => undefined);
+    this.begun = starts.then(
+      () => undefined,
+      () => undefined,
+    );
   }
 
-  private async restore(): Promise<Vm> {
+  private async options(): Promise<RestoreOptions> {
     const { image, session } = this.place;
-    const [resumed, sources] = await Promise.all([this.resumed, sourcesOf(image)]);
-    const later = (tell: (shower: Required<MachineEvents>) => void): void => {
+    const sources = await this.sources;
+    const later = (tell: (shower: Shower) => void): void => {
       if (this.shower) tell(this.shower);
       else this.waiting.push(tell);
     };
-    return Vm.restore({
+    return {
       ...sources,
       ...(session && { saveTo: { opfs: session.statePath }, keepFilesIn: { opfs: session.sharedPath } }),
-      ...(resumed && { changes: { opfs: session!.statePath } }),
+      ...(this.resumed && { changes: { opfs: session!.statePath } }),
       ...(image.network && this.relay && { network: this.relay }),
       folder: FOLDER,
       interactive: true,
@@ -93,11 +106,11 @@ export class Launch {
       onProgress: (...progress) => later((shower) => shower.onProgress(...progress)),
       onOutput: (...output) => new Promise((resolve) => later((shower) => resolve(shower.onOutput(...output)))),
       onNotice: (...notice) => later((shower) => shower.onNotice(...notice)),
-    });
+    };
   }
 
   /** Shows what it says, from the first on. */
-  showTo(shower: Required<MachineEvents>): void {
+  showTo(shower: Shower): void {
     this.shower = shower;
     this.waiting.splice(0).forEach((tell) => tell(shower));
   }

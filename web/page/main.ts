@@ -57,7 +57,7 @@ async function show(launch: Launch, command?: string): Promise<void> {
   const number = ++starts;
   const { image, session, warning } = launch.place;
   if (warning !== undefined) toast(warning, true);
-  const resumed = await launch.resumed;
+  const { resumed } = launch;
   element<HTMLSelectElement>("image").value = image.name;
   status("loading", resumed ? "Restoring your session" : "Starting");
   let answered!: () => void;
@@ -112,7 +112,9 @@ async function started({ vm, image, session }: Running, command: string | undefi
   await Promise.race([hasAnswered, vm.ended.catch(() => undefined), pause(LONGEST_SILENCE)]);
   await pause(AFTER_ANSWER);
   void view.drawFast();
-  workOffline();
+  workOffline()
+    .then(() => vm.keepCode())
+    .catch(() => undefined);
   if (!(await hasStorage)) return;
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
@@ -126,10 +128,14 @@ function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Has the page start without a network from now on. */
-function workOffline(): void {
-  if ("serviceWorker" in navigator && import.meta.env.PROD) navigator.serviceWorker.register("./service-worker.js").catch(() => undefined);
+/** Has the page start without a network from now on. Resolves when its service worker has taken over. */
+async function workOffline(): Promise<void> {
   void navigator.storage?.persist?.();
+  if (!("serviceWorker" in navigator) || !import.meta.env.PROD) return;
+  const { serviceWorker } = navigator;
+  const takesOver = new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+  await serviceWorker.register("./service-worker.js");
+  if (!serviceWorker.controller) await takesOver;
 }
 
 function noticeText(notice: string, message?: string): string {

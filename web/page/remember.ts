@@ -16,3 +16,12 @@ export function remember(key: string, value: string): void {
     // The choice holds until the page is left.
   }
 }
+
+/** Forgets what is remembered by keys that `isOld`. */
+export function forgetRemembered(isOld: (key: string) => boolean): void {
+  try {
+    Object.keys(localStorage).filter(isOld).forEach((key) => localStorage.removeItem(key));
+  } catch {
+    // There is nothing.
+  }
+}

@@ -1,5 +1,8 @@
-// Serves the page without a network: its own files as they were when it was last fetched. Machines are files in the browser's storage.
+// Serves the page without a network: its own files as they were when it was last fetched, and the machines that it has kept. The browser keeps compiled code
+// with what comes from here.
 
+/** Where the page keeps machines. */
+const MACHINES = "prebake-machines";
 const FILES = __FILES__;
 const SHELL = `prebake-page-${__VERSION__}`;
 
@@ -33,6 +36,9 @@ self.addEventListener("fetch", (event) => {
   } else if (url.href === new URL("./images.json", self.registration.scope).href) {
     // No other of this name: requests of a machine's program come by here as well, and are not kept.
     event.respondWith(newest(request, "./images.json"));
+  } else if (request.integrity && url.href.startsWith(new URL("./machines/", self.registration.scope).href)) {
+    // Only for the page, which knows what it is: not for a machine's program.
+    event.respondWith(machine(request));
   } else if (FILES.some((file) => new URL(file, self.registration.scope).pathname === url.pathname)) {
     event.respondWith(kept(request));
   }
@@ -55,6 +61,12 @@ async function newest(request, key) {
     if (found) return found;
     throw error;
   }
+}
+
+/** A machine that was kept. There is none on the network. */
+async function machine(request) {
+  const found = await caches.match(request, { cacheName: MACHINES });
+  return found ?? new Response("not found\n", { status: 404 });
 }
 
 /** As it was kept: its address changes with its content. */

@@ -28,20 +28,17 @@ export class Session {
   constructor(
     readonly name: string,
     readonly origin: Origin,
+    /** It was saved before. */
+    readonly isSaved: boolean,
     private readonly release: () => void,
   ) {}
 
   get statePath(): string {
-    return `${SESSIONS}/${this.name}/state.snap`;
+    return statePath(this.name);
   }
 
   get sharedPath(): string {
     return `${SESSIONS}/${this.name}/shared`;
-  }
-
-  /** Whether it was saved before. */
-  async isSaved(): Promise<boolean> {
-    return (await readStored(this.statePath)) !== undefined;
   }
 
   /** What the screen showed. */
@@ -61,6 +58,10 @@ export class Session {
   leave(): void {
     this.release();
   }
+}
+
+function statePath(name: string): string {
+  return `${SESSIONS}/${name}/state.snap`;
 }
 
 async function write(folder: FileSystemDirectoryHandle, name: string, text: string): Promise<void> {
@@ -84,7 +85,7 @@ export async function listSessions(): Promise<SessionInfo[]> {
   if (!found) return [];
   const sessions: SessionInfo[] = [];
   for await (const name of found.keys()) {
-    const [origin, state] = [await originOf(name), await readStored(`${SESSIONS}/${name}/state.snap`)];
+    const [origin, state] = [await originOf(name), await readStored(statePath(name))];
     if (origin && state) sessions.push({ ...origin, name, saved: state.lastModified, size: state.size });
   }
   return sessions.sort((a, b) => b.saved - a.saved);
@@ -94,7 +95,8 @@ export async function listSessions(): Promise<SessionInfo[]> {
 export async function holdSession(name: string, image: Image): Promise<Session | undefined> {
   const release = await lock(name);
   if (!release) return undefined;
-  return new Session(name, (await originOf(name)) ?? { image, began: Date.now() }, release);
+  const [origin, state] = await Promise.all([originOf(name), readStored(statePath(name))]);
+  return new Session(name, origin ?? { image, began: Date.now() }, state !== undefined, release);
 }
 
 /** Ends a session for good. */

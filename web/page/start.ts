@@ -3,5 +3,6 @@
 import { choice } from "./choice.js";
 
 // The page tells why there is none.
-await choice.catch(() => undefined);
+const chosen = await choice.catch(() => undefined);
+await chosen?.launch?.begun;
 void import("./main.js");

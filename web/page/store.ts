@@ -2,16 +2,24 @@
 
 import { keepSnapshot, PrebakeError, type RestoreOptions } from "prebake";
 import type { Image } from "./images.js";
+import { forgetRemembered, remember, remembered } from "./remember.js";
 
-const MACHINES = "machines";
+/** The service worker's cache of machines. */
+const MACHINES = "prebake-machines";
 const SNAPSHOTS = "snapshots";
 
 function snapshotPath(image: Image): string {
   return `${SNAPSHOTS}/${image.snapshot.digest}.snap`;
 }
 
-function machinePath(image: Image): string {
-  return `${MACHINES}/${image.machine.digest}.wasm`;
+/** Where the service worker has a machine. */
+function machineUrl(image: Image): string {
+  return new URL(`./machines/${image.machine.digest}.wasm`, document.baseURI).href;
+}
+
+/** What the digest of a kept machine is remembered by. */
+function machineKey(image: Image): string {
+  return `machine:${image.machine.digest}`;
 }
 
 /** Whether the browser keeps files for the page. Some do not in a private window, where they say so only when they are asked. */
@@ -58,20 +66,20 @@ export async function fetchList(url: string): Promise<unknown> {
 }
 
 /** Where the files of a machine are: in the browser, if they were kept. Else its own is to be kept there. */
-export async function sourcesOf(image: Image): Promise<Pick<RestoreOptions, "machine" | "snapshot" | "keepMachineIn">> {
-  const places = { machine: machinePath(image), snapshot: snapshotPath(image) };
-  const [keeps, machine, snapshot] = await Promise.all([hasStorage, readStored(places.machine), readStored(places.snapshot)]);
+export async function sourcesOf(image: Image): Promise<Pick<RestoreOptions, "machine" | "snapshot" | "keepMachineIn" | "onKept">> {
+  const [keeps, snapshot] = await Promise.all([hasStorage, readStored(snapshotPath(image))]);
+  const [url, integrity] = [machineUrl(image), remembered(machineKey(image))];
   return {
-    machine: machine ? { opfs: places.machine } : image.machine,
-    snapshot: snapshot?.size === image.snapshot.size ? { opfs: places.snapshot } : image.snapshot,
-    ...(keeps && !machine && { keepMachineIn: { opfs: places.machine } }),
+    machine: integrity === null ? image.machine : { kept: url, integrity, otherwise: image.machine },
+    snapshot: snapshot?.size === image.snapshot.size ? { opfs: snapshotPath(image) } : image.snapshot,
+    ...(keeps && "caches" in globalThis && { keepMachineIn: { cache: MACHINES, url }, onKept: (integrity) => remember(machineKey(image), integrity) }),
   };
 }
 
 /** Forgets what is kept of a machine, which turned out to be damaged. */
 export async function forget(image: Image): Promise<void> {
   await (await directory(SNAPSHOTS))?.removeEntry(`${image.snapshot.digest}.snap`).catch(() => undefined);
-  await (await directory(MACHINES))?.removeEntry(`${image.machine.digest}.wasm`).catch(() => undefined);
+  forgetRemembered((key) => key === machineKey(image));
 }
 
 /** Keeps a snapshot in the browser. */
@@ -81,12 +89,18 @@ export async function keep(image: Image, snapshot: () => Promise<Uint8Array>): P
 
 /** Removes what is kept of machines and snapshots that none of these images is of. */
 export async function sweep(needed: readonly Image[]): Promise<void> {
-  await sweepFolder(SNAPSHOTS, new Set(needed.map((image) => `${image.snapshot.digest}.snap`)));
-  await sweepFolder(MACHINES, new Set(needed.map((image) => `${image.machine.digest}.wasm`)));
+  await Promise.all([sweepSnapshots(new Set(needed.map((image) => `${image.snapshot.digest}.snap`))), sweepMachines(needed)]);
 }
 
-async function sweepFolder(path: string, needed: ReadonlySet<string>): Promise<void> {
-  const folder = await directory(path);
+async function sweepSnapshots(needed: ReadonlySet<string>): Promise<void> {
+  const folder = await directory(SNAPSHOTS);
   if (!folder) return;
   for await (const name of folder.keys()) if (!needed.has(name)) await folder.removeEntry(name).catch(() => undefined);
+}
+
+async function sweepMachines(needed: readonly Image[]): Promise<void> {
+  const [keys, urls] = [new Set(needed.map(machineKey)), new Set(needed.map(machineUrl))];
+  forgetRemembered((key) => key.startsWith("machine:") && !keys.has(key));
+  const cache = await caches.open(MACHINES);
+  for (const { url } of await cache.keys()) if (!urls.has(url)) await cache.delete(url);
 }

@@ -28,8 +28,7 @@ function preload(): Plugin {
       handler(_html, { bundle }) {
         const named = (pattern: RegExp): string[] => Object.keys(bundle ?? {}).filter((name) => pattern.test(name));
         const link = (name: string, attrs: Record<string, string>): HtmlTagDescriptor => ({ tag: "link", injectTo: "head", attrs: { ...attrs, crossorigin: true, href: `./${name}` } });
-        const modules = named(/^assets\/main-.*\.js$/).map((name) => link(name, { rel: "modulepreload" }));
-        return [...modules, ...named(/\.wasm$/).map((name) => link(name, { rel: "preload", as: "fetch" }))];
+        return named(/^assets\/main-.*\.js$/).map((name) => link(name, { rel: "modulepreload" }));
       },
     },
   };

@@ -59,13 +59,13 @@ async function holds(page: Page, question: () => Promise<boolean>): Promise<void
 /** Waits until all that is needed without a network is kept. */
 function kept(page: Page): Promise<void> {
   return holds(page, async () => {
-    const root = await navigator.storage.getDirectory();
-    const has = async (folder: string, end: string): Promise<boolean> => {
-      const found = await root.getDirectoryHandle(folder).catch(() => undefined);
-      if (found) for await (const name of found.keys()) if (name.endsWith(end)) return true;
+    const snapshots = await (await navigator.storage.getDirectory()).getDirectoryHandle("snapshots").catch(() => undefined);
+    const hasSnapshot = async (): Promise<boolean> => {
+      if (snapshots) for await (const name of snapshots.keys()) if (name.endsWith(".snap")) return true;
       return false;
     };
-    return navigator.serviceWorker.controller !== null && (await has("snapshots", ".snap")) && (await has("machines", ".wasm"));
+    const machines = await (await caches.open("prebake-machines")).keys();
+    return navigator.serviceWorker.controller !== null && machines.length > 0 && hasSnapshot();
   });
 }
 
@@ -128,6 +128,40 @@ test("it starts, and resumes, without a network", async () => {
   expect(await run(page, "echo $X")).toBe("offline");
   await page.goto(`${url}?image=demo&cmd=echo+fresh+$X.`);
   await until(page, /\nfresh \./);
+});
+
+test("a later visit takes the machine that was kept, and a damaged one from the server again", async () => {
+  let asked = 0;
+  const count = ({ url }: { url?: string | undefined }): void => void (asked += url?.includes("demo.wasm") ? 1 : 0);
+  served.server.on("request", count);
+  const page = await open();
+  await until(page, PROMPT);
+  await kept(page);
+  expect(asked).toBeGreaterThan(0);
+  asked = 0;
+  await page.reload();
+  expect(await run(page, "uname -m")).toBe("x86_64");
+  expect(asked).toBe(0);
+  const damage = (): Promise<string> =>
+    page.evaluate(async () => {
+      const cache = await caches.open("prebake-machines");
+      const [request] = await cache.keys();
+      const bytes = new Uint8Array(await (await cache.match(request!))!.arrayBuffer());
+      bytes[bytes.length - 1000]! ^= 1;
+      await cache.put(request!, new Response(bytes, { headers: { "content-type": "application/wasm" } }));
+      return request!.url;
+    });
+  expect(await damage()).toMatch(/\/machines\/[0-9a-f]{32}\.wasm$/);
+  await page.reload();
+  expect(await run(page, "echo $((6 * 7))")).toBe("42");
+  expect(asked).toBeGreaterThan(0);
+  // It was kept again.
+  await page.waitForTimeout(500);
+  asked = 0;
+  await page.reload();
+  await until(page, PROMPT);
+  expect(asked).toBe(0);
+  served.server.off("request", count);
 });
 
 test("files go in and come out unchanged", async () => {
@@ -422,4 +456,10 @@ test("requests that a machine could make are not kept for the page", async () =>
     return (await Promise.all(names)).flat().filter((address) => address.includes("images.json"));
   });
   expect(kept).toEqual([`${url}images.json`]);
+  // Nor do they get another machine that was kept.
+  const status = await page.evaluate(async () => {
+    const requests = await (await caches.open("prebake-machines")).keys();
+    return Promise.all(requests.map(async ({ url }) => (await fetch(url)).status));
+  });
+  expect(status).toEqual([404]);
 });

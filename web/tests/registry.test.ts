@@ -180,7 +180,7 @@ test("its file is the one that the program makes of the layers", async () => {
   execFileSync(prebake, ["pull", `${registry}/busybox`], { env: { ...process.env, PREBAKE_HOME: home }, stdio: "ignore" });
   const name = readdirSync(join(home, "files")).find((name) => name.endsWith(".wasm"))!;
   const { bytes } = await machineOf((await ensure(`${registry}/busybox`)).machine);
-  expect(Buffer.compare(bytes, readFileSync(join(home, "files", name)))).toBe(0);
+  expect(Buffer.compare(bytes!, readFileSync(join(home, "files", name)))).toBe(0);
 });
 
 test("one request brings all documents, and what one encloses counts by its digest", async () => {
