@@ -10,6 +10,8 @@ import type { Image } from "./images.js";
 import { directory, readStored } from "./store.js";
 
 const SESSIONS = "sessions";
+/** Milliseconds that a browser may take to close a tab. */
+const CLOSING = 500;
 
 /** What a session is of. */
 export interface Origin {
@@ -110,12 +112,10 @@ export async function removeSession(name: string): Promise<void> {
   }
 }
 
-/** A lock that the browser releases with the tab. */
+/** A lock that the browser releases with the tab; undefined if another tab has it, and is not just being closed. */
 async function lock(name: string): Promise<(() => void) | undefined> {
   return new Promise((resolve) => {
-    void navigator.locks.request(`prebake-session-${name}`, { ifAvailable: true }, (held) => {
-      if (!held) return resolve(undefined);
-      return new Promise<void>((release) => resolve(release));
-    });
+    const hold = (): Promise<void> => new Promise<void>((release) => resolve(release));
+    navigator.locks.request(`prebake-session-${name}`, { signal: AbortSignal.timeout(CLOSING) }, hold).catch(() => resolve(undefined));
   });
 }

@@ -195,6 +195,20 @@ test("a second tab is told that the session is open, and gets a fresh machine", 
   expect(await run(page, "echo $X")).toBe("first");
 });
 
+test("a tab that is just being closed has its session no more", async () => {
+  const closing = await open("icon.svg");
+  await closing.evaluate(() => {
+    void navigator.locks.request("prebake-session-demo", async () => {
+      while (((await navigator.locks.query()).pending ?? []).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    });
+  });
+  const page = await context.newPage();
+  await page.goto(url);
+  await until(page, PROMPT);
+  expect(await page.locator("#status-text").innerText()).toMatch(/^Running · demo/);
+});
+
 test("sessions are listed, opened and removed", async () => {
   const page = await open();
   await run(page, "X=one");
