@@ -246,11 +246,12 @@ impl Vcpu {
     fn run_blocks(&mut self) -> Result<(), Undelivered> {
         let mut link = Link::None;
         loop {
-            let slot = match self.cache.find(self.rip) {
-                Some(slot) if link == Link::None => slot,
+            // Where a link is to be made, the way there is that link from then on.
+            let slot = match if link == Link::None { self.cache.find(self.rip) } else { None } {
+                Some(slot) => slot,
                 // Breakpoints are looked for there before each instruction.
                 None if self.debug.breakpoints.guard_page(self.linear_rip()) => return Ok(()),
-                _ => match self.block_at(link) {
+                None => match self.block_at(link) {
                     Ok(Some(slot)) => slot,
                     Ok(None) => return self.run_bounded(MAX_BLOCK as i64),
                     Err(exception) => return delivery::exception(self, exception),
@@ -329,6 +330,8 @@ impl Vcpu {
     /// The block at RIP, built if need be; the link that asked for it is made if it may be. `None` if it does not fit into the code segment.
     fn block_at(&mut self, link: Link) -> Result<Option<*const Slot>, Exception> {
         let (address, linear, mut global) = self.translate_rip()?;
+        // Neither the code nor what is known of it is near to the processor the first time: so the one is asked for before the other is waited for.
+        std::hint::black_box(self.mmu.ram().bytes().get(address as usize).copied());
         let key = BlockKey { address, mode: self.decode_mode() };
         let known = match self.cache.block(key) {
             Some(block) => self.second_page(&block, linear).map(|second| (block, second)),
@@ -348,18 +351,15 @@ impl Vcpu {
         if self.is_segmented() {
             return Ok((u64::from(block.length) <= self.code_room()).then(|| self.cache.first(&block)));
         }
-        if block.second_page.is_none() && !cleared {
-            let start = block.start;
-            // SAFETY: the link's slot ran just before, and the cache was not cleared since.
-            unsafe {
-                match link {
-                    Link::None => {}
-                    Link::Taken(slot) => self.cache.update(slot, |op| op.set_link_taken(start)),
-                    Link::Next(slot) => self.cache.update(slot, |op| op.set_link_next(start)),
-                }
+        let (start, may_be_linked) = (block.start, block.second_page.is_none() && !cleared);
+        // SAFETY: the link's slot ran just before, and the cache was not cleared since.
+        unsafe {
+            match link {
+                Link::Taken(slot) if may_be_linked => self.cache.update(slot, |op| op.set_link_taken(start)),
+                Link::Next(slot) if may_be_linked => self.cache.update(slot, |op| op.set_link_next(start)),
+                _ => self.cache.remember(self.rip, &block, global),
             }
         }
-        self.cache.remember(self.rip, &block, global);
         Ok(Some(self.cache.first(&block)))
     }
 

@@ -4,7 +4,7 @@ use super::dispatch::Handler;
 use super::flow;
 use super::path::AddressForm;
 use super::synthetic;
-use super::table::{FILES, entry};
+use super::table::{FILES, entry, is_terminal};
 use crate::decode::{Form, Op, Opcode};
 use iced_x86::Code;
 
@@ -47,7 +47,7 @@ pub fn fused_handler(first: &Op, second: &Op) -> Option<Handler> {
 
 /// How a form of an instruction is implemented; `None` if it is not.
 pub fn form(code: Opcode) -> Option<Form> {
-    entry(code).map(|entry| if entry.terminal { Form::Last } else { Form::Inside })
+    is_terminal(code).map(|terminal| if terminal { Form::Last } else { Form::Inside })
 }
 
 /// Whether a form of an instruction is implemented.

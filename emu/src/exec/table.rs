@@ -51,8 +51,11 @@ pub const FILES: &[&[Row]] = &[
 /// Entries of all rows.
 const ENTRIES_COUNT: usize = count();
 
-/// By opcode number: the place of its entry, from 1; 0 for none. Few of the numbers have one, and each of those takes a relocation for every handler,
+/// By opcode number: the place of its entry, from 1, and [`TERMINAL`]; 0 for none. Few of the numbers have one, and each of those takes a relocation for every handler,
 /// so that a process has a copy of its own of what they lie among.
+/// The op ends its block: known without a look at the entry.
+const TERMINAL: u16 = 1 << 15;
+
 static PLACES: [u16; COUNT] = build().0;
 
 static ENTRIES: [Entry; ENTRIES_COUNT] = build().1;
@@ -62,10 +65,15 @@ pub const fn entry(code: Opcode) -> Option<&'static Entry> {
     if code.0 as usize >= COUNT {
         return None;
     }
-    match PLACES[code.0 as usize] {
+    match PLACES[code.0 as usize] & !TERMINAL {
         0 => None,
         place => Some(&ENTRIES[place as usize - 1]),
     }
+}
+
+/// Whether an opcode ends its block; `None` if it has no entry.
+pub fn is_terminal(code: Opcode) -> Option<bool> {
+    PLACES.get(usize::from(code.0)).filter(|place| **place != 0).map(|place| place & TERMINAL != 0)
 }
 
 const fn count() -> usize {
@@ -99,7 +107,7 @@ const fn build() -> ([u16; COUNT], [Entry; ENTRIES_COUNT]) {
                 if let Some(entry) = entry {
                     entries[count] = entry;
                     count += 1;
-                    places[number as usize] = count as u16;
+                    places[number as usize] = count as u16 | if entry.terminal { TERMINAL } else { 0 };
                 }
                 form += 1;
             }
