@@ -1,6 +1,9 @@
 //! A direct-mapped table in front of the blocks of pages: most blocks that the jump table does not know are here, one load away; and most that are not
 //! here are nowhere.
 
+use std::ops::Range;
+
+use super::addresses;
 use super::block::{Block, BlockKey};
 use crate::bus::PAGE_SIZE;
 use crate::decode::MAX_INSTRUCTION_BYTES;
@@ -42,6 +45,11 @@ impl Default for Front {
 impl Front {
     fn index(key: BlockKey) -> usize {
         (key.address >> NEAR_SHIFT ^ key.address >> (12 + NEAR_SHIFT)) as usize % ENTRIES
+    }
+
+    /// See [`Room`](super::Room).
+    pub fn room(&self) -> Range<usize> {
+        addresses(self.entries.as_ptr(), ENTRIES)
     }
 
     fn key(key: BlockKey) -> u64 {

@@ -1,6 +1,8 @@
 //! From linear addresses to blocks, for branches whose target cannot be linked.
 
-use super::Slot;
+use std::ops::Range;
+
+use super::{Slot, addresses};
 
 const ENTRIES: usize = 1 << 14;
 /// Addresses that share a place: blocks seldom begin so near to each other.
@@ -42,6 +44,11 @@ impl JumpTable {
     #[inline(always)]
     fn index(rip: u64) -> usize {
         (rip >> NEAR_SHIFT ^ rip >> (12 + NEAR_SHIFT)) as usize % ENTRIES
+    }
+
+    /// See [`Room`](super::Room).
+    pub fn room(&self) -> Range<usize> {
+        addresses(self.entries.as_ptr(), ENTRIES)
     }
 
     fn filter_bit(address: u64) -> (usize, u64) {

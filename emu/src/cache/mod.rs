@@ -14,6 +14,7 @@ pub use slot::{Arm, Handler, Link, Run, Slot};
 pub use translated::Translated;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
@@ -37,6 +38,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self { block: MAX_BLOCK, cache: 512 * 1024 }
     }
+}
+
+/// Addresses in this process that the engine has not touched when a machine is made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Tables that the first thousands of blocks fill, everywhere.
+    pub tables: [Range<usize>; 2],
+    /// Room for decoded blocks, which they fill from its start on.
+    pub blocks: Range<usize>,
+}
+
+/// Where so many elements lie.
+fn addresses<T>(first: *const T, count: usize) -> Range<usize> {
+    first.addr()..first.wrapping_add(count).addr()
 }
 
 /// The block cache.
@@ -94,6 +109,11 @@ impl Cache {
     /// The limits it was made with.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Where it keeps what it knows.
+    pub fn room(&self) -> Room {
+        Room { tables: [self.jump.room(), self.front.room()], blocks: addresses(self.arena.as_ptr(), self.arena.capacity()) }
     }
 
     /// Counts an instruction that is not implemented, by the number of its `Code`.

@@ -38,7 +38,7 @@ use slots::{Backends, Origin, VirtioSlots};
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
 use crate::bus::{PageError, Ram};
-use crate::cache::{Limits, PageProfile, Translated};
+use crate::cache::{Limits, PageProfile, Room, Translated};
 use crate::cpu::Rflags;
 use crate::engine::{self, new_cache};
 use crate::intc::{Lapic, Pic};
@@ -211,6 +211,11 @@ impl Machine {
     /// Guest RAM. Of a machine that is restored as it is touched, all of it is there once the machine was saved.
     pub fn ram(&self) -> &Ram {
         self.cpu.mmu.ram()
+    }
+
+    /// Where the guest's code is kept once it is decoded.
+    pub fn room(&self) -> Room {
+        self.cpu.cache.room()
     }
 
     /// Runs until the count of instructions, REP iterations, exceptions and interrupts reaches `until`, or something else stops the machine. If that is
