@@ -3,5 +3,6 @@
 pub mod backend;
 pub mod coming;
 pub mod file;
+pub mod memory;
 pub mod net;
 pub mod processor;

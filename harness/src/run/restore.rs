@@ -6,13 +6,14 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
 use crate::host::backend::ram::MappedRam;
+use crate::host::memory;
 use crate::host::net::Network;
 use crate::machine::coming::ComingRam;
 use crate::machine::config::{ConfigBuilder, Randomness, fresh_seed};
 use crate::machine::file::{MachineFile, Runnable};
 use crate::machine::output::HostOutput;
 use crate::machine::program::Program;
-use crate::machine::record::{BakeState, DiskKind, DiskRecord};
+use crate::machine::record::{BakeState, DiskKind, DiskRecord, Point};
 use crate::machine::saved::{Base, Saved};
 use crate::machine::{ClockSource, Engine, native};
 use crate::report::{NATIVE, Report, millis_between};
@@ -103,7 +104,7 @@ pub fn restore(
     report.engine = machine.filter(|_| in_module).map_or(NATIVE, MachineFile::engine);
     let engine = match (machine, module) {
         (Some(machine), Some(module)) => in_wamr((machine, module), saved, (request, &program, network_info.as_ref()), &output)?,
-        (machine, _) => natively(context, machine, saved, request, (parts, own, &mut sections), &output)?,
+        (machine, _) => natively(context, machine, saved, request, (parts, own, &mut sections), (&output, baked.point))?,
     };
     if !in_module {
         sections.finish().map_err(|source| saved.error(source))?;
@@ -189,7 +190,7 @@ fn natively(
     saved: &Saved,
     request: &RunRequest,
     (mut parts, own, sections): (ConfigBuilder, Vec<DiskRecord>, &mut Sections<'_>),
-    output: &HostOutput,
+    (output, point): (&HostOutput, Point),
 ) -> Result<Box<dyn Engine>> {
     if let Some(machine) = machine {
         parts.put_first(own, machine.open_disks(Some(saved))?);
@@ -204,5 +205,11 @@ fn natively(
     };
     let machine = Machine::restore(config, ram, sections).map_err(|source| Error::Restore { path: saved.path().into(), source })?;
     machine.id().require(&found).map_err(|source| saved.error(source))?;
+    let room = machine.room();
+    room.tables.iter().for_each(memory::bring_in);
+    // At its prompt a machine decodes less than a large page has room for.
+    if point != Point::Idle {
+        memory::prefer_large_pages(&room.blocks);
+    }
     native(context, machine, request.aid.as_ref())
 }
