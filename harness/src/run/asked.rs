@@ -5,8 +5,10 @@ use super::{RunRequest, RunTarget, SessionPolicy, named};
 use crate::context::Context;
 use crate::distribution::oci::{self, PullOptions, PullPolicy, Standpoint};
 use crate::observer::{Notice, Observer, Progress};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use tracing::debug;
 
 /// A registry that is being asked.
 pub struct Asked {
@@ -18,7 +20,7 @@ pub struct Asked {
 /// What is asked, and then the answer.
 struct Question {
     context: Context,
-    thread: Mutex<Option<JoinHandle<Standpoint>>>,
+    answers: Mutex<Receiver<Standpoint>>,
     answer: OnceLock<Standpoint>,
 }
 
@@ -30,9 +32,14 @@ impl Asked {
         let is_asked = matches!(request.pull.policy, PullPolicy::Newer | PullPolicy::Always);
         let tag = named::tag(text).filter(|_| is_usual && is_asked)?;
         let (asking, options) = (context.clone(), request.pull);
-        let ask = move || oci::ask(&asking, &tag, &options).unwrap_or(Standpoint::Other);
-        let thread = thread::Builder::new().name("ask".into()).spawn(ask).ok()?;
-        let question = Question { context: context.clone(), thread: Mutex::new(Some(thread)), answer: OnceLock::new() };
+        let (answer, answers) = channel();
+        let ask = move || {
+            // Whoever waits hears of no answer as well, and not only once the connection is closed.
+            let asked = oci::ask(&asking, &tag, &options, |standpoint| drop(answer.send(standpoint)));
+            debug!(target: "prebake::registry", ?asked, "asked");
+        };
+        thread::Builder::new().name("ask".into()).spawn(ask).ok()?;
+        let question = Question { context: context.clone(), answers: Mutex::new(answers), answer: OnceLock::new() };
         let pull = PullOptions { policy: PullPolicy::Never, ..options };
         Some(Self { stored: RunRequest { pull, ..request.clone() }, question: Arc::new(question) })
     }
@@ -56,8 +63,7 @@ impl Asked {
 impl Question {
     fn is_current(&self) -> bool {
         let answer = self.answer.get_or_init(|| {
-            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let answer = thread.and_then(|thread| thread.join().ok()).unwrap_or(Standpoint::Other);
+            let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).recv().unwrap_or(Standpoint::Other);
             if let Standpoint::Down(error) = &answer {
                 self.context.notice(Notice::RegistryDown { error });
             }

@@ -230,18 +230,19 @@ pub(crate) enum Standpoint {
     Other,
 }
 
-/// What the registry says of what the store has of the tag `reference`, if it is to be asked that at all. Nothing is told, fetched or noted.
-pub(crate) fn ask(context: &Context, reference: &str, options: &PullOptions) -> Result<Standpoint> {
+/// Has `answer` what the registry says of what the store has of the tag `reference`, if it is to be asked that at all, as soon as it says it. Nothing is
+/// told to the user, fetched or noted.
+pub(crate) fn ask(context: &Context, reference: &str, options: &PullOptions, answer: impl FnOnce(Standpoint)) -> Result<()> {
     let _span = debug_span!(target: "prebake::registry", "ask", reference).entered();
     let Known { reference, entry, is_enough, .. } = Known::of(context, &Store::open(context)?, reference, options)?;
-    let Some(entry) = entry.filter(|_| is_enough) else { return Ok(Standpoint::Other) };
+    let Some(entry) = entry.filter(|_| is_enough) else { return Ok(()) };
     let registry = Registry::hasty(context, reference)?;
-    match registry.wait(registry.digest()) {
-        Ok(digest) if digest == entry.digest => Ok(Standpoint::Current),
-        Ok(_) => Ok(Standpoint::Other),
-        Err(Error::Oci(error)) if error.is_passing() && options.policy == PullPolicy::Newer => Ok(Standpoint::Down(error)),
-        Err(error) => Err(error),
-    }
+    answer(match registry.wait(registry.digest()) {
+        Ok(digest) if digest == entry.digest => Standpoint::Current,
+        Err(Error::Oci(error)) if error.is_passing() && options.policy == PullPolicy::Newer => Standpoint::Down(error),
+        _ => Standpoint::Other,
+    });
+    Ok(())
 }
 
 /// Who must stand for what a reference names, and who may.
