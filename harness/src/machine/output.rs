@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
+/// Bytes of a line that are kept back.
+const MAX_GATHERED: usize = 4096;
+
 /// The guest's output, from both sides: the machine writes to one handle, and whoever attends it looks at another.
 #[derive(Debug, Clone)]
 pub struct HostOutput(Rc<RefCell<Shared>>);
@@ -20,6 +23,8 @@ struct Shared {
     output: Output,
     /// Standard output and standard error; none if nothing is shown.
     streams: Option<[OwnedFd; 2]>,
+    /// What is kept back, if that is wanted, and for which stream.
+    gathered: Option<(Stream, Vec<u8>)>,
     first: Option<Instant>,
     failure: Option<OutputFailure>,
 }
@@ -45,7 +50,17 @@ impl HostOutput {
     }
 
     fn of(output: Output, streams: Option<[OwnedFd; 2]>) -> Self {
-        Self(Rc::new(RefCell::new(Shared { output, streams, first: None, failure: None })))
+        Self(Rc::new(RefCell::new(Shared { output, streams, gathered: None, first: None, failure: None })))
+    }
+
+    /// Writes what comes of a line at once, at its end or when [`Self::flush`] is called: an editor of lines writes each character by itself.
+    pub fn gather(&self) {
+        self.0.borrow_mut().gathered.get_or_insert((Stream::Stdout, Vec::new()));
+    }
+
+    /// Writes what was gathered.
+    pub fn flush(&self) {
+        self.0.borrow_mut().flush();
     }
 
     /// The output as its attendant sees it. Not while the machine runs.
@@ -65,12 +80,37 @@ impl HostOutput {
 
     /// Writes to a stream.
     pub fn show(&self, stream: Stream, bytes: &[u8]) {
-        self.0.borrow_mut().show(stream, bytes);
+        let shared = &mut *self.0.borrow_mut();
+        shared.show(stream, bytes);
+        shared.flush();
     }
 }
 
 impl Shared {
     fn show(&mut self, stream: Stream, bytes: &[u8]) {
+        match &mut self.gathered {
+            None => self.write(stream, bytes),
+            Some((last, gathered)) if *last == stream => gathered.extend_from_slice(bytes),
+            Some(_) => {
+                self.flush();
+                self.gathered = Some((stream, bytes.to_vec()));
+            }
+        }
+        if self.gathered.as_ref().is_some_and(|(_, gathered)| gathered.len() > MAX_GATHERED || bytes.contains(&b'\n')) {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some((stream, bytes)) = self.gathered.take() {
+            if !bytes.is_empty() {
+                self.write(stream, &bytes);
+            }
+            self.gathered = Some((stream, Vec::new()));
+        }
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
         let Some([stdout, stderr]) = &self.streams else { return };
         let (name, result) = match stream {
             Stream::Stdout => ("standard output", write_all(stdout.as_fd(), bytes)),
@@ -82,7 +122,7 @@ impl Shared {
     }
 }
 
-/// Writes everything, without a buffer: the guest's output is seen as soon as it is there.
+/// Writes everything.
 fn write_all(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(stream, bytes) {
@@ -136,6 +176,46 @@ mod tests {
         let mut bytes = [0; 5];
         reader.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"hello");
+    }
+
+    #[test]
+    fn lines_are_gathered_and_written_in_order() {
+        let ((mut reader, stdout), (mut errors, stderr)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        for end in [reader.as_fd(), errors.as_fd()] {
+            rustix::io::ioctl_fionbio(end, true).unwrap();
+        }
+        let output = HostOutput::new(Routes::program(), [stdout.into(), stderr.into()], false, Transcript::default());
+        output.gather();
+        let mut sink = output.clone();
+        let read = |reader: &mut io::PipeReader| {
+            let mut bytes = [0; 2 * MAX_GATHERED];
+            reader.read(&mut bytes).map(|length| bytes[..length].to_vec()).unwrap_or_default()
+        };
+        for byte in b"hello" {
+            ConsoleSink::write(&mut sink, Port::Stdout, &[*byte]);
+        }
+        assert!(output.first().is_some());
+        assert_eq!(read(&mut reader), b"", "the machine still runs");
+        output.flush();
+        assert_eq!(read(&mut reader), b"hello");
+        // What is for the other stream is not written before what came before.
+        ConsoleSink::write(&mut sink, Port::Stdout, b"one");
+        ConsoleSink::write(&mut sink, Port::Stderr, b"two");
+        assert_eq!((read(&mut reader), read(&mut errors)), (b"one".to_vec(), b"".to_vec()));
+        // Nor does what the host says come before it.
+        output.show(Stream::Stderr, b"three");
+        assert_eq!(read(&mut errors), b"twothree");
+        // A line is whole with its end.
+        for byte in b"42\r\n" {
+            assert_eq!(read(&mut reader), b"");
+            ConsoleSink::write(&mut sink, Port::Stdout, &[*byte]);
+        }
+        assert_eq!(read(&mut reader), b"42\r\n");
+        // A guest that writes and writes is seen.
+        ConsoleSink::write(&mut sink, Port::Stdout, &[b'x'; MAX_GATHERED]);
+        assert_eq!(read(&mut reader), b"");
+        ConsoleSink::write(&mut sink, Port::Stdout, b"y");
+        assert_eq!(read(&mut reader).len(), MAX_GATHERED + 1);
     }
 
     #[test]

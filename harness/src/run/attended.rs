@@ -127,8 +127,9 @@ impl Attended {
 
     /// The machine is still on its way: `coming` has it come. Its user is told if it waits for a part of itself, and can end it meanwhile.
     pub(crate) fn waits_for(&mut self, coming: Rc<Coming>) {
-        let (context, outside) = (self.context.clone(), self.outside.clone());
+        let (context, outside, output) = (self.context.clone(), self.outside.clone(), self.output.clone());
         coming.begin(Box::new(move || {
+            output.flush();
             outside.borrow_mut().wants_end_of_waits(|| context.notice_once("waits for a machine", Notice::WaitingForMachine))
         }));
         self.coming = Some(coming);
@@ -170,6 +171,7 @@ impl Attended {
                     self.work_network()?;
                     let until = self.reach(until);
                     let stop = self.drive.run(until);
+                    self.output.flush();
                     if let Some(ending) = self.outside.borrow_mut().take_ending() {
                         return Ok(ending);
                     }

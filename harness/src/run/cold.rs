@@ -40,6 +40,10 @@ pub fn run(
     let (clock, mode) = (request.clock, plan.mode);
     let (input, streams) = console.split();
     let output = HostOutput::new(Routes::all(mode), streams, true, Transcript::default());
+    // A machine that someone looks at may stand still for long.
+    if request.aid.is_none() {
+        output.gather();
+    }
     let network = network::open(context, request, Some(machine), (machine.has_network(), machine.path()))?;
     let network_info = network.as_ref().map(Network::info);
     // An init with container2wasm's protocol needs an `info`, and is told of the time by it. Prebake's is told when it starts the program.

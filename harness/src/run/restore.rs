@@ -101,6 +101,10 @@ pub fn restore(
     let (input, streams) = console.split();
     let transcript = transcript.map(Transcript::restore).unwrap_or_default();
     let output = HostOutput::new(Routes::all(plan.mode), streams, false, transcript);
+    // A machine that someone looks at may stand still for long.
+    if request.aid.is_none() {
+        output.gather();
+    }
     report.engine = machine.filter(|_| in_module).map_or(NATIVE, MachineFile::engine);
     let engine = match (machine, module) {
         (Some(machine), Some(module)) => in_wamr((machine, module), saved, (request, &program, network_info.as_ref()), &output)?,
