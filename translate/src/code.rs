@@ -70,6 +70,8 @@ pub struct CodeBlock {
     pub instructions: Vec<Ins>,
     /// How it ends.
     pub end: End,
+    /// How often it was entered, as far as that is known.
+    pub entered: u64,
 }
 
 impl CodeBlock {
@@ -130,7 +132,7 @@ fn block(page: &[u8; PAGE], leader: u16, leaders: &BTreeSet<u16>) -> Option<Code
             }
         }
     }
-    Some(CodeBlock { offset: leader, instructions, end: end? })
+    Some(CodeBlock { offset: leader, instructions, end: end?, entered: 0 })
 }
 
 fn last_of(decoded: &Instruction, next: Target, at: Target) -> End {

@@ -18,6 +18,8 @@ pub struct Shape {
     /// For each block, the block at which the guest usually goes on once it has left here: behind a call, behind an instruction of the interpreter's.
     /// No edge, but blocks that belong to a loop by this way count as its own.
     pub back: Vec<Option<Node>>,
+    /// Whether each block is often entered from elsewhere.
+    pub entered: Vec<bool>,
 }
 
 /// A node in front of a loop's head, and the root.
@@ -166,6 +168,7 @@ pub fn graph(shape: &Shape) -> Graph {
     };
     let mut entries: BTreeSet<Node> = starts.into_iter().collect();
     entries.extend(shape.back.iter().flatten());
+    entries.extend((0..blocks).filter(|&block| shape.entered[block]));
     entries.extend(loops.iter().map(|one| one.head));
     entries.extend(cut.iter().map(|&(_, to)| to));
     let entries: Vec<Node> = entries.into_iter().collect();
@@ -263,7 +266,8 @@ mod tests {
         (1..12usize).prop_flat_map(|blocks| {
             let next = prop::collection::vec(prop::collection::vec(0..blocks, 0..3), blocks);
             let back = prop::collection::vec(prop::option::weighted(0.2, 0..blocks), blocks);
-            (next, back).prop_map(|(next, back)| Shape { next, back })
+            let entered = prop::collection::vec(prop::bool::weighted(0.2), blocks);
+            (next, back, entered).prop_map(|(next, back, entered)| Shape { next, back, entered })
         })
     }
 
@@ -317,7 +321,8 @@ mod tests {
     #[test]
     fn what_is_entered_inside_of_a_loop_is_entered_through_its_head() {
         // 0 -> 1 -> 2 -> 1, and 3 is where a call in 1 returns to, which leads to 2.
-        let shape = Shape { next: vec![vec![1], vec![2], vec![1], vec![2]], back: vec![None, Some(3), None, None] };
+        let shape =
+            Shape { next: vec![vec![1], vec![2], vec![1], vec![2]], back: vec![None, Some(3), None, None], entered: vec![false; 4] };
         let graph = graph(&shape);
         assert!(graph.cut.is_empty());
         assert_eq!(graph.front[1], graph.first_choice, "the loop has a node in front of its head");
@@ -327,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_loop_with_two_heads_loses_an_edge() {
-        let shape = Shape { next: vec![vec![1, 2], vec![2], vec![1]], back: vec![None; 3] };
+        let shape = Shape { next: vec![vec![1, 2], vec![2], vec![1]], back: vec![None; 3], entered: vec![false; 3] };
         let graph = graph(&shape);
         assert_eq!(graph.cut.len(), 1);
     }

@@ -1,5 +1,7 @@
 //! Where translated code finds the CPU's state in the machine's memory.
 
+use wasm_encoder::{ConstExpr, ValType};
+
 /// Offsets in bytes from the start of the CPU, unless said otherwise. The machine's module says them: see [`crate::link`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
@@ -47,4 +49,42 @@ pub struct Helpers {
     pub run: u32,
     /// `(operation, result, source) -> flags`: evaluates lazy flags.
     pub evaluate: u32,
+}
+
+/// Numbers of the globals that translated code shares, all of a module the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Globals {
+    /// The first of them.
+    pub first: u32,
+}
+
+impl Globals {
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+    /// Stands for no address: one that is not canonical.
+    pub const NOWHERE: i64 = 1 << 62;
+
+    /// How many calls are within one another, of 32 bits.
+    pub fn depth(self) -> u32 {
+        self.first
+    }
+
+    /// The address behind the innermost call, of 64 bits, as long as nothing can have changed what stands there.
+    pub fn back(self) -> u32 {
+        self.first + 1
+    }
+
+    /// How many handlers have run, of 32 bits.
+    pub fn handled(self) -> u32 {
+        self.first + 2
+    }
+
+    /// What they are at first.
+    pub fn initial() -> [(ValType, ConstExpr); Self::COUNT as usize] {
+        [
+            (ValType::I32, ConstExpr::i32_const(0)),
+            (ValType::I64, ConstExpr::i64_const(Self::NOWHERE)),
+            (ValType::I32, ConstExpr::i32_const(0)),
+        ]
+    }
 }

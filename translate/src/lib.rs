@@ -27,7 +27,7 @@ mod regions;
 
 pub use code::{CodeBlock, End, Ins, PAGE, Target, blocks};
 pub use emit::{CALL_PARAMETERS, Region, Translated, call, translate};
-pub use layout::{Helpers, Layout};
+pub use layout::{Globals, Helpers, Layout};
 pub use link::{Error, Linked, Linker};
 pub use profile::{Chosen, Profile, ProfileError, Weight};
 pub use regions::{PageCode, regions};

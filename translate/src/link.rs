@@ -68,12 +68,13 @@ impl<'a> Linker<'a> {
         let known = &self.known;
         let mut linked = Linked::default();
         let mut bodies = CodeSection::new();
-        bodies.function(&call(known.layout, known.helpers, known.handler_type, known.depth));
+        bodies.function(&call(known.layout, known.helpers, known.handler_type, known.globals));
         let (mut ops, mut list) = split(known.list.map_or(&[], |(list, _)| list));
         for page in pages {
             for blocks in regions(page) {
                 let first_op = (ops.len() / OP) as u32;
-                let translated = translate(&Region { blocks: &blocks, layout: known.layout, helpers: known.helpers, first_op });
+                let translated =
+                    translate(&Region { blocks: &blocks, layout: known.layout, helpers: known.helpers, globals: known.globals, first_op });
                 ops.extend(translated.ops.iter().flat_map(bytes_of));
                 let number = known.table_size + linked.regions as u32;
                 list.extend(number.to_le_bytes());
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
     use emu::cache::Handler;
     use emu::exec::translated::LAYOUT;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use wasm_encoder::{
         CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements, ExportKind, ExportSection,
         Function, FunctionSection, GlobalSection, GlobalType, MemorySection, MemoryType, Module, RefType, TableSection, TableType,
@@ -157,8 +158,7 @@ mod tests {
         let mut bytes = Box::new([0x90; crate::PAGE]);
         (bytes[0x20], bytes[0x110], bytes[0xfff]) = (0xc3, 0xc3, 0xc3);
         bytes[0x100..0x105].copy_from_slice(&[0xb8, 0xb8, 1, 2, 3]);
-        let page = PageCode { bytes, blocks: BTreeSet::from([0x10, 0x18, 0x100, 0x101, 0xff0]) };
-        let blocks = crate::blocks(&page.bytes, &page.blocks);
+        let blocks = crate::blocks(&bytes, &BTreeSet::from([0x10, 0x18, 0x100, 0x101, 0xff0]));
         assert_eq!(pieces(&blocks), [(0x10, 0x21), (0x100, 0x111), (0xff0, 0x1000)]);
     }
 
@@ -213,7 +213,7 @@ mod tests {
     fn page(offset: u16) -> PageCode {
         let mut bytes = Box::new([0xf4; PAGE]);
         bytes[usize::from(offset)..][..4].copy_from_slice(&[0xff, 0xc0, 0x90, 0xc3]);
-        PageCode { bytes, blocks: BTreeSet::from([offset]) }
+        PageCode { bytes, blocks: BTreeMap::from([(offset, 1)]) }
     }
 
     fn nothing() {}

@@ -7,7 +7,7 @@ use wasm_encoder::{
 use wasmparser::{CompositeInnerType, DataKind, DataSectionReader, ExternalKind, Operator, Parser, Payload, RefType, TableInit, TypeRef};
 
 use crate::emit::CALL_PARAMETERS;
-use crate::layout::{Helpers, Layout};
+use crate::layout::{Globals, Helpers, Layout};
 use crate::link::Error;
 
 /// Of a handler: the CPU, and the slot that is run. Its result is the slot that is next.
@@ -24,8 +24,8 @@ pub struct Known<'a> {
     types: Vec<&'static [ValType]>,
     /// Number of the first function that is added: the one for calls, which all others call.
     first_function: u32,
-    /// Number of the global that is added: how many calls are within one another.
-    pub depth: u32,
+    /// Globals that all translated code shares. They are added once.
+    pub globals: Globals,
     table: TableType,
     /// Number of the first place of the table that is free.
     pub table_size: u32,
@@ -130,19 +130,10 @@ impl<'a> Known<'a> {
             maximum: table.maximum,
             shared: false,
         };
-        Ok(Self {
-            layout,
-            helpers,
-            list: data.map_or(Ok(None), |data| last_at(data, space))?,
-            handler_type,
-            call_type,
-            types: more,
-            first_function,
-            depth: globals.ok_or(Error::Missing("section of globals"))?,
-            table,
-            table_size,
-            space,
-        })
+        let list = data.map_or(Ok(None), |data| last_at(data, space))?;
+        let globals = globals.ok_or(Error::Missing("section of globals"))?;
+        let globals = Globals { first: if list.is_some() { globals.saturating_sub(Globals::COUNT) } else { globals } };
+        Ok(Self { layout, helpers, list, handler_type, call_type, types: more, first_function, globals, table, table_size, space })
     }
 
     /// The module with `count` handlers more behind the function for calls, and with another list.
@@ -168,8 +159,11 @@ impl<'a> Known<'a> {
                 }
                 Payload::GlobalSection(section) => {
                     let mut more = GlobalSection::new();
-                    more.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(0));
-                    append(&mut out, 6, slice(module, &section.range()), 1, &body_of(&more));
+                    let count = if self.list.is_some() { 0 } else { Globals::COUNT };
+                    for (val_type, value) in Globals::initial().into_iter().take(count as usize) {
+                        more.global(GlobalType { val_type, mutable: true, shared: false }, &value);
+                    }
+                    append(&mut out, 6, slice(module, &section.range()), count, &body_of(&more));
                 }
                 Payload::TableSection(_) => {
                     let mut tables = TableSection::new();

@@ -141,7 +141,7 @@ impl Profile {
         all.sort_by_key(|(page, weight)| (std::cmp::Reverse(weight.entered), *page, weight.offset));
         let counted = all.iter().map(|(_, weight)| weight.instructions).fold(0, u64::saturating_add);
         let mut chosen = Chosen { counted, ..Chosen::default() };
-        let mut pages: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+        let mut pages: BTreeMap<usize, BTreeMap<u16, u64>> = BTreeMap::new();
         let mut is_full = false;
         for (page, weight) in &all {
             if !there(weight.page, weight.offset) {
@@ -150,7 +150,7 @@ impl Profile {
                     continue;
                 }
                 chosen.instructions += weight.length;
-                pages.entry(*page).or_default().insert(weight.offset);
+                pages.entry(*page).or_default().insert(weight.offset, weight.entered);
             }
             chosen.covered = chosen.covered.saturating_add(weight.instructions);
         }
@@ -267,7 +267,7 @@ mod tests {
     fn what_runs_most_is_chosen_first() {
         let (code, chosen) = profile().hottest(10, |_, _| false);
         assert_eq!((code.len(), chosen.instructions, chosen.covered), (1, 2, 200));
-        assert_eq!(code[0].blocks, BTreeSet::from([0]));
+        assert_eq!(code[0].blocks, BTreeMap::from([(0, 100)]));
         let (code, chosen) = profile().hottest(1000, |_, _| false);
         assert_eq!(code.len(), 2);
         assert_eq!(chosen.covered, chosen.counted);
@@ -275,6 +275,6 @@ mod tests {
         let whole = chosen.instructions;
         let (code, chosen) = profile().hottest(1000, |_, offset| offset == 0);
         assert_eq!((chosen.instructions, chosen.covered), (whole - 2, chosen.counted));
-        assert!(code.iter().all(|page| !page.blocks.contains(&0)));
+        assert!(code.iter().all(|page| !page.blocks.contains_key(&0)));
     }
 }

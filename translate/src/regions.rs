@@ -1,6 +1,6 @@
 //! Which blocks of a page become one function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::code::{CodeBlock, End, PAGE, Target, blocks};
 
@@ -14,14 +14,17 @@ const FRAME: usize = 3;
 pub struct PageCode {
     /// What stands on the page.
     pub bytes: Box<[u8; PAGE]>,
-    /// Offsets of the blocks that are worth it.
-    pub blocks: BTreeSet<u16>,
+    /// Offsets of the blocks that are worth it, and how often each was entered.
+    pub blocks: BTreeMap<u16, u64>,
 }
 
 /// The blocks of a page, by regions: those that lead to one another, as long as they are not too many.
 pub fn regions(page: &PageCode) -> Vec<Vec<CodeBlock>> {
     // A block that is left at its first instruction does nothing.
-    let all: Vec<CodeBlock> = blocks(&page.bytes, &page.blocks).into_iter().filter(|block| !block.instructions.is_empty()).collect();
+    let leaders = page.blocks.keys().copied().collect();
+    let mut all = blocks(&page.bytes, &leaders);
+    all.retain(|block| !block.instructions.is_empty());
+    all.iter_mut().for_each(|block| block.entered = page.blocks.get(&block.offset).copied().unwrap_or_default());
     let by_offset: BTreeMap<Target, usize> = all.iter().enumerate().map(|(number, block)| (block.offset.into(), number)).collect();
     let mut groups = Groups { of: (0..all.len()).collect(), sizes: all.iter().map(|block| block.instructions.len() + FRAME).collect() };
     for (number, block) in all.iter().enumerate() {

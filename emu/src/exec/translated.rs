@@ -15,7 +15,7 @@ use crate::vcpu::{Time, Vcpu};
 pub use calls::{evaluate, go, interpret, run};
 
 /// Version of what translated code relies on: these functions, and the meaning of [`LAYOUT`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Where translated code finds what it needs, in bytes: [`VERSION`]; in the CPU, the registers, the budget, the flags' result, source and operation
 /// (their width is the byte behind), and the pointer to the TLB's table; its entries; in an entry, the tags for reads and writes and the addend; in a

@@ -118,6 +118,14 @@ impl Emit<'_> {
         self.code().local_get(local::CPU).local_get(local::A).call(go).return_();
     }
 
+    /// Leaves for the code that has called this, if the guest comes back to it at [`local::A`].
+    fn come_back(&mut self) {
+        let back = self.region.globals.back();
+        self.code().local_get(local::A).global_get(back).i64_eq().if_(BlockType::Empty);
+        self.store_state(self.dirty);
+        self.code().i32_const(0).return_().end();
+    }
+
     /// Calls what is at the linear address in [`local::A`], and goes on at `back`, if that is a part of the region and the guest comes back to it.
     fn call(&mut self, from: Node, back: Target, facts: &Facts) {
         let graph = self.graph;
@@ -200,6 +208,7 @@ impl Emit<'_> {
                 self.get_whole(emu::cpu::slot::RSP.into());
                 self.code().i64_const(8).i64_add();
                 self.set_whole(emu::cpu::slot::RSP.into());
+                self.come_back();
                 self.leave();
             }
             End::Interpreted { at, .. } => {

@@ -22,7 +22,7 @@ use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, MemArgTarget, V
 
 use crate::code::{CodeBlock, End, Ins, Target};
 use crate::graph::{Graph, Node, Shape, graph};
-use crate::layout::{Helpers, Layout};
+use crate::layout::{Globals, Helpers, Layout};
 use flags::{Flags, Pending};
 use memory::Reached;
 
@@ -88,6 +88,8 @@ pub struct Region<'a> {
     pub layout: Layout,
     /// What is called.
     pub helpers: Helpers,
+    /// What is shared with other regions.
+    pub globals: Globals,
     /// Number of the first op that is run by its handler.
     pub first_op: u32,
 }
@@ -116,7 +118,7 @@ pub fn translate(region: &Region<'_>) -> Translated {
 
 fn shape(blocks: &[CodeBlock], by_offset: &BTreeMap<Target, Node>) -> Shape {
     let inside = |targets: &[Target]| targets.iter().filter_map(|target| by_offset.get(target).copied()).collect();
-    let mut shape = Shape { next: Vec::new(), back: Vec::new() };
+    let mut shape = Shape { next: Vec::new(), back: Vec::new(), entered: entered(blocks, by_offset) };
     for block in blocks {
         let (next, back) = match block.end {
             End::Next(target) | End::Jump(target) => (inside(&[target]), None),
@@ -130,6 +132,30 @@ fn shape(blocks: &[CodeBlock], by_offset: &BTreeMap<Target, Node>) -> Shape {
         shape.back.push(back.and_then(|back| by_offset.get(&back).copied()));
     }
     shape
+}
+
+/// Of each block, whether it was entered more often than the blocks before it can have led to it: by an indirect jump, or by code that is no part of the region.
+fn entered(blocks: &[CodeBlock], by_offset: &BTreeMap<Target, Node>) -> Vec<bool> {
+    let node = |target: Target| by_offset.get(&target).copied();
+    let mut ways = vec![0_u32; blocks.len()];
+    let targets = |block: &CodeBlock| match block.end {
+        End::Next(target) | End::Jump(target) | End::Call { target, .. } => [node(target), None],
+        End::Branch { taken, next } => [node(taken), node(next)],
+        _ => [None; 2],
+    };
+    blocks.iter().flat_map(targets).flatten().for_each(|to| ways[to] += 1);
+    let mut most = vec![0_u64; blocks.len()];
+    for block in blocks {
+        let targets = targets(block);
+        for (to, other) in [(targets[0], targets[1]), (targets[1], targets[0])] {
+            // Whatever went the other way, if that is the only way there, did not come here.
+            let elsewhere = other.filter(|&other| ways[other] == 1).map_or(0, |other| blocks[other].entered);
+            if let Some(to) = to {
+                most[to] = most[to].saturating_add(block.entered.saturating_sub(elsewhere));
+            }
+        }
+    }
+    blocks.iter().zip(most).map(|(block, most)| block.entered - most.min(block.entered) > block.entered / 16).collect()
 }
 
 /// What holds at the start of a block.
@@ -448,6 +474,10 @@ impl<'a> Emit<'a> {
             .i64_const(whole)
             .i64_sub()
             .local_set(local::BUDGET);
+        // It may have changed what stands where calls come back to.
+        let globals = self.region.globals;
+        self.code().i64_const(Globals::NOWHERE).global_set(globals.back());
+        self.code().global_get(globals.handled()).i32_const(1).i32_add().global_set(globals.handled());
         let changes = registers::changed_by(&ins.decoded);
         self.load_registers(changes);
         self.touched |= changes;
@@ -468,4 +498,22 @@ fn place(offset: u32, back: usize) -> i32 {
 
 fn at(offset: u32, align: u32) -> MemArg {
     MemArg { offset: offset.into(), align, target: MemArgTarget::Memory(0), ordering: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_others_cannot_have_led_to_so_often_is_entered() {
+        // jz 4; inc eax; at 4: inc ecx; ret.
+        let mut page = Box::new([0xf4; crate::PAGE]);
+        page[..7].copy_from_slice(&[0x74, 2, 0xff, 0xc0, 0xff, 0xc1, 0xc3]);
+        for (last, wanted) in [(100, false), (106, false), (107, true), (300, true)] {
+            let page = crate::PageCode { bytes: page.clone(), blocks: BTreeMap::from([(0, 100), (2, 40), (4, last)]) };
+            let blocks = crate::regions(&page).remove(0);
+            let by_offset = blocks.iter().enumerate().map(|(node, block)| (block.offset.into(), node)).collect();
+            assert_eq!(entered(&blocks, &by_offset), [true, false, wanted], "{last}");
+        }
+    }
 }

@@ -99,17 +99,26 @@ fn difference(program: &Program, after: &State, wanted: &State) -> String {
     text
 }
 
-/// A program of fixed bytes, from its start: how it was left, and after how many instructions.
-fn fixed(code: &[u8], leaders: &[u16], prepare: impl Fn(&mut State)) -> (Left, i64) {
+/// A program of fixed bytes.
+fn program(code: &[u8], leaders: &[u16]) -> (Program, Sandbox) {
     let mut page = Box::new([0xf4; PAGE]);
     page[..code.len()].copy_from_slice(code);
     let program = Program { page, leaders: leaders.iter().copied().collect() };
-    let mut sandbox = Sandbox::new(&program.page, &program.leaders);
-    let mut before = state(&mut Rng(1), &program, 0);
+    let sandbox = Sandbox::new(&program.page, &program.leaders);
+    (program, sandbox)
+}
+
+/// Runs one from its start: how it was left, and after how many instructions.
+fn run((program, sandbox): &mut (Program, Sandbox), prepare: impl Fn(&mut State)) -> (Left, i64) {
+    let mut before = state(&mut Rng(1), program, 0);
     (before.rip, before.registers[4]) = (CODE, machine::STACK + 0x800);
     prepare(&mut before);
     let entry = sandbox.entries.iter().position(|&entry| entry == 0).unwrap();
-    agree(&mut Machine::new(), &mut sandbox, &program, &before, entry + 1, 2000, "a fixed program")
+    agree(&mut Machine::new(), sandbox, program, &before, entry + 1, 2000, "a fixed program")
+}
+
+fn fixed(code: &[u8], leaders: &[u16], prepare: impl Fn(&mut State)) -> (Left, i64) {
+    run(&mut program(code, leaders), prepare)
 }
 
 /// A function that is called returns behind the call, but at the page's other address: what follows runs there.
@@ -173,6 +182,21 @@ fn a_rotation_leaves_the_flags_of_a_sum_before_it() {
     }
 }
 
+/// A return goes straight to where the innermost call comes back to, until a handler has run: then the block cache says what stands there now, for all calls so far.
+#[test]
+fn a_return_asks_what_stands_behind_its_call_once_a_handler_has_run() {
+    // call rax; hlt, at 0x10: call rcx; ret, at 0x20: nop dword [rax], or xadd ebx, edx; ret.
+    for (inner, wanted) in [([0x0f, 0x1f, 0x00, 0xc3], 2), ([0x0f, 0xc1, 0xd3, 0xc3], 4)] {
+        let mut code = [0xf4; 0x24];
+        code[..2].copy_from_slice(&[0xff, 0xd0]);
+        code[0x10..0x13].copy_from_slice(&[0xff, 0xd1, 0xc3]);
+        code[0x20..].copy_from_slice(&inner);
+        let mut program = program(&code, &[0, 2, 0x10, 0x12, 0x20]);
+        let left = run(&mut program, |state| (state.registers[0], state.registers[1]) = (CODE + 0x10, CODE + 0x20));
+        assert_eq!((left, program.1.asked()), ((Left::ToInterpreter(CODE + 2), 5), wanted));
+    }
+}
+
 /// Which form the flags have behind a rotation depends on what they were before it, in blocks before.
 #[test]
 fn a_block_reads_flags_that_were_made_two_blocks_before() {
@@ -200,7 +224,7 @@ fn any_bytes_with_any_blocks_become_valid_functions() {
         // Of few values, so that prefixes, branches and short instructions follow one another.
         let values: Vec<u8> = (0..1 + rng.below(40)).map(|_| rng.next() as u8).collect();
         bytes.iter_mut().for_each(|byte| *byte = if rng.one_in(3) { rng.next() as u8 } else { rng.pick(&values) });
-        let blocks = (0..rng.below(300)).map(|_| rng.below(PAGE as u64) as u16).collect();
+        let blocks = (0..rng.below(300)).map(|_| (rng.below(PAGE as u64) as u16, rng.below(100))).collect();
         for region in regions(&PageCode { bytes, blocks }) {
             instructions += region.iter().map(|block| block.instructions.len()).sum::<usize>();
             sandbox::check(&region);

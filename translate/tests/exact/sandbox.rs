@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use emu::cpu::{FlagOp, LazyFlags, slot};
 use emu::decode::{Op, Opcode};
 use emu::engine::VcpuExit;
-use translate::{CALL_PARAMETERS, CodeBlock, Helpers, Layout, PAGE, Region, Translated, blocks, call, translate};
+use translate::{CALL_PARAMETERS, CodeBlock, Globals, Helpers, Layout, PAGE, Region, Translated, blocks, call, translate};
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, FunctionSection, GlobalSection, GlobalType,
     ImportSection, MemoryType, Module, RefType, TableSection, TableType, TypeSection, ValType,
@@ -20,6 +20,7 @@ const SLOTS: usize = 0x2000;
 /// A slot for code that is not the region's.
 const OUTSIDE: usize = 0x1000;
 const SLOT_SIZE: usize = 32;
+const GLOBALS: Globals = Globals { first: 0 };
 const TLB: usize = 0x4000;
 /// Each page of guest memory is at one of two places, by the byte here.
 const PLACE: usize = 0x300;
@@ -69,6 +70,8 @@ struct Host {
     entered: u64,
     /// Code outside has just come to an entry.
     is_back: bool,
+    /// How often the block cache was asked what stands at an address.
+    asked: u64,
 }
 
 impl Host {
@@ -113,6 +116,7 @@ impl Sandbox {
             came_back: 0,
             entered: 0,
             is_back: false,
+            asked: 0,
         };
         let mut store = Store::new(&engine, host);
         let memory = wasmi::Memory::new(&mut store, wasmi::MemoryType::new((GUEST + 2 * RAM) as u32 / 65536, None)).unwrap();
@@ -180,6 +184,11 @@ impl Sandbox {
         (self.store.data().came_back, self.store.data().entered)
     }
 
+    /// How often the block cache was asked what stands at an address, so far.
+    pub fn asked(&self) -> u64 {
+        self.store.data().asked
+    }
+
     /// Ops that handlers ran, so far.
     pub fn handled(&self) -> u64 {
         self.store.data().handled
@@ -236,6 +245,7 @@ const MOST_CALLED: u64 = 40;
 fn go(caller: &mut Caller<'_, Host>, memory: wasmi::Memory, to: u64) -> i32 {
     let (bytes, host) = memory.data_and_store_mut(&mut *caller);
     (host.left, host.is_back) = (Some(Left::For(to)), false);
+    host.asked += 1;
     put(bytes, CPU + 8 * usize::from(slot::BLOCK), to);
     if (get(bytes, CPU + LAYOUT.budget as usize) as i64) < emu::cache::MAX_BLOCK as i64 {
         return SLOTS as i32;
@@ -276,7 +286,7 @@ fn outside(caller: &mut Caller<'_, Host>, memory: wasmi::Memory) -> i32 {
 /// A region as a valid module.
 pub fn check(blocks: &[CodeBlock]) -> (Translated, Engine, wasmi::Module) {
     let helpers = Helpers { go: 0, interpret: 1, run: 2, evaluate: 3, call: CALL };
-    let translated = translate(&Region { blocks, layout: LAYOUT, helpers, first_op: 0 });
+    let translated = translate(&Region { blocks, layout: LAYOUT, helpers, globals: GLOBALS, first_op: 0 });
     let engine = Engine::default();
     let module = wasmi::Module::new(&engine, &module(&translated.body, helpers)[..]).unwrap_or_else(|error| panic!("not valid: {error}"));
     (translated, engine, module)
@@ -387,13 +397,15 @@ fn module(body: &wasm_encoder::Function, helpers: Helpers) -> Vec<u8> {
     let mut tables = TableSection::new();
     tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum: 3, maximum: None, shared: false });
     let mut globals = GlobalSection::new();
-    globals.global(GlobalType { val_type: I, mutable: true, shared: false }, &ConstExpr::i32_const(0));
+    for (val_type, value) in Globals::initial() {
+        globals.global(GlobalType { val_type, mutable: true, shared: false }, &value);
+    }
     let mut exports = ExportSection::new();
     exports.export("region", ExportKind::Func, CALL + 1);
     let mut elements = ElementSection::new();
     elements.active(None, &ConstExpr::i32_const(OUTSIDE_PLACE as i32), Elements::Functions([CALL - 2, CALL - 1].as_slice().into()));
     let mut code = CodeSection::new();
-    code.function(&call(LAYOUT, helpers, 0, 0)).function(body);
+    code.function(&call(LAYOUT, helpers, 0, GLOBALS)).function(body);
     let mut module = Module::new();
     module.section(&types).section(&imports).section(&functions).section(&tables).section(&globals).section(&exports);
     module.section(&elements).section(&code);
