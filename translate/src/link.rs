@@ -142,6 +142,7 @@ fn pieces(blocks: &[crate::code::CodeBlock]) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Globals;
     use emu::cache::Handler;
     use emu::exec::translated::LAYOUT;
     use std::collections::{BTreeMap, BTreeSet};
@@ -229,6 +230,8 @@ mod tests {
         assert!(linker.has(&first.bytes, 0x10) && linker.has(&first.bytes, 0x12) && !linker.has(&second.bytes, 0x800));
         let (twice, linked) = linker.link(&[page(0x800)]).unwrap();
         assert_eq!(linked.regions, 1);
+        let globals = [&plain, &once, &twice].map(|module| Linker::new(module).unwrap().known.globals);
+        assert!(globals.iter().all(|&globals| globals == Globals { first: 1 }), "all share the same: {globals:?}");
         let linker = Linker::new(&twice).unwrap();
         assert!(linker.has(&first.bytes, 0x10) && linker.has(&second.bytes, 0x800));
         for module in [&plain, &once, &twice] {

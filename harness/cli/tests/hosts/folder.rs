@@ -2,7 +2,6 @@
 
 use crate::RecordedRun;
 use crate::common::{made, scratch, succeed};
-use crate::host::{packed, packed_for_aarch64};
 use crate::log::GuestOutput;
 use crate::machine::{Host, module_config};
 use prebake::context::{Context, Folders};
@@ -37,10 +36,10 @@ fn said(folder: &Path) -> GuestOutput {
 }
 
 /// See [`Place::Wasmtime`](crate::host::Place). The Machine ABI is all there is: nothing of `prebake` is in between.
-pub fn go_in_wasmtime(way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
+pub fn go_in_wasmtime(machine: &Path, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let python = std::env::var_os("PREBAKE_PYTHON").unwrap_or("python3".into());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/replay.py");
-    go_by_program("wasmtime", Command::new(python).arg(script), &packed().wasm, way, from)
+    go_by_program("wasmtime", Command::new(python).arg(script), machine, way, from)
 }
 
 /// See [`Place::V8`](crate::host::Place): what `make web` has built is in between, as in a page.
@@ -79,9 +78,8 @@ fn go_by_program(name: &str, program: &mut Command, machine: &Path, way: &Record
 }
 
 /// See [`Place::Aarch64`](crate::host::Place).
-pub fn go_on_aarch64(host: Host, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
+pub fn go_on_aarch64(host: Host, machine: &Path, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let folder = folder("aarch64", way, from);
-    let machine = if host == Host::Interpreter { &packed().wasm } else { packed_for_aarch64() };
     succeed(aarch64("examples/replay").arg(machine).arg(format!("{host:?}")).arg(&folder));
     way.assert_said(&said(&folder));
     fs::read(folder.join("saved")).unwrap()

@@ -55,9 +55,12 @@ impl Place {
     pub fn go(self, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
         let host = match self {
             Self::Here(host) | Self::Reading(host) => host,
-            Self::Wasmtime => return folder::go_in_wasmtime(way, from),
+            Self::Wasmtime => return folder::go_in_wasmtime(packed_wasm(), way, from),
             Self::V8(host) => return folder::go_in_v8(host, packed_wasm(), way, from),
-            Self::Aarch64(host) => return folder::go_on_aarch64(host, way, from),
+            Self::Aarch64(host) => {
+                let machine = if host == Host::Interpreter { packed_wasm() } else { packed_for_aarch64() };
+                return folder::go_on_aarch64(host, machine, way, from);
+            }
         };
         let listener = Listener::default();
         let mut engine = match from {
@@ -112,9 +115,13 @@ pub fn packed_for_aarch64() -> &'static Path {
     static PACKED: OnceLock<PathBuf> = OnceLock::new();
     PACKED.get_or_init(|| {
         let aot = scratch("aarch64.aot");
-        succeed(packer("aot").args(["--target", "aarch64"]).arg(&packed().wasm).arg("-o").arg(&aot));
+        compile_for_aarch64(&packed().wasm, &aot);
         aot
     })
+}
+
+pub fn compile_for_aarch64(machine: &Path, aot: &Path) {
+    succeed(packer("aot").args(["--target", "aarch64"]).arg(machine).arg("-o").arg(aot));
 }
 
 /// The program with the user's cache: compiling takes a minute.

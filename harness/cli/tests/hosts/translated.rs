@@ -1,8 +1,8 @@
 //! A machine with translated code comes to the same bytes as one without. WAMR interprets it here: a translated function is WebAssembly like any other.
 
 use crate::common::{run, scratch, succeed, text};
-use crate::folder::go_in_v8;
-use crate::host::{assert_same, in_turn, packed_wasm, packer};
+use crate::folder::{go_in_v8, go_in_wasmtime, go_on_aarch64};
+use crate::host::{assert_same, compile_for_aarch64, in_turn, packed_wasm, packer};
 use crate::log::{Call, Listener};
 use crate::machine::{self, Host, save};
 use crate::{RecordedRun, disks, file};
@@ -85,19 +85,36 @@ fn translated_code_comes_to_the_same_bytes() {
     });
 }
 
+/// On a host that compiles it.
+fn comes_to_the_same_bytes(host: &str, go: impl Fn(&RecordedRun, Option<&Path>) -> Vec<u8> + Sync) {
+    in_turn(|| {
+        let boot = RecordedRun::boot();
+        assert_same(&go(&boot, None), &boot.end, &format!("booted with translated code {host} (first) and natively"));
+        let settled = file(&format!("settled {host}"), &boot.end);
+        let way = way(&settled);
+        assert_same(&go(&way, Some(&settled)), &way.end, &format!("with translated code {host} (first) and natively"));
+    });
+}
+
 /// V8 compiles it, in another way than WAMR.
 #[test]
 #[ignore = "wants Node.js and the package that make web builds: make hosts"]
 fn a_page_with_translated_code_comes_to_the_same_bytes() {
-    in_turn(|| {
-        let boot = RecordedRun::boot();
-        let booted = go_in_v8("node", trained(), &boot, None);
-        assert_same(&booted, &boot.end, "booted with translated code in V8 (first) and natively");
-        let settled = file("settled-for-v8", &boot.end);
-        let way = way(&settled);
-        let end = go_in_v8("node", trained(), &way, Some(&settled));
-        assert_same(&end, &way.end, "with translated code in V8 (first) and natively");
-    });
+    comes_to_the_same_bytes("in V8", |way, from| go_in_v8("node", trained(), way, from));
+}
+
+#[test]
+#[ignore = "wants wasmtime, a package of Python's: make hosts"]
+fn a_stock_runtime_with_translated_code_comes_to_the_same_bytes() {
+    comes_to_the_same_bytes("in wasmtime", |way, from| go_in_wasmtime(trained(), way, from));
+}
+
+#[test]
+#[ignore = "wants a build for aarch64: make hosts"]
+fn translated_code_compiled_for_aarch64_comes_to_the_same_bytes() {
+    let aot = scratch("trained-aarch64.aot");
+    compile_for_aarch64(trained(), &aot);
+    comes_to_the_same_bytes("on aarch64", |way, from| go_on_aarch64(Host::Aot, &aot, way, from));
 }
 
 /// The functions of a machine's module that another does not have, each made to trap.
