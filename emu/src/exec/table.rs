@@ -51,11 +51,11 @@ pub const FILES: &[&[Row]] = &[
 /// Entries of all rows.
 const ENTRIES_COUNT: usize = count();
 
-/// By opcode number: the place of its entry, from 1, and [`TERMINAL`]; 0 for none. Few of the numbers have one, and each of those takes a relocation for every handler,
-/// so that a process has a copy of its own of what they lie among.
-/// The op ends its block: known without a look at the entry.
+/// In [`PLACES`]: the op ends its block, which is known without a look at its entry.
 const TERMINAL: u16 = 1 << 15;
 
+/// By opcode number: the place of its entry, from 1, and [`TERMINAL`]; 0 for none. Few of the numbers have one, and each of those takes a relocation for every
+/// handler, so that a process has a copy of its own of what they lie among.
 static PLACES: [u16; COUNT] = build().0;
 
 static ENTRIES: [Entry; ENTRIES_COUNT] = build().1;
