@@ -7,7 +7,7 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { type ITheme, Terminal } from "@xterm/xterm";
 import { remember, remembered } from "./remember.js";
-import { element, make } from "./view.js";
+import { element, make, toast } from "./view.js";
 
 const DARK: ITheme = {
   background: "#0d1117",
@@ -78,14 +78,21 @@ const KEYS: readonly (readonly [string, string, string])[] = [
   ["|", "|", "Pipe"],
   ["/", "/", "Slash"],
   ["~", "~", "Tilde"],
-  ["-", "-", "Minus"],
 ];
+const PASTE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M9 4h6v3H9zM9 5H6v15h12V5h-3M9 12h6M9 16h4" /></svg>';
+const [SMALLEST, LARGEST] = [8, 32];
+
+/** A number of pixels that was chosen. */
+function chosenSize(): number | undefined {
+  const size = Number(remembered("text-size") ?? NaN);
+  return size >= SMALLEST && size <= LARGEST ? size : undefined;
+}
 
 export class TerminalView {
   readonly terminal = new Terminal({
     cursorBlink: true,
     fontFamily: 'ui-monospace, "SF Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
-    fontSize: matchMedia("(max-width: 700px)").matches ? 13 : 15,
+    fontSize: chosenSize() ?? (matchMedia("(max-width: 700px)").matches ? 13 : 15),
     lineHeight: 1.15,
     scrollback: 5000,
     allowProposedApi: true,
@@ -122,11 +129,15 @@ export class TerminalView {
         if (text === undefined || !terminal.modes.bracketedPasteMode) return;
         event.preventDefault();
         event.stopPropagation();
-        terminal.paste(text.replaceAll("\x1b", "␛"));
+        this.paste(text);
       },
       { capture: true },
     );
+    // With something selected, Ctrl+C is the browser's: it copies that, and the next one is the program's.
+    element("terminal").addEventListener("copy", () => setTimeout(() => terminal.clearSelection(), 0));
     terminal.attachCustomKeyEventHandler((event) => {
+      const isCopy = event.key === "c" && event.ctrlKey && !event.altKey && !event.shiftKey && !event.metaKey;
+      if (isCopy && terminal.hasSelection()) return false;
       if (event.key !== "F6") return true;
       if (event.type === "keydown") element("save").parentElement?.querySelector<HTMLButtonElement>("button:enabled")?.focus();
       return false;
@@ -181,7 +192,9 @@ export class TerminalView {
   }
 
   setFontSize(size: number): void {
-    this.terminal.options.fontSize = Math.min(Math.max(size, 8), 32);
+    const chosen = Math.min(Math.max(size, SMALLEST), LARGEST);
+    this.terminal.options.fontSize = chosen;
+    remember("text-size", String(chosen));
     this.fit.fit();
   }
 
@@ -191,6 +204,19 @@ export class TerminalView {
 
   showKeys(shown: boolean): void {
     element("keys").hidden = !shown;
+    remember("keys", shown ? "shown" : "hidden");
+  }
+
+  private paste(text: string): void {
+    const isBracketed = this.terminal.modes.bracketedPasteMode;
+    this.terminal.paste(isBracketed ? text.replaceAll("\x1b", "␛") : text);
+  }
+
+  /** Pastes what the user has copied, which the browser may ask them about. */
+  private async pasteCopied(): Promise<void> {
+    const text = await navigator.clipboard.readText().catch(() => undefined);
+    if (text === undefined) toast("The browser does not let this page paste.", true);
+    else this.paste(text);
   }
 
   private makeKeys(): void {
@@ -207,7 +233,13 @@ export class TerminalView {
       this.controlKey,
       ...KEYS.map(([name, text, label]) => key(name, label, () => this.send(this.withControl(this.forCursorMode(text))))),
     );
-    this.showKeys(coarse.matches);
+    // Without TLS there is no clipboard.
+    if ("clipboard" in navigator && "readText" in navigator.clipboard) {
+      const paste = key("", "Paste", () => void this.pasteCopied());
+      paste.insertAdjacentHTML("beforeend", PASTE);
+      bar.append(paste);
+    }
+    bar.hidden = (remembered("keys") ?? (coarse.matches ? "shown" : "hidden")) === "hidden";
   }
 
   private forCursorMode(text: string): string {

@@ -5,7 +5,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { launch, PROMPT, run, sha256, Site, until } from "./browser.js";
+import { launch, PROMPT, run, screen, sha256, Site, until } from "./browser.js";
 import { machine, snapshot } from "./support.js";
 
 /** Where pictures of the page go, if they are wanted. */
@@ -250,6 +250,60 @@ test("on a phone, with the bar of keys", async () => {
   await until(page, /# uname -a$/);
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
   await picture(page, "phone");
+  await page.setViewportSize({ width: 320, height: 568 });
+  // A message does not hide what is typed.
+  await page.locator("#save").tap();
+  const toast = page.locator(".toast", { hasText: "Saved demo" });
+  await toast.waitFor();
+  const { y, height } = (await toast.boundingBox())!;
+  expect(y + height).toBeLessThan(568 / 2);
+});
+
+test("on the narrowest of phones", async () => {
+  const page = await open("icon.svg", { viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true });
+  await page.route("**/images.json", async (route) => {
+    const { images } = JSON.parse(readFileSync(join(site, "images.json"), "utf8"));
+    await route.fulfill({ json: { images: [{ ...images[0], title: "A machine with a long name" }] } });
+  });
+  await page.goto(url);
+  await until(page, PROMPT);
+  // Where something is wider, the page is, and is shown smaller.
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+});
+
+test("what was copied is pasted by a key of the bar, and what is selected copied by Ctrl+C", async () => {
+  const page = await open("", { hasTouch: true, permissions: ["clipboard-read", "clipboard-write"] });
+  await until(page, PROMPT);
+  await page.evaluate(() => navigator.clipboard.writeText("echo pasted $((6 * 7))\n"));
+  await page.getByRole("button", { name: "Paste" }).tap();
+  await until(page, /\npasted 42\n/);
+  await page.locator("#terminal").click();
+  await page.keyboard.type("cat\n");
+  await page.evaluate(() => {
+    const { terminal } = (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake;
+    const row = Array.from({ length: terminal.buffer.active.length }, (_, at) => at).find((at) => terminal.buffer.active.getLine(at)?.translateToString(true) === "pasted 42");
+    terminal.select(0, row!, 9);
+  });
+  await page.keyboard.press("Control+c");
+  await holds(page, async () => (await navigator.clipboard.readText()) === "pasted 42");
+  // The program has heard nothing of it, and does of the next.
+  expect(await screen(page)).not.toContain("^C");
+  await page.keyboard.press("Control+c");
+  await until(page, /\^C\n[^]*#$/);
+});
+
+test("the size of the text and the bar of keys stay as they were chosen", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("button", { name: "Larger" }).click();
+  await page.getByRole("button", { name: "Larger" }).click();
+  await page.getByRole("button", { name: "Shown" }).click();
+  await page.reload();
+  await until(page, PROMPT);
+  const size = await page.evaluate(() => (globalThis as unknown as { prebake: { terminal: import("@xterm/xterm").Terminal } }).prebake.terminal.options.fontSize);
+  expect(size).toBe(17);
+  await page.getByRole("button", { name: "Escape" }).waitFor();
 });
 
 test("keyboard and theme", async () => {
