@@ -537,7 +537,7 @@ bench-translation: guest build machine bench-programs
 	        --memory 256 -o $$machine.wasm && $(PREBAKE) aot --segue $$machine.wasm -o $$machine.aot || exit 1; \
 	done
 	@echo 'bench: training a machine with the programs on other inputs'
-	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/programs.cpio $(BENCH)/programs.wasm 60000 $(BENCH)/trained-programs.aot \
+	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/programs.cpio $(BENCH)/programs.wasm 80000 $(BENCH)/trained-programs.aot \
 	    --memory 256 --disk $(BENCH)/tools.img:ro
 	@echo 'bench: programs on QEMU and in WAMR, in turns'
 	@$(call figure,programs,make bench-translation) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/programs.aot \
