@@ -101,8 +101,6 @@ class Scenario(unittest.TestCase):
         script = """if True:
             import sys, prebake
             pb = prebake.Prebake(sys.argv[1], home=sys.argv[2], wrapper=sys.argv[4:])
-            # All of it: a session of what has come in part cannot be saved at the end.
-            pb.ensure(sys.argv[3])
             vm = pb.start(sys.argv[3], session="work", terminal=prebake.Terminal())
             vm.write("word=kept; echo $word\\n")
             vm.expect("\\r\\nkept\\r\\n")

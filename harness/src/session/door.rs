@@ -1,7 +1,7 @@
 //! The way into a session that runs: a socket in its folder, on which the process that has the machine starts programs for others.
 
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -67,6 +67,17 @@ pub(super) fn enter(folder: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
+/// Whether somebody is there to open the door in a session's folder. That is not waited for.
+pub(super) fn is_open(folder: &Path) -> bool {
+    let knock = || -> io::Result<()> {
+        let (_folder, short) = short(folder)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        Ok(connect(&socket, &SocketAddrUnix::new(short)?)?)
+    };
+    // Where as many wait as may, they wait for somebody.
+    knock().map_or_else(|error| error.kind() == ErrorKind::WouldBlock, |()| true)
+}
+
 /// The door's path by the open folder: a socket's path has 107 bytes at most, whatever the store's has.
 fn short(folder: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let open = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -113,5 +124,19 @@ mod tests {
         assert!(enter(&folder).unwrap().is_none());
         let door = Door::open(&folder).unwrap();
         assert!(enter(&folder).unwrap().is_some() && door.accept().is_some());
+    }
+
+    /// A process that is long in saving its machine lets nobody in meanwhile.
+    #[test]
+    fn whether_a_door_is_open_is_known_however_many_wait_before_it() {
+        let (_temporary, folder) = folder();
+        assert!(!is_open(&folder));
+        let door = Door::open(&folder).unwrap();
+        for _ in 0..3 * BACKLOG {
+            assert!(is_open(&folder));
+        }
+        assert_eq!(std::iter::from_fn(|| door.accept()).count(), BACKLOG as usize + 1);
+        drop(door);
+        assert!(!is_open(&folder));
     }
 }

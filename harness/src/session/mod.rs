@@ -145,8 +145,9 @@ impl Sessions {
         for entry in fs::read_dir(&self.folder).map_err(error)? {
             let folder = entry.map_err(error)?.path();
             let Some(name) = folder.file_name().and_then(|name| name.to_str()).filter(|name| is_name(name)) else { continue };
+            // In this order: who runs it saves it before the door is closed.
+            let runs = door::is_open(&folder);
             let state = fs::metadata(folder.join(STATE)).ok();
-            let runs = door::enter(&folder).is_ok_and(|entered| entered.is_some());
             if state.is_none() && !runs {
                 continue;
             }
