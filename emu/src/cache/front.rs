@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::addresses;
 use super::block::{Block, BlockKey};
+use super::room::addresses;
 use crate::bus::PAGE_SIZE;
 use crate::decode::MAX_INSTRUCTION_BYTES;
 
@@ -47,7 +47,7 @@ impl Front {
         (key.address >> NEAR_SHIFT ^ key.address >> (12 + NEAR_SHIFT)) as usize % ENTRIES
     }
 
-    /// See [`Room`](super::Room).
+    /// See [`Room`](super::room::Room).
     pub fn room(&self) -> Range<usize> {
         addresses(self.entries.as_ptr(), ENTRIES)
     }

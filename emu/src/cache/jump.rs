@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Slot, addresses};
+use super::Slot;
+use super::room::addresses;
 
 const ENTRIES: usize = 1 << 14;
 /// Addresses that share a place: blocks seldom begin so near to each other.
@@ -46,7 +47,7 @@ impl JumpTable {
         (rip >> NEAR_SHIFT ^ rip >> (12 + NEAR_SHIFT)) as usize % ENTRIES
     }
 
-    /// See [`Room`](super::Room).
+    /// See [`Room`](super::room::Room).
     pub fn room(&self) -> Range<usize> {
         addresses(self.entries.as_ptr(), ENTRIES)
     }

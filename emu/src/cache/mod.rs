@@ -5,22 +5,24 @@ mod front;
 mod jump;
 mod pages;
 mod profile;
+mod room;
 mod slot;
 mod translated;
 
 pub use block::{Block, BlockKey};
 pub use profile::{PageProfile, Profile};
+pub use room::Room;
 pub use slot::{Arm, Handler, Link, Run, Slot};
 pub use translated::Translated;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
 use front::{Front, Place};
 use jump::JumpTable;
 use pages::Pages;
+use room::addresses;
 
 /// Most instructions in a block.
 pub const MAX_BLOCK: usize = 64;
@@ -38,20 +40,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { block: MAX_BLOCK, cache: 512 * 1024 }
     }
-}
-
-/// Addresses in this process that the engine has not touched when a machine is made.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Room {
-    /// Tables that the first thousands of blocks fill, everywhere.
-    pub tables: [Range<usize>; 2],
-    /// Room for decoded blocks, which they fill from its start on.
-    pub blocks: Range<usize>,
-}
-
-/// Where so many elements lie.
-fn addresses<T>(first: *const T, count: usize) -> Range<usize> {
-    first.addr()..first.wrapping_add(count).addr()
 }
 
 /// The block cache.
