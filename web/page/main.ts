@@ -112,9 +112,10 @@ async function started({ vm, image, session }: Running, command: string | undefi
   await Promise.race([hasAnswered, vm.ended.catch(() => undefined), pause(LONGEST_SILENCE)]);
   await pause(AFTER_ANSWER);
   void view.drawFast();
-  workOffline()
-    .then(() => vm.keepCode())
-    .catch(() => undefined);
+  const offline = workOffline();
+  // Only Chromium has this; it takes the code that there is. Other browsers would compile all of it once more, and keep nothing.
+  if ("userAgentData" in navigator) offline.then(() => vm.keepCode()).catch(() => undefined);
+  else offline.catch(() => undefined);
   if (!(await hasStorage)) return;
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
