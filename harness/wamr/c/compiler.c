@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <llvm-c/Support.h>
+
 #include "aot_export.h"
 #include "wasm_export.h"
 
@@ -34,6 +36,16 @@ fail(char *error, uint32_t error_size, const char *step, const char *why)
     return false;
 }
 
+/* An interpreter has one place that jumps to the next instruction's handler, and LLVM copies such a place to the end of each handler, so that the
+   processor can tell the jumps apart. Since version 19 it does so only up to 16 predecessors and successors, which spares it work with code that
+   no interpreter is. Older versions do not know these options, and pass over them; for aarch64 LLVM copies no jump by a table at all. */
+static void
+copy_jumps_of_interpreters(void)
+{
+    const char *const options[] = { "prebake-wamrc", "-tail-dup-pred-size=65536", "-tail-dup-succ-size=65536" };
+    LLVMParseCommandLineOptions(sizeof options / sizeof *options, options, NULL);
+}
+
 /* Writes the .aot of `wasm`, which is modified, to `path`. If it cannot, `error` says why. Once a process. */
 bool
 prebake_wamrc_compile(uint8_t *wasm, uint32_t size, const char *path,
@@ -44,6 +56,7 @@ prebake_wamrc_compile(uint8_t *wasm, uint32_t size, const char *path,
     AOTCompOption option;
     char why[256] = "";
 
+    copy_jumps_of_interpreters();
     memset(&arguments, 0, sizeof arguments);
     arguments.mem_alloc_type = Alloc_With_System_Allocator;
     if (!wasm_runtime_full_init(&arguments))
