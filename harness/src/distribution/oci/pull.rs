@@ -341,10 +341,13 @@ pub(crate) fn intact(store: &Store, place: &Path, layer: Sha256) -> Result<Optio
 /// Whether a file is as it was when it came: a machine by the digest that is its name, a snapshot by the digests in it.
 pub(super) fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<bool> {
     let file = HostFile::open("file of the store", place)?;
+    if ledger.recall(file.file()).is_some() { Ok(true) } else { verify_bytes(ledger, (&file, place), layer) }
+}
+
+/// Whether the bytes of a file are those that came. Out of line: room for them is on the stack, and whoever calls would bring it into memory at every start.
+#[inline(never)]
+fn verify_bytes(ledger: &Ledger, (file, place): (&HostFile, &Path), layer: Sha256) -> Result<bool> {
     let before = Stamp::of(file.file());
-    if ledger.recall(file.file()).is_some() {
-        return Ok(true);
-    }
     if place.extension().is_none_or(|ending| ending != SNAPSHOT_ENDING) {
         let read = |source| Error::Read { what: "file of the store", path: place.into(), source };
         let is_intact = Sha256::of_file(file.file()).map_err(read)? == layer;
@@ -353,7 +356,7 @@ pub(super) fn verify(ledger: &Ledger, place: &Path, layer: Sha256) -> Result<boo
         }
         return Ok(is_intact);
     }
-    let Ok(snapshot) = Snapshot::open(&file) else { return Ok(false) };
+    let Ok(snapshot) = Snapshot::open(file) else { return Ok(false) };
     let is_intact = snapshot.verify_all().is_ok();
     if is_intact {
         ledger.remember(file.file(), before, snapshot.header().content_digest);
