@@ -222,8 +222,8 @@ impl Cache {
         if let Some(profile) = &mut self.profile {
             profile.drop_page(page);
         }
-        self.pages.remove(page, |key, block| {
-            self.arena[block.start as usize] = self.arena[0];
+        self.pages.remove(page, |key, start| {
+            self.arena[start as usize] = self.arena[0];
             self.front.remove(key);
         });
         self.jump.clear();

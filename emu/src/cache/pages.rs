@@ -10,54 +10,61 @@ use crate::decode::Mode;
 
 /// See above.
 #[derive(Default)]
-pub struct Pages(FxHashMap<u32, Page>);
-
-/// What is known of one page.
-#[derive(Default)]
-struct Page {
-    /// Blocks that begin on it, in order.
-    blocks: Vec<Entry>,
+pub struct Pages {
+    /// Blocks that begin on a page, in order.
+    begins: FxHashMap<u32, Vec<Entry>>,
     /// Blocks that begin on another page, and end on this one.
-    ends: Vec<BlockKey>,
+    ends: FxHashMap<u32, Vec<BlockKey>>,
+    /// The second pages of blocks that have one: few do.
+    seconds: FxHashMap<BlockKey, u32>,
 }
 
+/// A block of a page. There are tens of thousands, each of which is brought into memory: so they are small.
 struct Entry {
+    /// See [`Block`].
+    start: u32,
+    length: u16,
+    has_second_page: bool,
+    mode: Mode,
     /// Where on the page.
     offset: u16,
-    mode: Mode,
-    block: Block,
 }
 
-impl Page {
-    /// Which entry a key has, or would have.
-    fn index(&self, key: BlockKey) -> Result<usize, usize> {
-        let wanted = ((key.address % PAGE_SIZE) as u16, key.mode.bits());
-        self.blocks.binary_search_by_key(&wanted, |entry| (entry.offset, entry.mode.bits()))
-    }
+/// Which entry of its page a key has, or would have.
+fn index(entries: &[Entry], key: BlockKey) -> Result<usize, usize> {
+    let wanted = (offset(key), key.mode.bits());
+    entries.binary_search_by_key(&wanted, |entry| (entry.offset, entry.mode.bits()))
 }
 
 fn number(key: BlockKey) -> u32 {
     (key.address / PAGE_SIZE) as u32
 }
 
+fn offset(key: BlockKey) -> u16 {
+    (key.address % PAGE_SIZE) as u16
+}
+
 impl Pages {
     /// The block of a key.
     pub fn find(&self, key: BlockKey) -> Option<Block> {
-        let page = self.0.get(&number(key))?;
-        page.index(key).ok().map(|index| page.blocks[index].block)
+        let entries = self.begins.get(&number(key))?;
+        let &Entry { start, length, has_second_page, .. } = &entries[index(entries, key).ok()?];
+        Some(Block { start, second_page: if has_second_page { self.seconds.get(&key).copied() } else { None }, length })
     }
 
     /// Keeps a block, in place of another with the same key.
     pub fn insert(&mut self, key: BlockKey, block: Block) {
-        let page = self.0.entry(number(key)).or_default();
-        let entry = Entry { offset: (key.address % PAGE_SIZE) as u16, mode: key.mode, block };
-        match page.index(key) {
-            Ok(index) => page.blocks[index] = entry,
-            Err(index) => page.blocks.insert(index, entry),
+        let Block { start, second_page, length } = block;
+        let entries = self.begins.entry(number(key)).or_default();
+        let entry = Entry { start, length, has_second_page: second_page.is_some(), mode: key.mode, offset: offset(key) };
+        match index(entries, key) {
+            Ok(index) => entries[index] = entry,
+            Err(index) => entries.insert(index, entry),
         }
-        if let Some(second) = block.second_page {
+        if let Some(second) = second_page {
+            self.seconds.insert(key, second);
             // Code that is written again and again at the end of a page would fill the list of the next.
-            let ends = &mut self.0.entry(second).or_default().ends;
+            let ends = self.ends.entry(second).or_default();
             if !ends.contains(&key) {
                 ends.push(key);
             }
@@ -65,23 +72,28 @@ impl Pages {
     }
 
     /// Forgets the page with a number, and tells of every block that lay on it.
-    pub fn remove(&mut self, page_number: u32, mut tell: impl FnMut(BlockKey, Block)) {
-        let Some(Page { blocks, ends }) = self.0.remove(&page_number) else { return };
-        for Entry { offset, mode, block } in blocks {
-            tell(BlockKey { address: u64::from(page_number) * PAGE_SIZE + u64::from(offset), mode }, block);
+    pub fn remove(&mut self, page_number: u32, mut tell: impl FnMut(BlockKey, u32)) {
+        for Entry { start, has_second_page, mode, offset, .. } in self.begins.remove(&page_number).unwrap_or_default() {
+            let key = BlockKey { address: u64::from(page_number) * PAGE_SIZE + u64::from(offset), mode };
+            if has_second_page {
+                self.seconds.remove(&key);
+            }
+            tell(key, start);
         }
-        for key in ends {
-            let Some(page) = self.0.get_mut(&number(key)) else { continue };
-            if let Ok(index) = page.index(key) {
-                tell(key, page.blocks.remove(index).block);
+        for key in self.ends.remove(&page_number).unwrap_or_default() {
+            let Some(entries) = self.begins.get_mut(&number(key)) else { continue };
+            if let Ok(index) = index(entries, key) {
+                self.seconds.remove(&key);
+                tell(key, entries.remove(index).start);
             }
         }
     }
 
-    /// Forgets everything. Returns the numbers of the pages that something was kept of, in no particular order.
+    /// Forgets everything. Returns the numbers of the pages that something was kept of, in no particular order, some of them twice.
     #[expect(clippy::disallowed_methods, reason = "what is done for each page does not depend on the others")]
     pub fn clear(&mut self) -> Vec<u32> {
-        self.0.drain().map(|(number, _)| number).collect()
+        self.seconds.clear();
+        self.begins.drain().map(|(number, _)| number).chain(self.ends.drain().map(|(number, _)| number)).collect()
     }
 }
 
@@ -102,7 +114,7 @@ mod tests {
 
     fn removed(pages: &mut Pages, number: u32) -> Vec<(BlockKey, u32)> {
         let mut told = Vec::new();
-        pages.remove(number, |key, block| told.push((key, block.start)));
+        pages.remove(number, |key, start| told.push((key, start)));
         told
     }
 
@@ -160,12 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn entries_are_small() {
+        assert_eq!(size_of::<Entry>(), 12);
+    }
+
+    #[test]
     fn a_block_that_is_made_anew_is_noted_once_on_its_second_page() {
         let mut pages = Pages::default();
         for start in 0..100 {
             pages.insert(key(PAGE, PAGE_SIZE - 2, CodeSize::Bits64), block(start, Some(PAGE + 1)));
             assert_eq!(removed(&mut pages, PAGE).len(), 1);
         }
-        assert_eq!(pages.0[&(PAGE + 1)].ends.len(), 1);
+        assert_eq!(pages.ends[&(PAGE + 1)].len(), 1);
     }
 }
