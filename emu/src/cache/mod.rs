@@ -1,5 +1,6 @@
 //! Decoded blocks: where they are kept, how they are found, how they are dropped.
 
+mod arena;
 mod block;
 mod front;
 mod jump;
@@ -19,10 +20,10 @@ use std::collections::BTreeMap;
 
 use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
+use arena::Arena;
 use front::{Front, Place};
 use jump::JumpTable;
 use pages::Pages;
-use room::addresses;
 
 /// Most instructions in a block.
 pub const MAX_BLOCK: usize = 64;
@@ -45,8 +46,8 @@ impl Default for Limits {
 /// The block cache.
 pub struct Cache {
     limits: Limits,
-    /// Slots of all blocks, behind one that is stale: so 0 can mean "no link". Never reallocated.
-    arena: Vec<Slot>,
+    /// Slots of all blocks, behind one that is stale: so 0 can mean "no link".
+    arena: Arena,
     /// All blocks.
     pages: Pages,
     front: Front,
@@ -64,11 +65,9 @@ pub struct Cache {
 impl Cache {
     /// An empty cache; `stale` is what a block starts with that has been dropped.
     pub fn new(limits: Limits, stale: Slot) -> Self {
-        let mut arena = Vec::with_capacity(limits.cache.max(4 * MAX_BLOCK));
-        arena.push(stale);
         Self {
             limits,
-            arena,
+            arena: Arena::new(limits.cache.max(4 * MAX_BLOCK), stale),
             pages: Pages::default(),
             front: Front::default(),
             jump: JumpTable::default(),
@@ -101,7 +100,7 @@ impl Cache {
 
     /// Where it keeps what it knows.
     pub fn room(&self) -> Room {
-        Room { tables: [self.jump.room(), self.front.room()], blocks: addresses(self.arena.as_ptr(), self.arena.capacity()) }
+        Room { tables: [self.jump.room(), self.front.room()], blocks: self.arena.room() }
     }
 
     /// Counts an instruction that is not implemented, by the number of its `Code`.
@@ -128,12 +127,12 @@ impl Cache {
     /// Remembers that linear `rip` leads to a block; `global` if a load of CR3 does not change that, for either page that it lies on.
     pub fn remember(&mut self, rip: u64, block: &Block, global: bool) {
         let last = if block.second_page.is_some() { rip.wrapping_add(PAGE_SIZE) } else { rip };
-        self.jump.insert(rip, last, &self.arena[block.start as usize], global);
+        self.jump.insert(rip, last, self.arena.slot(block.start), global);
     }
 
     /// The first slot of a block.
     pub fn first(&self, block: &Block) -> *const Slot {
-        &self.arena[block.start as usize]
+        self.arena.slot(block.start)
     }
 
     /// Forgets every way from an address to a block; the blocks stay.
@@ -158,10 +157,8 @@ impl Cache {
     /// cleared.
     #[inline(always)]
     pub unsafe fn slot(&self, index: u32) -> *const Slot {
-        debug_assert!((index as usize) < self.arena.len());
-        // SAFETY: the caller vouches that the slot is there: `clear` alone shortens the arena. For speed: the index into the vector would
-        // add a load and a compare to every taken branch.
-        unsafe { self.arena.as_ptr().add(index as usize) }
+        // SAFETY: the caller vouches that the slot is there: `clear` alone shortens the arena.
+        unsafe { self.arena.slot_unchecked(index) }
     }
 
     /// A block's place, if its bytes are decoded.
@@ -190,7 +187,7 @@ impl Cache {
 
     /// Whether a block of the greatest length still fits.
     pub fn has_room(&self) -> bool {
-        self.arena.len() + 2 * MAX_BLOCK <= self.arena.capacity()
+        self.arena.free() >= 2 * MAX_BLOCK
     }
 
     /// Keeps a block that lies on the page of its address and perhaps on `second_page`. There must be room.
@@ -198,10 +195,8 @@ impl Cache {
     /// # Safety
     /// The last op must be one that leaves the block, and no op linked yet.
     pub unsafe fn insert(&mut self, key: BlockKey, second_page: Option<u32>, slots: &[Slot]) -> Block {
-        debug_assert!(self.arena.len() + slots.len() <= self.arena.capacity());
         let length = slots.last().map_or(0, |last| last.op.end() as u16);
-        let block = Block { start: self.arena.len() as u32, second_page, length };
-        self.arena.extend_from_slice(slots);
+        let block = Block { start: self.arena.extend(slots), second_page, length };
         self.pages.insert(key, block);
         self.front.insert(key, &block);
         block
@@ -212,9 +207,8 @@ impl Cache {
     /// # Safety
     /// `slot` must have come from this cache since it was last cleared.
     pub unsafe fn update(&mut self, slot: *const Slot, change: impl FnOnce(&mut Op)) {
-        // SAFETY: the caller vouches that the pointer lies in the arena; no reference into the arena is held across calls.
-        let index = unsafe { slot.offset_from(self.arena.as_ptr()) } as usize;
-        change(&mut self.arena[index].op);
+        // SAFETY: the caller vouches for it.
+        unsafe { self.arena.update(slot, |slot| change(&mut slot.op)) }
     }
 
     /// Drops the blocks on page number `page`: links into them lead to a stale slot.
@@ -223,7 +217,7 @@ impl Cache {
             profile.drop_page(page);
         }
         self.pages.remove(page, |key, start| {
-            self.arena[start as usize] = self.arena[0];
+            self.arena.make_stale(start);
             self.front.remove(key);
         });
         self.jump.clear();
@@ -234,7 +228,7 @@ impl Cache {
         if let Some(profile) = &mut self.profile {
             profile.clear();
         }
-        self.arena.truncate(1);
+        self.arena.clear();
         self.front.clear();
         self.jump.clear();
         self.pages.clear()

@@ -45,9 +45,9 @@ impl Run {
     }
 }
 
-/// One op with what the dispatcher derived from it.
+/// One op with what the dispatcher derived from it. Aligned to its size, so that none lies on two of the host's cache lines.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct Slot {
     /// How it is run.
     pub run: Run,
