@@ -6,8 +6,9 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { serve } from "../serve.mjs";
+import { PATIENCE, until as untilThat, within } from "./patience.js";
 import { machine, snapshot } from "./support.js";
 
 export function sha256(bytes: Uint8Array): string {
@@ -55,26 +56,46 @@ export function launch(): Promise<Browser> {
   });
 }
 
+/** A profile of its own. What is asked of its pages is not waited for without end. */
+export async function newContext(browser: Browser, options: BrowserContextOptions = {}): Promise<BrowserContext> {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(PATIENCE);
+  return context;
+}
+
 /** What the terminal shows, if it is there. */
 export async function screen(page: Page): Promise<string> {
-  return page.evaluate(() => {
+  const shown = page.evaluate(() => {
     const { prebake } = globalThis as unknown as { prebake?: { terminal: import("@xterm/xterm").Terminal } };
     if (!prebake) return "";
     const { active } = prebake.terminal.buffer;
     const lines = Array.from({ length: active.length }, (_, at) => active.getLine(at)?.translateToString(true) ?? "");
     return lines.join("\n").trimEnd();
   });
+  return within("what the terminal shows", shown);
 }
 
-export async function until(page: Page, pattern: RegExp): Promise<RegExpMatchArray> {
-  for (;;) {
-    const text = await screen(page);
-    const found = text.match(pattern);
-    if (found) return found;
-    const overlay = await page.locator("#overlay .card.bad").allInnerTexts();
-    if (overlay.length) throw new Error(`the page shows an error: ${overlay.join()}`);
-    await page.waitForTimeout(50);
-  }
+/** What of the terminal `pick` finds. A page that shows an error is not waited for. */
+async function shown<T>(page: Page, what: string, pick: (text: string) => T | undefined | false): Promise<T> {
+  let text = "";
+  const ask = async (): Promise<T | undefined | false> => {
+    text = await screen(page);
+    const found = pick(text);
+    if (found !== undefined && found !== false) return found;
+    const errors = await page.locator("#overlay .card.bad").allInnerTexts();
+    if (errors.length) throw new Error(`${what} was waited for, and the page shows an error: ${errors.join()}`);
+    return undefined;
+  };
+  return untilThat(what, ask, () => `The terminal shows ${JSON.stringify(text.slice(-500))}`);
+}
+
+export function until(page: Page, pattern: RegExp): Promise<RegExpMatchArray> {
+  return shown(page, String(pattern), (text) => text.match(pattern) ?? undefined);
+}
+
+/** Waits until a question is answered with yes. `waitForFunction` takes a promise for an answer. */
+export async function holds(page: Page, what: string, question: () => Promise<boolean>): Promise<void> {
+  await untilThat(what, () => page.evaluate(question));
 }
 
 export const PROMPT = /[#$]$/;
@@ -84,9 +105,17 @@ export async function run(page: Page, command: string): Promise<string> {
   await until(page, PROMPT);
   const before = (await screen(page)).length;
   await page.keyboard.type(`${command}\n`);
-  for (;;) {
-    const text = (await screen(page)).slice(before);
-    if (text.includes("\n") && PROMPT.test(text)) return text.split("\n").slice(1, -1).join("\n");
-    await page.waitForTimeout(50);
-  }
+  return shown(page, `the end of ${command}`, (text) => {
+    const said = text.slice(before);
+    return said.includes("\n") && PROMPT.test(said) && said.split("\n").slice(1, -1).join("\n");
+  });
+}
+
+/** Saves the session `demo`. */
+export async function save(page: Page): Promise<void> {
+  // What was said before is not taken for this.
+  await page.evaluate(() => document.getElementById("toasts")!.replaceChildren());
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator(".toast", { hasText: "Saved demo" }).waitFor();
+  await page.locator("#terminal").click();
 }

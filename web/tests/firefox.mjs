@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import WebSocket from "ws";
+import { within } from "./patience.js";
 
 /** Starts Firefox, all of whose windows may be private. Resolves to what drives one tab of it. */
 export async function firefox(path, isPrivate = false) {
@@ -13,12 +14,12 @@ export async function firefox(path, isPrivate = false) {
   const child = spawn(path, ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"], { stdio: ["ignore", "ignore", "pipe"] });
   const gone = new Promise((resolve) => child.once("exit", resolve));
   const stop = async () => {
-    child.kill();
-    await gone;
+    child.kill("SIGKILL");
+    await within("the end of Firefox", gone);
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
-    const socket = new WebSocket(`${await addressOf(child)}/session`);
+    const socket = new WebSocket(`${await within("Firefox to listen", addressOf(child))}/session`);
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     const waiting = new Map();
     let last = 0;
@@ -31,10 +32,11 @@ export async function firefox(path, isPrivate = false) {
     });
     const call = (method, params) => {
       const id = ++last;
-      return new Promise((resolve, reject) => {
+      const answer = new Promise((resolve, reject) => {
         waiting.set(id, { resolve, reject });
         socket.send(JSON.stringify({ id, method, params }));
       });
+      return within(`${method} of Firefox`, answer);
     };
     await call("session.new", { capabilities: {} });
     const { context } = await call("browsingContext.create", { type: "tab" });

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Site } from "./browser.js";
 import { firefox } from "./firefox.mjs";
+import { until as untilThat } from "./patience.js";
 
 const path = process.env["PREBAKE_FIREFOX"] ?? "/usr/bin/firefox-esr";
 
@@ -22,13 +23,16 @@ const SCREEN = `(() => {
 })()`;
 
 async function until(pattern: RegExp): Promise<RegExpMatchArray> {
-  for (;;) {
-    const found = (await browser!.evaluate(`globalThis.prebake ? ${SCREEN} : ""`)).match(pattern);
+  let text = "";
+  const ask = async (): Promise<RegExpMatchArray | undefined> => {
+    text = await browser!.evaluate(`globalThis.prebake ? ${SCREEN} : ""`);
+    const found = text.match(pattern);
     if (found) return found;
     const problem = await browser!.evaluate(`document.querySelector("#overlay .card.bad")?.innerText ?? ""`);
     if (problem) throw new Error(problem);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+    return undefined;
+  };
+  return untilThat(String(pattern), ask, () => `The terminal shows ${JSON.stringify(text.slice(-500))}`);
 }
 
 test.skipIf(!existsSync(path))("Firefox: a prompt, a command, and a reload that goes on where it was", async () => {
@@ -38,12 +42,11 @@ test.skipIf(!existsSync(path))("Firefox: a prompt, a command, and a reload that 
   await browser.type("X=kept; uname -m\n");
   await until(/\nx86_64\n[^\n]*#$/);
   await browser.evaluate(`document.getElementById("save").click()`);
-  for (;;) {
-    const toasts = await browser.evaluate(`document.getElementById("toasts").innerText`);
-    if (toasts.includes("Saved demo")) break;
-    expect(await browser.evaluate(`document.querySelectorAll(".toast.bad").length`), toasts).toBe("0");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await untilThat("the session to be saved", async () => {
+    const toasts = await browser!.evaluate(`document.getElementById("toasts").innerText`);
+    expect(await browser!.evaluate(`document.querySelectorAll(".toast.bad").length`), toasts).toBe("0");
+    return toasts.includes("Saved demo");
+  });
   await browser.reload();
   await until(/x86_64[^]*#$/);
   await browser.evaluate(`globalThis.prebake.terminal.focus()`);

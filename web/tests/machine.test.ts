@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { type PrebakeError, verifySnapshot, Vm } from "prebake";
-import { machine, Shell, snapshot, snapshotBytes } from "./support.js";
+import { type PrebakeError, verifySnapshot } from "prebake";
+import { machine, restore, Shell, snapshot, snapshotBytes } from "./support.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "prebake-web-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -52,9 +52,7 @@ describe("a machine", () => {
 
   test("ends with the status of its program, whose output comes on two streams", async () => {
     const output = { 1: "", 2: "" };
-    const vm = await Vm.restore({
-      machine,
-      snapshot,
+    const vm = await restore({
       terminal: false,
       onOutput: (bytes, stream) => void (output[stream] += new TextDecoder().decode(bytes)),
     });
@@ -89,15 +87,13 @@ describe("a machine", () => {
 
   test("stops at its limit, with an error that says so", async () => {
     // Long before its prompt, where it waits.
-    const vm = await Vm.restore({ machine, snapshot, limit: 300_000 });
+    const vm = await restore({ limit: 300_000 });
     expect(await kindOf(vm.ended)).toBe("limit");
   });
 
   test("takes a megabyte of input without losing a byte", async () => {
     const content = randomBytes(1 << 20);
-    const vm = await Vm.restore({
-      machine,
-      snapshot,
+    const vm = await restore({
       terminal: false,
       command: ["sha256sum"],
       onOutput: (bytes) => void (said += new TextDecoder().decode(bytes)),
@@ -246,7 +242,7 @@ describe("a file that is not what it should be", () => {
 });
 
 test("a machine that has ended needs no end of its input", async () => {
-  const vm = await Vm.restore({ machine, snapshot, terminal: false, command: ["true"] });
+  const vm = await restore({ terminal: false, command: ["true"] });
   await vm.ended;
   await vm.endInput();
   expect(await kindOf(vm.input("more"))).toBe("ended");

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { launch, run, Site, until } from "./browser.js";
+import { launch, newContext, run, save, Site, until } from "./browser.js";
 import { wire, wispRelay } from "./relay.mjs";
 
 const content = randomBytes(3_000_000);
@@ -56,17 +56,11 @@ afterEach(async () => {
 
 /** A page whose machines have this network. */
 async function open(network: { kind: string; relay?: string }): Promise<Page> {
-  context = await browser.newContext();
+  context = await newContext(browser);
   await context.addInitScript((text) => localStorage.setItem("network", text), JSON.stringify({ relay: "", ...network }));
   const page = await context.newPage();
   await page.goto(site.url);
   return page;
-}
-
-async function save(page: Page): Promise<void> {
-  await page.getByRole("button", { name: "Save" }).click();
-  await page.locator(".toast", { hasText: "Saved demo" }).waitFor();
-  await page.locator("#terminal").click();
 }
 
 test("a relay carries streams both ways, and a broken one is an error in the guest", async () => {
@@ -100,7 +94,7 @@ test("a connection that was open when the machine was saved is reset, and the ne
 
 test("a link to a relay starts a machine of which nothing is kept", async () => {
   relay = await wispRelay();
-  context = await browser.newContext();
+  context = await newContext(browser);
   const page = await context.newPage();
   const command = encodeURIComponent(`wget -qO- http://files.test:${port}/hello`);
   await page.goto(`${site.url}?relay=${encodeURIComponent(relay.address)}&cmd=${command}`);
@@ -143,9 +137,9 @@ test("without a network there is none", async () => {
   expect(await run(page, "ip a show eth0 | grep -c UP")).toBe("0");
 });
 
-test("a link gets the user's relay only if they say so", { timeout: 120_000 }, async () => {
+test("a link gets the user's relay only if they say so", async () => {
   relay = await wispRelay();
-  context = await browser.newContext();
+  context = await newContext(browser);
   await context.addInitScript((text) => localStorage.setItem("network", text), JSON.stringify({ kind: "wisp", relay: relay.address }));
   const page = await context.newPage();
   await page.goto(`${site.url}?cmd=wget+-qO-+http://files.test:${port}/hello`);

@@ -5,7 +5,8 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { launch, PROMPT, run, screen, sha256, Site, until } from "./browser.js";
+import { holds, launch, newContext, PROMPT, run, save, screen, sha256, Site, until } from "./browser.js";
+import { within } from "./patience.js";
 import { machine, snapshot } from "./support.js";
 
 /** Where pictures of the page go, if they are wanted. */
@@ -31,7 +32,7 @@ afterAll(async () => {
 afterEach(() => context?.close());
 
 async function open(address = "", options: Parameters<Browser["newContext"]>[0] = {}, before?: () => void): Promise<Page> {
-  context = await browser.newContext({ viewport: { width: 1100, height: 640 }, colorScheme: "dark", ...options });
+  context = await newContext(browser, { viewport: { width: 1100, height: 640 }, colorScheme: "dark", ...options });
   if (before) await context.addInitScript(before);
   const page = await context.newPage();
   await page.goto(url + address);
@@ -45,20 +46,9 @@ async function picture(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(pictures, `${name}.png`) });
 }
 
-async function save(page: Page): Promise<void> {
-  await page.getByRole("button", { name: "Save" }).click();
-  await page.locator(".toast", { hasText: "Saved demo" }).waitFor();
-  await page.locator("#terminal").click();
-}
-
-/** Waits until a question is answered with yes. `waitForFunction` takes a promise for an answer. */
-async function holds(page: Page, question: () => Promise<boolean>): Promise<void> {
-  while (!(await page.evaluate(question))) await page.waitForTimeout(100);
-}
-
 /** Waits until all that is needed without a network is kept. */
 function kept(page: Page): Promise<void> {
-  return holds(page, async () => {
+  return holds(page, "all that is needed without a network", async () => {
     const snapshots = await (await navigator.storage.getDirectory()).getDirectoryHandle("snapshots").catch(() => undefined);
     const hasSnapshot = async (): Promise<boolean> => {
       if (snapshots) for await (const name of snapshots.keys()) if (name.endsWith(".snap")) return true;
@@ -86,7 +76,7 @@ test("a prompt, commands, and a reload that goes on where it was", async () => {
 });
 
 test("the machine is on its way before the page is there", async () => {
-  context = await browser.newContext();
+  context = await newContext(browser);
   const page = await context.newPage();
   let release!: () => void;
   const held = new Promise<void>((resolve) => (release = resolve));
@@ -98,7 +88,7 @@ test("the machine is on its way before the page is there", async () => {
     served.server.on("request", ({ url, headers }) => url?.includes("demo.snap") && headers.range && resolve());
   });
   await page.goto(url, { waitUntil: "commit" });
-  await asked;
+  await within("a request for the snapshot", asked);
   release();
   expect(await run(page, "stty size")).toBe(await page.evaluate(() => {
     const { terminal } = (globalThis as unknown as { prebake: { terminal: { rows: number; cols: number } } }).prebake;
@@ -285,7 +275,7 @@ test("what was copied is pasted by a key of the bar, and what is selected copied
     terminal.select(0, row!, 9);
   });
   await page.keyboard.press("Control+c");
-  await holds(page, async () => (await navigator.clipboard.readText()) === "pasted 42");
+  await holds(page, "the selection in the clipboard", async () => (await navigator.clipboard.readText()) === "pasted 42");
   // The program has heard nothing of it, and does of the next.
   expect(await screen(page)).not.toContain("^C");
   await page.keyboard.press("Control+c");
@@ -412,7 +402,7 @@ test("a guest may write to the clipboard, and cannot read it", async () => {
   const heard = async (start: string): Promise<string> => {
     const found = await page.waitForFunction((start) => {
       return (globalThis as unknown as { prebake: { heard: string[] } }).prebake.heard.find((text) => text.startsWith(start));
-    }, start, { timeout: 0 });
+    }, start);
     return found.jsonValue() as Promise<string>;
   };
   await page.keyboard.type(String.raw`printf '\033]52;c;?\007'` + "\n");
@@ -470,7 +460,7 @@ test("other documents beside the page are not taken for it without a network", a
   await until(page, PROMPT);
 });
 
-test("a megabyte that is pasted arrives whole", { timeout: 1_200_000 }, async () => {
+test("a megabyte that is pasted arrives whole", async () => {
   const page = await open();
   await until(page, PROMPT);
   // A terminal takes lines of up to 4,095 bytes.

@@ -10,7 +10,8 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { ensure, parseReference, type PrebakeError } from "prebake";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { machineOf } from "../dist/lib/compile.js";
-import { launch, PROMPT, run, Site, until } from "./browser.js";
+import { holds, launch, newContext, PROMPT, run, Site, until } from "./browser.js";
+import { PATIENCE, until as untilThat } from "./patience.js";
 import { Shell } from "./support.js";
 
 /** The programs, and the container image. */
@@ -42,7 +43,7 @@ async function startRegistry(name: string, allows: boolean): Promise<string> {
       const socket = connect(port, "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
       socket.on("connect", () => socket.end());
     });
-  while (!(await answers())) await new Promise((resolve) => setTimeout(resolve, 50));
+  await untilThat("an answer of the registry", answers);
   return address;
 }
 
@@ -55,14 +56,14 @@ let proxy: Server | undefined;
 beforeAll(async () => {
   registry = await startRegistry("open", true);
   const arguments_ = ["bake", given("PREBAKE_IMAGE"), "--target", "wasm", "--push", `${registry}/busybox`];
-  execFileSync(prebake, arguments_, { env: { ...process.env, PREBAKE_HOME: join(work, "store") }, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(prebake, arguments_, { env: { ...process.env, PREBAKE_HOME: join(work, "store") }, stdio: ["ignore", "ignore", "inherit"], timeout: PATIENCE });
   [browser, site] = await Promise.all([launch(), Site.start()]);
-}, 900_000);
+});
 
 afterAll(async () => {
   await browser?.close();
   site?.stop();
-  for (const child of processes) child.kill();
+  for (const child of processes) child.kill("SIGKILL");
   rmSync(work, { recursive: true, force: true });
 });
 
@@ -74,7 +75,7 @@ afterEach(async () => {
 });
 
 async function open(address: string): Promise<Page> {
-  context = await browser.newContext();
+  context = await newContext(browser);
   const page = await context.newPage();
   await page.goto(site.url + address);
   return page;
@@ -149,22 +150,20 @@ test("references are understood as Docker does", () => {
   }
 });
 
-test("a page starts a machine of a registry, and goes on without it", { timeout: 600_000 }, async () => {
+test("a page starts a machine of a registry, and goes on without it", async () => {
   const page = await open(`?image=${registry}/busybox`);
   expect(await run(page, "uname -m; X=kept")).toBe("x86_64");
   // A file of the root, which came as a layer of its own.
   expect(await run(page, "busybox | head -1")).toMatch(/^BusyBox v/);
   expect(await page.locator("#image option:checked").innerText()).toBe(`${registry}/busybox:latest`);
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
-  const isKept = (): Promise<boolean> =>
-    page.evaluate(async () => {
-      const snapshots = await (await navigator.storage.getDirectory()).getDirectoryHandle("snapshots").catch(() => undefined);
-      const names: string[] = [];
-      if (snapshots) for await (const name of snapshots.keys()) names.push(name);
-      const machines = await (await caches.open("prebake-machines")).keys();
-      return machines.length > 0 && names.some((name) => name.endsWith(".snap"));
-    });
-  while (!(await isKept())) await page.waitForTimeout(100);
+  await holds(page, "the machine to be kept", async () => {
+    const snapshots = await (await navigator.storage.getDirectory()).getDirectoryHandle("snapshots").catch(() => undefined);
+    const names: string[] = [];
+    if (snapshots) for await (const name of snapshots.keys()) names.push(name);
+    const machines = await (await caches.open("prebake-machines")).keys();
+    return machines.length > 0 && names.some((name) => name.endsWith(".snap"));
+  });
   await page.getByRole("button", { name: "Save" }).click();
   await page.locator(".toast", { hasText: "Saved" }).waitFor();
   await context!.setOffline(true);
@@ -174,7 +173,7 @@ test("a page starts a machine of a registry, and goes on without it", { timeout:
 
 test("its file is the one that the program makes of the layers", async () => {
   const home = join(work, "pulled");
-  execFileSync(prebake, ["pull", `${registry}/busybox`], { env: { ...process.env, PREBAKE_HOME: home }, stdio: "ignore" });
+  execFileSync(prebake, ["pull", `${registry}/busybox`], { env: { ...process.env, PREBAKE_HOME: home }, stdio: "ignore", timeout: PATIENCE });
   const name = readdirSync(join(home, "files")).find((name) => name.endsWith(".wasm"))!;
   const { bytes } = await machineOf((await ensure(`${registry}/busybox`)).machine);
   expect(Buffer.compare(bytes!, readFileSync(join(home, "files", name)))).toBe(0);

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { PrebakeError, type RestoreOptions, Vm } from "prebake";
+import { bounded, within } from "./patience.js";
 
 /** The folder with `demo.wasm` and `demo.snap`. */
 const folder = process.env["PREBAKE_DEMO"];
@@ -14,12 +15,26 @@ export const snapshotBytes = (): Uint8Array => new Uint8Array(readFileSync(snaps
 /** A prompt; the shell may ask where the cursor is after it. */
 const PROMPT = /[#$] (\x1b\[6n)?$/;
 
+function start(options: Partial<RestoreOptions>): Promise<Vm> {
+  return within("a machine to be restored", Vm.restore({ machine, snapshot, ...options }));
+}
+
+/** A machine. None of its promises is waited for without end. */
+export async function restore(options: Partial<RestoreOptions>): Promise<Vm> {
+  return bounded(await start(options));
+}
+
 /** A machine whose shell is talked to. */
 export class Shell {
   text = "";
   private waiting: (() => void)[] = [];
 
-  private constructor(public vm: Vm) {}
+  /** As `restore` gives it. */
+  readonly vm: Vm;
+
+  private constructor(private readonly machine: Vm) {
+    this.vm = bounded(machine);
+  }
 
   static async start(options: Partial<RestoreOptions> = {}): Promise<Shell> {
     let shell: Shell | undefined;
@@ -30,11 +45,11 @@ export class Shell {
       if (shell) shell.hear(text);
       else early += text;
     };
-    const vm = await Vm.restore({ machine, snapshot, ...options, onOutput });
-    shell = new Shell(vm);
+    const machine = await start({ ...options, onOutput });
+    shell = new Shell(machine);
     shell.hear(early);
     // Who fails is never waited for in vain.
-    vm.ended.then(
+    machine.ended.then(
       () => shell.hear(""),
       () => shell.hear(""),
     );
@@ -47,9 +62,13 @@ export class Shell {
   }
 
   /** Resolves to what matched. Rejects if the machine has failed. */
-  async until(pattern: RegExp): Promise<RegExpMatchArray> {
+  until(pattern: RegExp): Promise<RegExpMatchArray> {
+    return within(String(pattern), this.untilEnd(pattern), () => `The machine said ${JSON.stringify(this.text.slice(-500))}`);
+  }
+
+  private async untilEnd(pattern: RegExp): Promise<RegExpMatchArray> {
     let over: "no" | "yes" | PrebakeError = "no";
-    void this.vm.ended.then(
+    void this.machine.ended.then(
       () => (over = "yes"),
       (error: PrebakeError) => (over = error),
     );
