@@ -40,6 +40,8 @@ abstract class Node {
 
 /** A regular file. Its buffer grows by doubling. */
 export class FileNode extends Node {
+  /** Grows whenever the content may have changed. Times do not tell: whoever copies a file may set them. */
+  version = 0;
   private buffer = new Uint8Array(0);
   private length = 0;
 
@@ -62,6 +64,7 @@ export class FileNode extends Node {
   write(offset: number, bytes: Uint8Array): void {
     if (offset + bytes.length > this.length) this.resize(offset + bytes.length);
     this.buffer.set(bytes, offset);
+    this.version++;
     this.modified = Date.now();
   }
 
@@ -75,6 +78,7 @@ export class FileNode extends Node {
       this.buffer.fill(0, size, this.length);
     }
     this.length = size;
+    this.version++;
     this.modified = Date.now();
   }
 }
@@ -152,23 +156,30 @@ export class Folder {
     parent.modified = Date.now();
   }
 
-  /** Writes a whole file, and makes the directories above it. */
-  write(path: string, bytes: Uint8Array): void {
-    const names = Folder.names(path);
-    const name = names.pop() ?? fail(Errno.INVAL, "a file needs a name");
+  /** Makes a directory, and those above it, unless they are there. */
+  makeDirectory(path: string): DirectoryNode {
     let at = this.root;
-    for (const name of names) {
+    for (const name of Folder.names(path)) {
       const found = at.entries.get(name) ?? new DirectoryNode();
       if (!(found instanceof DirectoryNode)) fail(Errno.NOTDIR, `${path} goes through a file`);
       at.entries.set(name, found);
       at = found;
     }
+    return at;
+  }
+
+  /** Writes a whole file, and makes the directories above it. */
+  write(path: string, bytes: Uint8Array): FileNode {
+    const names = Folder.names(path);
+    const name = names.pop() ?? fail(Errno.INVAL, "a file needs a name");
+    const at = this.makeDirectory(names.join("/"));
     const file = at.entries.get(name) ?? this.newFile();
     if (file instanceof DirectoryNode) fail(Errno.ISDIR, `${path} is a directory`);
     file.resize(bytes.length);
     file.write(0, bytes);
     at.entries.set(name, file);
     at.modified = Date.now();
+    return file;
   }
 
   /** A copy of a whole file. */
@@ -178,16 +189,22 @@ export class Folder {
     return found.bytes().slice();
   }
 
-  /** All files, by path. */
-  list(): FolderEntry[] {
-    const entries: FolderEntry[] = [];
+  /** Everything that is in it, each directory before what is in that, by path. */
+  nodes(): Map<string, FileNode | DirectoryNode> {
+    const found = new Map<string, FileNode | DirectoryNode>();
     const visit = (directory: DirectoryNode, prefix: string): void => {
       for (const [name, node] of directory.entries) {
+        found.set(prefix + name, node);
         if (node instanceof DirectoryNode) visit(node, `${prefix}${name}/`);
-        else entries.push({ path: prefix + name, size: node.size, modified: node.modified });
       }
     };
     visit(this.root, "");
-    return entries.sort((a, b) => (a.path < b.path ? -1 : 1));
+    return found;
+  }
+
+  /** All files, by path. */
+  list(): FolderEntry[] {
+    const files = [...this.nodes()].flatMap(([path, node]) => (node instanceof FileNode ? [{ path, size: node.size, modified: node.modified }] : []));
+    return files.sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 }

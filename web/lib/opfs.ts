@@ -20,22 +20,33 @@ export async function directoryOf(path: string, create = false): Promise<{ direc
   return { directory, name };
 }
 
+/** Removes a file, or a directory with all that is in it, if it is there. */
+export async function removeStored(path: string): Promise<void> {
+  try {
+    const { directory, name } = await directoryOf(path);
+    await directory.removeEntry(name, { recursive: true });
+  } catch (error) {
+    if ((error as DOMException).name !== "NotFoundError") throw error;
+  }
+}
+
 /** A file that takes the place of another when it is complete. Whatever happens before, that one stays as it was. */
 export class Replacement {
   private constructor(
-    private readonly directory: FileSystemDirectoryHandle,
-    private readonly name: string,
+    private readonly path: string,
+    private readonly temporary: string,
     private readonly file: FileSystemFileHandle,
     private readonly handle: WritableHandle,
   ) {}
 
-  static async create(path: string): Promise<Replacement> {
-    const { directory, name } = await directoryOf(path, true);
-    const file = await directory.getFileHandle(`${name}.new`, { create: true });
+  /** Of the file at `path`. Until it takes that place, it is at another. */
+  static async create(path: string, temporary = `${path}.new`): Promise<Replacement> {
+    const { directory, name } = await directoryOf(temporary, true);
+    const file = await directory.getFileHandle(name, { create: true });
     const open = file as unknown as { createSyncAccessHandle(): Promise<WritableHandle> };
     const handle = await open.createSyncAccessHandle();
     handle.truncate(0);
-    return new Replacement(directory, name, file, handle);
+    return new Replacement(path, temporary, file, handle);
   }
 
   write(bytes: Uint8Array, offset: number): void {
@@ -44,15 +55,26 @@ export class Replacement {
     if (written !== bytes.length) throw new DOMException("no room", "QuotaExceededError");
   }
 
-  async commit(): Promise<void> {
+  /** It is complete. */
+  finish(): void {
     this.handle.flush();
     this.handle.close();
-    const move = this.file as unknown as { move(directory: FileSystemDirectoryHandle, name: string): Promise<void> };
-    await move.move(this.directory, this.name);
+  }
+
+  /** Takes the place, once it is complete. */
+  async move(): Promise<void> {
+    const { directory, name } = await directoryOf(this.path, true);
+    const file = this.file as unknown as { move(directory: FileSystemDirectoryHandle, name: string): Promise<void> };
+    await file.move(directory, name);
+  }
+
+  async commit(): Promise<void> {
+    this.finish();
+    await this.move();
   }
 
   async abandon(): Promise<void> {
     this.handle.close();
-    await this.directory.removeEntry(`${this.name}.new`).catch(() => undefined);
+    await removeStored(this.temporary).catch(() => undefined);
   }
 }

@@ -60,7 +60,7 @@ function serve(port: Port): (message: ToWorker) => void {
     keepCode: async () => machine().keepCode(),
     listFiles: async () => machine().files().list(),
     readFile: async (path) => machine().files().read(path),
-    writeFile: async (path, bytes) => machine().files().write(path, bytes),
+    writeFile: async (path, bytes) => void machine().files().write(path, bytes),
     async verifySnapshot(source: FileSource) {
       await loadCore();
       const file = await openFile(source);
