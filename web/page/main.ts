@@ -7,16 +7,17 @@ import { dropped, showFiles, upload } from "./files.js";
 import type { Image } from "./images.js";
 import { freshPlace, Launch, type Place, placeOf, rememberSize, type Size } from "./launch.js";
 import { network, networkChooser, ownRelay } from "./network.js";
+import { Saver } from "./saving.js";
 import { listSessions, removeSession, type Session } from "./sessions.js";
 import { forget as forgetKept, hasStorage, keep, sweep } from "./store.js";
 import { TerminalView, type Theme } from "./terminal.js";
-import { button, bytes, card, closeSheet, element, loading, make, overlay, sheet, status, toast, when } from "./view.js";
+import { button, bytes, card, closeSheet, element, loading, make, overlay, saved, sheet, status, toast, when } from "./view.js";
 
 /** Errors of a snapshot that is not what it was when it was kept. */
 const DAMAGED = new Set(["corrupted", "truncated", "too-long", "malformed", "not-a-snapshot", "io"]);
 
 /** A machine that runs, and what it is saved as. */
-type Running = { readonly vm: Vm; readonly image: Image; readonly session: Session | undefined };
+type Running = { readonly vm: Vm; readonly image: Image; readonly session: Session | undefined; readonly saver: Saver | undefined };
 
 /** Milliseconds that a guest may say nothing for, and that it has after it did, before the page does other things. */
 const LONGEST_SILENCE = 5000;
@@ -30,11 +31,13 @@ let running: Running | undefined;
 /** A screen is shown again: the terminal's answers to what programs asked then are for nobody. */
 let muted = false;
 let starts = 0;
-let saving = false;
+/** Why the session could not be saved, if it could not. */
+let lastProblem: string | undefined;
 
 async function typed(text: string): Promise<void> {
-  if (muted) return;
-  await running?.vm.input(text).catch(() => undefined);
+  if (muted || !running) return;
+  running.saver?.given();
+  await running.vm.input(text).catch(() => undefined);
 }
 
 function size(): Size {
@@ -67,7 +70,10 @@ async function show(launch: Launch, command?: string): Promise<void> {
   if (resumed) await showScreen(await session!.screen());
   launch.showTo({
     onProgress: progress,
-    onOutput: (output) => new Promise((resolve) => view.terminal.write(output, () => resolve(answered()))),
+    onOutput: (output) => {
+      running?.saver?.happened();
+      return new Promise((resolve) => view.terminal.write(output, () => resolve(answered())));
+    },
     onNotice: (notice, message) => toast(noticeText(notice, message), notice !== "exit-not-saved"),
   });
   try {
@@ -77,7 +83,7 @@ async function show(launch: Launch, command?: string): Promise<void> {
       session?.leave();
       return;
     }
-    running = { vm, image, session };
+    running = { vm, image, session, saver: session && new Saver(vm, session, () => view.screen(), () => void save(false)) };
     await started(running, command, hasAnswered);
   } catch (error) {
     session?.leave();
@@ -96,6 +102,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   vm.ended.then(
     async ({ how, status: code }) => {
       if (running?.vm !== vm) return;
+      running.saver?.rest();
       running = undefined;
       await session?.note(view.screen()).catch(() => undefined);
       session?.leave();
@@ -103,6 +110,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
     },
     (error: unknown) => {
       if (running?.vm !== vm) return;
+      running.saver?.rest();
       running = undefined;
       session?.leave();
       failed(error, image, session, false);
@@ -117,6 +125,8 @@ async function started({ vm, image, session }: Running, command: string | undefi
   if ("userAgentData" in navigator) offline.then(() => vm.keepCode()).catch(() => undefined);
   else offline.catch(() => undefined);
   if (!(await hasStorage)) return;
+  // A session whose tab is closed before all of it was saved is found by this.
+  if (running?.vm === vm) await session?.note(view.screen()).catch(() => undefined);
   await keep(image, () => vm.snapshotBytes()).catch((error: unknown) => {
     if (running?.vm !== vm) return;
     const { kind, message } = PrebakeError.of(error, "io");
@@ -195,29 +205,28 @@ async function showScreen(screen: string): Promise<void> {
   muted = false;
 }
 
-/** Saves the session, unless that is being done. */
+/** Saves the session. What is wrong is told once, unless the user has asked. */
 async function save(asked: boolean): Promise<void> {
-  if (!running?.session || saving) return;
-  const { vm, session } = running;
-  saving = true;
+  if (!running?.session || !running.saver) return;
+  const { session, saver } = running;
   try {
-    const { size } = await vm.checkpoint();
-    await session.note(view.screen());
-    status("running", `Running · ${session.name} · saved ${when(Date.now())}`);
+    const size = await saver.save();
+    lastProblem = undefined;
+    saved(`saved ${when(Date.now())}`);
     if (asked) toast(`Saved ${session.name} (${bytes(size)})`);
   } catch (error) {
     const { kind, message } = PrebakeError.of(error, "not-saved");
-    if (kind === "nothing-new" && !asked) return;
-    if (kind !== "ended") toast(sentence(message), kind !== "nothing-new");
-  } finally {
-    saving = false;
+    if (kind === "ended" || (!asked && (kind === "nothing-new" || kind === lastProblem))) return;
+    lastProblem = kind;
+    toast(sentence(message), kind !== "nothing-new");
   }
 }
 
 /** Leaves the machine that runs, and saves it. */
 async function leave(): Promise<void> {
   if (!running) return;
-  const { vm, session } = running;
+  const { vm, session, saver } = running;
+  saver?.rest();
   running = undefined;
   buttonsOff();
   if (session) {
@@ -271,7 +280,7 @@ async function showSessions(): Promise<void> {
     remove.setAttribute("aria-label", `Remove ${session.name}`);
     return make("li", {}, what, open, remove);
   });
-  const text = "A session is saved when you leave or hide this tab, and resumes where it was.";
+  const text = "A session is saved by itself, also when you leave or hide this tab, and resumes where it was.";
   const start = button("New session", () => void newSession(), "primary");
   sheet("Sessions", make("p", {}, text), ...(rows.length ? [make("ul", { className: "rows" }, ...rows)] : []), start);
 }
@@ -343,7 +352,8 @@ function listen(): void {
     const files = [...(uploads.files ?? [])].map((file) => ({ path: file.name, file }));
     uploads.value = "";
     if (!running) return;
-    const { vm } = running;
+    const { vm, saver } = running;
+    saver?.given();
     await upload(vm, files);
     if (element<HTMLDialogElement>("sheet").open) await showFiles(vm);
   };
@@ -351,7 +361,7 @@ function listen(): void {
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") void save(false);
   });
-  addEventListener("pagehide", () => void save(false));
+  addEventListener("pagehide", () => running?.saver?.leave());
   let within = 0;
   addEventListener("dragenter", (event) => {
     event.preventDefault();
@@ -365,7 +375,9 @@ function listen(): void {
     event.preventDefault();
     within = 0;
     element("drop").hidden = true;
-    if (running && event.dataTransfer) await upload(running.vm, await dropped(event.dataTransfer.items));
+    if (!running || !event.dataTransfer) return;
+    running.saver?.given();
+    await upload(running.vm, await dropped(event.dataTransfer.items));
   });
 }
 

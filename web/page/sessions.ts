@@ -7,6 +7,7 @@
 
 import { PrebakeError } from "prebake";
 import type { Image } from "./images.js";
+import { forgetRemembered, remember, remembered } from "./remember.js";
 import { directory, readStored } from "./store.js";
 
 const SESSIONS = "sessions";
@@ -45,7 +46,14 @@ export class Session {
 
   /** What the screen showed. */
   async screen(): Promise<string> {
+    const last = remembered(screenKey(this.name));
+    if (last !== null) return last;
     return (await (await readStored(`${SESSIONS}/${this.name}/screen.txt`))?.text()) ?? "";
+  }
+
+  /** Keeps what the screen shows while the tab goes away: there is no time for a file. */
+  remember(screen: string): void {
+    remember(screenKey(this.name), screen);
   }
 
   /** Writes what goes with a state that was saved. */
@@ -55,11 +63,16 @@ export class Session {
     // What a registry lets one in with is not for other pages of this origin, and does not last.
     await write(folder, "session.json", JSON.stringify(this.origin, (name, value: unknown) => (name === "authorization" ? undefined : value)));
     await write(folder, "screen.txt", screen);
+    forgetRemembered((key) => key === screenKey(this.name));
   }
 
   leave(): void {
     this.release();
   }
+}
+
+function screenKey(name: string): string {
+  return `screen:${name}`;
 }
 
 function statePath(name: string): string {
@@ -98,7 +111,8 @@ export async function holdSession(name: string, image: Image): Promise<Session |
   const release = await lock(name);
   if (!release) return undefined;
   const [origin, state] = await Promise.all([originOf(name), readStored(statePath(name))]);
-  return new Session(name, origin ?? { image, began: Date.now() }, state !== undefined, release);
+  // Without a state, it was begun and nothing more.
+  return new Session(name, (state && origin) ?? { image, began: Date.now() }, state !== undefined, release);
 }
 
 /** Ends a session for good. */
@@ -107,6 +121,7 @@ export async function removeSession(name: string): Promise<void> {
   if (!release) throw new PrebakeError("session-in-use", `the session ${name} is open in another tab; close that tab first`);
   try {
     await (await directory(SESSIONS))?.removeEntry(name, { recursive: true });
+    forgetRemembered((key) => key === screenKey(name));
   } finally {
     release();
   }

@@ -8,21 +8,15 @@ export interface ArchivedFile {
   readonly content: Uint8Array;
 }
 
-/** An archive of these files. */
-export function tar(files: readonly ArchivedFile[]): Uint8Array {
+/** An archive of these files, in pieces. */
+export function tar(files: readonly ArchivedFile[]): Uint8Array[] {
   const parts: Uint8Array[] = [];
   for (const file of files) {
     if (!/^[\x20-\x7e]{1,100}$/.test(file.path)) parts.push(...entry("pax", "x", file.modified, record("path", file.path)));
     parts.push(...entry(file.path, "0", file.modified, file.content));
   }
   parts.push(new Uint8Array(2 * BLOCK));
-  const archive = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    archive.set(part, at);
-    at += part.length;
-  }
-  return archive;
+  return parts;
 }
 
 /** A line of a pax header. Its length counts its own digits. */

@@ -69,7 +69,7 @@ const prefersLight = matchMedia("(prefers-color-scheme: light)");
 
 /** Name, what is sent, and what a screen reader says. */
 const KEYS: readonly (readonly [string, string, string])[] = [
-  ["Esc", "\x1b", "Escape"],
+  ["Esc", "\x1b", "Esc, Escape"],
   ["Tab", "\t", "Tab"],
   ["←", "\x1b[D", "Left"],
   ["↑", "\x1b[A", "Up"],
@@ -227,7 +227,7 @@ export class TerminalView {
       made.setAttribute("aria-label", label);
       return made;
     };
-    this.controlKey = key("Ctrl", "Control, for the next key", () => this.setControl(!this.control));
+    this.controlKey = key("Ctrl", "Ctrl, Control with the next key", () => this.setControl(!this.control));
     this.controlKey.setAttribute("aria-pressed", "false");
     bar.append(
       this.controlKey,

@@ -41,6 +41,12 @@ export type State = "loading" | "running" | "ended" | "failed";
 export function status(state: State, text: string): void {
   document.body.dataset["state"] = state;
   element("status-text").textContent = text;
+  saved("");
+}
+
+/** What is shown beside it, which no screen reader is told. */
+export function saved(text: string): void {
+  element("saved").textContent = text;
 }
 
 /** Something that passes by. Errors stay until they are closed. */
@@ -112,9 +118,9 @@ export function closeSheet(): void {
   element<HTMLDialogElement>("sheet").close();
 }
 
-/** Offers bytes as a file to the user. */
-export function download(name: string, content: Uint8Array, type = "application/octet-stream"): void {
-  const url = URL.createObjectURL(new Blob([content as Uint8Array<ArrayBuffer>], { type }));
+/** Offers a file to the user, of these pieces. */
+export function download(name: string, pieces: readonly Uint8Array[], type = "application/octet-stream"): void {
+  const url = URL.createObjectURL(new Blob(pieces as Uint8Array<ArrayBuffer>[], { type }));
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

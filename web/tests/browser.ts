@@ -119,3 +119,13 @@ export async function save(page: Page): Promise<void> {
   await page.locator(".toast", { hasText: "Saved demo" }).waitFor();
   await page.locator("#terminal").click();
 }
+
+/** Where pictures of the page go, if they are wanted. */
+const pictures = process.env["PREBAKE_PICTURES"];
+
+export async function picture(page: Page, name: string): Promise<void> {
+  if (!pictures) return;
+  mkdirSync(pictures, { recursive: true });
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+}

@@ -56,7 +56,7 @@ test("an archive is what tar understands, with long names and others than ASCII"
     return { path, modified: 1_700_000_000_000, content: content(number * 512 + number) };
   });
   try {
-    writeFileSync(join(scratch, "all.tar"), tar(files));
+    writeFileSync(join(scratch, "all.tar"), Buffer.concat(tar(files)));
     execFileSync("tar", ["-xf", "all.tar"], { cwd: scratch });
     for (const { path, content } of files) expect(new Uint8Array(readFileSync(join(scratch, path)))).toEqual(content);
   } finally {

@@ -1,16 +1,13 @@
 // The page in Chromium, as it is built, on a server of files.
 
 import { randomBytes } from "node:crypto";
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { holds, launch, newContext, PROMPT, run, save, screen, sha256, Site, until } from "./browser.js";
+import { holds, launch, newContext, picture, PROMPT, run, save, screen, sha256, Site, until } from "./browser.js";
 import { within } from "./patience.js";
 import { machine, snapshot } from "./support.js";
-
-/** Where pictures of the page go, if they are wanted. */
-const pictures = process.env["PREBAKE_PICTURES"];
 
 let browser: Browser;
 let site: string;
@@ -37,13 +34,6 @@ async function open(address = "", options: Parameters<Browser["newContext"]>[0] 
   const page = await context.newPage();
   await page.goto(url + address);
   return page;
-}
-
-async function picture(page: Page, name: string): Promise<void> {
-  if (!pictures) return;
-  mkdirSync(pictures, { recursive: true });
-  await page.waitForTimeout(300);
-  await page.screenshot({ path: join(pictures, `${name}.png`) });
 }
 
 /** Waits until all that is needed without a network is kept. */
@@ -96,6 +86,21 @@ test("the machine is on its way before the page is there", async () => {
   }));
 });
 
+test("work is saved by itself, and outlives a tab that crashes", async () => {
+  const page = await open();
+  await run(page, "X=precious; cd /tmp");
+  await page.locator("#saved", { hasText: "saved" }).waitFor();
+  // Nothing was said, and nothing stands in the way.
+  expect(await page.locator(".toast").count()).toBe(0);
+  const session = await context.newCDPSession(page);
+  void session.send("Page.crash").catch(() => undefined);
+  await page.waitForEvent("crash");
+  const next = await context.newPage();
+  await next.goto(url);
+  await until(next, /X=precious[^]*\/tmp #$/);
+  expect(await run(next, "echo $X in $PWD")).toBe("precious in /tmp");
+});
+
 test("leaving the tab saves, without a word", async () => {
   const page = await open();
   await run(page, "X=hidden");
@@ -103,7 +108,7 @@ test("leaving the tab saves, without a word", async () => {
     Object.defineProperty(document, "visibilityState", { value: "hidden" });
     document.dispatchEvent(new Event("visibilitychange"));
   });
-  await page.locator("#status-text", { hasText: "saved" }).waitFor();
+  await page.locator("#saved", { hasText: "saved" }).waitFor();
   await page.reload();
   expect(await run(page, "echo $X")).toBe("hidden");
 });
@@ -152,25 +157,6 @@ test("a later visit takes the machine that was kept, and a damaged one from the 
   await until(page, PROMPT);
   expect(asked).toBe(0);
   served.server.off("request", count);
-});
-
-test("files go in and come out unchanged", async () => {
-  const page = await open();
-  await until(page, PROMPT);
-  const content = randomBytes(700_000);
-  await page.locator("#upload").setInputFiles({ name: "random bytes", mimeType: "application/octet-stream", buffer: content });
-  await page.locator(".toast", { hasText: "random bytes" }).waitFor();
-  expect(await run(page, "cd /shared; sha256sum 'random bytes' | cut -c1-64")).toBe(sha256(content));
-  await run(page, "gzip < 'random bytes' | gunzip > copy");
-  await page.getByRole("button", { name: "Files" }).click();
-  await picture(page, "files");
-  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download copy" }).click()]);
-  expect(sha256(readFileSync(await download.path()))).toBe(sha256(content));
-  await page.keyboard.press("Escape");
-  // They are saved with the session.
-  await save(page);
-  await page.reload();
-  expect(await run(page, "sha256sum copy | cut -c1-64")).toBe(sha256(content));
 });
 
 test("a second tab is told that the session is open, and gets a fresh machine", async () => {
@@ -309,6 +295,23 @@ test("keyboard and theme", async () => {
   expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
 });
 
+test("a screen reader hears what a program says, and all that can be pressed has a name", async () => {
+  const page = await open("", { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+  await until(page, PROMPT);
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("group", { name: "Screen reader" }).getByRole("button", { name: "On" }).click();
+  await page.keyboard.press("Escape");
+  await page.locator("#terminal").click();
+  await page.keyboard.type("echo heard $((6 * 7))\n");
+  await page.locator("[aria-live=assertive]", { hasText: "heard 42" }).waitFor();
+  expect(await page.getByRole("status").innerText()).toBe("Running · demo");
+  const snapshot = await page.locator("body").ariaSnapshot();
+  for (const name of ["Save", "Files", "Sessions", "Settings", "Ctrl, Control with the next key", "Esc, Escape", "Up", "Paste"]) expect(snapshot).toContain(`button "${name}"`);
+  expect(snapshot).toContain('heading "prebake"');
+  expect(snapshot).toContain('combobox "Machine"');
+  expect(snapshot).not.toMatch(/- (button|combobox|textbox|link)(:| \[|$)/m);
+});
+
 test("files that are damaged, cut off or missing are errors that can be read", async () => {
   const file = (name: string): string => join(site, "images", name);
   const [wasm, snap] = [readFileSync(machine), readFileSync(snapshot)];
@@ -376,10 +379,10 @@ test("a full storage is an error, and what was saved before stays", async () => 
   const session = await context.newCDPSession(page);
   const quota = (quotaSize?: number): Promise<unknown> =>
     session.send("Storage.overrideQuotaForOrigin", { origin: url, ...(quotaSize !== undefined && { quotaSize }) });
-  await run(page, "X=after; dd if=/dev/urandom of=/tmp/much bs=1M count=20 2>/dev/null");
   await quota(1_000_000);
+  await run(page, "X=after; dd if=/dev/urandom of=/tmp/much bs=1M count=20 2>/dev/null");
   await page.getByRole("button", { name: "Save" }).click();
-  await page.locator(".toast.bad", { hasText: "storage for this site is full" }).waitFor();
+  await page.locator(".toast.bad", { hasText: "storage for this site is full" }).first().waitFor();
   await page.locator("#terminal").click();
   // It runs on.
   expect(await run(page, "echo $X")).toBe("after");
