@@ -19,6 +19,9 @@ const DAMAGED = new Set(["corrupted", "truncated", "too-long", "malformed", "not
 /** A machine that runs, and what it is saved as. */
 type Running = { readonly vm: Vm; readonly image: Image; readonly session: Session | undefined; readonly saver: Saver | undefined };
 
+/** What a terminal answers when a program asks where the cursor is, or what it can do: a shell does at its first prompt. */
+const ANSWER = /^\x1b(\[[?>]?[\d;]*[Rcnu]|[\]P])/;
+
 /** Milliseconds that a guest may say nothing for, and that it has after it did, before the page does other things. */
 const LONGEST_SILENCE = 5000;
 const AFTER_ANSWER = 300;
@@ -30,13 +33,19 @@ let images: readonly Image[] = [];
 let running: Running | undefined;
 /** A screen is shown again: the terminal's answers to what programs asked then are for nobody. */
 let muted = false;
+/** What was typed before the machine was there: the screen of a session is shown before. */
+let early = "";
 let starts = 0;
 /** Why the session could not be saved, if it could not. */
 let lastProblem: string | undefined;
 
 async function typed(text: string): Promise<void> {
-  if (muted || !running) return;
-  running.saver?.given();
+  if (muted) return;
+  if (!running) {
+    if (document.body.dataset["state"] === "loading") early += text;
+    return;
+  }
+  if (!ANSWER.test(text)) running.saver?.given();
   await running.vm.input(text).catch(() => undefined);
 }
 
@@ -66,7 +75,9 @@ async function show(launch: Launch, command?: string): Promise<void> {
   let answered!: () => void;
   const hasAnswered = new Promise<void>((resolve) => (answered = resolve));
   const progress = loading(resumed ? `Restoring ${session!.name}` : `Starting ${image.title}`);
+  early = "";
   view.terminal.reset();
+  view.terminal.focus();
   if (resumed) await showScreen(await session!.screen());
   launch.showTo({
     onProgress: progress,
@@ -99,6 +110,7 @@ async function started({ vm, image, session }: Running, command: string | undefi
   view.terminal.focus();
   tellSize(vm);
   if (command) void vm.input(`${command}\n`);
+  if (early) void typed(early);
   vm.ended.then(
     async ({ how, status: code }) => {
       if (running?.vm !== vm) return;
@@ -359,7 +371,7 @@ function listen(): void {
   };
   view.terminal.onResize(() => running && tellSize(running.vm));
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "hidden") void save(false);
+    if (document.visibilityState === "hidden" && running?.saver?.isWorthIt) void save(false);
   });
   addEventListener("pagehide", () => running?.saver?.leave());
   let within = 0;

@@ -29,13 +29,18 @@ export class Saver {
     private readonly byItself: () => void,
   ) {}
 
+  /** Whether there is something to save: a machine that nobody has used starts as well without. */
+  get isWorthIt(): boolean {
+    return this.hasInput || this.session.isSaved;
+  }
+
   /** The machine was given something. */
   given(): void {
     this.hasInput = true;
     this.happened();
   }
 
-  /** Something has happened. Before it was given anything, nothing is worth being saved. */
+  /** Something has happened, which is of no interest before it was given anything. */
   happened(): void {
     if (!this.hasInput) return;
     const now = performance.now();
@@ -63,6 +68,7 @@ export class Saver {
 
   /** Saves it while its tab goes away. The machine's thread works on while this one waits; nothing tells it that it is done. */
   leave(): void {
+    if (!this.isWorthIt) return;
     const isNew = this.since !== undefined;
     const { took } = this.last;
     void this.save().catch(() => undefined);

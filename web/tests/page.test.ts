@@ -86,6 +86,36 @@ test("the machine is on its way before the page is there", async () => {
   }));
 });
 
+test("what is typed before the machine is there reaches it", async () => {
+  const page = await open("icon.svg");
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route("**/demo.snap*", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.goto(url);
+  // It says that it is on its way.
+  await page.locator("#overlay progress").waitFor();
+  await picture(page, "loading");
+  await page.keyboard.type("echo early $((6 * 7))\n");
+  release();
+  await until(page, /\nearly 42\n/);
+});
+
+test("a machine that nobody has used is not saved", async () => {
+  const page = await open();
+  await until(page, PROMPT);
+  // The shell has asked where the cursor is, and was answered.
+  await kept(page);
+  await page.reload();
+  await until(page, PROMPT);
+  expect(await page.locator("#status-text").innerText()).toBe("Running · demo");
+  await page.getByRole("button", { name: "Sessions" }).click();
+  await page.getByRole("button", { name: "New session" }).waitFor();
+  expect(await page.locator("ul.rows li").count()).toBe(0);
+});
+
 test("work is saved by itself, and outlives a tab that crashes", async () => {
   const page = await open();
   await run(page, "X=precious; cd /tmp");
