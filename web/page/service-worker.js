@@ -32,10 +32,10 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || url.origin !== self.location.origin || request.headers.has("range")) return;
   if (request.mode === "navigate") {
     // Other documents of this folder are none of the page.
-    if (isPage(url)) event.respondWith(newest(request, "./"));
+    if (isPage(url)) event.respondWith(newest(event, "./"));
   } else if (url.href === new URL("./images.json", self.registration.scope).href) {
     // No other of this name: requests of a machine's program come by here as well, and are not kept.
-    event.respondWith(newest(request, "./images.json"));
+    event.respondWith(newest(event, "./images.json"));
   } else if (request.integrity && url.href.startsWith(new URL("./machines/", self.registration.scope).href)) {
     // Only for the page, which knows what it is: not for a machine's program.
     event.respondWith(machine(request));
@@ -50,14 +50,19 @@ function isPage(url) {
 }
 
 /** From the network, or as it was last. */
-async function newest(request, key) {
-  const shell = await caches.open(SHELL);
+async function newest(event, key) {
+  const answer = fetch(event.request);
+  // The page does not wait for that.
+  const copy = answer.then((response) => (response.ok ? response.clone() : undefined));
+  const keep = async () => {
+    const response = await copy;
+    if (response) await (await caches.open(SHELL)).put(key, response);
+  };
+  event.waitUntil(keep().catch(() => undefined));
   try {
-    const response = await fetch(request);
-    if (response.ok) await shell.put(key, response.clone());
-    return response;
+    return await answer;
   } catch (error) {
-    const found = await shell.match(key);
+    const found = await (await caches.open(SHELL)).match(key);
     if (found) return found;
     throw error;
   }
