@@ -100,7 +100,7 @@ export async function holds(page: Page, what: string, question: () => Promise<bo
 
 export const PROMPT = /[#$]$/;
 
-/** What a command prints. */
+/** What a command prints. It fits into a line of 80 columns: at first, the guest's shell may not know that there are more. */
 export async function run(page: Page, command: string): Promise<string> {
   await until(page, PROMPT);
   const before = (await screen(page)).length;

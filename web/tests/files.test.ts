@@ -69,9 +69,8 @@ test("folders are dropped onto the page, and downloaded as archives", async () =
     await picture(page, "drop");
     await drag("drop");
     await page.locator(".toast", { hasText: "three is in /shared" }).waitFor();
-    expect(await run(page, "cd /shared; find . -type f | sort; sha256sum 'a folder/deep/two' | cut -c1-64")).toBe(
-      `./a folder/deep/two\n./a folder/one\n./three\n${sha256(content)}`,
-    );
+    expect(await run(page, "cd /shared; find . -type f | sort")).toBe("./a folder/deep/two\n./a folder/one\n./three");
+    expect(await run(page, "sha256sum 'a folder/deep/two' | cut -c1-64")).toBe(sha256(content));
     await run(page, "cp -r 'a folder' out; echo more > out/deep/four");
     await page.getByRole("button", { name: "Files" }).click();
     await picture(page, "folders");
@@ -99,7 +98,6 @@ test("the shared folder is saved whatever the guest has done to it", async () =>
   await run(page, "mv d t; mv e d; mkdir e; mv t/f e/f; rmdir t; touch -r same d; echo new > same; touch -r d same; touch -d '2001-02-03 04:05' x; rm x.new; rmdir empty; mkdir void");
   await save(page);
   await page.reload();
-  expect(await run(page, "cd /; cd /shared; find . | sort; echo $(cat d e/f x 'b\\s' 'p%5C' same)")).toBe(
-    ".\n./b\\s\n./d\n./e\n./e/f\n./p%5C\n./same\n./void\n./x\n2 1 3 5 6 new",
-  );
+  expect(await run(page, "cd /; cd /shared; find . | sort")).toBe(".\n./b\\s\n./d\n./e\n./e/f\n./p%5C\n./same\n./void\n./x");
+  expect(await run(page, "echo $(cat d e/f x 'b\\s' 'p%5C' same)")).toBe("2 1 3 5 6 new");
 });
