@@ -114,6 +114,19 @@ impl Ram {
         address < self.length && length <= self.length - address
     }
 
+    /// Has the host's processor fetch what lies at `address`, without waiting for it. Where a host has no instruction for that, nothing happens.
+    #[inline(always)]
+    pub fn ask_for(&self, address: u64) {
+        #[cfg(target_arch = "x86_64")]
+        if address < self.length {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: the address lies in RAM; it is neither read nor written, and every x86-64 has the instruction.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.base.add(address as usize).cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = address;
+    }
+
     /// Brings in the page that `address` lies in, if that is still to come; there is nothing to do outside RAM. `false` if it cannot
     /// be had: the guest must not go on until [`Self::retry`] has worked.
     #[inline(always)]

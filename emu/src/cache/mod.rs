@@ -18,7 +18,6 @@ pub use translated::Translated;
 
 use std::collections::BTreeMap;
 
-use crate::bus::PAGE_SIZE;
 use crate::decode::Op;
 use arena::Arena;
 use front::{Front, Place};
@@ -124,9 +123,8 @@ impl Cache {
         self.jump.find(rip)
     }
 
-    /// Remembers that linear `rip` leads to a block; `global` if a load of CR3 does not change that, for either page that it lies on.
-    pub fn remember(&mut self, rip: u64, block: &Block, global: bool) {
-        let last = if block.second_page.is_some() { rip.wrapping_add(PAGE_SIZE) } else { rip };
+    /// Remembers that linear `rip` leads to a block, which ends on the page of `last`; `global` if a load of CR3 does not change that, for either page.
+    pub fn remember(&mut self, rip: u64, last: u64, block: &Block, global: bool) {
         self.jump.insert(rip, last, self.arena.slot(block.start), global);
     }
 

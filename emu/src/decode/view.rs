@@ -13,13 +13,13 @@ impl Branch {
         self.0.immediate
     }
 
-    /// Whether the target lies on another page than the block.
+    /// Whether the target lies on another page than the block, as far as that is known: an instruction there may reach into the next page.
     #[inline(always)]
     pub fn target_leaves_page(&self) -> bool {
         self.0.a != 0
     }
 
-    /// Whether the next instruction lies on another page than the block.
+    /// As [`Self::target_leaves_page`] for the next instruction.
     #[inline(always)]
     pub fn next_leaves_page(&self) -> bool {
         self.0.b != 0
@@ -49,7 +49,7 @@ impl BlockEnd {
         AddressMode::linear_mask(self.0.a)
     }
 
-    /// Whether the next instruction lies on another page than the block.
+    /// See [`Branch::next_leaves_page`].
     #[inline(always)]
     pub fn next_leaves_page(&self) -> bool {
         self.0.b != 0
@@ -115,6 +115,16 @@ impl Op {
     /// Says which ways of a direct branch lead to other pages.
     pub fn set_leaves_page(&mut self, target: bool, next: bool) {
         (self.a, self.b) = (u8::from(target), u8::from(next));
+    }
+
+    /// Sets [`Branch::target_leaves_page`].
+    pub fn set_target_leaves_page(&mut self) {
+        self.a = 1;
+    }
+
+    /// Sets [`Branch::next_leaves_page`] or [`BlockEnd::next_leaves_page`].
+    pub fn set_next_leaves_page(&mut self) {
+        self.b = 1;
     }
 
     /// The end of a block that has `retired` instructions and `offset` bytes, in 64-bit code or not.

@@ -8,13 +8,20 @@ const GLOBAL: u64 = 1 << 8;
 /// RET 0, whose operand lies on the page behind.
 const ROUTINE: u64 = CODE + 0x1fff;
 const BEHIND: u64 = CODE + 0x2000;
+/// A JMP to [`ROUTINE`], and a NOP in front of it.
+const JUMP: u64 = ROUTINE - 3;
+const NOP: u64 = ROUTINE - 1;
 
-/// Calls [`ROUTINE`] until the way there is known, takes the page behind it away, does `then`, and calls it again.
-fn take_away_behind(then: &[u8]) -> Vcpu {
+fn store_routine(cx: &mut Vcpu) {
+    store(cx, JUMP, &[0xeb, 1, 0x90, 0xc2, 0, 0]);
+}
+
+/// Calls `entry`, which leads to [`ROUTINE`], until the way there is known, takes the page behind it away, does `then`, and calls it again.
+fn take_away_behind(entry: u64, then: &[u8]) -> Vcpu {
     let mut cx = long_mode();
     map(&mut cx, ROUTINE & !0xfff, PRESENT | WRITE | GLOBAL);
-    store(&mut cx, ROUTINE, &[0xc2, 0, 0]);
-    cx.regs[slot::RSI] = ROUTINE;
+    store_routine(&mut cx);
+    cx.regs[slot::RSI] = entry;
     cx.regs[slot::RBX] = BEHIND;
     cx.regs[slot::RDI] = TABLES + BEHIND / 4096 * 8;
     const CALL: &[u8] = &[0xff, 0xd6]; // call rsi
@@ -27,9 +34,29 @@ fn take_away_behind(then: &[u8]) -> Vcpu {
 fn instruction_on_two_pages_does_not_outlive_the_second() {
     // invlpg [rbx]; or mov rcx,cr3; mov cr3,rcx
     for then in [&[0x0f, 0x01, 0x3b][..], &[0x0f, 0x20, 0xd9, 0x0f, 0x22, 0xd9]] {
-        let cx = take_away_behind(then);
-        let [_, rip] = frame(&cx);
-        assert_eq!([cx.control.cr2, rip], [BEHIND, ROUTINE]);
+        for entry in [ROUTINE, JUMP, NOP] {
+            let cx = take_away_behind(entry, then);
+            let [_, rip] = frame(&cx);
+            assert_eq!([cx.control.cr2, rip], [BEHIND, ROUTINE], "from {entry:#x}");
+        }
+    }
+}
+
+#[test]
+fn what_leads_to_an_instruction_on_two_pages_asks_the_jump_table() {
+    for entry in [JUMP, NOP] {
+        let mut cx = long_mode();
+        store_routine(&mut cx);
+        cx.regs[slot::RSI] = entry;
+        expect_halt(&mut cx, &[0xff, 0xd6, 0xff, 0xd6, 0xf4]);
+        assert!(cx.cache.find(ROUTINE).is_some());
+        let block = cx.cache.find(entry).expect("the block that leads there");
+        // SAFETY: it is the first of a block's in the cache, and the NOP has the block's end behind it.
+        let leaves = unsafe {
+            let (jump, end) = ((*block).op.branch(), (*block.add(1)).op.block_end());
+            if entry == JUMP { jump.target_leaves_page() } else { end.next_leaves_page() }
+        };
+        assert!(leaves, "from {entry:#x}");
     }
 }
 

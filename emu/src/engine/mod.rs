@@ -331,7 +331,7 @@ impl Vcpu {
     fn block_at(&mut self, link: Link) -> Result<Option<*const Slot>, Exception> {
         let (address, linear, mut global) = self.translate_rip()?;
         // Neither the code nor what is known of it is near to the processor the first time: so the one is asked for before the other is waited for.
-        std::hint::black_box(self.mmu.ram().bytes().get(address as usize).copied());
+        self.mmu.ram().ask_for(address);
         let key = BlockKey { address, mode: self.decode_mode() };
         let known = match self.cache.block(key) {
             Some(block) => self.second_page(&block, linear).map(|second| (block, second)),
@@ -351,14 +351,22 @@ impl Vcpu {
         if self.is_segmented() {
             return Ok((u64::from(block.length) <= self.code_room()).then(|| self.cache.first(&block)));
         }
-        let (start, may_be_linked) = (block.start, block.second_page.is_none() && !cleared);
+        // The page behind may be replaced while this one stays: what leads to such a block asks the jump table.
+        let on_two_pages = block.second_page.is_some();
+        let start = block.start;
         // SAFETY: the link's slot ran just before, and the cache was not cleared since.
         unsafe {
             match link {
-                Link::Taken(slot) if may_be_linked => self.cache.update(slot, |op| op.set_link_taken(start)),
-                Link::Next(slot) if may_be_linked => self.cache.update(slot, |op| op.set_link_next(start)),
-                _ => self.cache.remember(self.rip, &block, global),
+                Link::Taken(slot) if !cleared && on_two_pages => self.cache.update(slot, Op::set_target_leaves_page),
+                Link::Next(slot) if !cleared && on_two_pages => self.cache.update(slot, Op::set_next_leaves_page),
+                Link::Taken(slot) if !cleared => self.cache.update(slot, |op| op.set_link_taken(start)),
+                Link::Next(slot) if !cleared => self.cache.update(slot, |op| op.set_link_next(start)),
+                _ => {}
             }
+        }
+        if link == Link::None || on_two_pages || cleared {
+            let last = if on_two_pages { self.next_page(linear) } else { linear };
+            self.cache.remember(self.rip, last, &block, global);
         }
         Ok(Some(self.cache.first(&block)))
     }

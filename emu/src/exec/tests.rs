@@ -67,7 +67,7 @@ impl Bench {
         // SAFETY: the probe leaves.
         let target = unsafe { cpu.cache.insert(key, None, &[Slot::with(probe, Arm, probe_op)]) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
-            cpu.cache.remember(address, &target, true);
+            cpu.cache.remember(address, address, &target, true);
         }
         Self { cpu, target }
     }
