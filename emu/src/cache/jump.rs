@@ -243,8 +243,9 @@ mod tests {
         Mode(u64),
     }
 
-    /// The first and the second follow one another, the others have places among theirs; the last is the last of the upper half, and page 0 is behind it.
-    const PAGES: [u64; 6] = [0x40_0000, 0x40_1000, 0x40_0000 + (1 << 26), 0x7f12_3400_1000, 0, 0xffff_ffff_ffff_f000];
+    /// The first and the second follow one another, the others have places among theirs; the last two are the last of the upper
+    /// half and of 32-bit code, and page 0 is behind both.
+    const PAGES: [u64; 7] = [0x40_0000, 0x40_1000, 0x40_0000 + (1 << 26), 0x7f12_3400_1000, 0, 0xffff_ffff_ffff_f000, 0xffff_f000];
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let offset = prop_oneof![0..8u64, 0xff0..0x1000u64];
@@ -272,7 +273,8 @@ mod tests {
                 match step {
                     Step::Insert(offset, page, ends, global) => {
                         let rip = PAGES[page] + offset;
-                        let last = if ends { rip.wrapping_add(PAGE_SIZE) } else { rip };
+                        let mask = if PAGES[page] == 0xffff_f000 { u64::from(u32::MAX) } else { u64::MAX };
+                        let last = if ends { rip.wrapping_add(PAGE_SIZE) & mask } else { rip };
                         table.insert(rip, last, slot(now + 1), global);
                         filled.push((JumpTable::set(rip), now));
                         known.insert((mode, rip), (now + 1, last / PAGE_SIZE, global, now));
