@@ -2,9 +2,8 @@
 
 mod arena;
 mod block;
-mod front;
+mod blocks;
 mod jump;
-mod pages;
 mod profile;
 mod room;
 mod slot;
@@ -20,9 +19,8 @@ use std::collections::BTreeMap;
 
 use crate::decode::Op;
 use arena::Arena;
-use front::{Front, Place};
+use blocks::Blocks;
 use jump::JumpTable;
-use pages::Pages;
 
 /// Most instructions in a block.
 pub const MAX_BLOCK: usize = 64;
@@ -47,9 +45,7 @@ pub struct Cache {
     limits: Limits,
     /// Slots of all blocks, behind one that is stale: so 0 can mean "no link".
     arena: Arena,
-    /// All blocks.
-    pages: Pages,
-    front: Front,
+    blocks: Blocks,
     jump: JumpTable,
     /// See [`Self::take_scratch`].
     scratch: Vec<Slot>,
@@ -67,8 +63,7 @@ impl Cache {
         Self {
             limits,
             arena: Arena::new(limits.cache.max(4 * MAX_BLOCK), stale),
-            pages: Pages::default(),
-            front: Front::default(),
+            blocks: Blocks::default(),
             jump: JumpTable::default(),
             scratch: Vec::new(),
             translated: Translated::default(),
@@ -99,7 +94,7 @@ impl Cache {
 
     /// Where it keeps what it knows.
     pub fn room(&self) -> Room {
-        Room { tables: [self.jump.room(), self.front.room()], blocks: self.arena.room() }
+        Room { tables: [self.jump.room(), self.blocks.room()], blocks: self.arena.room() }
     }
 
     /// Counts an instruction that is not implemented, by the number of its `Code`.
@@ -160,16 +155,8 @@ impl Cache {
     }
 
     /// A block's place, if its bytes are decoded.
-    pub fn block(&mut self, key: BlockKey) -> Option<Block> {
-        match self.front.find(key) {
-            Place::Front(block) => Some(block),
-            Place::Nowhere => None,
-            Place::Pages => {
-                let block = self.pages.find(key)?;
-                self.front.insert(key, &block);
-                Some(block)
-            }
-        }
+    pub fn block(&self, key: BlockKey) -> Option<Block> {
+        self.blocks.find(key)
     }
 
     /// Slots to build a block in: none yet, and room that was used before.
@@ -195,8 +182,7 @@ impl Cache {
     pub unsafe fn insert(&mut self, key: BlockKey, second_page: Option<u32>, slots: &[Slot]) -> Block {
         let length = slots.last().map_or(0, |last| last.op.end() as u16);
         let block = Block { start: self.arena.extend(slots), second_page, length };
-        self.pages.insert(key, block);
-        self.front.insert(key, &block);
+        self.blocks.insert(key, block);
         block
     }
 
@@ -214,10 +200,7 @@ impl Cache {
         if let Some(profile) = &mut self.profile {
             profile.drop_page(page);
         }
-        self.pages.remove(page, |key, start| {
-            self.arena.make_stale(start);
-            self.front.remove(key);
-        });
+        self.blocks.remove(page, |block| self.arena.make_stale(block.start));
         self.jump.clear();
     }
 
@@ -227,8 +210,7 @@ impl Cache {
             profile.clear();
         }
         self.arena.clear();
-        self.front.clear();
         self.jump.clear();
-        self.pages.clear()
+        self.blocks.clear()
     }
 }
