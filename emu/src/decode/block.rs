@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Register};
 
-use super::{MAX_INSTRUCTION_BYTES, Op, Opcode, lower};
+use super::{MAX_INSTRUCTION_BYTES, Op, Opcode, frequent, lower};
 use crate::bus::PAGE_SIZE;
 use crate::cpu::{CodeSize, Cr0, Cr4};
 
@@ -72,48 +72,62 @@ pub trait Block {
 /// The last op leaves the block. False, and no op, if the first instruction continues behind `bytes`.
 pub fn decode_block<B: Block>(bytes: &[u8], mode: Mode, page_offset: u64, limit: usize, block: &mut B) -> bool {
     let size = mode.size();
-    let mut decoder = Decoder::with_ip(size as u32, bytes, 0, OPTIONS);
-    let mut instruction = Instruction::default();
+    let mut offset = 0_u16;
     for retired in 0.. {
-        let offset = decoder.ip() as u16;
+        let rest = &bytes[usize::from(offset)..];
         let end = || Op::end_of_block(offset, retired, size == CodeSize::Bits64, page_offset + u64::from(offset) >= PAGE_SIZE);
-        if usize::from(retired) == limit || !decoder.can_decode() {
+        if usize::from(retired) == limit || rest.is_empty() {
             block.push(end());
             break;
         }
-        decoder.decode_out(&mut instruction);
-        if instruction.code() == Code::Pause {
-            let encoding = &bytes[usize::from(offset)..][..instruction.len()];
-            if let Some(exchange) = exchange_in_pauses_place(encoding, size, offset.into()) {
-                instruction = exchange;
+        let frequent = if size == CodeSize::Bits64 { frequent(rest, offset, retired) } else { None };
+        let frequent = frequent.and_then(|op| Some((op, Some(B::form(op.code)?))));
+        let Some((mut op, form)) = frequent.or_else(|| any::<B>(rest, mode, offset, retired)) else {
+            if retired == 0 {
+                return false;
             }
-        }
-        let mut op = lower(&instruction, size, offset, retired);
-        let form = if instruction.code() == Code::INVALID {
-            let available = bytes.len() - usize::from(offset);
-            if decoder.last_error() == DecoderError::NoMoreBytes && available < MAX_INSTRUCTION_BYTES {
-                if retired == 0 {
-                    return false;
-                }
-                block.push(end());
-                break;
-            }
-            if is_too_long(&bytes[usize::from(offset)..], size) {
-                op.code = Opcode::TOO_LONG;
-            }
-            None
-        } else {
-            executable::<B>(&instruction, &mut op, mode)
+            block.push(end());
+            break;
         };
         if form == Some(Form::Last) && op.code.is_direct_branch() {
             place_branch(&mut op, size, page_offset);
         }
+        offset = op.end() as u16;
         block.push(op);
         if form != Some(Form::Inside) {
             break;
         }
     }
     true
+}
+
+/// The instruction that `bytes` begin with, whatever it is, and how it is implemented. It lies `offset` bytes into its block, behind `retired` others.
+/// `None` if it continues behind `bytes`.
+#[inline(never)]
+fn any<B: Block>(bytes: &[u8], mode: Mode, offset: u16, retired: u8) -> Option<(Op, Option<Form>)> {
+    let size = mode.size();
+    // Not moved, since it is large.
+    let mut made = Decoder::try_with_ip(size as u32, bytes, offset.into(), OPTIONS);
+    let decoder = made.as_mut().ok()?;
+    let mut instruction = decoder.decode();
+    if instruction.code() == Code::Pause {
+        let encoding = &bytes[..instruction.len()];
+        if let Some(exchange) = exchange_in_pauses_place(encoding, size, offset.into()) {
+            instruction = exchange;
+        }
+    }
+    let mut op = lower(&instruction, size, offset, retired);
+    if instruction.code() == Code::INVALID {
+        if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < MAX_INSTRUCTION_BYTES {
+            return None;
+        }
+        if is_too_long(bytes, size) {
+            op.code = Opcode::TOO_LONG;
+        }
+        return Some((op, None));
+    }
+    let form = executable::<B>(&instruction, &mut op, mode);
+    Some((op, form))
 }
 
 /// How an op is implemented. What cannot be executed is replaced: what is not implemented, or works on registers that are switched off.

@@ -120,12 +120,7 @@ fn memory_operand(instruction: &Instruction, size: CodeSize, op: &mut Op) {
         _ => AddressMode::BITS16,
     };
     if instruction.is_ip_rel_memory_operand() {
-        let delta = instruction.ip_rel_memory_address() as i64;
-        op.base = slot::BLOCK;
-        op.displacement = i32::try_from(delta).unwrap_or_else(|_| {
-            op.index = slot::BIAS;
-            (delta - slot::BIAS_VALUE as i64) as i32
-        });
+        set_relative_address(op, instruction.ip_rel_memory_address() as i64);
         return;
     }
     op.base = gpr_slot(base);
@@ -138,6 +133,15 @@ fn memory_operand(instruction: &Instruction, size: CodeSize, op: &mut Op) {
         op.immediate = displacement;
         op.displacement = 0;
     }
+}
+
+/// Makes the memory operand what lies so many bytes from the start of the block.
+pub(super) fn set_relative_address(op: &mut Op, delta: i64) {
+    op.base = slot::BLOCK;
+    op.displacement = i32::try_from(delta).unwrap_or_else(|_| {
+        op.index = slot::BIAS;
+        (delta - slot::BIAS_VALUE as i64) as i32
+    });
 }
 
 fn string_operand(instruction: &Instruction, kind: OpKind, size: CodeSize, op: &mut Op) {
