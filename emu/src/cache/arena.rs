@@ -17,6 +17,8 @@ pub struct Arena {
     first: usize,
     /// Slots in use, which are initialised.
     length: usize,
+    /// Slots of the block that was begun behind them, as well.
+    begun: usize,
     /// The first slot.
     stale: Slot,
 }
@@ -28,8 +30,9 @@ impl Arena {
         let first = memory[1..].as_ptr().align_offset(ALIGNMENT);
         // Where that cannot be known, they lie somewhere.
         let first = if first <= memory.len() - capacity { first } else { 0 };
-        let mut arena = Self { memory, first, length: 0, stale };
-        arena.extend(&[stale]);
+        let mut arena = Self { memory, first, length: 0, begun: 0, stale };
+        arena.push(stale);
+        arena.keep();
         arena
     }
 
@@ -64,15 +67,35 @@ impl Arena {
         unsafe { self.memory.as_ptr().add(self.first + index as usize).cast() }
     }
 
-    /// Adds slots, for which there must be room, and says where the first is.
-    pub fn extend(&mut self, slots: &[Slot]) -> u32 {
-        let start = self.first + self.length;
-        assert!(slots.len() <= self.free());
-        for (place, slot) in self.memory[start..].iter_mut().zip(slots) {
-            place.write(*slot);
-        }
-        self.length += slots.len();
-        (start - self.first) as u32
+    /// Begins a block behind all others, in place of one that was begun before and not kept.
+    pub fn begin(&mut self) {
+        self.begun = 0;
+    }
+
+    /// Adds a slot, for which there must be room, to the block that was begun.
+    pub fn push(&mut self, slot: Slot) {
+        self.memory[self.first + self.length + self.begun].write(slot);
+        self.begun += 1;
+    }
+
+    /// The slot that was added last to the block that was begun.
+    pub fn last(&mut self) -> Option<&mut Slot> {
+        let index = self.first + self.length + self.begun.checked_sub(1)?;
+        // SAFETY: the slots of the block that was begun are initialised, and no reference into the memory is held across calls.
+        Some(unsafe { self.memory[index].assume_init_mut() })
+    }
+
+    /// The first slot of the block that was begun.
+    pub fn begun(&self) -> *const Slot {
+        assert!(self.begun > 0);
+        self.memory[self.first + self.length].as_ptr()
+    }
+
+    /// Keeps the block that was begun, and says where its first slot is.
+    pub fn keep(&mut self) -> u32 {
+        let start = self.length;
+        self.length += std::mem::take(&mut self.begun);
+        start as u32
     }
 
     /// Changes a slot.
@@ -96,7 +119,7 @@ impl Arena {
 
     /// Drops all slots but the first.
     pub fn clear(&mut self) {
-        self.length = 1;
+        (self.length, self.begun) = (1, 0);
     }
 }
 
@@ -114,6 +137,13 @@ mod tests {
         unsafe { (*arena.slot(index)).op.immediate }
     }
 
+    /// Keeps a block of such slots.
+    fn keep(arena: &mut Arena, immediates: &[u64]) -> u32 {
+        arena.begin();
+        immediates.iter().for_each(|&immediate| arena.push(slot(immediate)));
+        arena.keep()
+    }
+
     #[test]
     fn blocks_begin_a_large_page_behind_the_first_slot_and_lie_side_by_side() {
         for capacity in [256, 1000, 200_000] {
@@ -121,7 +151,7 @@ mod tests {
             let room = arena.room();
             assert_eq!((room.start % ALIGNMENT, room.len()), (0, (capacity - 1) * size_of::<Slot>()), "{capacity}");
             for number in 1..capacity as u32 {
-                assert_eq!(arena.extend(&[slot(number.into())]), number);
+                assert_eq!(keep(&mut arena, &[number.into()]), number);
             }
             assert_eq!(arena.free(), 0);
             for number in 1..capacity as u32 {
@@ -135,13 +165,30 @@ mod tests {
     #[test]
     fn slots_are_changed_made_stale_and_dropped_alone() {
         let mut arena = Arena::new(256, slot(7));
-        assert_eq!(arena.extend(&[slot(1), slot(2), slot(3)]), 1);
+        assert_eq!(keep(&mut arena, &[1, 2, 3]), 1);
         let second = arena.slot(2);
         // SAFETY: it came from this arena, which was not cleared.
         unsafe { arena.update(second, |slot| slot.op.immediate = 9) };
         arena.make_stale(3);
         assert_eq!([0, 1, 2, 3].map(|index| immediate(&arena, index)), [7, 1, 9, 7]);
         arena.clear();
-        assert_eq!((arena.free(), arena.extend(&[slot(5)]), immediate(&arena, 0), immediate(&arena, 1)), (255, 1, 7, 5));
+        assert_eq!((arena.free(), keep(&mut arena, &[5]), immediate(&arena, 0), immediate(&arena, 1)), (255, 1, 7, 5));
+    }
+
+    #[test]
+    fn a_block_that_is_not_kept_gives_its_place_to_the_next() {
+        let mut arena = Arena::new(256, slot(7));
+        arena.begin();
+        assert!(arena.last().is_none());
+        arena.push(slot(1));
+        arena.push(slot(2));
+        let begun = arena.begun();
+        assert_eq!((arena.free(), arena.last().map(|slot| slot.op.immediate)), (255, Some(2)));
+        assert_eq!(keep(&mut arena, &[3, 4, 5]), 1);
+        assert_eq!((arena.free(), arena.slot(1), immediate(&arena, 1)), (252, begun, 3));
+        arena.begin();
+        arena.push(slot(6));
+        arena.clear();
+        assert_eq!((keep(&mut arena, &[8]), immediate(&arena, 1)), (1, 8));
     }
 }

@@ -47,8 +47,6 @@ pub struct Cache {
     arena: Arena,
     blocks: Blocks,
     jump: JumpTable,
-    /// See [`Self::take_scratch`].
-    scratch: Vec<Slot>,
     /// Code that was translated ahead of time.
     translated: Translated,
     /// Counts of what runs, if that is wanted.
@@ -65,7 +63,6 @@ impl Cache {
             arena: Arena::new(limits.cache.max(4 * MAX_BLOCK), stale),
             blocks: Blocks::default(),
             jump: JumpTable::default(),
-            scratch: Vec::new(),
             translated: Translated::default(),
             profile: None,
             unimplemented: BTreeMap::new(),
@@ -146,7 +143,7 @@ impl Cache {
     /// The slot with a given index.
     ///
     /// # Safety
-    /// `index` must have come from [`Self::insert`], as a block's start or through a link that was made of one, since the cache was last
+    /// `index` must have come from [`Self::keep`], as a block's start or through a link that was made of one, since the cache was last
     /// cleared.
     #[inline(always)]
     pub unsafe fn slot(&self, index: u32) -> *const Slot {
@@ -159,29 +156,38 @@ impl Cache {
         self.blocks.find(key)
     }
 
-    /// Slots to build a block in: none yet, and room that was used before.
-    pub fn take_scratch(&mut self) -> Vec<Slot> {
-        std::mem::take(&mut self.scratch)
-    }
-
-    /// Gives slots back that are not needed any more.
-    pub fn give_scratch(&mut self, mut slots: Vec<Slot>) {
-        slots.clear();
-        self.scratch = slots;
-    }
-
     /// Whether a block of the greatest length still fits.
     pub fn has_room(&self) -> bool {
         self.arena.free() >= 2 * MAX_BLOCK
     }
 
-    /// Keeps a block that lies on the page of its address and perhaps on `second_page`. There must be room.
+    /// Begins a block, for which there must be room, in place of one that was begun before and not kept.
+    pub fn begin(&mut self) {
+        self.arena.begin();
+    }
+
+    /// Adds a slot to the block that was begun.
+    pub fn push(&mut self, slot: Slot) {
+        self.arena.push(slot);
+    }
+
+    /// The last slot of the block that was begun.
+    pub fn last(&mut self) -> Option<&mut Slot> {
+        self.arena.last()
+    }
+
+    /// The first slot of the block that was begun, which has one. It stays until another block is begun.
+    pub fn begun(&self) -> *const Slot {
+        self.arena.begun()
+    }
+
+    /// Keeps the block that was begun, which lies on the page of its address and perhaps on `second_page`.
     ///
     /// # Safety
-    /// The last op must be one that leaves the block, and no op linked yet.
-    pub unsafe fn insert(&mut self, key: BlockKey, second_page: Option<u32>, slots: &[Slot]) -> Block {
-        let length = slots.last().map_or(0, |last| last.op.end() as u16);
-        let block = Block { start: self.arena.extend(slots), second_page, length };
+    /// Its last op must be one that leaves the block, and no op linked yet.
+    pub unsafe fn keep(&mut self, key: BlockKey, second_page: Option<u32>) -> Block {
+        let length = self.arena.last().map_or(0, |last| last.op.end() as u16);
+        let block = Block { start: self.arena.keep(), second_page, length };
         self.blocks.insert(key, block);
         block
     }

@@ -213,9 +213,7 @@ impl Vcpu {
 
     /// Drops everything that is kept for speed alone: blocks, translations, unevaluated flags. The guest cannot tell.
     pub fn drop_caches(&mut self) {
-        for page in self.cache.clear() {
-            self.mmu.release_code(u64::from(page));
-        }
+        self.clear_blocks();
         self.flush_translations();
         self.flags = LazyFlags::from_flags(self.flags.evaluate());
     }
@@ -280,21 +278,18 @@ impl Vcpu {
     /// Runs at most `limit` instructions, which are not kept: fewer than a full block, or those before the end of a code segment.
     fn run_bounded(&mut self, limit: i64) -> Result<(), Undelivered> {
         let limit = (limit as usize).min(self.cache.limits().block);
-        let built = self.translate_rip().and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit)?)));
-        let slots = match built {
-            Ok((address, built)) => {
-                // These are not cached, but may be rewritten while they run.
-                self.guard_code(address, built.second_page);
-                built.slots
-            }
+        self.make_room();
+        let built = self.translate_rip().and_then(|(address, linear, _)| Ok((address, self.build(address, linear, limit, None)?)));
+        match built {
+            // These are not cached, but may be rewritten while they run.
+            Ok((address, second_page)) => self.guard_code(address, second_page),
             Err(exception) => return delivery::exception(self, exception),
-        };
+        }
         self.regs[slot::BLOCK] = self.rip;
-        let first = slots.as_ptr();
-        // SAFETY: `slots` lives until the dispatcher has returned. Its links are empty, and no way to a block that is kept is found: either the budget
-        // is below a block's worth, or the code segment has an end. So it cannot be left other than by its last op.
+        let first = self.cache.begun();
+        // SAFETY: no other block is begun until the dispatcher has returned. This one's links are empty, and no way to a block that is kept is found: either
+        // the budget is below a block's worth, or the code segment has an end. So it cannot be left other than by its last op.
         unsafe { enter(self, first) };
-        self.cache.give_scratch(slots);
         match self.exit {
             ExitReason::Block(_) | ExitReason::Sync => Ok(()),
             ExitReason::Fault(exception) => delivery::exception(self, exception),
@@ -382,21 +377,28 @@ impl Vcpu {
 
     /// Builds a block into the cache. Says whether the cache was cleared for it.
     fn build_cached(&mut self, key: BlockKey, linear: u64) -> Result<(Block, bool), Exception> {
-        let mut built = self.build(key.address, linear, self.cache.limits().block)?;
-        if let Some(front) = self.front(key, linear) {
-            built.slots.insert(0, front);
-        }
-        let cleared = !self.cache.has_room();
-        if cleared {
-            for page in self.cache.clear() {
-                self.mmu.release_code(u64::from(page));
-            }
-        }
-        self.guard_code(key.address, built.second_page);
+        let front = self.front(key, linear);
+        let cleared = self.make_room();
+        let second_page = self.build(key.address, linear, self.cache.limits().block, front)?;
+        self.guard_code(key.address, second_page);
         // SAFETY: the block was just built: its last op leaves it, and nothing is linked.
-        let block = unsafe { self.cache.insert(key, built.second_page, &built.slots) };
-        self.cache.give_scratch(built.slots);
+        let block = unsafe { self.cache.keep(key, second_page) };
         Ok((block, cleared))
+    }
+
+    /// Sees to it that a block fits into the cache, and says whether that was cleared for it.
+    fn make_room(&mut self) -> bool {
+        let clears = !self.cache.has_room();
+        if clears {
+            self.clear_blocks();
+        }
+        clears
+    }
+
+    fn clear_blocks(&mut self) {
+        for page in self.cache.clear() {
+            self.mmu.release_code(u64::from(page));
+        }
     }
 
     /// Sees to it that stores are noticed to the page of decoded code at `address`, and to the page behind it if its last instruction ends there.

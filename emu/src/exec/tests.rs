@@ -64,8 +64,10 @@ impl Bench {
         let mut cpu = long_mode();
         let probe_op = op(Opcode::STALE, Address::Based);
         let key = BlockKey { address: TARGET, mode: Mode::new(CodeSize::Bits64, false, 0, Cr4::OSFXSR) };
+        cpu.cache.begin();
+        cpu.cache.push(Slot::with(probe, Arm, probe_op));
         // SAFETY: the probe leaves.
-        let target = unsafe { cpu.cache.insert(key, None, &[Slot::with(probe, Arm, probe_op)]) };
+        let target = unsafe { cpu.cache.keep(key, None) };
         for address in [TARGET, TARGET & 0xffff, CODE, 4, CODE + 4] {
             cpu.cache.remember(address, address, &target, true);
         }

@@ -1,11 +1,16 @@
 //! From ops to slots.
 
 use super::arm_of;
-use crate::cache::{self, Arm, Run, Slot};
+use crate::cache::{self, Arm, Cache, Run, Slot};
 use crate::decode::{Block, Form, Op, Opcode};
 use crate::exec::dispatch::{Handler, erase, restore};
 use crate::exec::flow::condition;
 use crate::exec::lookup::{form, fused_handler, handler};
+
+fn run(handler: Handler, arm: Arm) -> Run {
+    // SAFETY: the handler is one of the dispatcher's; arms follow from what handlers follow from.
+    unsafe { Run::new(erase(handler), arm) }
+}
 
 impl Slot {
     /// An op with its handler.
@@ -15,8 +20,7 @@ impl Slot {
 
     /// An op that is run by `handler`, or by an arm that does the same.
     pub(in crate::exec) fn with(handler: Handler, arm: Arm, op: Op) -> Self {
-        // SAFETY: the handler is one of the dispatcher's; arms follow from what handlers follow from.
-        Self { run: unsafe { Run::new(erase(handler), arm) }, op }
+        Self { run: run(handler, arm), op }
     }
 
     /// An op that is run by a handler of no table.
@@ -31,28 +35,24 @@ impl Slot {
     /// Makes this op run together with the one behind it, if the two are a pair for which there is a handler.
     fn fuse(&mut self, second: &Op) {
         if let Some(handler) = fused_handler(&self.op, second) {
-            *self = Self::with(handler, arm_of(&self.op, condition(second.code)), self.op);
+            self.run = run(handler, arm_of(&self.op, condition(second.code)));
         }
     }
 }
 
-/// The slots of a block's ops.
-pub struct Slots(Vec<Slot>);
+/// What a block's ops become: slots behind all blocks of the cache.
+pub struct Slots<'a>(&'a mut Cache);
 
-impl Slots {
-    /// None yet, in `scratch`, with room for `limit` instructions and the end of the block.
-    pub fn for_instructions(limit: usize, mut scratch: Vec<Slot>) -> Self {
-        scratch.reserve(limit + 1);
-        Self(scratch)
-    }
-
-    /// What the block is cached as.
-    pub fn into_vec(self) -> Vec<Slot> {
-        self.0
+impl<'a> Slots<'a> {
+    /// Begins a block, with `front` in front of its ops; see [`Cache::begin`].
+    pub fn begin(cache: &'a mut Cache, front: Option<Slot>) -> Self {
+        cache.begin();
+        front.into_iter().for_each(|front| cache.push(front));
+        Self(cache)
     }
 }
 
-impl Block for Slots {
+impl Block for Slots<'_> {
     #[inline(always)]
     fn form(code: Opcode) -> Option<Form> {
         form(code)
@@ -60,7 +60,7 @@ impl Block for Slots {
 
     #[inline(always)]
     fn push(&mut self, op: Op) {
-        if let Some(first) = self.0.last_mut() {
+        if let Some(first) = self.0.last() {
             first.fuse(&op);
         }
         self.0.push(Slot::new(op));
