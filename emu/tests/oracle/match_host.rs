@@ -15,7 +15,7 @@ use super::sequence::Drawer;
 use super::soup;
 use super::suite::{self, Amount, DRIVES};
 use super::undefined::Undefined;
-use super::vendor::Vendor;
+use super::vendor::Answers;
 use super::world::{CODE, CaseExit, ENTRY, PAGE, World, flag};
 
 /// The cases of each line that the host is asked about.
@@ -61,7 +61,7 @@ impl Pair {
                 reports.push(case.report(&[format!("not a case for the host: {}", expected.stop.describe())]));
                 continue;
             }
-            let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip, Vendor::of_host());
+            let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip, Answers::of_host());
             for drive in DRIVES {
                 let differences = differences(expected, &suite::run(&mut self.ours, case, drive), &undefined);
                 if !differences.is_empty() {
@@ -169,7 +169,7 @@ fn a_wrong_bit_is_noticed() {
     let mut expected = [case.before.clone()];
     pair.host.run(&mut expected);
     let [expected] = expected;
-    let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip, Vendor::of_host());
+    let undefined = Undefined::of(&case.code, &case.before.state, expected.state.rip, Answers::of_host());
     let got = suite::run(&mut pair.ours, case, Drive::Cold);
     assert_eq!(differences(&expected, &got, &undefined), [""; 0]);
     let noticed = |spoil: fn(&mut World)| {

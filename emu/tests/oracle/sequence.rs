@@ -6,7 +6,7 @@ use super::corners::number;
 use super::generate::{self, Encoding};
 use super::rng::Rng;
 use super::undefined::{Before, Undefined, flags_of};
-use super::vendor::{self, Vendor};
+use super::vendor::Answers;
 use super::world::ENTRY;
 
 /// Draws sequences from the forms that suit: they run on to the next instruction and leave nothing undefined but flags.
@@ -109,9 +109,9 @@ impl Sequence {
         }
         let mut undefined = self.undefined.clone();
         undefined.add(&instruction, Before::Unknown, true);
-        // Where the host's vendor takes another NaN, what follows makes another value of it.
+        // Where the host takes another NaN, what follows makes another value of it.
         let mut others = Undefined::default();
-        vendor::open(&mut others, &instruction, Before::Unknown, true, Vendor::of_host());
+        Answers::of_host().open(&mut others, &instruction, Before::Unknown, true);
         if !undefined.is_flags_alone() || others.nans {
             return false;
         }

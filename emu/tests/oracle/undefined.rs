@@ -5,7 +5,7 @@
 use iced_x86::{CodeSize, Instruction, Mnemonic as M, OpKind};
 
 use super::corners::{effective, number};
-use super::vendor::{self, Vendor};
+use super::vendor::Answers;
 use super::world::flag::{AF, CF, OF, PF, RF, SF, STATUS, TF, ZF};
 use super::world::*;
 
@@ -48,6 +48,8 @@ pub struct Undefined {
     pub tiny: bool,
     /// Which of several NaNs lanes of XMM registers and of memory hold.
     pub nans: bool,
+    /// Where instructions are at which ours raises the exception of an access to memory, while to the host an x87 exception came first, and it has gone on.
+    pub passed: Vec<u64>,
     /// With which exceptions the host ends the instruction it stopped at, and what is right instead.
     pub instead: Option<(&'static [u32], Instead)>,
 }
@@ -87,9 +89,9 @@ impl<'a> Before<'a> {
 }
 
 impl Undefined {
-    /// Of a sequence that starts in `before` and was left at `rip`, on a processor of that vendor: within the sequence by an exception, outside of it
+    /// Of a sequence that starts in `before` and was left at `rip`, on a processor that answers so: within the sequence by an exception, outside of it
     /// when all has run.
-    pub fn of(code: &[Instruction], before: &State, rip: u64, vendor: Vendor) -> Undefined {
+    pub fn of(code: &[Instruction], before: &State, rip: u64, host: &Answers) -> Undefined {
         let left_within = code.iter().any(|instruction| instruction.ip() == rip);
         let mut all = Undefined::default();
         for (at, instruction) in code.iter().enumerate() {
@@ -98,7 +100,7 @@ impl Undefined {
             }
             let known = if at == 0 { Before::This(before) } else { Before::Start(before) };
             all.add(instruction, known, instruction.ip() != rip);
-            vendor::open(&mut all, instruction, known, instruction.ip() != rip, vendor);
+            host.open(&mut all, instruction, known, instruction.ip() != rip);
         }
         all
     }

@@ -244,6 +244,11 @@ impl CaseExit {
     /// The case did not end in time.
     pub const HUNG: u32 = 258;
 
+    /// Whether it is one of those that an access to memory raises.
+    pub fn is_of_memory(&self) -> bool {
+        matches!(self.vector, 12..=14 | 17)
+    }
+
     /// `#PF(6) at 20002000`, for people.
     pub fn describe(&self) -> String {
         let name = match self.vector {

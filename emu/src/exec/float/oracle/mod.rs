@@ -7,15 +7,6 @@ mod x87;
 
 use super::{F80, Format};
 
-/// Whether the host's processor is AMD's, whose few other answers `tests/oracle/vendor.rs` lists.
-fn host_is_amd() -> bool {
-    #[allow(unused_unsafe, reason = "it is safe for newer compilers")]
-    // SAFETY: every x86-64 processor has the instruction.
-    let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
-    let name: Vec<u8> = [leaf.ebx, leaf.edx, leaf.ecx].iter().flat_map(|word| word.to_le_bytes()).collect();
-    matches!(name.as_slice(), b"AuthenticAMD" | b"HygonGenuine")
-}
-
 /// A small deterministic generator (xorshift64*).
 pub(super) struct Random(u64);
 
