@@ -16,6 +16,7 @@
 //!
 //! `tests/exact` compares random programs with the interpreter: registers, flags, memory and counts.
 
+mod choice;
 mod code;
 mod emit;
 mod graph;
@@ -25,9 +26,10 @@ mod module;
 mod profile;
 mod regions;
 
+pub use choice::{Chosen, Weight};
 pub use code::{CodeBlock, End, Ins, PAGE, Target, blocks};
 pub use emit::{CALL_PARAMETERS, Region, Translated, call, translate};
 pub use layout::{Globals, Helpers, Layout};
-pub use link::{Error, Linked, Linker};
-pub use profile::{Chosen, Profile, ProfileError, Weight};
+pub use link::{Error, Linked, Linker, translated_in};
+pub use profile::{Profile, ProfileError};
 pub use regions::{PageCode, regions};

@@ -7,7 +7,7 @@ use wasm_encoder::CodeSection;
 
 use crate::code::PAGE;
 use crate::emit::{Region, call, translate};
-use crate::module::Known;
+use crate::module::{Known, list_of};
 use crate::regions::{PageCode, regions};
 
 /// What a module cannot be linked with.
@@ -40,6 +40,12 @@ pub struct Linked {
     pub instructions: usize,
     /// Bytes of their code in WebAssembly.
     pub bytes: usize,
+}
+
+/// Whether the code at an offset of a page is a part of what was linked into a module, of which a machine may have been packed.
+pub fn translated_in(module: &[u8]) -> Result<impl Fn(&[u8; PAGE], u16) -> bool, Error> {
+    let there = Translated::read(list_of(module)?, |_| || (), Slot::new);
+    Ok(move |page: &[u8; PAGE], offset| there.covers(page, offset))
 }
 
 /// A machine's module that translated code can be linked into.
@@ -246,6 +252,47 @@ mod tests {
         };
         Translated::read(list, handler, Slot::new);
         assert_eq!(*numbers.borrow(), [2, 3]);
+    }
+
+    /// The module with an empty segment behind its others, as a packed machine has one for its payload.
+    fn packed(module: &[u8]) -> Vec<u8> {
+        let mut out = Module::new();
+        for payload in wasmparser::Parser::new(0).parse_all(module) {
+            match payload.unwrap() {
+                wasmparser::Payload::DataSection(section) => {
+                    let mut data = DataSection::new();
+                    for segment in section {
+                        let segment = segment.unwrap();
+                        let wasmparser::DataKind::Active { offset_expr, .. } = segment.kind else { panic!("a passive segment") };
+                        let wasmparser::Operator::I32Const { value } = offset_expr.get_operators_reader().read().unwrap() else {
+                            panic!("an address that is none")
+                        };
+                        data.active(0, &ConstExpr::i32_const(value), segment.data.iter().copied());
+                    }
+                    data.passive([]);
+                    out.section(&data);
+                }
+                wasmparser::Payload::DataCountSection { count, .. } => {
+                    out.section(&DataCountSection { count: count + 1 });
+                }
+                other => {
+                    if let Some((id, range)) = other.as_section() {
+                        out.section(&wasm_encoder::RawSection { id, data: &module[range.start as usize..range.end as usize] });
+                    }
+                }
+            }
+        }
+        out.finish()
+    }
+
+    #[test]
+    fn what_is_translated_is_found_in_a_packed_machine_too() {
+        let (plain, first, second) = (machine(LAYOUT[0]), page(0x10), page(0x800));
+        let (once, _) = Linker::new(&plain).unwrap().link(&[page(0x10)]).unwrap();
+        for (module, wanted) in [(&plain, false), (&once, true), (&packed(&plain), false), (&packed(&once), true)] {
+            let there = translated_in(module).unwrap();
+            assert_eq!([there(&first.bytes, 0x10), there(&second.bytes, 0x800)], [wanted, false]);
+        }
     }
 
     #[test]

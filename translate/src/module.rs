@@ -4,7 +4,9 @@ use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, DataSegment, DataSegmentMode, ElementSection, Elements, Encode, FunctionSection, GlobalSection,
     GlobalType, Module, RawSection, TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{CompositeInnerType, DataKind, DataSectionReader, ExternalKind, Operator, Parser, Payload, RefType, TableInit, TypeRef};
+use wasmparser::{
+    CompositeInnerType, Data, DataKind, DataSectionReader, ExternalKind, Operator, Parser, Payload, RefType, TableInit, TypeRef,
+};
 
 use crate::emit::CALL_PARAMETERS;
 use crate::layout::{Globals, Helpers, Layout};
@@ -215,9 +217,28 @@ impl<'a> Known<'a> {
 /// The last segment's bytes and its place in the module, if it is for the address `space`.
 fn last_at(data: DataSectionReader<'_>, space: u32) -> Result<Option<(&[u8], u64)>, Error> {
     let Some(last) = data.into_iter().last().transpose()? else { return Ok(None) };
-    let DataKind::Active { memory_index: 0, offset_expr } = &last.kind else { return Ok(None) };
-    let is_there = matches!(offset_expr.get_operators_reader().read()?, Operator::I32Const { value } if value as u32 == space);
-    Ok(is_there.then_some((last.data, last.range.start)))
+    Ok(is_for(&last, space)?.then_some((last.data, last.range.start)))
+}
+
+fn is_for(segment: &Data<'_>, space: u32) -> Result<bool, Error> {
+    let DataKind::Active { memory_index: 0, offset_expr } = &segment.kind else { return Ok(false) };
+    Ok(matches!(offset_expr.get_operators_reader().read()?, Operator::I32Const { value } if value as u32 == space))
+}
+
+/// The list of a module that may have been packed, so that other segments stand behind it.
+pub fn list_of(module: &[u8]) -> Result<&[u8], Error> {
+    let space = Known::read(module)?.space;
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::DataSection(section) = payload? {
+            for segment in section {
+                let segment = segment?;
+                if is_for(&segment, space)? {
+                    return Ok(segment.data);
+                }
+            }
+        }
+    }
+    Ok(&[])
 }
 
 /// A type of numbers, as the other crate has it.

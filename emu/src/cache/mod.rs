@@ -10,7 +10,7 @@ mod slot;
 mod translated;
 
 pub use block::{Block, BlockKey};
-pub use profile::{PageProfile, Profile};
+pub use profile::{BlockPlace, Counts, Edge, PageProfile, Profile};
 pub use room::Room;
 pub use slot::{Arm, Handler, Link, Run, Slot};
 pub use translated::Translated;

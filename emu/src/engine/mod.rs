@@ -243,6 +243,9 @@ impl Vcpu {
     /// Runs cached blocks until the dispatcher is left for something else than the next block.
     fn run_blocks(&mut self) -> Result<(), Undelivered> {
         let mut link = Link::None;
+        if let Some(profile) = &mut self.cache.profile {
+            profile.interrupt();
+        }
         loop {
             // Where a link is to be made, the way there is that link from then on.
             let slot = match if link == Link::None { self.cache.find(self.rip) } else { None } {

@@ -4,7 +4,7 @@ use iced_x86::code_asm::*;
 use proptest::prelude::*;
 
 use super::{VcpuExit, new_cache};
-use crate::cache::Limits;
+use crate::cache::{Counts, Limits};
 use crate::cpu::slot;
 use crate::machine::CpuState;
 use crate::testing::{CODE, DATA, STACK, TABLES, board, handler, load64, long_mode, selector, set_gate, store};
@@ -319,13 +319,29 @@ fn a_profile_counts_what_runs_and_does_not_show() {
         cpu
     });
     assert!(outcome(&plain) == outcome(&profiled));
-    assert!(profiled.cache.profile.unwrap().pages().len() > 2);
+    assert!(profiled.cache.profile.unwrap().counts().pages.len() > 2);
 
     // mov ecx, 1000; dec ecx; jne to that; hlt.
     let mut cpu = cpu_with(&[0xb9, 0xe8, 3, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4], 64);
     cpu.cache.profile = Some(Box::default());
     run_with_stops(&mut cpu, &[], |_| {});
-    let pages = cpu.cache.profile.unwrap().pages();
+    let Counts { pages, edges } = cpu.cache.profile.unwrap().counts();
+    let edges = edges.iter().map(|edge| (u64::from(edge.from.1) - CODE % 4096, u64::from(edge.to.1) - CODE % 4096, edge.count));
+    assert_eq!(edges.collect::<Vec<_>>(), [(0, 5, 1), (5, 5, 998), (5, 9, 1)]);
     let counted = pages.iter().map(|page| page.blocks.iter().map(|&(offset, count)| (u64::from(offset) - CODE % 4096, count)));
     assert_eq!(counted.map(Iterator::collect).collect::<Vec<Vec<_>>>(), [[(0, 1), (5, 999), (9, 1)]]);
+}
+
+/// The machine stops twice in the loop, whose rest up to there is not run by blocks that are kept.
+#[test]
+fn no_edge_leads_over_a_stop() {
+    // As above.
+    let mut cpu = cpu_with(&[0xb9, 0xe8, 3, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4], 64);
+    cpu.cache.profile = Some(Box::default());
+    run_with_stops(&mut cpu, &[701, 600], |_| {});
+    let Counts { pages, edges } = cpu.cache.profile.unwrap().counts();
+    let head = (CODE % 4096) as u16 + 5;
+    let led_there: u64 = edges.iter().filter(|edge| edge.to.1 == head).map(|edge| edge.count).sum();
+    let entered = pages[0].blocks.iter().find(|(offset, _)| *offset == head).unwrap().1;
+    assert_eq!((entered < 999, entered - led_there), (true, 2));
 }

@@ -38,7 +38,7 @@ use slots::{Backends, Origin, VirtioSlots};
 pub use state::{ClockState, CpuState, DiskIdentity, FpuState, InterruptState, SegmentState, TableState};
 
 use crate::bus::{PageError, Ram};
-use crate::cache::{Limits, PageProfile, Room, Translated};
+use crate::cache::{Counts, Limits, Room, Translated};
 use crate::cpu::Rflags;
 use crate::engine::{self, new_cache};
 use crate::intc::{Lapic, Pic};
@@ -170,14 +170,14 @@ impl Machine {
         self.cpu.cache.set_translated(translated);
     }
 
-    /// Counts how often each block of code runs from now on; to be called before anything runs. That slows the machine down.
+    /// Counts how often each block of code runs from now on, and which runs next; to be called before anything runs. That slows the machine down.
     pub fn start_profile(&mut self) {
         self.cpu.cache.profile = Some(Box::default());
     }
 
     /// What has been counted so far, by the content of pages.
-    pub fn profile(&self) -> Vec<PageProfile> {
-        self.cpu.cache.profile.as_ref().map(|profile| profile.pages()).unwrap_or_default()
+    pub fn profile(&self) -> Counts {
+        self.cpu.cache.profile.as_ref().map(|profile| profile.counts()).unwrap_or_default()
     }
 
     /// Adds the machine's records to a snapshot of it, and brings in what is missing of its RAM. The machine stands at an instruction boundary,

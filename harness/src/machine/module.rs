@@ -16,6 +16,8 @@ use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Instant;
+use tracing::debug;
 use wamr::{Grants, Instance, Module, ModuleBytes, Preopen, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
@@ -161,6 +163,7 @@ impl Loaded {
     pub fn load(path: &Path, bytes: ModuleBytes, room: Room, given: Given<'_>) -> Result<Self> {
         let Given { folders, grants, snapshot, patience } = given;
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
+        let start = Instant::now();
         let runtime = Runtime::start().map_err(error)?;
         let module = Module::load(&runtime, bytes).map_err(error)?;
         // Its own standard streams are none of the user's.
@@ -174,6 +177,7 @@ impl Loaded {
         instance.typed_func::<(), ()>("pb_init").and_then(|init| init.call(&mut instance, ())).map_err(error)?;
         let exports = Exports::of(&mut instance).map_err(error)?;
         let ram = instance.typed_func::<(), u32>("pb_ram").and_then(|ram| ram.call(&mut instance, ())).map_err(error)?;
+        debug!(target: "prebake::engine", file = %path.display(), elapsed = ?start.elapsed(), "loaded");
         Ok(Self { instance, said, patience, exports, ram, room })
     }
 

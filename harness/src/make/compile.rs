@@ -20,15 +20,18 @@ pub fn compile(context: &Context, file: &Path, output: &Path, options: &Options)
 /// Writes the machine in `file`, WebAssembly, to `output`, with the code that `change` makes of its own. Returns the length of that.
 pub(super) fn with_code(file: &Path, output: &Path, change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>>) -> Result<u64> {
     let error = |source| Error::Artifact { path: file.into(), source };
-    let wasm = Artifact::open(HostFile::open("machine", file)?).map_err(error)?;
-    if *wasm.kind() != Kind::Wasm {
-        return Err(Error::NotWasm { path: file.into() });
-    }
+    let wasm = open(file)?;
     let mut new = AtomicFile::create(output)?;
     let code = change(wasm.code().map_err(error)?)?;
     let parts = wasm.parts().iter().map(|part| PartInput::new(part.kind, part.length, wasm.reader(part))).collect();
     pack(&code, wasm.size(), parts, new.file()).map_err(error)?;
     read_back(output, new.commit()?)
+}
+
+/// Opens the machine in `file`: WebAssembly.
+pub(super) fn open(file: &Path) -> Result<Artifact<HostFile>> {
+    let wasm = Artifact::open(HostFile::open("machine", file)?).map_err(|source| Error::Artifact { path: file.into(), source })?;
+    if *wasm.kind() == Kind::Wasm { Ok(wasm) } else { Err(Error::NotWasm { path: file.into() }) }
 }
 
 /// Compiles the code of all machines into `folder`, which is to lie beside the program of an installation. Returns the file.

@@ -109,7 +109,7 @@ pub fn hot(profile: &Profile, names: &Names) -> Vec<Hot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emu::cache::PageProfile;
+    use emu::cache::{Counts, PageProfile};
 
     #[test]
     fn whatever_a_program_or_a_profile_says_its_code_has_a_name() {
@@ -137,7 +137,8 @@ mod tests {
         names.files[0].functions.insert(u64::MAX, (u64::MAX, "last".into()));
         names.kernel.insert(u64::MAX, "last".into());
         let page = |linear, byte, offset| PageProfile { linear, bytes: Box::new([byte; PAGE]), blocks: vec![(offset, u64::MAX)] };
-        let profile = Profile::new(vec![page(u64::MAX, 0xc3, 4095), page(u64::MAX - 1, 0x90, 0), page(0, 0, 1)]);
+        let pages = vec![page(u64::MAX, 0xc3, 4095), page(u64::MAX - 1, 0x90, 0), page(0, 0, 1)];
+        let profile = Profile::new(Counts { pages, edges: Vec::new() });
         assert!(hot(&profile, &names).iter().any(|hot| hot.function == "last"));
         assert_eq!(profile.hottest(usize::MAX, |_, _| false).1.covered, u64::MAX);
     }
@@ -160,7 +161,7 @@ mod tests {
         let kernel =
             PageProfile { linear: 0xffff_ffff_8100_0000, bytes: Box::new([0xc3; PAGE]), blocks: vec![(0, 5), (0x10, 700), (0x14, 1)] };
         let unknown = PageProfile { linear: 0x7000, bytes: Box::new([0xcc; PAGE]), blocks: vec![(1, 0)] };
-        let found = hot(&Profile::new(vec![own, kernel, unknown]), &names);
+        let found = hot(&Profile::new(Counts { pages: vec![own, kernel, unknown], edges: Vec::new() }), &names);
         let named =
             |place: &str, name: &str| found.iter().find(|hot| hot.place == place && hot.function == name).map(|hot| hot.instructions);
         assert_eq!(named("kernel", "spin"), Some(701));

@@ -1,13 +1,14 @@
 //! Translates the hot code of a machine's guest, and links it behind the machine's own code.
 
-use super::compile::with_code;
+use super::compile::{open, with_code};
 use super::shipped;
 use crate::artifact::link;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::file;
-use std::path::PathBuf;
-use translate::{Chosen, Linked, Linker, Profile};
+use std::path::{Path, PathBuf};
+pub use translate::Chosen;
+use translate::{Linked, Linker, Profile, translated_in};
 
 /// Instructions that are translated if nothing else is said.
 pub const INSTRUCTIONS: usize = 20_000;
@@ -60,4 +61,11 @@ pub fn translate(context: &Context, translation: &Translation) -> Result<Done> {
         if is_ours { link(&module).map_err(error) } else { Err(Error::OtherCode { path: path.clone() }) }
     })?;
     Ok(Done { chosen, linked, length })
+}
+
+/// How much of a profile the translated code in a machine covers: WebAssembly, of this version.
+pub fn covered(machine: &Path, profile: &Profile) -> Result<Chosen> {
+    let code = open(machine)?.code().map_err(|source| Error::Artifact { path: machine.into(), source })?;
+    let there = translated_in(&code).map_err(|source| Error::Translate(Box::new(source)))?;
+    Ok(profile.hottest(0, there).1)
 }

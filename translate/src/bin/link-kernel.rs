@@ -15,8 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let profile = Profile::decode(&fs::read(profile)?)?.kernel();
     let (pages, chosen) = profile.hottest(instructions.parse()?, |page, offset| linker.has(page, offset));
     let (module, linked) = linker.link(&pages)?;
-    let share = 100.0 * chosen.covered as f64 / chosen.counted.max(1) as f64;
-    eprintln!("machine: {} instructions of the kernel as {} functions, {share:.1} % of what it ran", linked.instructions, linked.regions);
+    let (share, exits) = (100.0 * chosen.coverage(), chosen.exits_per_thousand());
+    eprintln!("machine: {} instructions of the kernel as {} functions", linked.instructions, linked.regions);
+    eprintln!("machine: they cover {share:.1} % of what it ran; {exits:.1} exits per 1,000 of those");
     fs::write(output, module)?;
     Ok(())
 }

@@ -16,6 +16,7 @@ pub(super) const PROFILE_EXAMPLES: &str = "\
 Examples:
   prebake profile shell.profile
   prebake profile shell.profile --symbols System.map --top 40
+  prebake profile shell.profile --machine fast.wasm --top 0
   prebake profile shell.profile --symbols System.map --folded | flamegraph.pl >shell.svg";
 
 /// `prebake translate`.
@@ -59,6 +60,9 @@ pub struct ProfileArgs {
     /// Name the functions of this program or library, as it is in the image; may be repeated
     #[arg(long, value_name = "FILE")]
     pub elf: Vec<PathBuf>,
+    /// Show how much of it this machine has translated, and how often that is left
+    #[arg(long, value_name = "FILE.wasm", conflicts_with = "folded")]
+    pub machine: Option<PathBuf>,
     /// How many functions to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,

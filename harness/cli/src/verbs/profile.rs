@@ -2,10 +2,10 @@
 
 use crate::args::ProfileArgs;
 use crate::shell::Shell;
-use crate::wording::grouped;
+use crate::wording::{coverage, grouped};
 use prebake::error::{Error, Result};
 use prebake::make::hot::{Hot, Names, hot};
-use prebake::make::translated::read_profiles;
+use prebake::make::translated::{covered, read_profiles};
 use prebake::text::printable;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -19,8 +19,12 @@ fn show(args: &ProfileArgs) -> Result<()> {
     let mut names = Names::default();
     args.symbols.iter().try_for_each(|path| names.add_kernel(path))?;
     args.elf.iter().try_for_each(|path| names.add_file(path))?;
-    let hot = hot(&read_profiles(&args.files)?, &names);
-    let text = if args.folded { folded(&hot) } else { table(&hot, args.top) };
+    let profile = read_profiles(&args.files)?;
+    let hot = hot(&profile, &names);
+    let mut text = if args.folded { folded(&hot) } else { table(&hot, args.top) };
+    if let Some(machine) = &args.machine {
+        text += &format!("{} {}\n", printable(&machine.to_string_lossy()), coverage(&covered(machine, &profile)?));
+    }
     std::io::stdout().write_all(text.as_bytes()).map_err(|source| Error::Host { what: "write to standard output", source })
 }
 

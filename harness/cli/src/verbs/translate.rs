@@ -2,7 +2,7 @@
 
 use crate::args::TranslateArgs;
 use crate::shell::Shell;
-use crate::wording::{grouped, mebibytes};
+use crate::wording::{coverage, grouped, mebibytes};
 use prebake::error::Result;
 use prebake::make::translated::{Done, translate};
 use std::path::Path;
@@ -22,12 +22,12 @@ fn make(shell: &Shell, args: &TranslateArgs) -> Result<()> {
 /// Says what was translated into a machine.
 pub fn say_translated(shell: &Shell, done: &Done, machine: &Path) {
     let Done { chosen, linked, length } = done;
-    let share = if chosen.counted == 0 { 0.0 } else { 100.0 * chosen.covered as f64 / chosen.counted as f64 };
     shell.say(format_args!(
-        "translated {} instructions, {share:.1} % of those that ran, as {} functions of {} bytes",
+        "translated {} instructions as {} functions of {} bytes",
         grouped(linked.instructions as u64),
         grouped(linked.regions as u64),
         grouped(linked.bytes as u64),
     ));
+    shell.say(format_args!("the machine {}", coverage(chosen)));
     shell.say(format_args!("saved {}: {}", machine.display(), mebibytes(*length)));
 }

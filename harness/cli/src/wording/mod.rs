@@ -6,6 +6,7 @@ pub use error::{error, option, registry};
 
 use attend::SavePoint;
 use prebake::machine::record::Point;
+use prebake::make::translated::Chosen;
 use prebake::observer::{Notice, Task};
 use prebake::report::{Hlt, Report, mips};
 use prebake::session::Checkpoint;
@@ -161,6 +162,12 @@ pub fn stats(report: &Report) -> Vec<String> {
         lines.push(format!("instructions that are not implemented: {}", gaps.join(", ")));
     }
     lines
+}
+
+/// How much of what ran is translated code.
+pub fn coverage(chosen: &Chosen) -> String {
+    let (share, exits) = (100.0 * chosen.coverage(), chosen.exits_per_thousand());
+    format!("covers {share:.1} % of the instructions that ran; {exits:.1} exits to the interpreter per 1,000 of those")
 }
 
 fn millis(time: Duration) -> f64 {

@@ -187,10 +187,35 @@ fn equal_machines_that_are_trained_alike_are_equal() {
     assert!(machine == plain, "a machine whose training failed has changed");
 }
 
+/// What `profile --machine` prints: how much is covered, in %, and exits per 1,000 instructions of that.
+fn coverage(output: &[u8]) -> (f64, f64) {
+    let text = text(output);
+    let (_, told) = text.rsplit_once(" covers ").unwrap();
+    let number = |text: &str| text.split_whitespace().next().unwrap().parse().unwrap();
+    (number(told), number(told.split_once("; ").unwrap().1))
+}
+
+#[test]
+fn a_profile_says_how_much_of_it_a_machine_has_translated() {
+    trained();
+    let of = |machine: &Path| {
+        let mut profile = packer("profile");
+        let output = run(profile.arg(scratch("lesson.profile")).arg("--machine").arg(machine).args(["--top", "0"]), b"");
+        assert!(output.status.success(), "{output:?}");
+        coverage(&output.stdout)
+    };
+    let ((plain, often), (all, seldom)) = (of(packed_wasm()), of(trained()));
+    assert!(plain < 80.0 && all > 95.0 && seldom < often && seldom > 0.0, "{plain} {often} {all} {seldom}");
+}
+
 #[test]
 fn what_is_no_profile_is_refused_by_name() {
     let path = scratch("no.profile");
-    for (bytes, told) in [(&b"something"[..], "not a profile"), (b"prebake profile 1\nx", "damaged at byte 18")] {
+    for (bytes, told) in [
+        (&b"something"[..], "not a profile"),
+        (b"prebake profile 1\nx", "not a profile of this version"),
+        (b"prebake profile 2\nx", "damaged at byte 18"),
+    ] {
         fs::write(&path, bytes).unwrap();
         let mut translate = packer("translate");
         let output = run(translate.arg(packed_wasm()).arg("--profile").arg(&path).arg("-o").arg(scratch("none.wasm")), b"");
