@@ -62,7 +62,7 @@ impl Emit<'_> {
 
     fn node(&mut self, node: Node, facts: &Facts) {
         if node >= self.graph.first_choice {
-            self.choice(node);
+            self.choice(node, facts);
             return;
         }
         let known = facts.known[node];
@@ -71,16 +71,40 @@ impl Emit<'_> {
         self.end(node, facts);
     }
 
-    /// Goes where the wanted entry is.
-    fn choice(&mut self, node: Node) {
+    /// Goes where the wanted entry is. At the root, with the registers that are wanted there.
+    fn choice(&mut self, node: Node, facts: &Facts) {
         let graph = self.graph;
         let choice = &graph.choices[node - graph.first_choice];
+        if node == graph.root() {
+            return self.enter_by(node, &choice.ways, facts);
+        }
         let ways = |entry: usize| choice.ways.iter().find(|&&(number, _)| number == entry).map(|&(_, to)| to).or(choice.otherwise);
         let other = choice.otherwise.or(choice.ways.first().map(|&(_, to)| to));
         // Every way is a merge: a branch to what follows a block, or back to a loop's head.
         let depths: Vec<u32> = (0..=graph.entries.len()).filter_map(|entry| ways(entry).or(other)).map(|to| self.way(node, to)).collect();
         let depth = other.map_or(0, |to| self.way(node, to));
         self.code().local_get(local::ENTRY).br_table(depths, depth);
+    }
+
+    /// Goes on at an entry, by its number, with the registers that are wanted there. Each has a way, the first by number 1.
+    fn enter_by(&mut self, root: Node, ways: &[(usize, Node)], facts: &Facts) {
+        let count = ways.len() as u32;
+        for _ in 0..=count {
+            self.code().block(BlockType::Empty);
+            self.frames.push(Frame::Other);
+        }
+        // The innermost is left for the first; there is no entry 0.
+        let depths: Vec<u32> = std::iter::once(count).chain(0..count).collect();
+        self.code().local_get(local::ENTRY).br_table(depths, count);
+        for &(number, to) in ways {
+            self.code().end();
+            self.frames.pop();
+            self.load_registers(facts.wanted[self.graph.entries[number - 1]]);
+            let depth = self.way(root, to);
+            self.code().br(depth);
+        }
+        self.code().end().unreachable();
+        self.frames.pop();
     }
 
     fn way(&self, from: Node, to: Node) -> u32 {
@@ -99,7 +123,7 @@ impl Emit<'_> {
 
     /// Goes on at an offset in the page, inside of the region or outside.
     fn go_to(&mut self, from: Node, target: Target, facts: &Facts) {
-        if self.rehearsal {
+        if self.rehearsal.is_some() {
             return;
         }
         match self.by_offset.get(&target) {
@@ -134,7 +158,7 @@ impl Emit<'_> {
             self.leave();
             return;
         };
-        if self.rehearsal {
+        if self.rehearsal.is_some() {
             self.reads_anew = true;
             return;
         }
@@ -154,6 +178,7 @@ impl Emit<'_> {
             .return_()
             .end();
         self.load_state();
+        self.load_registers(facts.wanted[to]);
         self.go(from, graph.front[to], facts);
     }
 

@@ -15,7 +15,7 @@ mod registers;
 mod shift;
 mod vector;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emu::decode::Op;
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, MemArgTarget, ValType};
@@ -110,7 +110,7 @@ pub fn translate(region: &Region<'_>) -> Translated {
     let by_offset: BTreeMap<Target, Node> = blocks.iter().enumerate().map(|(node, block)| (block.offset.into(), node)).collect();
     let graph = graph(&shape(blocks, &by_offset));
     let facts = facts(region, &by_offset, &graph);
-    let mut emit = Emit::new(region, &by_offset, &graph, facts.touched, facts.written);
+    let mut emit = Emit::new(region, &by_offset, &graph);
     emit.function(&facts);
     let entries = graph.entries.iter().map(|&node| blocks[node].offset).collect();
     Translated { body: emit.body, entries, ops: emit.ops }
@@ -168,28 +168,39 @@ struct Known {
 
 /// What is known of a region before it is written.
 struct Facts {
-    /// Registers that it reads or writes.
-    touched: u16,
-    /// Registers that it writes.
-    written: u16,
     /// For each block.
     known: Vec<Known>,
+    /// For each block, registers that must hold what the guest's do: it reads them, or may write them back, or goes on with a block that does.
+    wanted: Vec<u16>,
+    /// Registers that are written back where the interpreter takes over, wherever that is.
+    written_back: BTreeSet<u16>,
+}
+
+/// What a block does, whatever is known before it.
+struct Effect {
+    flags: Flags,
+    /// Registers that it writes.
+    written: u16,
+    /// Registers that it reads before it has written them.
+    wanted: u16,
+    /// It is left by a call, behind which the state is read anew.
+    reads_anew: bool,
+    /// Registers that it has written where the interpreter may take over.
+    written_back: BTreeSet<u16>,
 }
 
 /// Writes every block once for nothing, to see what it does.
 fn facts(region: &Region<'_>, by_offset: &BTreeMap<Target, Node>, graph: &Graph) -> Facts {
-    let mut facts = Facts { touched: 0, written: 0, known: Vec::new() };
+    let mut facts = Facts { known: Vec::new(), wanted: Vec::new(), written_back: BTreeSet::new() };
     let mut effects = Vec::new();
     for node in 0..region.blocks.len() {
-        let mut emit = Emit::new(region, by_offset, graph, 0, 0);
-        emit.frames.push(Frame::Interpret);
+        let mut emit = Emit::new(region, by_offset, graph);
         emit.flags = Flags::Unchanged;
-        emit.rehearsal = true;
+        emit.rehearsal = Some(BTreeSet::new());
         emit.block(node);
         emit.end(node, &facts);
-        facts.touched |= emit.touched;
-        facts.written |= emit.dirty;
-        effects.push((Known { flags: emit.flags, dirty: emit.dirty }, emit.reads_anew));
+        let (flags, written, wanted, reads_anew) = (emit.flags, emit.dirty, emit.wanted, emit.reads_anew);
+        effects.push(Effect { flags, written, wanted, reads_anew, written_back: emit.rehearsal.unwrap_or_default() });
     }
     // Forward to a fixed point; what is not known yet agrees with everything.
     let mut known: Vec<Option<Known>> = vec![None; region.blocks.len()];
@@ -202,10 +213,10 @@ fn facts(region: &Region<'_>, by_offset: &BTreeMap<Target, Node>, graph: &Graph)
         changed = false;
         for &from in graph.order.nodes.iter().filter(|&&node| node < graph.first_choice) {
             let Some(before) = known[from] else { continue };
-            let (effect, reads_anew) = effects[from];
-            let after = match reads_anew {
+            let effect = &effects[from];
+            let after = match effect.reads_anew {
                 true => Known { flags: Flags::Unknown, dirty: 0 },
-                false => Known { flags: effect.flags.after(before.flags), dirty: before.dirty | effect.dirty },
+                false => Known { flags: effect.flags.after(before.flags), dirty: before.dirty | effect.written },
             };
             for to in graph.next[from].iter().filter_map(|&node| block_of(node)) {
                 let merged =
@@ -217,15 +228,30 @@ fn facts(region: &Region<'_>, by_offset: &BTreeMap<Target, Node>, graph: &Graph)
             }
         }
     }
-    facts.known = known.into_iter().map(|known| known.unwrap_or(Known { flags: Flags::Unknown, dirty: facts.written })).collect();
+    facts.known = known.into_iter().map(|known| known.unwrap_or(Known { flags: Flags::Unknown, dirty: 0 })).collect();
+    for (known, effect) in facts.known.iter().zip(&effects) {
+        facts.written_back.extend(effect.written_back.iter().map(|written| known.dirty | written));
+    }
+    // Backward.
+    facts.wanted = facts.known.iter().zip(&effects).map(|(known, effect)| known.dirty | effect.wanted).collect();
+    changed = true;
+    while changed {
+        changed = false;
+        for &from in graph.order.nodes.iter().rev().filter(|&&node| node < graph.first_choice && !effects[node].reads_anew) {
+            let behind = graph.next[from].iter().filter_map(|&node| block_of(node)).fold(0, |all, to| all | facts.wanted[to]);
+            let wanted = facts.wanted[from] | behind & !effects[from].written;
+            changed |= wanted != facts.wanted[from];
+            facts.wanted[from] = wanted;
+        }
+    }
     facts
 }
 
 /// What a branch in WebAssembly can lead to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Frame {
-    /// The end of the function's code, where the interpreter takes over.
-    Interpret,
+    /// Where the interpreter takes over, with these registers written back.
+    Interpret(u16),
     /// The head of a loop.
     Loop(Node),
     /// What follows a block.
@@ -248,18 +274,16 @@ struct Emit<'a> {
     reached: Reached,
     /// Registers that may differ from what is in memory.
     dirty: u16,
-    /// Registers that have been read or written.
-    touched: u16,
-    /// Registers that the region reads or writes.
-    all_touched: u16,
-    /// Registers that the region writes.
-    all_written: u16,
+    /// Registers that this block reads before it has written them.
+    wanted: u16,
+    /// Registers that it has written.
+    written: u16,
     /// The instruction that is being written, for when the interpreter must run it: see [`local::PLACE`].
     place: i32,
     /// Offset in the page of the block that is being written.
     block: u16,
-    /// A block is written to see what it does, and nothing behind it.
-    rehearsal: bool,
+    /// A block is written to see what it does, and nothing behind it: with which registers written the interpreter may take over.
+    rehearsal: Option<BTreeSet<u16>>,
     /// A block was left by a call, behind which the state is read anew.
     reads_anew: bool,
     /// Instructions of the block that is being written.
@@ -269,7 +293,7 @@ struct Emit<'a> {
 }
 
 impl<'a> Emit<'a> {
-    fn new(region: &'a Region<'a>, by_offset: &'a BTreeMap<Target, Node>, graph: &'a Graph, all_touched: u16, all_written: u16) -> Self {
+    fn new(region: &'a Region<'a>, by_offset: &'a BTreeMap<Target, Node>, graph: &'a Graph) -> Self {
         let body = Function::new([(local::WIDE, ValType::I64), (local::NARROW, ValType::I32)]);
         Self {
             region,
@@ -281,12 +305,11 @@ impl<'a> Emit<'a> {
             pending: None,
             reached: Reached::default(),
             dirty: 0,
-            touched: 0,
-            all_touched,
-            all_written,
+            wanted: 0,
+            written: 0,
             place: 0,
             block: 0,
-            rehearsal: false,
+            rehearsal: None,
             reads_anew: false,
             count: 0,
             ops: Vec::new(),
@@ -299,13 +322,23 @@ impl<'a> Emit<'a> {
 
     /// The whole function.
     fn function(&mut self, facts: &Facts) {
-        self.code().block(BlockType::Empty);
-        self.frames.push(Frame::Interpret);
+        for &written in facts.written_back.iter().rev() {
+            self.code().block(BlockType::Empty);
+            self.frames.push(Frame::Interpret(written));
+        }
         self.enter();
         self.tree(self.graph.root(), facts);
+        self.code().unreachable();
+        for &written in &facts.written_back {
+            self.code().end();
+            self.frames.pop();
+            self.hand_over(written);
+        }
         self.code().unreachable().end();
-        self.frames.pop();
-        // The interpreter takes over.
+    }
+
+    /// The interpreter takes over.
+    fn hand_over(&mut self, written: u16) {
         self.code()
             .local_get(local::BUDGET)
             .local_get(local::PLACE)
@@ -314,7 +347,7 @@ impl<'a> Emit<'a> {
             .i64_extend_i32_u()
             .i64_add()
             .local_set(local::BUDGET);
-        self.store_state(self.all_written);
+        self.store_state(written);
         let interpret = self.region.helpers.interpret;
         self.code()
             .local_get(local::CPU)
@@ -325,7 +358,7 @@ impl<'a> Emit<'a> {
             .i64_extend_i32_u()
             .i64_add()
             .call(interpret)
-            .end();
+            .return_();
     }
 
     /// Reads the state.
@@ -344,11 +377,10 @@ impl<'a> Emit<'a> {
         self.load_state();
     }
 
-    /// Reads what others may have changed: registers, flags, the budget, the TLB's table.
+    /// Reads what others may have changed, but for registers: flags, the budget, the TLB's table.
     fn load_state(&mut self) {
         let layout = self.region.layout;
         self.code().local_get(local::CPU).i64_load(at(layout.budget, 3)).local_set(local::BUDGET);
-        self.load_registers(self.all_touched);
         self.load_flags();
         self.load_tlb();
     }
@@ -406,6 +438,7 @@ impl<'a> Emit<'a> {
         let block = &self.region.blocks[node];
         let count = block.instructions.len();
         (self.block, self.count) = (block.offset, count as i64);
+        (self.wanted, self.written) = (0, 0);
         self.reached = Reached::default();
         if self.graph.entry(node).is_some() {
             self.code().i32_const(0).local_set(local::ENTRY);
@@ -428,16 +461,30 @@ impl<'a> Emit<'a> {
         let (flags, pending) = (self.flags, self.pending);
         self.settle();
         (self.flags, self.pending) = (flags, pending);
-        let depth = self.depth(Frame::Interpret);
-        self.code().br(depth).end();
+        self.take_over();
+        self.code().end();
         self.frames.pop();
     }
 
     /// Leaves for the interpreter.
     fn interpret(&mut self) {
         let place = self.place;
-        let depth = self.depth(Frame::Interpret);
-        self.code().i32_const(place).local_set(local::PLACE).br(depth);
+        self.code().i32_const(place).local_set(local::PLACE);
+        self.take_over();
+    }
+
+    /// Leaves for where the interpreter takes over.
+    fn take_over(&mut self) {
+        match &mut self.rehearsal {
+            Some(written_back) => {
+                written_back.insert(self.dirty);
+                self.code().unreachable();
+            }
+            None => {
+                let depth = self.depth(Frame::Interpret(self.dirty));
+                self.code().br(depth);
+            }
+        }
     }
 
     fn depth(&self, wanted: Frame) -> u32 {
@@ -480,7 +527,7 @@ impl<'a> Emit<'a> {
         self.code().global_get(globals.handled()).i32_const(1).i32_add().global_set(globals.handled());
         let changes = registers::changed_by(&ins.decoded);
         self.load_registers(changes);
-        self.touched |= changes;
+        self.written |= changes;
         // They are written again where the region is left: only then is a register's local the same wherever it is left.
         self.dirty |= changes;
         self.load_tlb();

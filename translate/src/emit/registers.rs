@@ -47,15 +47,20 @@ pub fn changed_by(instruction: &Instruction) -> u16 {
 }
 
 impl Emit<'_> {
+    /// Notes that a register is read, or may keep what it holds.
+    pub fn reads(&mut self, number: u32) {
+        self.wanted |= 1 << number & !self.written;
+    }
+
     /// Pushes all 64 bits of a register.
     pub fn get_whole(&mut self, number: u32) {
-        self.touched |= 1 << number;
+        self.reads(number);
         self.code().local_get(local::REGISTERS + number);
     }
 
     /// Sets all 64 bits of a register to what is on the stack.
     pub fn set_whole(&mut self, number: u32) {
-        self.touched |= 1 << number;
+        self.written |= 1 << number;
         self.dirty |= 1 << number;
         self.reached.moved(number);
         self.code().local_set(local::REGISTERS + number);

@@ -249,6 +249,8 @@ impl Emit<'_> {
             Some(gpr) if !is_memory(ins, 1) => self.get(gpr),
             _ => self.load_operand(&ins.op, to.bits),
         }
+        // Of zero, the register stays as it is.
+        self.reads(to.number);
         self.code().local_tee(local::RESULT).i64_eqz().i32_eqz().if_(BlockType::Empty);
         self.code().local_get(local::RESULT);
         if forward {

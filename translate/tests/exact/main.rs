@@ -197,6 +197,25 @@ fn a_return_asks_what_stands_behind_its_call_once_a_handler_has_run() {
     }
 }
 
+/// A region reads and writes back the registers that it needs, wherever it is entered and left.
+#[test]
+fn registers_that_a_region_does_not_read_at_first_are_as_they_were() {
+    // bsf eax, ecx; mov [rdi], rax: of zero, EAX stays.
+    let data = |state: &mut State| (state.registers[1], state.registers[7]) = (0, machine::DATA);
+    fixed(&[0x0f, 0xbc, 0xc1, 0x48, 0x89, 0x07], &[0], data);
+    // jz 4; mov ebx, edx; at 4: mov eax, [0]: the access is the interpreter's. EBX was written on one of the ways there.
+    let code = [0x74, 2, 0x89, 0xd3, 0x8b, 0x04, 0x25, 0, 0, 0, 0];
+    for zero in [0, 0x40] {
+        let (left, ran) = fixed(&code, &[0, 2, 4], |state| state.flags = zero);
+        assert_eq!((left, ran), (Left::ToInterpreter(CODE + 4), if zero == 0 { 2 } else { 1 }));
+    }
+    // call 0x10; add eax, ebx; hlt, and at 0x10: inc ebx; ret: what was called has changed what is read behind it.
+    let mut code = [0xf4; 0x13];
+    code[..7].copy_from_slice(&[0xe8, 0xb, 0, 0, 0, 0x01, 0xd8]);
+    code[0x10..].copy_from_slice(&[0xff, 0xc3, 0xc3]);
+    fixed(&code, &[0, 5], |_| ());
+}
+
 /// Which form the flags have behind a rotation depends on what they were before it, in blocks before.
 #[test]
 fn a_block_reads_flags_that_were_made_two_blocks_before() {
