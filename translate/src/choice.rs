@@ -375,6 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn ways_to_the_middle_of_a_block_and_to_what_is_none_are_exits() {
+        // Twice inc eax; jmp to 0x10. nop; ret. And an instruction whose rest is on the next page.
+        let code: [(usize, &[u8]); 3] = [(0, &[0xff, 0xc0, 0xff, 0xc0, 0xeb, 0x0a]), (0x10, &[0x90, 0xc3]), (0xfff, &[0x0f])];
+        // The second inc was entered by chance, the jump often.
+        let blocks = [(0, 1280), (2, 1), (4, 500), (0x10, 1781), (0xfff, 3)];
+        let edges = [(0, 0x10, 1280), (2, 0x10, 1), (4, 0x10, 500), (0x10, 2, 1), (0x10, 0xfff, 3)];
+        let edges = edges.map(|(from, to, count)| Edge { from: (0, from), to: (0, to), count });
+        let profile = Profile::new(Counts { pages: vec![page(&code, &blocks)], edges: edges.to_vec() });
+        let (code, chosen) = profile.hottest(1000, |_, _| false);
+        assert_eq!((code[0].blocks.keys().copied().collect::<Vec<_>>(), chosen.exits), (vec![0, 4, 0x10], 1 + 3));
+    }
+
+    #[test]
     fn shares_are_of_what_ran_and_exits_of_what_is_translated() {
         let (_, all) = with_edges().hottest(1000, |_, _| false);
         assert_eq!((all.covered, all.counted, all.exits), (626, 626, 107 + 9));
