@@ -534,7 +534,7 @@ bench-translation: guest build machine bench-programs
 	@for folder in $(BENCH)/plain $(SHIPPED); do \
 	    machine=$(BENCH)/$$([ $$folder = $(SHIPPED) ] || echo plain-)programs; export PREBAKE_MACHINE=$$folder; \
 	    $(PREBAKE) convert --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --root $(BENCH)/tools.img --append console=ttyS0 \
-	        --memory 256 -o $$machine.wasm && $(PREBAKE) aot --segue $$machine.wasm -o $$machine.aot || exit 1; \
+	        --memory 256 -o $$machine.wasm && benches/peers/compile $(PREBAKE) $$machine.wasm $$machine.aot || exit 1; \
 	done
 	@echo 'bench: training a machine with the programs on other inputs'
 	@benches/peers/train $(PREBAKE) $(GUEST)/vmlinux $(BENCH)/programs.cpio $(BENCH)/programs.wasm 80000 $(BENCH)/trained-programs.aot \
@@ -543,6 +543,11 @@ bench-translation: guest build machine bench-programs
 	@$(call figure,programs,make bench-translation) $(SHIPPED)/peers --prebake $(PREBAKE) --machine $(BENCH)/programs.aot \
 	    --plain $(BENCH)/plain-programs.aot --trained $(BENCH)/trained-programs.aot --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --disk $(BENCH)/tools.img \
 	    --memory 256 --rounds 3
+	@echo 'bench: what the sets of translated code cover and cost'
+	@$(PREBAKE) boot --kernel $(GUEST)/vmlinux --initrd $(BENCH)/programs.cpio --append console=ttyS0 --memory 256 --disk $(BENCH)/tools.img:ro \
+	    --clock virtual --profile $(BENCH)/programs.profile </dev/null >$(BENCH)/programs.log 2>&1 || { cat $(BENCH)/programs.log >&2; exit 1; }
+	@$(call figure,sets,make bench-translation) benches/peers/sets $(PREBAKE) $(BENCH)/programs.profile none $(BENCH)/plain-programs \
+	    "the kernel's" $(BENCH)/programs "the kernel's and the programs'" $(BENCH)/trained-programs
 
 # In a network namespace of its own, where its ports are free.
 .PHONY: bench-network
