@@ -183,8 +183,8 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "exact-underflow",
-        intel: "FSCALE, FPREM and FPREM1 deliver a tiny result that is exact as it is, also where #U is unmasked",
-        other: "AMD, and Intel's model 207: it is an underflow, delivered with its exponent moved up by 24576",
+        intel: "FSCALE by zero, and FPREM and FPREM1 by infinity, leave a denormal number as it is, also where #U is unmasked",
+        other: "AMD: it is an underflow, delivered with its exponent moved up by 24576, as what comes to be tiny is everywhere",
         manual: "SDM vol. 1, 4.9.1.5: with the exception unmasked, tininess alone is an underflow; vol. 2, FPREM: the remainder is exact",
         applies: |instruction| matches!(instruction.mnemonic(), M::Fscale | M::Fprem | M::Fprem1),
         open: |undefined, _, known, _| {

@@ -82,8 +82,8 @@ fn arithmetic_with_memory_operands() {
     check("fidivr m32i", host::fidivr_m32, |a, _, m, control| x87::div(&Operand::integer((m as i32).into()), &register(a), control));
 }
 
-/// What other processors make of what FSCALE, FPREM or FPREM1 left on ours: to them also a tiny result that is exact is an underflow, if that is unmasked, and is
-/// delivered with its exponent moved up. See `exact-underflow` in `tests/oracle/vendor.rs`.
+/// What other processors make of what FSCALE, FPREM or FPREM1 left on ours: to them a tiny number is an underflow, if that is unmasked, also where the second
+/// operand leaves it as it is, and is delivered with its exponent moved up. See `exact-underflow` in `tests/oracle/vendor.rs`.
 fn others((value, flags): (F80, Flags), control: ControlWord) -> (F80, Flags) {
     const ADJUSTMENT: i32 = 24576;
     let unmasked = control.bits() & Flags::UNDERFLOW.bits() == 0;
@@ -94,14 +94,15 @@ fn others((value, flags): (F80, Flags), control: ControlWord) -> (F80, Flags) {
     (F80::finite(tiny.negative, tiny.exponent + ADJUSTMENT, tiny.significand), flags | Flags::UNDERFLOW)
 }
 
-const SMALLEST: F80 = F80 { significand: 1 << 63, sign_exponent: 1 };
-const MINUS_TWO: F80 = F80 { significand: 1 << 63, sign_exponent: 0xc000 };
+/// A quarter of the smallest normal number, and that as an underflow delivers it.
+const TINY: F80 = F80 { significand: 1 << 61, sign_exponent: 0 };
+const MOVED: F80 = F80 { significand: 1 << 63, sign_exponent: 24576 - 1 };
 /// Underflow is unmasked.
 const UNMASKED: ControlWord = ControlWord::from_bits(0x36f);
 
 /// Whether the host is one of those.
 static HOST_IS_OTHER: LazyLock<bool> = LazyLock::new(|| {
-    let answer = host::fscale(UNMASKED.bits(), SMALLEST, MINUS_TWO, FILLER);
+    let answer = host::fscale(UNMASKED.bits(), TINY, F80::zero(false), FILLER);
     answer.status & Flags::UNDERFLOW.bits() != 0
 });
 
@@ -111,29 +112,33 @@ fn hosts(ours: (F80, Flags), control: ControlWord) -> (F80, Flags) {
 }
 
 #[test]
-fn exact_tiny_results_are_no_underflow_but_on_others() {
-    let (smallest, minus_two, unmasked) = (SMALLEST, MINUS_TWO, UNMASKED);
-    let half = F80 { significand: 1 << 63, sign_exponent: 0x3ffe };
-    let denormal = F80 { significand: 1 << 61, sign_exponent: 0 };
-    let moved = F80 { significand: 1 << 63, sign_exponent: 24576 - 1 };
-    let scaled = x87::scale(&register(smallest), &register(minus_two), unmasked);
-    assert_eq!(scaled, (denormal, Flags::NONE));
-    assert_eq!(others(scaled, unmasked), (moved, Flags::UNDERFLOW));
-    let masked = ControlWord::INIT;
-    assert_eq!(others(x87::scale(&register(smallest), &register(minus_two), masked), masked), (denormal, Flags::NONE));
-    // 1.25 times the smallest number, modulo that.
+fn a_tiny_number_that_is_left_as_it_is_is_no_underflow_but_on_others() {
+    let scale = |a, b, control| x87::scale(&register(a), &register(b), control);
+    let left = (TINY, Flags::DENORMAL);
+    for masks in [UNMASKED, ControlWord::INIT] {
+        assert_eq!(scale(TINY, F80::zero(true), masks), left);
+        for quotient in [Quotient::Truncated, Quotient::Nearest] {
+            let (remainder, flags) = x87::remainder(&register(TINY), &register(F80::infinity(true)), quotient, masks);
+            assert_eq!((remainder.value, flags), left);
+        }
+    }
+    assert_eq!(others(left, UNMASKED), (MOVED, Flags::DENORMAL | Flags::UNDERFLOW));
+    assert_eq!(others(left, ControlWord::INIT), left);
+    // What comes to be tiny is one everywhere, though it is exact.
+    let smallest = F80 { significand: 1 << 63, sign_exponent: 1 };
+    let minus_two = F80 { significand: 1 << 63, sign_exponent: 0xc000 };
+    let underflow = (MOVED, Flags::UNDERFLOW);
+    assert_eq!(scale(smallest, minus_two, UNMASKED), underflow);
+    assert_eq!(scale(smallest, minus_two, ControlWord::INIT), (TINY, Flags::NONE));
+    // So is 1.25 times the smallest number, modulo that, and what is less than the divisor.
     let dividend = F80 { significand: 5 << 61, sign_exponent: 1 };
     for quotient in [Quotient::Truncated, Quotient::Nearest] {
-        let (remainder, flags) = x87::remainder(&register(dividend), &register(smallest), quotient, unmasked);
-        assert_eq!((remainder.value, flags), (denormal, Flags::NONE));
+        let (remainder, flags) = x87::remainder(&register(dividend), &register(smallest), quotient, UNMASKED);
+        assert_eq!((remainder.value, flags), underflow);
+        let (remainder, flags) = x87::remainder(&register(TINY), &register(minus_two), quotient, UNMASKED);
+        assert_eq!((remainder.value, flags), (MOVED, Flags::DENORMAL | Flags::UNDERFLOW));
     }
-    // What is not exact is an underflow to both.
-    let odd = F80 { significand: 1 << 63 | 1, sign_exponent: 1 };
-    let minus_one = F80 { sign_exponent: 0xbfff, ..half };
-    let (value, flags) = x87::scale(&register(odd), &register(minus_one), unmasked);
-    assert_eq!(value, F80 { sign_exponent: 24576, ..odd });
-    assert_eq!(flags, Flags::UNDERFLOW);
-    assert_eq!(others((value, flags), unmasked), (value, flags));
+    assert_eq!(others(underflow, UNMASKED), underflow);
 }
 
 #[test]

@@ -33,13 +33,10 @@ fn finish(outcome: Outcome, before: Flags, target: Target, control: ControlWord)
     encode(outcome, before, |value| round(value, target, control.policy()))
 }
 
-/// As [`finish`] to 80 bits, for FSCALE, FPREM and FPREM1: a tiny result that is exact is no underflow to them, even where that is unmasked.
-fn finish_scaled(outcome: Outcome, before: Flags, control: ControlWord) -> (F80, Flags) {
-    let masked = Policy { underflow_masked: true, ..control.policy() };
-    encode(outcome, before, |value| {
-        let (magnitude, flags) = round(value, EXTENDED, masked);
-        if flags.intersects(Flags::UNDERFLOW) { round(value, EXTENDED, control.policy()) } else { (magnitude, flags) }
-    })
+/// As [`finish`] to 80 bits, for FSCALE, FPREM and FPREM1. What the second operand leaves as it is, is no underflow to them, even where that is unmasked.
+fn finish_scaled(outcome: Outcome, before: Flags, control: ControlWord, is_left: bool) -> (F80, Flags) {
+    let policy = Policy { underflow_masked: is_left || control.policy().underflow_masked, ..control.policy() };
+    encode(outcome, before, |value| round(value, EXTENDED, policy))
 }
 
 fn encode(outcome: Outcome, before: Flags, round: impl Fn(Exact) -> (Magnitude, Flags)) -> (F80, Flags) {

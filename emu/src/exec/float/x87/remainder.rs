@@ -40,7 +40,7 @@ pub fn remainder(a: &Operand, b: &Operand, quotient: Quotient, control: ControlW
         (_, Kind::Infinite) => (Outcome::Finite(exact(a)), 0, true),
         _ => reduce(a, b, quotient),
     };
-    let (value, flags) = finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control);
+    let (value, flags) = finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control, b.kind == Kind::Infinite);
     (Remainder { value, quotient, complete }, flags)
 }
 

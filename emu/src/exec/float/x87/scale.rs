@@ -29,7 +29,7 @@ pub fn scale(a: &Operand, b: &Operand, control: ControlWord) -> (F80, Flags) {
         }
         _ => Outcome::Finite(exact(a)),
     };
-    finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control)
+    finish_scaled(outcome, outcome.flags(a.denormal || b.denormal), control, b.kind == Kind::Zero)
 }
 
 /// What FXTRACT leaves: `exponent` in the place of the operand, `significand` pushed above it.
