@@ -9,6 +9,8 @@ use super::room::addresses;
 use crate::bus::PAGE_SIZE;
 
 const CHAINS: usize = 1 << 15;
+/// Blocks that there is room for from the start, more than a restored shell builds up to its answer: a list that outgrows its room is copied to new memory.
+const FIRST_BLOCKS: usize = 1 << 13;
 /// Addresses that share a chain: blocks seldom begin so near to each other.
 const NEAR_SHIFT: u32 = 1;
 const MODE_SHIFT: u32 = 56;
@@ -58,7 +60,9 @@ fn chain(key: u64) -> usize {
 impl Default for Blocks {
     fn default() -> Self {
         let none = Entry { key: DROPPED, block: Block { start: 0, second_page: None, length: 0 }, next: 0, next_on_page: 0 };
-        Self { chains: vec![0; CHAINS].into_boxed_slice(), entries: vec![none], pages: FxHashMap::default(), ends: FxHashMap::default() }
+        let mut entries = Vec::with_capacity(FIRST_BLOCKS);
+        entries.push(none);
+        Self { chains: vec![0; CHAINS].into_boxed_slice(), entries, pages: FxHashMap::default(), ends: FxHashMap::default() }
     }
 }
 

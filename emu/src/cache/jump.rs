@@ -20,7 +20,6 @@ const FILTER_BITS: u64 = 4096;
 
 /// Linear address ^ mode, and the block.
 type Entry = (u64, *const Slot);
-type Set = [Entry; WAYS];
 
 /// What an entry holds that was never filled, or is cleared. That has the key of an address with another place in the table, so no address at
 /// all finds it. Nearly everywhere it is zero: memory that the allocator has zeroed is not touched before an entry is needed.
@@ -30,7 +29,8 @@ const fn empty(set: usize) -> Entry {
 
 /// A table of two ways, of which the one that was filled first is filled anew.
 pub struct JumpTable {
-    sets: Box<[Set; SETS]>,
+    /// Those of a place follow one another.
+    entries: Box<[Entry; ENTRIES]>,
     mode: u64,
     /// Entries that a load of CR3 clears.
     local: Box<Filled>,
@@ -38,7 +38,7 @@ pub struct JumpTable {
     global: Box<Filled>,
 }
 
-/// Which entries are filled, by their numbers: those of a set follow one another.
+/// Which entries are filled, by their numbers.
 struct Filled {
     entries: [u64; ENTRIES / 64],
     /// A Bloom filter over the pages of all entries since they were last cleared, so that INVLPG of a data page costs next to nothing.
@@ -89,10 +89,11 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
 
 impl Default for JumpTable {
     fn default() -> Self {
+        // The library asks the allocator for zeroes only where it sees that an element is zero: it does not look into arrays of pointers.
         #[expect(clippy::unwrap_used, reason = "it has just that length")]
-        let mut sets: Box<[Set; SETS]> = vec![[(0, std::ptr::null()); WAYS]; SETS].into_boxed_slice().try_into().unwrap();
-        sets[0] = [empty(0); WAYS];
-        Self { sets, mode: 0, local: Box::default(), global: Box::default() }
+        let mut entries: Box<[Entry; ENTRIES]> = vec![(0, std::ptr::null()); ENTRIES].into_boxed_slice().try_into().unwrap();
+        entries[..WAYS].fill(empty(0));
+        Self { entries, mode: 0, local: Box::default(), global: Box::default() }
     }
 }
 
@@ -105,7 +106,7 @@ impl JumpTable {
 
     /// See [`Room`](super::room::Room).
     pub fn room(&self) -> Range<usize> {
-        addresses(self.sets.as_ptr(), SETS)
+        addresses(self.entries.as_ptr(), ENTRIES)
     }
 
     /// Sets the mode that keys carry from now on; below 4096.
@@ -116,21 +117,22 @@ impl JumpTable {
     /// The block at `rip` in the current mode.
     #[inline(always)]
     pub fn find(&self, rip: u64) -> Option<*const Slot> {
-        let [(first, slot), (second, other)] = self.sets[Self::set(rip)];
+        let place = Self::set(rip) * WAYS;
+        let ((first, slot), (second, other)) = (self.entries[place], self.entries[place + 1]);
         let key = rip ^ self.mode;
         if first == key { Some(slot) } else { (second == key).then_some(other) }
     }
 
     /// Fills an entry. `last` is an address on the page of the block's last byte.
     pub fn insert(&mut self, rip: u64, last: u64, slot: *const Slot, global: bool) {
-        let (set, key) = (Self::set(rip), rip ^ self.mode);
-        let (first, second) = (set * WAYS, set * WAYS + 1);
-        if self.sets[set][0].0 != key && (self.local.has(first) || self.global.has(first)) {
-            self.sets[set][1] = self.sets[set][0];
+        let (first, key) = (Self::set(rip) * WAYS, rip ^ self.mode);
+        let second = first + 1;
+        if self.entries[first].0 != key && (self.local.has(first) || self.global.has(first)) {
+            self.entries[second] = self.entries[first];
             self.local.set(second, self.local.has(first));
             self.global.set(second, self.global.has(first));
         }
-        self.sets[set][0] = (key, slot);
+        self.entries[first] = (key, slot);
         self.local.set(first, !global);
         self.global.set(first, global);
         let filled = if global { &mut self.global } else { &mut self.local };
@@ -139,7 +141,7 @@ impl JumpTable {
     }
 
     fn empty(&mut self, entry: usize) {
-        self.sets[entry / WAYS][entry % WAYS] = empty(entry / WAYS);
+        self.entries[entry] = empty(entry / WAYS);
     }
 
     /// Clears the entries that a load of CR3 may change.
@@ -165,16 +167,16 @@ impl JumpTable {
         for word in first / 64..(first + PAGE_SETS * WAYS) / 64 {
             for bit in bits(self.local.entries[word] | self.global.entries[word]) {
                 let entry = word * 64 + bit;
-                if is_of(self.sets[entry / WAYS][entry % WAYS].0, page, !(PAGE_SIZE - 1)) {
+                if is_of(self.entries[entry].0, page, !(PAGE_SIZE - 1)) {
                     self.remove(entry);
                 }
             }
         }
         for before in 1..MAX_INSTRUCTION_BYTES as u64 {
             let rip = page.wrapping_sub(before);
-            let set = Self::set(rip);
-            for entry in set * WAYS..(set + 1) * WAYS {
-                if is_of(self.sets[set][entry % WAYS].0, rip, !0) {
+            let first = Self::set(rip) * WAYS;
+            for entry in first..first + WAYS {
+                if is_of(self.entries[entry].0, rip, !0) {
                     self.remove(entry);
                 }
             }
