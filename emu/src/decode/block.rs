@@ -81,8 +81,11 @@ pub fn decode_block<B: Block>(bytes: &[u8], mode: Mode, page_offset: u64, limit:
             break;
         }
         let frequent = if size == CodeSize::Bits64 { frequent(rest, offset, retired) } else { None };
-        let frequent = frequent.and_then(|op| Some((op, Some(B::form(op.code)?))));
-        let Some((mut op, form)) = frequent.or_else(|| any::<B>(rest, mode, offset, retired)) else {
+        let found = match frequent {
+            Some(op) => B::form(op.code).map(|form| (op, Some(form))),
+            None => None,
+        };
+        let Some((mut op, form)) = found.or_else(|| any::<B>(rest, mode, offset, retired)) else {
             if retired == 0 {
                 return false;
             }

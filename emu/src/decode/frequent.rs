@@ -208,6 +208,9 @@ impl Rest<'_> {
 
 /// The instruction that `bytes` begin with, as [`lower`](super::lower()) has it, if it is one of those in question and all of it is there. It lies `offset`
 /// bytes into its block, behind `retired` others.
+///
+/// Inline, so that the op is never in memory by single fields and then read as a whole, which a processor waits for.
+#[inline(always)]
 pub fn frequent(bytes: &[u8], offset: u16, retired: u8) -> Option<Op> {
     let mut rest = Rest(bytes);
     let [first] = rest.take()?;
