@@ -195,6 +195,11 @@ impl Context {
         Ledger::at(self.cache("verified-code"))
     }
 
+    /// The same of modules, of which the digest of what they become when they are linked is remembered.
+    pub fn link_ledger(&self) -> Ledger {
+        Ledger::at(self.cache("linked"))
+    }
+
     /// What came of something that takes a while: an error after a cancellation is the cancellation.
     pub(crate) fn outcome<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| if self.observer.is_cancelled() { Error::Cancelled } else { error })

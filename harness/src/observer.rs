@@ -109,6 +109,17 @@ impl Task<'_> {
     }
 }
 
+/// What runs a machine whose own code does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// WAMR, with the shipped machine's code.
+    ShippedCode,
+    /// The native engine.
+    NativeEngine,
+    /// The native engine, although WAMR was asked for: the shipped machine's code is not here.
+    NoShippedCode,
+}
+
 /// Something that a person should know.
 #[derive(Debug)]
 pub enum Notice<'a> {
@@ -265,17 +276,21 @@ pub enum Notice<'a> {
         /// Why not.
         error: &'a Error,
     },
-    /// Native code needs more than this processor has: the machine runs on the native engine instead.
+    /// Native code needs more than this processor has, so it does not run.
     OtherProcessor {
         /// The machine's file.
         path: &'a Path,
         /// What it was compiled for.
         cpu: &'a str,
+        /// What runs the machine.
+        instead: Instead,
     },
-    /// Native code is not trusted: the machine runs on the native engine instead.
+    /// Native code is not trusted, so it does not run.
     NotTrusted {
         /// The machine's file.
         path: &'a Path,
+        /// What runs the machine.
+        instead: Instead,
     },
     /// The guest's writes to a disk failed: there is no room left for changed blocks.
     DiskFull,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use prebake::artifact::{
-    Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack, with_cpu,
+    Around, Artifact, ArtifactError, Kind, MachineSize, PAYLOAD_READ, PartInput, PartKind, PayloadError, Result, link, pack, with_cpu,
 };
 use proptest::prelude::*;
 use snapshot::Digest;
@@ -111,6 +111,28 @@ fn a_payload_moves_from_a_module_to_its_native_code() {
     let mut moved = Cursor::new(Vec::new());
     pack(AOT_CODE, module.size(), parts, &mut moved).unwrap();
     assert_eq!(moved.into_inner(), packed(AOT_CODE));
+}
+
+/// Where the parts lie in the file depends on the code, and what is between the first and the end of the payload does not.
+#[test]
+fn other_code_around_the_same_parts_is_what_packing_gives() {
+    for code in both_codes() {
+        let file = packed(&code);
+        let artifact = Artifact::open(file.as_slice()).unwrap();
+        let parts = artifact.parts_range();
+        for cpu in ["v2", "some longer name of a processor"] {
+            let other = with_cpu(AOT_CODE.to_vec(), cpu);
+            let around = Around::of(&other, artifact.size(), artifact.parts()).unwrap();
+            let whole = [&around.before, &file[parts.start as usize..parts.end as usize], &around.after].concat();
+            assert!(whole == packed(&other), "{cpu}");
+            assert_eq!(around.parts, Artifact::open(whole.as_slice()).unwrap().parts());
+        }
+    }
+    let artifact = packed(AOT_CODE);
+    let artifact = Artifact::open(artifact.as_slice()).unwrap();
+    let small = MachineSize { pages: CODE_PAGES - 1, ..artifact.size() };
+    let refused = Around::of(AOT_CODE, small, artifact.parts()).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, ArtifactError::Payload(PayloadError::MemoryTooSmall { .. })), "{refused}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn code_that_is_swapped_while_it_is_judged_is_never_run() {
         let attempts = std::thread::Builder::new().stack_size(Runtime::STACK).spawn_scoped(scope, || {
             for _ in 0..TRIES {
                 let Ok(file) = MachineFile::open(&context, &path) else { continue };
-                let Ok(Some(module)) = file.runnable(false) else {
+                let Ok(Ok(module)) = file.runnable(false) else {
                     refused += 1;
                     continue;
                 };

@@ -66,8 +66,9 @@ fn copy(host: Host, guest: &str, seed: Option<u8>) -> Drawn {
             let ram = Ram::new(Box::new(saved.memory(Space::Ram, file.ram_size()).unwrap()));
             Box::new(Machine::restore(config, ram, &mut saved.sections()).unwrap())
         } else {
-            let config = file.config(ClockSource::Virtual, Randomness::Published, seed, &[], (&program, None)).unwrap();
-            let loaded = file.load(file.runnable(false).unwrap().unwrap(), &[], &program, None).unwrap();
+            let module = file.runnable(false).unwrap().unwrap();
+            let config = file.config(&module, ClockSource::Virtual, Randomness::Published, seed, &[], (&program, None)).unwrap();
+            let loaded = file.load(module, &[], &program, None).unwrap();
             Box::new(loaded.restore(&config, &saved, &[], listener.clone()).unwrap())
         };
         if guest != "qemu" {

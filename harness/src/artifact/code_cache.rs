@@ -41,28 +41,11 @@ impl CodeCache {
     /// The compiled form of `code`, a linked module, with a record of the processor that it is for. The observer hears of it if it has
     /// yet to be made.
     pub fn compiled(&self, code: &[u8], options: &Options) -> Result<Vec<u8>> {
-        let compiler = self.compiler.clone();
-        let program = fs::read(&compiler).map_err(|source| Error::Read { what: "compiler", path: compiler.clone(), source })?;
-        let name = format!("{}.aot", key(code, &program, options));
-        if let Ok(bytes) = fs::read(self.shipped.join(&name))
-            && self.trusts(Digest::of(&bytes))
-        {
-            debug!(target: "prebake::compile", name, "came with the program");
+        let digest = Digest::of(code);
+        if let Some(bytes) = self.kept(digest, options)? {
             return Ok(bytes);
         }
-        if let Some(place) = self.folder.as_ref().map(|folder| folder.join(&name)) {
-            match fs::read(&place) {
-                Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
-                    debug!(target: "prebake::compile", file = %place.display(), "compiled before");
-                    return self.recorded(bytes, options.baseline);
-                }
-                Err(source) if source.kind() != ErrorKind::NotFound => {
-                    return Err(Error::Read { what: "compiled code", path: place, source });
-                }
-                // What is there is not what was put there.
-                Ok(_) | Err(_) => {}
-            }
-        }
+        let name = self.name(digest, options)?;
         self.context.notice(Notice::Compiling { baseline: options.baseline });
         let scratch;
         let folder = match self.writable() {
@@ -77,13 +60,42 @@ impl CodeCache {
         let start = Instant::now();
         let module = place.with_extension("wasm");
         atomic::write(&module, code)?;
-        let compiled = watch(self.context.observer(), options.baseline, || Compiler::at(compiler).compile(&module, &place, options));
+        let compiler = Compiler::at(self.compiler.clone());
+        let compiled = watch(self.context.observer(), options.baseline, || compiler.compile(&module, &place, options));
         let _ = fs::remove_file(&module);
         compiled.map_err(|error| Error::Compile(Box::new(error)))?;
         debug!(target: "prebake::compile", file = %place.display(), baseline = %options.baseline, elapsed = ?start.elapsed(), "compiled");
         let bytes = fs::read(&place).map_err(|source| Error::Read { what: "compiled code", path: place, source })?;
         self.mark_as(Digest::of(&bytes), options.baseline)?;
         self.recorded(bytes, options.baseline)
+    }
+
+    /// The compiled form of the linked module with the digest `code`, if it came with the program or was compiled here.
+    pub fn kept(&self, code: Digest, options: &Options) -> Result<Option<Vec<u8>>> {
+        let name = self.name(code, options)?;
+        if let Ok(bytes) = fs::read(self.shipped.join(&name))
+            && self.trusts(Digest::of(&bytes))
+        {
+            debug!(target: "prebake::compile", name, "came with the program");
+            return Ok(Some(bytes));
+        }
+        let Some(place) = self.folder.as_ref().map(|folder| folder.join(&name)) else { return Ok(None) };
+        match fs::read(&place) {
+            Ok(bytes) if self.trusts(Digest::of(&bytes)) => {
+                debug!(target: "prebake::compile", file = %place.display(), "compiled before");
+                self.recorded(bytes, options.baseline).map(Some)
+            }
+            Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::Read { what: "compiled code", path: place, source }),
+            // What is there is not what was put there.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// How the compiled form of the linked module with the digest `code` is called.
+    fn name(&self, code: Digest, options: &Options) -> Result<String> {
+        let path = &self.compiler;
+        let compiler = fs::read(path).map_err(|source| Error::Read { what: "compiler", path: path.clone(), source })?;
+        Ok(format!("{}.aot", key(code, &compiler, options)))
     }
 
     /// Code that was compiled here, linked, with the record of its processor. It may be run as well.
@@ -105,8 +117,7 @@ impl CodeCache {
     /// Writes the compiled form of `code` into `folder`, which is to come with a program: see [`CodeCache`].
     pub fn ship(&self, code: &[u8], options: &Options, folder: &Path) -> Result<PathBuf> {
         let bytes = self.compiled(code, options)?;
-        let program = fs::read(&self.compiler).map_err(|source| Error::Read { what: "compiler", path: self.compiler.clone(), source })?;
-        let place = folder.join(format!("{}.aot", key(code, &program, options)));
+        let place = folder.join(self.name(Digest::of(code), options)?);
         fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.into(), source })?;
         atomic::write(&place, &bytes)?;
         atomic::write(&mark(folder, Digest::of(&bytes)), options.baseline.to_string().as_bytes())?;
@@ -161,9 +172,8 @@ fn watch<T: Send>(observer: &dyn Observer, baseline: Baseline, work: impl FnOnce
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn key(code: &[u8], compiler: &[u8], options: &Options) -> String {
-    let names =
-        format!("{} {} {:?} {}", hex(Digest::of(code).as_bytes()), hex(Digest::of(compiler).as_bytes()), options.opt, options.segue);
+fn key(code: Digest, compiler: &[u8], options: &Options) -> String {
+    let names = format!("{} {} {:?} {}", hex(code.as_bytes()), hex(Digest::of(compiler).as_bytes()), options.opt, options.segue);
     let baseline = options.baseline.to_string().replace(':', "-");
     format!("{baseline}-{}", &hex(Digest::of(names.as_bytes()).as_bytes())[..32])
 }
@@ -219,7 +229,7 @@ mod tests {
         let folders = |shipped: &Path| Folders { shipped: shipped.into(), temporary: folder.path().into(), ..Folders::default() };
         let cache = CodeCache::open(&Context::silent(folders(&program)));
         let options = Options::new(Baseline::X86_64V2);
-        let place = program.join(FOLDER).join(format!("{}.aot", key(b"module", b"compiler", &options)));
+        let place = program.join(FOLDER).join(format!("{}.aot", key(Digest::of(b"module"), b"compiler", &options)));
         fs::write(&place, "compiled").unwrap();
         // Without its mark it is anyone's, and the compiler here is none.
         assert_eq!(cache.compiled(b"module", &options).unwrap_err().kind(), "compile");
@@ -248,6 +258,7 @@ mod tests {
     #[test]
     fn code_compiler_and_options_each_make_another_file() {
         let options = Options::new(Baseline::X86_64V2);
+        let key = |code: &[u8], compiler, options| key(Digest::of(code), compiler, options);
         let keys = [
             key(b"code", b"compiler", &options),
             key(b"other", b"compiler", &options),

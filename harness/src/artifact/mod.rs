@@ -18,7 +18,7 @@ pub use aot::{VERSION as AOT_VERSION, with_cpu};
 pub use error::{ArtifactError, Result};
 pub use link::{PAYLOAD_READ, link};
 use link_code::link_code;
-pub use pack::{PartInput, pack};
+pub use pack::{Around, PartInput, pack};
 pub use payload::{Error as PayloadError, MachineSize, Part, PartKind};
 pub use payload::{MAX_CODE_LEN, MAX_FILE_LEN, MAX_MEMORY_PAGES, MEMORY_PAGE, PART_ALIGNMENT};
 pub use reader::{Artifact, Kind, PartReader};

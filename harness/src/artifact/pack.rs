@@ -1,7 +1,7 @@
 //! Adds a payload to a code file.
 
 use super::format::Format;
-use super::{ArtifactError, MAX_CODE_LEN, MAX_FILE_LEN, Result};
+use super::{ArtifactError, MAX_CODE_LEN, MAX_FILE_LEN, PART_ALIGNMENT, Result};
 use crate::host::file::open_file;
 use payload::{Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester};
@@ -32,56 +32,96 @@ impl<'a> PartInput<'a> {
     }
 }
 
+/// What is written around the payload of an artifact, and what of its table is known before its parts are read.
+struct Packing {
+    before: Vec<u8>,
+    table: Table,
+    /// Where each part belongs in the payload.
+    offsets: Vec<u64>,
+    after: Vec<u8>,
+}
+
+impl Packing {
+    /// That of the code file `code`, with memory as `size` says and parts of these lengths.
+    fn of(code: &[u8], size: MachineSize, lengths: &[u64]) -> Result<Self> {
+        let format = Format::of(code)?;
+        if code.len() as u64 > MAX_CODE_LEN {
+            return Err(payload::Error::CodeTooLarge { found: code.len() as u64 }.into());
+        }
+        let code_pages = format.code_pages(code)?;
+        size.check(code_pages)?;
+
+        let frame = format.frame(code, size.pages, 0)?;
+        let payload_offset = frame.before.len() as u64;
+        let Some((offsets, payload_length)) = Table::layout(payload_offset, lengths) else {
+            return Err(ArtifactError::TooLarge { found: u64::MAX });
+        };
+        let locator_section = format.locator_section(Locator { payload_offset, payload_length });
+        let around = payload_offset + frame.after.len() as u64 + locator_section.len() as u64;
+        let file_length = payload_length.saturating_add(around);
+        let payload_u32 = u32::try_from(payload_length).ok().filter(|_| file_length <= MAX_FILE_LEN);
+        let Some(payload_u32) = payload_u32 else {
+            return Err(ArtifactError::TooLarge { found: file_length });
+        };
+        let frame = format.frame(code, size.pages, payload_u32)?;
+
+        let code_digest = Digest::of(code);
+        let table = Table { size, code_pages, code_length: code.len() as u64, code_digest, payload_length, parts: Vec::new() };
+        // A length may be written in several ways, of which a reader knows one.
+        if format.unframe(&frame, &table).as_deref() != Some(code) {
+            return Err(ArtifactError::not_a_code_file("its lengths are not in their shortest form"));
+        }
+        Ok(Self { before: frame.before, table, offsets, after: [frame.after, locator_section].concat() })
+    }
+}
+
 /// Writes the artifact of the code file `code`, with memory as `size` says and these parts, to the start of `output`, and returns the
 /// digest of the code file. The parts pass through a buffer; equal arguments give equal bytes.
 pub fn pack(code: &[u8], size: MachineSize, parts: Vec<PartInput<'_>>, output: &mut (impl Write + Seek)) -> Result<Digest> {
-    let format = Format::of(code)?;
-    if code.len() as u64 > MAX_CODE_LEN {
-        return Err(payload::Error::CodeTooLarge { found: code.len() as u64 }.into());
-    }
-    let code_pages = format.code_pages(code)?;
-    size.check(code_pages)?;
     let parts = in_order(parts)?;
-
-    let frame = format.frame(code, size.pages, 0)?;
-    let payload_offset = frame.before.len() as u64;
     let lengths: Vec<u64> = parts.iter().map(|part| part.length).collect();
-    let Some((offsets, payload_length)) = Table::layout(payload_offset, &lengths) else {
-        return Err(ArtifactError::TooLarge { found: u64::MAX });
-    };
-    let locator_section = format.locator_section(Locator { payload_offset, payload_length });
-    let around = payload_offset + frame.after.len() as u64 + locator_section.len() as u64;
-    let file_length = payload_length.saturating_add(around);
-    let payload_u32 = u32::try_from(payload_length).ok().filter(|_| file_length <= MAX_FILE_LEN);
-    let Some(payload_u32) = payload_u32 else {
-        return Err(ArtifactError::TooLarge { found: file_length });
-    };
-    let frame = format.frame(code, size.pages, payload_u32)?;
-
-    let code_digest = Digest::of(code);
-    let mut table = Table { size, code_pages, code_length: code.len() as u64, code_digest, payload_length, parts: Vec::new() };
-    // A length may be written in several ways, of which a reader knows one.
-    if format.unframe(&frame, &table).as_deref() != Some(code) {
-        return Err(ArtifactError::not_a_code_file("its lengths are not in their shortest form"));
-    }
+    let Packing { before, mut table, offsets, after } = Packing::of(code, size, &lengths)?;
+    let payload_offset = before.len() as u64;
 
     let mut writer = Output { output, at: 0 };
-    writer.write(&frame.before)?;
+    writer.write(&before)?;
     for (part, offset) in parts.into_iter().zip(offsets) {
         writer.fill_to(payload_offset + offset)?;
         let (kind, length) = (part.kind, part.length);
         let digest = writer.copy(part)?;
         table.parts.push(Part { kind, offset, length, digest });
     }
-    writer.fill_to(payload_offset + payload_length)?;
-    writer.write(&frame.after)?;
-    writer.write(&locator_section)?;
+    writer.fill_to(payload_offset + table.payload_length)?;
+    writer.write(&after)?;
+    let file_length = writer.at;
     // Only now are the digests of the parts known: so the table is written last, and each part is read once.
     writer.seek(payload_offset)?;
     writer.write(&table.encode())?;
     writer.seek(file_length)?;
     writer.output.flush().map_err(cannot_write)?;
-    Ok(code_digest)
+    Ok(table.code_digest)
+}
+
+/// An artifact without the content of its parts. What an artifact has from its first part to the end of its payload is the same with any code.
+pub struct Around {
+    /// What comes before.
+    pub before: Vec<u8>,
+    /// The parts, and where they are in the payload.
+    pub parts: Vec<Part>,
+    /// What follows.
+    pub after: Vec<u8>,
+}
+
+impl Around {
+    /// What [`pack`] would write around the content of `parts`, which are those of another artifact.
+    pub fn of(code: &[u8], size: MachineSize, parts: &[Part]) -> Result<Self> {
+        let lengths: Vec<u64> = parts.iter().map(|part| part.length).collect();
+        let Packing { mut before, mut table, offsets, after } = Packing::of(code, size, &lengths)?;
+        table.parts = parts.iter().zip(offsets).map(|(part, offset)| Part { offset, ..*part }).collect();
+        before.extend(table.encode());
+        before.resize(before.len().next_multiple_of(PART_ALIGNMENT as usize), 0);
+        Ok(Self { before, parts: table.parts, after })
+    }
 }
 
 fn in_order(mut parts: Vec<PartInput<'_>>) -> Result<Vec<PartInput<'_>>> {

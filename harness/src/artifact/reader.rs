@@ -1,7 +1,7 @@
 //! Finds the payload in an artifact without running anything.
 
 use super::format::{Format, Frame};
-use super::{ArtifactError, MAX_CODE_LEN, MAX_FILE_LEN, Result, aot};
+use super::{ArtifactError, MAX_CODE_LEN, MAX_FILE_LEN, PART_ALIGNMENT, Result, aot};
 use payload::{HEADER_LEN, Locator, MachineSize, Part, PartKind, Table};
 use snapshot::{Digest, Digester, ReadAt};
 use std::fmt;
@@ -107,10 +107,10 @@ impl<R: ReadAt> Artifact<R> {
         self.payload_offset + part.offset
     }
 
-    /// Where the file has the parts. What is outside is the code and the table: see [`Artifact::code`].
+    /// Where the file has the parts, from the first. What is outside is the code and the table: see [`Artifact::code`].
     pub fn parts_range(&self) -> Range<u64> {
         let table = Table::encoded_len(self.table.parts.len()) as u64;
-        self.payload_offset + table..self.payload_offset + self.table.payload_length
+        (self.payload_offset + table).next_multiple_of(PART_ALIGNMENT)..self.payload_offset + self.table.payload_length
     }
 
     /// Whether `other` says the same of its code and its parts.

@@ -83,7 +83,7 @@ pub fn file(
     if let Some(module) = module {
         parts.require_no_disks()?;
         parts.put_first(machine.disks(), Vec::new());
-        let config = machine.config(clock, randomness, seed, shares, (program, network))?;
+        let config = machine.config(&module, clock, randomness, seed, shares, (program, network))?;
         return Ok(Box::new(machine.load(module, shares, program, None)?.boot(&config, output.clone())?));
     }
     parts.put_first(machine.disks(), machine.open_disks(None)?);

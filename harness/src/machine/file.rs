@@ -3,7 +3,7 @@
 use super::coming::{ComingDisk, ComingMachine, RootContent};
 use super::module::{DiskRoom, FIRST_FOLDER, Given, Loaded, Room};
 use crate::artifact::code_cache::CodeCache;
-use crate::artifact::{Artifact, ArtifactError, Kind, MEMORY_PAGE, MachineSize, Part, PartKind};
+use crate::artifact::{Around, Artifact, ArtifactError, Kind, MEMORY_PAGE, MachineSize, Part, PartKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::FileSource;
@@ -16,7 +16,6 @@ use crate::machine::program::Program;
 use crate::machine::record::{DiskKind, DiskRecord};
 use crate::machine::saved::Saved;
 use crate::machine::{ClockSource, SharedDirectory};
-use crate::observer::Notice;
 use crate::text::hex;
 use devices::blk::BlockSource;
 use devices::p9::{Access, FileIdentity};
@@ -45,9 +44,22 @@ fn host_file(FileIdentity { device, inode }: FileIdentity) -> wamr::HostFile {
     wamr::HostFile { device, inode }
 }
 
-/// The module of a machine's file, which may be run. Its code is in memory, unless the file is in the store: what was judged is what runs, whatever
-/// becomes of a file that others can write.
-pub struct Runnable(ModuleBytes);
+/// A module that may be run, with the parts of a machine's file. Its code is in memory, unless the file is in the store: what was judged is what runs,
+/// whatever becomes of a file that others can write.
+pub struct Runnable {
+    bytes: ModuleBytes,
+    /// The parts, and where they are in this module.
+    parts: Vec<Part>,
+}
+
+/// Why the code in a machine's file is not run.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It needs more than this processor has: what it was compiled for.
+    OtherProcessor(String),
+    /// It was not compiled here, and nobody who is trusted stands for it.
+    NotTrusted,
+}
 
 /// An open machine's file.
 pub struct MachineFile {
@@ -156,8 +168,8 @@ impl MachineFile {
     }
 
     /// Its module, if its code may be run: WebAssembly may come from anyone; native code must have been compiled here, or someone who is trusted must
-    /// stand for it, and this processor must have what it was compiled for. If not, the user is told. `verify` checks every byte of what is to run.
-    pub fn runnable(&self, verify: bool) -> Result<Option<Runnable>> {
+    /// stand for it, and this processor must have what it was compiled for. `verify` checks every byte of what is to run.
+    pub fn runnable(&self, verify: bool) -> Result<std::result::Result<Runnable, Unfit>> {
         let error = |source| Error::Artifact { path: self.path.clone(), source };
         let artifact = self.artifact()?;
         let file = artifact.file();
@@ -178,26 +190,40 @@ impl MachineFile {
         if verify {
             held.verify().map_err(error)?;
         }
-        let may_run = *held.kind() == Kind::Wasm || self.is_trusted(&held, before.filter(|_| is_kept))?;
-        Ok(may_run.then_some(Runnable(bytes)))
+        let unfit = match held.kind() {
+            Kind::Wasm => None,
+            Kind::Aot { .. } => self.unfit(&held, before.filter(|_| is_kept))?,
+        };
+        let parts = held.parts().to_vec();
+        Ok(unfit.map_or_else(|| Ok(Runnable { bytes, parts }), Err))
     }
 
-    /// Whether the native code that is held may be run. `before` tells a file that stays as it is, from before it was read.
-    fn is_trusted(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<bool> {
+    /// Its parts in the module of `code`, a code file that may be run: nothing of its own code is in it. `verify` checks every byte of the parts.
+    pub fn with_code(&self, code: &[u8], verify: bool) -> Result<Runnable> {
+        let error = |source| Error::Artifact { path: self.path.clone(), source };
+        let artifact = self.artifact()?;
+        let Around { before, parts, after } = Around::of(code, artifact.size(), artifact.parts()).map_err(error)?;
+        let file = (artifact.file().file(), self.path.as_path());
+        let bytes = ModuleBytes::around((&before, &after), file, artifact.parts_range(), !verify);
+        let bytes = bytes.map_err(|source| Error::Module { path: self.path.clone(), source: Box::new(source) })?;
+        if verify {
+            Artifact::open(bytes.as_ref()).and_then(|whole| whole.verify()).map_err(error)?;
+        }
+        Ok(Runnable { bytes, parts })
+    }
+
+    /// Why the native code that is held may not be run. `before` tells a file that stays as it is, from before it was read.
+    fn unfit(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<Option<Unfit>> {
         let cpu = held.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) != Some(true)) {
-            self.context.notice(Notice::OtherProcessor { path: &self.path, cpu: &cpu });
-            return Ok(false);
+            return Ok(Some(Unfit::OtherProcessor(cpu)));
         }
         let digest = self.code_digest(held, before)?;
         let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
         let is_vouched_for = by.is_some();
         let trusted = is_vouched_for || CodeCache::open(&self.context).trusts(digest);
         debug!(target: "prebake::engine", file = %self.path.display(), trusted, ?by, "is its native code trusted?");
-        if !trusted {
-            self.context.notice(Notice::NotTrusted { path: &self.path });
-        }
-        Ok(trusted)
+        Ok((!trusted).then_some(Unfit::NotTrusted))
     }
 
     /// The digest of the code that is held. That of a file which stays as it is, is computed once.
@@ -267,9 +293,10 @@ impl MachineFile {
         }
     }
 
-    /// The module's configuration.
+    /// The configuration of `module`, in which its parts are.
     pub fn config(
         &self,
+        module: &Runnable,
         clock: ClockSource,
         randomness: Randomness,
         seed: Option<Seed>,
@@ -286,7 +313,7 @@ impl MachineFile {
             Randomness::Published => "published",
         };
         let mut text = format!("clock={clock}\nepoch={epoch}\nentropy={entropy}\n");
-        text += &self.metadata.configuration(self.ram_size(), self.artifact()?.parts(), &hex(&GUEST_MAC));
+        text += &self.metadata.configuration(self.ram_size(), &module.parts, &hex(&GUEST_MAC));
         if let Some(seed) = seed {
             let _ = writeln!(text, "seed={}", hex(&seed));
         }
@@ -298,10 +325,10 @@ impl MachineFile {
         Ok(text)
     }
 
-    /// Loads its module into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
+    /// Loads a module of it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
     pub fn load(
         &self,
-        Runnable(bytes): Runnable,
+        Runnable { bytes, .. }: Runnable,
         shares: &[SharedDirectory],
         program: &Program,
         snapshot: Option<&HostFile>,

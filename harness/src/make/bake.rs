@@ -3,6 +3,7 @@
 use super::convert::{Conversion, convert};
 use super::rehearse::rehearse;
 use super::settle::{Moment, Settled, save, settle};
+use super::shipped;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::backend::disk::Verify;
@@ -235,7 +236,10 @@ fn boot_source<'a>(
             if options.network.is_some() && !machine.has_network() {
                 return Err(Error::NoNetworkDevice { path: path.into() });
             }
-            let module = if bake.engine == EngineKind::Wamr { machine.runnable(false)? } else { None };
+            let module = match bake.engine {
+                EngineKind::Wamr => shipped::runnable(options.context, &machine, Some(bake.engine), false)?,
+                EngineKind::Native => None,
+            };
             if module.is_some() {
                 report.engine = machine.engine();
             }

@@ -8,5 +8,5 @@ pub mod image;
 mod rehearse;
 pub mod resize;
 pub mod settle;
-mod shipped;
+pub(crate) mod shipped;
 pub mod translated;

@@ -12,6 +12,7 @@ use crate::machine::file::{MachineFile, Runnable, Voucher};
 use crate::machine::program::Program;
 use crate::machine::record::Point;
 use crate::machine::saved::Saved;
+use crate::make::shipped;
 use crate::observer::Notice;
 use crate::report::Report;
 use crate::run::console::{Console, Control, InputSource};
@@ -295,7 +296,7 @@ impl Plan {
                     if !machine.is_compiled() && request.engine.is_none() {
                         context.notice(Notice::Interpreted { path: machine.path() });
                     }
-                    machine.runnable(request.verify)?
+                    shipped::runnable(context, machine, request.engine, request.verify)?
                 }
             },
             _ => None,

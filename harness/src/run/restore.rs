@@ -177,7 +177,8 @@ fn in_wamr(
     output: &HostOutput,
 ) -> Result<Box<dyn Engine>> {
     let (shares, taken) = (&request.devices.shares, &[BakeState::ID]);
-    let config = machine.config(request.clock, Randomness::Host, Some(fresh_seed(request.seed.as_ref())?), shares, (program, network))?;
+    let seed = fresh_seed(request.seed.as_ref())?;
+    let config = machine.config(&module, request.clock, Randomness::Host, Some(seed), shares, (program, network))?;
     let load = |snapshot| machine.load(module, shares, program, snapshot);
     Ok(Box::new(match request.restore {
         RestoreMode::Read if saved.is_whole() => {

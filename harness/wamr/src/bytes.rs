@@ -43,16 +43,34 @@ impl ModuleBytes {
         let (before, after) = bytes.as_mut().split_at_mut(end);
         file.read_exact_at(&mut before[..start], 0).map_err(Error::Map)?;
         file.read_exact_at(after, end as u64).map_err(Error::Map)?;
-        bytes.map((file, path), start..end)?;
+        bytes.map((file, path), start as u64, start..end)?;
         Ok(bytes)
     }
 
-    /// Maps the pages in `range` of `file` to their place.
-    fn map(&mut self, (file, path): (&File, &Path), range: Range<usize>) -> Result<()> {
+    /// `before`, what is in `range` of `file`, and `after`. If the file `is_mapped`, what is in the range is mapped as by [`ModuleBytes::of_file`], or
+    /// read now where it does not lie in the same way in the host's pages here and there.
+    pub fn around((before, after): (&[u8], &[u8]), (file, path): (&File, &Path), range: Range<u64>, is_mapped: bool) -> Result<Self> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let (start, end) = (before.len(), before.len().saturating_add(length));
+        let mut bytes = Self::zeroed(Self::check(end.saturating_add(after.len()))?)?;
+        bytes.as_mut()[..start].copy_from_slice(before);
+        bytes.as_mut()[end..].copy_from_slice(after);
+        let page = rustix::param::page_size();
+        let is_aligned = start.is_multiple_of(page) && range.start.is_multiple_of(page as u64);
+        let mapped = if is_mapped && is_aligned { length / page * page } else { 0 };
+        file.read_exact_at(&mut bytes.as_mut()[start + mapped..end], range.start + mapped as u64).map_err(Error::Map)?;
+        if mapped > 0 {
+            bytes.map((file, path), range.start, start..start + mapped)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Maps pages of `file`, from `offset` on, to `range`.
+    fn map(&mut self, (file, path): (&File, &Path), offset: u64, range: Range<usize>) -> Result<()> {
         // SAFETY: the range lies in this mapping.
         let place = unsafe { self.pointer.as_ptr().add(range.start) };
         // SAFETY: as above; it is whole pages of ours, and `self` is borrowed alone, so nobody refers to what is replaced.
-        let mapped = unsafe { mmap(place.cast(), range.len(), READ_WRITE, MapFlags::PRIVATE | MapFlags::FIXED, file, range.start as u64) };
+        let mapped = unsafe { mmap(place.cast(), range.len(), READ_WRITE, MapFlags::PRIVATE | MapFlags::FIXED, file, offset) };
         mapped.map_err(|errno| Error::Map(errno.into()))?;
         // SAFETY: the range stays mapped until `self` is dropped, which ends the watch first.
         let watch = unsafe { ffi::prebake_wamr_watch(place.cast(), range.len()) };

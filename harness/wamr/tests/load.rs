@@ -4,6 +4,9 @@
 mod common;
 
 use common::{compiler, with_runtime};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use wamr::{Baseline, Error, Format, Instance, Module, ModuleBytes, Opt, Options, Result, Runtime, Wasi};
 
 fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module> {
@@ -22,6 +25,36 @@ fn what_is_no_module_is_refused() {
         // The smallest module is one.
         assert_eq!(load(runtime, b"\0asm\x01\0\0\0").unwrap().format(), Format::Wasm);
     });
+}
+
+/// A file whose pages lie otherwise there than in memory cannot be mapped, and is read.
+#[test]
+fn what_is_around_a_part_of_a_file_is_joined_with_it() {
+    let page = rustix::param::page_size();
+    let content: Vec<u8> = (0..4 * page).map(|at| (at / 7) as u8).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&content).unwrap();
+    for (before, range, mapped) in [
+        (page, page..3 * page, 2 * page),
+        (2 * page, page..3 * page + 100, 2 * page),
+        (page + 4, page..3 * page, 0),
+        (page, 4..2 * page, 0),
+        (page, page..page, 0),
+    ] {
+        let (before, after) = (vec![1; before], [2; 50]);
+        for is_mapped in [true, false] {
+            let part = range.start as u64..range.end as u64;
+            let bytes = ModuleBytes::around((&before, &after), (&file, Path::new("a machine")), part, is_mapped).unwrap();
+            assert!(bytes.as_ref() == [&before, &content[range.clone()], &after].concat(), "{range:?}");
+            // What is mapped and has not been written to is the file's.
+            let first = range.start as u64;
+            file.write_all_at(&[0xee], first).unwrap();
+            assert_eq!(bytes.as_ref()[before.len()] == 0xee, is_mapped && mapped > 0, "{range:?}");
+            file.write_all_at(&content[range.start..=range.start], first).unwrap();
+        }
+    }
+    let cut = ModuleBytes::around((&[], &[]), (&file, Path::new("a machine")), 0..content.len() as u64 + 1, false);
+    assert!(matches!(cut, Err(Error::Map(_))), "{cut:?}");
 }
 
 #[test]

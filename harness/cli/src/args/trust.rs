@@ -19,8 +19,9 @@ Examples:
   prebake trust add registry.example/team/demo                       everything in this repository
   prebake trust remove --key release.pub
 
-Native code (.aot) that was not compiled here runs only if it is trusted. Otherwise the machine runs on prebake's own emulator,
-which is slower, and prebake prints a notice. Nothing else depends on trust.";
+Native code (.aot) that was not compiled here runs only if it is trusted. Otherwise prebake prints a notice, and the machine runs
+without it: on the native engine, or with --engine wamr with prebake's own code, both slower than code that was trained for it.
+Nothing else depends on trust.";
 
 /// `prebake key`.
 #[derive(Debug, Args)]

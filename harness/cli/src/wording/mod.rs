@@ -7,7 +7,7 @@ pub use error::{error, option, registry};
 use attend::SavePoint;
 use prebake::machine::record::Point;
 use prebake::make::translated::Chosen;
-use prebake::observer::{Notice, Task};
+use prebake::observer::{Instead, Notice, Task};
 use prebake::report::{Hlt, Report, mips};
 use prebake::session::Checkpoint;
 use std::path::Path;
@@ -105,13 +105,13 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             format!("note: {}, so nothing is kept of this run; set PREBAKE_HOME", unwritable("store", folder))
         }
         Notice::NoPolicy { error } => format!("note: {error}; nothing counts as trusted"),
-        Notice::OtherProcessor { path, cpu } => format!(
-            "the native code in {} needs {cpu}, which this processor is not; using the slower native engine instead",
-            path.display()
-        ),
-        Notice::NotTrusted { path } => format!(
-            "the native code in {} was not compiled here and is not trusted, so it does not run; using the slower native engine instead",
-            path.display()
+        Notice::OtherProcessor { path, cpu, instead } => {
+            format!("the native code in {} needs {cpu}, which this processor is not; {}", path.display(), self::instead(instead))
+        }
+        Notice::NotTrusted { path, instead } => format!(
+            "the native code in {} was not compiled here and is not trusted, so it does not run; {}; to trust it, see prebake trust --help",
+            path.display(),
+            self::instead(instead)
         ),
         Notice::DiskFull => "the guest's writes to a disk failed: no room is left for changed blocks".into(),
         Notice::Published { address, guest, protocol } => format!("port {guest}/{protocol} of the guest is published on {address}"),
@@ -120,6 +120,17 @@ pub fn notice(notice: &Notice<'_>) -> Vec<String> {
             format!("waiting for a debugger: gdb -ex 'target remote {address}'")
         }
     }]
+}
+
+/// What runs a machine whose own code does not.
+fn instead(instead: Instead) -> &'static str {
+    match instead {
+        Instead::ShippedCode => "using the code of the machine that prebake is shipped with instead",
+        Instead::NativeEngine => "using the native engine instead",
+        Instead::NoShippedCode => {
+            "using the native engine instead, since the machine that prebake is shipped with is not compiled here (prebake aot --ship)"
+        }
+    }
 }
 
 /// Why something cannot be kept.

@@ -4,9 +4,7 @@ use crate::RecordedRun;
 use crate::common::{made, scratch, succeed};
 use crate::log::GuestOutput;
 use crate::machine::{Host, module_config};
-use prebake::context::{Context, Folders};
 use prebake::host::file::HostFile;
-use prebake::machine::file::MachineFile;
 use snapshot::{Memory, Pages, Snapshot, Space, Writer};
 use std::fmt::Write as _;
 use std::fs;
@@ -51,7 +49,7 @@ pub fn go_in_v8(host: &str, machine: &Path, way: &RecordedRun, from: Option<&Pat
 /// A program that is given the machine and a folder, does what the folder says, and leaves there what the machine came to.
 fn go_by_program(name: &str, program: &mut Command, machine: &Path, way: &RecordedRun, from: Option<&Path>) -> Vec<u8> {
     let folder = folder(name, way, from);
-    fs::write(folder.join("config"), module_config(&MachineFile::open(&Context::silent(Folders::default()), machine).unwrap())).unwrap();
+    fs::write(folder.join("config"), module_config(machine)).unwrap();
     if let Some(path) = from {
         let snapshot = Snapshot::open(HostFile::open("snapshot", path).unwrap()).unwrap();
         let mut layout = format!("{}\n", snapshot.header().pages_offset());

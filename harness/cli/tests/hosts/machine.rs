@@ -10,7 +10,7 @@ use prebake::host::backend::disk::Verify;
 use prebake::host::file::HostFile;
 use prebake::machine::Engine;
 use prebake::machine::config::{ConfigBuilder, Randomness, seed};
-use prebake::machine::file::{MachineFile, Voucher};
+use prebake::machine::file::{MachineFile, Runnable, Voucher};
 use prebake::machine::module::Loaded;
 use prebake::machine::output::HostOutput;
 use prebake::machine::program::Program;
@@ -39,7 +39,10 @@ impl Host {
     pub fn boot_with(self, file: &MachineFile, listener: &Listener) -> Box<dyn Engine> {
         match self {
             Self::Native => Box::new(file.boot_natively(native_config(file, None, listener)).unwrap()),
-            Self::Aot | Self::Interpreter => Box::new(load(file, None).boot(&module_config(file), listener.clone()).unwrap()),
+            Self::Aot | Self::Interpreter => {
+                let (loaded, config) = load(file, None);
+                Box::new(loaded.boot(&config, listener.clone()).unwrap())
+            }
         }
     }
 
@@ -50,7 +53,8 @@ impl Host {
         match self {
             Self::Native => Box::new(restore_natively(&saved, file, listener)),
             Self::Aot | Self::Interpreter => {
-                Box::new(load(file, None).restore(&module_config(file), &saved, &[], listener.clone()).unwrap())
+                let (loaded, config) = load(file, None);
+                Box::new(loaded.restore(&config, &saved, &[], listener.clone()).unwrap())
             }
         }
     }
@@ -66,8 +70,8 @@ impl Host {
             }
             Self::Aot | Self::Interpreter => {
                 let host_file = HostFile::open("snapshot", snapshot).unwrap();
-                let loaded = load(file, Some(&host_file));
-                Box::new(loaded.restore_by_reading(&module_config(file), &[], listener.clone()).unwrap())
+                let (loaded, config) = load(file, Some(&host_file));
+                Box::new(loaded.restore_by_reading(&config, &[], listener.clone()).unwrap())
             }
         }
     }
@@ -96,15 +100,23 @@ fn native_config(file: &MachineFile, saved: Option<&Saved>, listener: &Listener)
     Config { console: Box::new(listener.clone()), serial: Box::new(listener.clone()), ..config }
 }
 
-/// A machine's module, in WAMR.
-fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> Loaded {
-    file.load(file.runnable(false).unwrap().unwrap(), &[], &Program::default(), snapshot).unwrap()
+/// A machine's module, in WAMR, and its configuration.
+fn load(file: &MachineFile, snapshot: Option<&HostFile>) -> (Loaded, String) {
+    let module = file.runnable(false).unwrap().unwrap();
+    let config = config_of(file, &module);
+    (file.load(module, &[], &Program::default(), snapshot).unwrap(), config)
 }
 
-/// The same for a module.
-pub fn module_config(file: &MachineFile) -> String {
-    let program = Program::default();
-    file.config(ClockSource::Virtual, Randomness::Published, Some(seed(Randomness::Published).unwrap()), &[], (&program, None)).unwrap()
+/// The same as of [`native_config`] for a module.
+fn config_of(file: &MachineFile, module: &Runnable) -> String {
+    let (program, seed) = (Program::default(), seed(Randomness::Published).unwrap());
+    file.config(module, ClockSource::Virtual, Randomness::Published, Some(seed), &[], (&program, None)).unwrap()
+}
+
+/// The same for the module in a file.
+pub fn module_config(path: &Path) -> String {
+    let file = open(path);
+    config_of(&file, &file.runnable(false).unwrap().unwrap())
 }
 
 fn restore_natively(saved: &Saved, file: &MachineFile, listener: &Listener) -> Machine {

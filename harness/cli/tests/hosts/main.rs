@@ -9,6 +9,7 @@ mod changed;
 #[path = "../common/mod.rs"]
 mod common;
 mod disks;
+mod fallback;
 mod folder;
 mod host;
 mod log;

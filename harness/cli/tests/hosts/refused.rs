@@ -6,11 +6,12 @@ use prebake::artifact::{Artifact, PartInput, pack};
 use prebake::host::file::HostFile;
 use snapshot::{Digest, MachineId, Model, Pages, Writer};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where an .aot says for which processor it is: a name in 16 bytes, padded with zeroes.
-const ARCHITECTURE: std::ops::Range<usize> = 48..64;
+const ARCHITECTURE: Range<usize> = 48..64;
 
 /// A file made of the machine's own.
 fn made(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
@@ -62,15 +63,15 @@ fn cache_that_knows(code: &[u8]) -> tempfile::TempDir {
     cache
 }
 
-/// The end of an .aot's machine code: its second section, behind the magic number and the version. A section has a number, a length and so many bytes.
-fn end_of_text(code: &[u8]) -> usize {
+/// Where an .aot's machine code is: its second section, behind the magic number and the version. A section has a number, a length and so many bytes.
+pub fn text_of(code: &[u8]) -> Range<usize> {
     let word = |at: usize| u32::from_le_bytes(code[at..][..4].try_into().unwrap()) as usize;
     let mut at = 8_usize;
     loop {
         at = at.next_multiple_of(4);
         let (kind, end) = (word(at), at + 8 + word(at + 4));
         if kind == 2 {
-            return end;
+            return at + 8..end;
         }
         at = end;
     }
@@ -89,7 +90,7 @@ fn code_with_a_changed_byte_at_its_end_is_not_run() {
     };
     assert_eq!(engine_of(&packed().aot), "wamr-aot");
 
-    let at = end_of_text(&code) - 64;
+    let at = text_of(&code).end - 64;
     code[at] ^= 1;
     let parts = ours.parts().iter().map(|part| PartInput::new(part.kind, part.length, ours.reader(part))).collect();
     let tampered = scratch("tampered.aot");

@@ -247,7 +247,7 @@ fn forged_code_is_not_run() {
     let opened = |voucher: Option<Voucher>| MachineFile::open(&context, &pull(None).unwrap().wasm_file).unwrap().vouched_for(voucher);
 
     // Nobody stands for it; someone does; for other code.
-    let may_run = |voucher| opened(voucher).runnable(false).unwrap().is_some();
+    let may_run = |voucher| opened(voucher).runnable(false).unwrap().is_ok();
     assert!(!may_run(pull(None).unwrap().voucher));
     let voucher = pull(Some(key.public())).unwrap().voucher.unwrap();
     assert!(may_run(Some(voucher.clone())));
