@@ -44,7 +44,7 @@ pub struct Linked {
 
 /// Whether the code at an offset of a page is a part of what was linked into a module, of which a machine may have been packed.
 pub fn translated_in(module: &[u8]) -> Result<impl Fn(&[u8; PAGE], u16) -> bool, Error> {
-    let there = Translated::read(list_of(module)?, |_| || (), Slot::new);
+    let there = Translated::read(list_of(module)?.to_vec().into(), |_| || (), Slot::new);
     Ok(move |page: &[u8; PAGE], offset| there.covers(page, offset))
 }
 
@@ -60,7 +60,7 @@ impl<'a> Linker<'a> {
     pub fn new(module: &'a [u8]) -> Result<Self, Error> {
         let known = Known::read(module)?;
         let (list, _) = known.list.unwrap_or_default();
-        let there = Translated::read(list, |_| || (), Slot::new);
+        let there = Translated::read(list.to_vec().into(), |_| || (), Slot::new);
         Ok(Self { module, known, there })
     }
 
@@ -250,7 +250,7 @@ mod tests {
             numbers.borrow_mut().push(number);
             nothing as Handler
         };
-        Translated::read(list, handler, Slot::new);
+        Translated::read(list.to_vec().into(), handler, Slot::new);
         assert_eq!(*numbers.borrow(), [2, 3]);
     }
 

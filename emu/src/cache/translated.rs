@@ -3,39 +3,58 @@
 //! What it was made of decides whether it is entered: the bytes of a page are compared when a block is built there. From then on its blocks are like
 //! all others, and go with their page.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::{Handler, Slot};
+use crate::bus::PAGE_SIZE;
 use crate::decode::{Op, Opcode};
 
 /// A piece of code that was translated as one.
 struct Region {
     handler: Handler,
-    /// Offset in the page, and what must stand there.
-    code: Vec<(u16, Vec<u8>)>,
-}
-
-impl Region {
-    fn is_made_of(&self, page: &[u8]) -> bool {
-        self.code.iter().all(|(at, bytes)| page.get(usize::from(*at)..).is_some_and(|rest| rest.starts_with(bytes)))
-    }
+    /// Where its pieces are in the list.
+    pieces: Range<usize>,
+    /// Where what they consist of begins.
+    bytes: usize,
 }
 
 /// A place where a region can be entered.
+#[derive(Clone, Copy)]
 struct Entry {
-    /// Offset in the page.
-    offset: u16,
     region: u32,
     /// Its number, from 1 on.
     number: u16,
+    /// Offset in the page.
+    offset: u16,
+    /// What stands there, as far as it belongs to the region, and which bits of it do: nearly every page has something else there, which need not be looked up.
+    start: u32,
+    mask: u32,
 }
 
 /// Translated code, none by default.
 #[derive(Default)]
 pub struct Translated {
+    /// What the linker has written.
+    list: Cow<'static, [u8]>,
     /// Ops that it leaves to their handlers.
     ops: Vec<Slot>,
     regions: Vec<Region>,
     /// By their offsets.
     entries: Vec<Entry>,
+    /// The number of the first entry at each offset or behind it; nothing if there are none.
+    first: Vec<u32>,
+}
+
+/// The first bytes at `offset` of a page as a number, with zeroes for what lies behind it.
+fn word(page: &[u8], offset: usize) -> u32 {
+    let bytes = page.get(offset..).unwrap_or_default();
+    let bytes = bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut rest = [0; size_of::<u32>()];
+        rest[..bytes.len()].copy_from_slice(bytes);
+        rest
+    });
+    u32::from_le_bytes(bytes)
 }
 
 impl Translated {
@@ -51,31 +70,33 @@ impl Translated {
     /// | as many | the pieces |
     ///
     /// All numbers are little-endian. What is behind bytes that are none of this is left out.
-    pub fn read(bytes: &[u8], handler: impl Fn(u32) -> Handler, slot: impl Fn(Op) -> Slot) -> Self {
-        let mut all = Self::default();
-        let mut reader = Reader(bytes);
+    pub fn read(list: Cow<'static, [u8]>, handler: impl Fn(u32) -> Handler, slot: impl Fn(Op) -> Slot) -> Self {
+        let mut all = Self { list, ..Self::default() };
+        let mut reader = Reader { list: &all.list, at: 0 };
         let ops = reader.take().map_or(0, u32::from_le_bytes);
         all.ops.extend((0..ops).map_while(|_| reader.op()).map(slot));
-        while all.read_region(&mut reader, &handler).is_some() {}
-        all.entries.sort_by_key(|entry| entry.offset);
+        let (mut entries, mut whole) = (Vec::new(), 0);
+        while let Some(region) = reader.region(all.regions.len() as u32, &mut entries, &handler) {
+            all.regions.push(region);
+            whole = entries.len();
+        }
+        all.sort(&entries[..whole]);
         all
     }
 
-    fn read_region(&mut self, reader: &mut Reader<'_>, handler: &impl Fn(u32) -> Handler) -> Option<()> {
-        let number = u32::from_le_bytes(reader.take()?);
-        if number == 0 {
-            return None;
+    /// Puts the entries in the order of their offsets, in which those of one offset stay as they are.
+    fn sort(&mut self, entries: &[Entry]) {
+        let Some(&any) = entries.first() else { return };
+        let mut next = vec![0; PAGE_SIZE as usize + 1];
+        entries.iter().for_each(|entry| next[usize::from(entry.offset) + 1] += 1);
+        (1..next.len()).for_each(|offset| next[offset] += next[offset - 1]);
+        self.first.clone_from(&next);
+        self.entries = vec![any; entries.len()];
+        for entry in entries {
+            let place = &mut next[usize::from(entry.offset)];
+            self.entries[*place as usize] = *entry;
+            *place += 1;
         }
-        let (entries, pieces) = (reader.short()?, reader.short()?);
-        let region = self.regions.len() as u32;
-        for number in 1..=entries {
-            let offset = reader.short()?;
-            self.entries.push(Entry { offset, region, number });
-        }
-        let places = (0..pieces).map(|_| Some((reader.short()?, reader.short()?))).collect::<Option<Vec<_>>>()?;
-        let code = places.into_iter().map(|(offset, length)| Some((offset, reader.bytes(length)?.to_vec()))).collect::<Option<_>>()?;
-        self.regions.push(Region { handler: handler(number), code });
-        Some(())
     }
 
     /// Whether there is none.
@@ -91,35 +112,78 @@ impl Translated {
 
     /// The handler of translated code that can be entered at `offset` of a page, with the number of that entry.
     pub fn find(&self, page: &[u8], offset: u16) -> Option<(Handler, u16)> {
-        let first = self.entries.partition_point(|entry| entry.offset < offset);
-        let here = self.entries[first..].iter().take_while(|entry| entry.offset == offset);
+        let [first, end] = *self.first.get(usize::from(offset)..)?.first_chunk()?;
+        let start = word(page, offset.into());
+        let here = self.entries[first as usize..end as usize].iter().filter(|entry| (start ^ entry.start) & entry.mask == 0);
         here.filter_map(|entry| {
             let region = self.regions.get(entry.region as usize)?;
-            region.is_made_of(page).then_some((region.handler, entry.number))
+            self.is_made_of(region, page).then_some((region.handler, entry.number))
         })
         .next()
     }
 
     /// Whether what stands at `offset` of a page is a part of translated code.
     pub fn covers(&self, page: &[u8], offset: u16) -> bool {
-        let has = |(at, bytes): &(u16, Vec<u8>)| (*at..*at + bytes.len() as u16).contains(&offset);
-        self.regions.iter().any(|region| region.code.iter().any(has) && region.is_made_of(page))
+        let has = |region: &Region| self.pieces(region).any(|(at, bytes)| (at..at + bytes.len()).contains(&offset.into()));
+        self.regions.iter().any(|region| has(region) && self.is_made_of(region, page))
+    }
+
+    /// The pieces of a region: their offsets, and what must stand there.
+    fn pieces(&self, region: &Region) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut reader = Reader { list: &self.list[..region.pieces.end], at: region.pieces.start };
+        let mut bytes = Reader { list: &self.list, at: region.bytes };
+        std::iter::from_fn(move || Some((usize::from(reader.short()?), bytes.bytes(reader.short()?)?)))
+    }
+
+    fn is_made_of(&self, region: &Region, page: &[u8]) -> bool {
+        self.pieces(region).all(|(at, bytes)| page.get(at..).is_some_and(|rest| rest.starts_with(bytes)))
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Reads the list from a place on.
+struct Reader<'a> {
+    list: &'a [u8],
+    at: usize,
+}
 
 impl<'a> Reader<'a> {
     fn bytes(&mut self, length: u16) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(length.into())?;
-        self.0 = rest;
+        let bytes = self.list.get(self.at..)?.get(..length.into())?;
+        self.at += bytes.len();
         Some(bytes)
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (&bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let bytes = *self.list.get(self.at..)?.first_chunk()?;
+        self.at += N;
         Some(bytes)
+    }
+
+    /// The next region, which gets a number, and its entries.
+    fn region(&mut self, number: u32, all: &mut Vec<Entry>, handler: &impl Fn(u32) -> Handler) -> Option<Region> {
+        let function = u32::from_le_bytes(self.take()?);
+        if function == 0 {
+            return None;
+        }
+        let (entries, pieces) = (self.short()?, self.short()?);
+        let known = all.len();
+        for entry in 1..=entries {
+            let offset = self.short().filter(|offset| u64::from(*offset) < PAGE_SIZE)?;
+            all.push(Entry { region: number, number: entry, offset, start: 0, mask: 0 });
+        }
+        let start = self.at;
+        self.at = start + usize::from(pieces) * 4;
+        let region = Region { handler: handler(function), pieces: start..self.at, bytes: self.at };
+        let mut places = Reader { list: self.list.get(..self.at)?, at: start };
+        while let (Some(at), Some(length)) = (places.short(), places.short()) {
+            let bytes = self.bytes(length)?;
+            for entry in &mut all[known..] {
+                if let Some(rest) = entry.offset.checked_sub(at).and_then(|within| bytes.get(within.into()..)) {
+                    (entry.start, entry.mask) = (word(rest, 0), word(&[0xff; 4][..rest.len().min(4)], 0));
+                }
+            }
+        }
+        Some(region)
     }
 
     fn op(&mut self) -> Option<Op> {
@@ -168,7 +232,7 @@ mod tests {
     }
 
     fn read(list: &[u8]) -> Translated {
-        Translated::read(list, |number| HANDLERS[number as usize - 7], Slot::new)
+        Translated::read(list.to_vec().into(), |number| HANDLERS[number as usize - 7], Slot::new)
     }
 
     fn page(at_16: [u8; 2], last: u8) -> [u8; 4096] {
@@ -192,6 +256,11 @@ mod tests {
             assert_eq!(number(all.find(&page(at_16, last), 0x10)), None, "{at_16:?} {last}");
         }
         assert_eq!(number(all.find(&page([1, 2], 3), 0x11)), None);
+        // What stands behind a piece is nobody's, and there is nothing behind the page.
+        let mut other = page([1, 2], 3);
+        other[0x12..0x14].fill(0xee);
+        assert_eq!(number(all.find(&other, 0x10)), Some((7, 1)));
+        assert_eq!([0x1000, 0xffff].map(|offset| number(all.find(&other, offset))), [None; 2]);
         let op = all.op(0).unwrap().op;
         assert_eq!((op.code, op.displacement, op.offset, op.retired, op.length, op.immediate), (Opcode(1), 8, 9, 10, 11, 12));
         assert!(all.op(1).is_none());

@@ -4,6 +4,7 @@
 
 use emu::cache::{Handler, Slot, Translated};
 use emu::exec::translated as code;
+use std::borrow::Cow;
 
 /// See [`code::LAYOUT`]; little-endian.
 #[cfg_attr(target_family = "wasm", unsafe(link_section = "prebake.translated"))]
@@ -31,7 +32,7 @@ pub fn linked() -> Translated {
     // SAFETY: see `Space`. The compiler must not know that it is empty.
     let bytes = unsafe { std::slice::from_raw_parts(std::hint::black_box(SPACE.0.get()).cast::<u8>(), payload::TRANSLATED_SPACE) };
     // SAFETY: the linker has put a function with a handler's parameters and result at this place of the table, where functions have their addresses.
-    Translated::read(bytes, |number| unsafe { std::mem::transmute::<usize, Handler>(number as usize) }, Slot::new)
+    Translated::read(Cow::Borrowed(bytes), |number| unsafe { std::mem::transmute::<usize, Handler>(number as usize) }, Slot::new)
 }
 
 #[unsafe(no_mangle)]
