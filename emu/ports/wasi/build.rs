@@ -3,9 +3,7 @@
 use payload::RAM_START;
 use std::env;
 
-/// Nine times what runs have used of it. Whatever would use more traps, since nothing lies below. What lies above, up to the first decoded blocks, has one large
-/// page of the host, if that is not too far up.
-const STACK: usize = 256 << 10;
+const STACK: usize = 1 << 20;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
