@@ -224,12 +224,12 @@ fn code_in_memory() -> (usize, usize) {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn code_that_fills_its_last_huge_page_by_half_has_it_whole_and_gives_it_back() {
+fn code_that_fills_a_third_of_its_last_huge_page_has_it_whole_and_gives_it_back() {
     let Some(aot) = common::AOT.as_deref() else { return };
     with_runtime(|runtime| {
         let before = code_in_memory();
         // WAMR adds less than a page to the code itself.
-        for (kilobytes, wanted) in [(3136, (4096, 4096)), (3008, (3012, 2048)), (4608, (4612, 4096)), (1984, (1988, 0))] {
+        for (kilobytes, wanted) in [(2736, (4096, 4096)), (2720, (2724, 2048)), (4608, (4612, 4096)), (1984, (1988, 0))] {
             let length = kilobytes << 10;
             let module = load(runtime, &with_code(aot, length)).unwrap();
             let (all, huge) = code_in_memory();
