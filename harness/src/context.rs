@@ -195,6 +195,11 @@ impl Context {
         Ledger::at(self.cache("verified-code"))
     }
 
+    /// The same of code that was relocated.
+    pub fn relocated_ledger(&self) -> Ledger {
+        Ledger::at(self.cache("verified-relocated"))
+    }
+
     /// The same of modules, of which the digest of what they become when they are linked is remembered.
     pub fn link_ledger(&self) -> Ledger {
         Ledger::at(self.cache("linked"))

@@ -12,6 +12,7 @@ mod link;
 mod link_code;
 mod pack;
 mod reader;
+pub mod relocated;
 mod wasm;
 
 pub use aot::{VERSION as AOT_VERSION, with_cpu};

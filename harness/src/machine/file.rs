@@ -3,6 +3,7 @@
 use super::coming::{ComingDisk, ComingMachine, RootContent};
 use super::module::{DiskRoom, FIRST_FOLDER, Given, Loaded, Room};
 use crate::artifact::code_cache::CodeCache;
+use crate::artifact::relocated::RelocatedCode;
 use crate::artifact::{Around, Artifact, ArtifactError, Kind, MEMORY_PAGE, MachineSize, Part, PartKind};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tracing::debug;
-use wamr::{Grants, ModuleBytes, Preopen};
+use wamr::{Grants, Module, ModuleBytes, Preopen, Runtime};
 
 /// That someone whom the user trusts stands for a machine's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Runnable {
     bytes: ModuleBytes,
     /// The parts, and where they are in this module.
     parts: Vec<Part>,
+    /// Digest of its code, if that is the file's own and native.
+    code: Option<Digest>,
 }
 
 /// Why the code in a machine's file is not run.
@@ -190,12 +193,15 @@ impl MachineFile {
         if verify {
             held.verify().map_err(error)?;
         }
-        let unfit = match held.kind() {
+        let code = match held.kind() {
             Kind::Wasm => None,
-            Kind::Aot { .. } => self.unfit(&held, before.filter(|_| is_kept))?,
+            Kind::Aot { .. } => match self.trusted_code(&held, before.filter(|_| is_kept))? {
+                Ok(digest) => Some(digest),
+                Err(unfit) => return Ok(Err(unfit)),
+            },
         };
         let parts = held.parts().to_vec();
-        Ok(unfit.map_or_else(|| Ok(Runnable { bytes, parts }), Err))
+        Ok(Ok(Runnable { bytes, parts, code }))
     }
 
     /// Its parts in the module of `code`, a code file that may be run: nothing of its own code is in it. `verify` checks every byte of the parts.
@@ -209,21 +215,21 @@ impl MachineFile {
         if verify {
             Artifact::open(bytes.as_ref()).and_then(|whole| whole.verify()).map_err(error)?;
         }
-        Ok(Runnable { bytes, parts })
+        Ok(Runnable { bytes, parts, code: None })
     }
 
-    /// Why the native code that is held may not be run. `before` tells a file that stays as it is, from before it was read.
-    fn unfit(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<Option<Unfit>> {
+    /// The digest of the native code that is held, if it may be run. `before` tells a file that stays as it is, from before it was read.
+    fn trusted_code(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<std::result::Result<Digest, Unfit>> {
         let cpu = held.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) != Some(true)) {
-            return Ok(Some(Unfit::OtherProcessor(cpu)));
+            return Ok(Err(Unfit::OtherProcessor(cpu)));
         }
         let digest = self.code_digest(held, before)?;
         let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
         let is_vouched_for = by.is_some();
         let trusted = is_vouched_for || CodeCache::open(&self.context).trusts(digest);
         debug!(target: "prebake::engine", file = %self.path.display(), trusted, ?by, "is its native code trusted?");
-        Ok((!trusted).then_some(Unfit::NotTrusted))
+        Ok(if trusted { Ok(digest) } else { Err(Unfit::NotTrusted) })
     }
 
     /// The digest of the code that is held. That of a file which stays as it is, is computed once.
@@ -328,7 +334,7 @@ impl MachineFile {
     /// Loads a module of it into WAMR, with the folders of these shares and of the program, and a snapshot if it is to read one.
     pub fn load(
         &self,
-        Runnable { bytes, .. }: Runnable,
+        Runnable { bytes, code, .. }: Runnable,
         shares: &[SharedDirectory],
         program: &Program,
         snapshot: Option<&HostFile>,
@@ -348,7 +354,11 @@ impl MachineFile {
             snapshot: snapshot.map(HostFile::file),
             patience: Rc::default(),
         };
-        Loaded::load(&self.path, bytes, room, given)
+        let load = |runtime: &Runtime| match code {
+            Some(code) => RelocatedCode::open(&self.context).load(code, runtime, bytes),
+            None => Module::load(runtime, bytes),
+        };
+        Loaded::load(&self.path, load, room, given)
     }
 
     /// Boots what it carries without its code.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 use tracing::debug;
-use wamr::{Grants, Instance, Module, ModuleBytes, Preopen, Runtime, TypedFunc, Wasi};
+use wamr::{Grants, Instance, Module, Preopen, Runtime, TypedFunc, Wasi};
 
 /// The version of the ABI that this host speaks.
 const ABI: u32 = 1;
@@ -159,13 +159,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads a `.wasm` or `.aot`, which came from the file at `path`. It is to have so much room for a machine, and what is `given`.
-    pub fn load(path: &Path, bytes: ModuleBytes, room: Room, given: Given<'_>) -> Result<Self> {
+    /// Loads a `.wasm` or `.aot` by `load`, which came from the file at `path`. It is to have so much room for a machine, and what is `given`.
+    pub fn load(path: &Path, load: impl FnOnce(&Runtime) -> wamr::Result<Module>, room: Room, given: Given<'_>) -> Result<Self> {
         let Given { folders, grants, snapshot, patience } = given;
         let error = |source| Error::Module { path: path.into(), source: Box::new(source) };
         let start = Instant::now();
         let runtime = Runtime::start().map_err(error)?;
-        let module = Module::load(&runtime, bytes).map_err(error)?;
+        let module = load(&runtime).map_err(error)?;
         // Its own standard streams are none of the user's.
         let (stdio, said) = streams(snapshot).map_err(|source| Error::Host { what: "hand the module its streams", source })?;
         let wasi = Wasi { preopens: folders, grants, stdio, watch: Some(patience.watch()), ..Wasi::default() };

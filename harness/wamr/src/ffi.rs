@@ -1,6 +1,7 @@
 //! WAMR's C interface (`wasm_export.h` of 2.4.3) as far as it is used, and the few functions of `c/runtime.c`.
 
 use crate::guest::HostFile;
+use crate::placed::Place;
 use std::ffi::{c_char, c_int, c_void};
 
 /// Types that only WAMR looks into.
@@ -58,6 +59,11 @@ unsafe extern "C" {
     pub fn prebake_wamr_watch(start: *mut c_void, len: usize) -> c_int;
     pub fn prebake_wamr_is_short(number: u32) -> bool;
     pub fn prebake_wamr_unwatch(number: u32);
+
+    pub fn prebake_wamr_placed(module: *mut Module, place: *mut Place) -> bool;
+    pub fn prebake_wamr_place(file: c_int, code_at: u64, data_at: u64, place: *const Place) -> bool;
+    pub fn prebake_wamr_unplace() -> bool;
+    pub fn prebake_wamr_loader() -> u64;
 
     pub fn wasm_runtime_load(bytes: *mut u8, size: u32, error: *mut c_char, error_size: u32) -> *mut Module;
     pub fn wasm_runtime_unload(module: *mut Module);

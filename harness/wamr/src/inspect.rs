@@ -146,3 +146,18 @@ fn take<'b>(bytes: &'b [u8], offset: usize, len: usize, what: &'static str) -> R
     let found = offset.checked_add(len).and_then(|end| bytes.get(offset..end));
     found.ok_or(Error::Truncated { what, offset, needed: len, left })
 }
+
+/// Where the content of the section of a type is in an `.aot` that is complete.
+pub fn section(bytes: &[u8], wanted: u32) -> Option<std::ops::Range<usize>> {
+    let mut offset = HEADER_LEN;
+    while offset < bytes.len() {
+        let (kind, len) = (u32_at(bytes, offset, "type of a section").ok()?, u32_at(bytes, offset + 4, "size of a section").ok()? as usize);
+        let start = offset + AOT_SECTION_HEADER_LEN;
+        let end = start.checked_add(len).filter(|end| *end <= bytes.len())?;
+        if kind == wanted {
+            return Some(start..end);
+        }
+        offset = end.next_multiple_of(4);
+    }
+    None
+}

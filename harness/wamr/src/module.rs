@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ffi;
 use crate::inspect::{self, Format};
 use crate::options::REQUIREMENTS;
+use crate::placed::{Place, Placed, PlacedCode, Relocations};
 use crate::runtime::Runtime;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
@@ -26,8 +27,25 @@ struct Loaded {
 
 impl Module {
     /// Loads an `.aot` or a `.wasm`. Its data segments are not read.
-    pub fn load(runtime: &Runtime, mut bytes: ModuleBytes) -> Result<Self> {
+    pub fn load(runtime: &Runtime, bytes: ModuleBytes) -> Result<Self> {
         let format = inspect::inspect(bytes.as_ref())?;
+        Self::load_as(format, runtime, bytes)
+    }
+
+    /// Loads an `.aot` whose code a module of the same bytes had before, mapped to where that had it. If something else lies there, as [`Module::load`].
+    pub fn load_placed(runtime: &Runtime, mut bytes: ModuleBytes, code: &PlacedCode<'_>) -> Result<Self> {
+        let format = inspect::inspect(bytes.as_ref())?;
+        let count_at = if format == Format::Aot { Relocations::of(bytes.as_ref()).map(|relocations| relocations.count_at) } else { None };
+        let Some((count_at, placed)) = count_at.and_then(|count_at| Some((count_at, Placed::map(code)?))) else {
+            return Self::load_as(format, runtime, bytes);
+        };
+        // What is mapped is relocated.
+        bytes.as_mut()[count_at..][..size_of::<u32>()].fill(0);
+        let module = Self::load_as(format, runtime, bytes)?;
+        if placed.end() { Ok(module) } else { Err(Error::Load { reason: "its code was placed, but is of another size".into() }) }
+    }
+
+    fn load_as(format: Format, runtime: &Runtime, mut bytes: ModuleBytes) -> Result<Self> {
         let slice = bytes.as_mut();
         let size = u32::try_from(slice.len()).map_err(|_| Error::TooLarge { len: slice.len(), max: ModuleBytes::MAX })?;
         let mut error = ErrorText::new();
@@ -52,6 +70,21 @@ impl Module {
     /// Whether it is interpreted or native code.
     pub fn format(&self) -> Format {
         self.0.format
+    }
+
+    /// Where it has its code, with the code itself and the data that this refers to, if it can be placed there: see [`Module::load_placed`].
+    pub fn place(&self) -> Option<(Place, &[u8], &[u8])> {
+        if self.0.format != Format::Aot || !Relocations::of(self.0.bytes.as_ref())?.stay_within()? {
+            return None;
+        }
+        let mut place = Place { code: 0, data: 0, code_size: 0, data_size: 0 };
+        // SAFETY: the module is loaded, compiled code, and the place is written if there is one.
+        unsafe { ffi::prebake_wamr_placed(self.pointer(), &raw mut place) }.then_some(())?;
+        let bytes = |address, size: u32| {
+            // SAFETY: WAMR has mapped it, for reading as well, and it stays as long as `self`. Code is not written once it is loaded, nor is this data.
+            unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), size as usize) }
+        };
+        Some((place, bytes(place.code, place.code_size), bytes(place.data, place.data_size)))
     }
 
     /// What is in the custom section `name`, if there is one. Of an `.aot`, these are the sections that were put into it, not those of its `.wasm`.

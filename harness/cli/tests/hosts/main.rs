@@ -17,6 +17,7 @@ mod machine;
 mod network;
 mod reading;
 mod refused;
+mod relocated;
 mod translated;
 
 use common::{guest, scratch, succeed, text};
