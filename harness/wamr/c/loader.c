@@ -94,8 +94,13 @@ prebake_wamr_placed(void *loaded, struct prebake_placed *placed)
 {
     AOTModule *module = loaded;
 
-    if (module->module_type != Wasm_Module_AoT || module->is_indirect_mode || !module->code || module->got_func_ptrs)
+    if (module->module_type != Wasm_Module_AoT || module->is_indirect_mode || !module->code)
         return false;
+#if defined(BUILD_TARGET_X86_64)
+    /* A table of functions' addresses, which the code reaches by its distance. */
+    if (module->got_func_ptrs)
+        return false;
+#endif
     /* Literals lie in front of the code, and their size in front of those. */
     placed->code = (uintptr_t)module->literal - sizeof(uint32);
     placed->code_size = sizeof(uint32) + module->literal_size + module->code_size;
