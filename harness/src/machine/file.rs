@@ -222,7 +222,12 @@ impl MachineFile {
     fn trusted_code(&self, held: &Artifact<&[u8]>, before: Option<Stamp>) -> Result<std::result::Result<Digest, Unfit>> {
         let cpu = held.cpu().map_err(|source| Error::Artifact { path: self.path.clone(), source })?;
         if let Some(cpu) = cpu.filter(|cpu| has_baseline(cpu) != Some(true)) {
-            return Ok(Err(Unfit::OtherProcessor(cpu)));
+            // WAMR's names of architectures begin as Rust's.
+            let other = match held.kind() {
+                Kind::Aot { target } if !target.starts_with(std::env::consts::ARCH) => target.clone(),
+                _ => cpu,
+            };
+            return Ok(Err(Unfit::OtherProcessor(other)));
         }
         let digest = self.code_digest(held, before)?;
         let by = self.voucher.as_ref().filter(|voucher| voucher.code == digest.to_string()).map(|voucher| &voucher.by);
