@@ -1,11 +1,11 @@
 /*
- * WAMR's loader of compiled code, with these differences on x86-64:
+ * WAMR's loader of compiled code, with these differences:
  *
- * - The code is copied once, out of the module's bytes, and not a second time to put its data behind it: the loader maps both into the first 2 GiB of
- *   addresses, where each reaches the other.
- * - Code that fills a third of the last of its huge pages has that as well. One huge page is sooner there than the small ones that it replaces.
  * - Code that is placed (placed.h) is mapped, and not copied.
  * - What is copied of a module's bytes may be mapped of a file. The kernel brings its pages in at once, not sixteen at each page fault.
+ * - On x86-64, the code is copied once, out of the module's bytes, and not a second time to put its data behind it: the loader maps both into the first
+ *   2 GiB of addresses, where each reaches the other.
+ * - There, too, code that fills a third of the last of its huge pages has that as well. One huge page is sooner there than the small ones that it replaces.
  */
 #include "bh_platform.h"
 
